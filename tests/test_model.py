@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from celosia.reference.model import ModelConfig, RopeScaling, random_model
 
 CONFIG = ModelConfig(
@@ -104,8 +103,8 @@ def test_bad_tensors():
         replace(model, embedding=model.embedding[1:])
     with pytest.raises(ValueError, match="layers must number 2, not 1"):
         replace(model, layers=model.layers[1:])
+    broken = replace(model.layers[1], wq=model.layers[1].wk)
     with pytest.raises(ValueError, match=r"layers\[1\]\.wq must have the shape \[24, 12\]"):
-        broken = replace(model.layers[1], wq=model.layers[1].wk)
         replace(model, layers=[model.layers[0], broken])
     with pytest.raises(ValueError, match="norm must be a float32 array, not float64"):
         replace(model, norm=model.norm.astype(np.float64))
