@@ -1,0 +1,190 @@
+// One simulated chip behind a C interface: see native.py. Everything that depends on the design
+// is in taps.h, which native.py writes:
+//   CELOSIA_TAPS(TAP)   TAP(index, valid port, payload port, bytes of payload) for each tap
+//   CELOSIA_N_TAPS      their number
+//   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "Vtop.h"
+#include "taps.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "ports are copied byte for byte, which needs a little-endian machine"
+#endif
+
+double sc_time_stamp() { return 0; }
+
+namespace {
+
+// Values with the cycle in which each appeared, and how many of them the caller has fetched.
+struct Record {
+    std::vector<uint64_t> cycles;
+    std::vector<uint8_t> bytes;
+
+    template <typename Port>
+    void add(uint64_t cycle, const Port& port, size_t size) {
+        const auto* from = reinterpret_cast<const uint8_t*>(&port);
+        cycles.push_back(cycle);
+        bytes.insert(bytes.end(), from, from + size);
+    }
+
+    void clear() {
+        cycles.clear();
+        bytes.clear();
+    }
+};
+
+struct Chip {
+    VerilatedContext context;
+    std::unique_ptr<Vtop> top;
+    std::deque<uint8_t> to_chip;
+    Record from_chip;
+    Record taps[CELOSIA_N_TAPS + 1];
+    Record activity;
+    bool recording = true;
+    bool recording_activity = false;
+    uint64_t cycle = 0;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> waves;
+    uint64_t time = 0;
+#endif
+
+    explicit Chip(const char* waves_path) {
+#if VM_TRACE
+        context.traceEverOn(true);
+#endif
+        top = std::make_unique<Vtop>(&context);
+#if VM_TRACE
+        waves = std::make_unique<VerilatedVcdC>();
+        top->trace(waves.get(), 99);
+        waves->open(waves_path);
+#endif
+        reset();
+    }
+
+    ~Chip() {
+#if VM_TRACE
+        waves->close();
+#endif
+        top->final();
+    }
+
+    void dump() {
+#if VM_TRACE
+        waves->dump(time++);
+#endif
+    }
+
+    void settle() {
+        top->clk = 0;
+        top->eval();
+        dump();
+    }
+
+    void edge() {
+        top->clk = 1;
+        top->eval();
+        dump();
+    }
+
+    void reset() {
+        to_chip.clear();
+        from_chip.clear();
+        for (auto& tap : taps) tap.clear();
+        activity.clear();
+        top->rx___05Fvalid = 0;
+        top->rx___05Fpayload = 0;
+        top->tx___05Fready = 1;
+        top->rst = 1;
+        for (int i = 0; i < 2; ++i) {
+            settle();
+            edge();
+        }
+        top->rst = 0;
+        cycle = 0;
+    }
+
+    // One cycle; whether a byte came out of the chip.
+    bool step() {
+        const bool offer = !to_chip.empty();
+        top->rx___05Fvalid = offer;
+        if (offer) top->rx___05Fpayload = to_chip.front();
+        settle();
+        const bool taken = offer && top->rx___05Fready;
+        const bool given = top->tx___05Fvalid;
+        if (given) from_chip.add(cycle, top->tx___05Fpayload, 1);
+        if (recording) {
+#define TAP(index, valid, payload, size) \
+    if (top->valid) taps[index].add(cycle, top->payload, size);
+            CELOSIA_TAPS(TAP)
+#undef TAP
+        }
+#ifdef CELOSIA_ACTIVITY
+        if (recording_activity) {
+            constexpr size_t size = CELOSIA_ACTIVITY_BYTES;
+            const uint8_t* last = activity.bytes.data() + activity.bytes.size() - size;
+            if (activity.cycles.empty() || std::memcmp(last, &top->CELOSIA_ACTIVITY, size))
+                activity.add(cycle, top->CELOSIA_ACTIVITY, size);
+        }
+#endif
+        edge();
+        if (taken) to_chip.pop_front();
+        ++cycle;
+        return given;
+    }
+};
+
+Record& record(Chip* chip, int which) {
+    if (which == -2) return chip->activity;
+    if (which == -1) return chip->from_chip;
+    return chip->taps[which];
+}
+
+}  // namespace
+
+extern "C" {
+
+Chip* celosia_new(const char* waves_path) { return new Chip(waves_path); }
+
+void celosia_delete(Chip* chip) { delete chip; }
+
+void celosia_reset(Chip* chip) { chip->reset(); }
+
+void celosia_send(Chip* chip, const uint8_t* bytes, uint64_t count) {
+    chip->to_chip.insert(chip->to_chip.end(), bytes, bytes + count);
+}
+
+uint64_t celosia_unsent(Chip* chip) { return chip->to_chip.size(); }
+
+// Run until `cycles` cycles have passed or `bytes` bytes have come out; the cycles run.
+uint64_t celosia_step(Chip* chip, uint64_t cycles, uint64_t bytes) {
+    uint64_t done = 0;
+    while (done < cycles && bytes) {
+        bytes -= chip->step();
+        ++done;
+    }
+    return done;
+}
+
+uint64_t celosia_cycle(Chip* chip) { return chip->cycle; }
+
+void celosia_recording(Chip* chip, int taps, int activity) {
+    chip->recording = taps;
+    chip->recording_activity = activity;
+}
+
+// Records: the taps by number, -1 what came out of the chip, -2 its activity.
+uint64_t celosia_count(Chip* chip, int which) { return record(chip, which).cycles.size(); }
+const uint64_t* celosia_cycles(Chip* chip, int which) { return record(chip, which).cycles.data(); }
+const uint8_t* celosia_bytes(Chip* chip, int which) { return record(chip, which).bytes.data(); }
+void celosia_clear(Chip* chip, int which) { record(chip, which).clear(); }
+}
