@@ -1,0 +1,93 @@
+"""Checkpoints: every foreign format to one :class:`~celosia.reference.model.Model`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from celosia.reference.checkpoint import gguf_file, hugging_face, llama2c, tokenizer_json
+from celosia.reference.checkpoint.error import CheckpointError
+
+import celosia
+
+__all__ = ["KNOWN", "CheckpointError", "load", "load_tokenizer"]
+
+#: The models that have a name, and the folder or file of each.
+KNOWN = {"demo": Path(celosia.__file__).parent / "models" / "demo"}
+
+
+def load(path, tokenizer=None):
+    """The model in a llama2.c file, a Hugging Face directory or a GGUF file, or of a known name.
+
+    Where the format allows, float32 tensors stay mapped to the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A name in :data:`KNOWN` comes before a file of that name.
+    tokenizer : str or Path, optional
+        A file to take the tokenizer from, instead of the checkpoint's own. A model may have no
+        tokenizer at all.
+
+    Raises
+    ------
+    CheckpointError
+        If the model or the tokenizer cannot be loaded, or do not belong together.
+    """
+    given, path = str(path), KNOWN.get(str(path), Path(path))
+    if not path.exists():
+        known = ", ".join(KNOWN)
+        raise CheckpointError(f"{given}: no such file or directory, nor a known model ({known})")
+    try:
+        model = _reader(path).read_model(path, with_tokenizer=tokenizer is None)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise _named(path, error) from error
+    if tokenizer is not None:
+        model = replace(model, tokenizer=load_tokenizer(tokenizer))
+    _check_vocabulary(model, tokenizer or path)
+    return replace(model, name=given if given in KNOWN else path.resolve().stem)
+
+
+def load_tokenizer(path):
+    """The tokenizer in a llama2.c tok*.bin, a tokenizer.json (or its directory) or a GGUF file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none or it cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    try:
+        if path.suffix == ".json":
+            return tokenizer_json.read_tokenizer(path)
+        return _reader(path).read_tokenizer(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise _named(path, error) from error
+
+
+def _reader(path):
+    if path.is_dir():
+        return hugging_face
+    if path.suffix in (".safetensors", ".json"):
+        raise CheckpointError(f"{path}: give the directory that holds config.json and this file")
+    with path.open("rb") as file:
+        return gguf_file if file.read(4) == b"GGUF" else llama2c
+
+
+def _named(path, error):
+    """The error as a CheckpointError that begins with the file's path."""
+    text = str(error)
+    return CheckpointError(text if text.startswith(str(path)) else f"{path}: {text}")
+
+
+def _check_vocabulary(model, source):
+    tokenizer, vocab_size = model.tokenizer, model.config.vocab_size
+    if tokenizer is not None and tokenizer.vocab_size > vocab_size:
+        raise CheckpointError(
+            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, "
+            f"more than the model's vocab_size, {vocab_size}"
+        )

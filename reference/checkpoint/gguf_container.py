@@ -1,0 +1,157 @@
+"""The GGUF container: metadata, and tensors of F32, F16, BF16, Q8_0, Q4_0 and Q4_1 as float32.
+
+The layout is that of the GGUF specification, versions 2 and 3, little-endian.
+"""
+
+import struct
+
+import numpy as np
+from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.safetensors_file import bfloat16
+
+__all__ = ["Container"]
+
+_SCALARS = dict(enumerate(("u1", "i1", "u2", "i2", "u4", "i4", "f4", "?")))
+_SCALARS |= {10: "u8", 11: "i8", 12: "f8"}
+_STRING, _ARRAY = 8, 9
+
+
+def _q8_0(blocks):
+    """``scale * q``: float16, 32 int8."""
+    return _scale(blocks, 0) * blocks[:, 2:].view(np.int8)
+
+
+def _q4_0(blocks):
+    """``scale * (q - 8)``: float16, then 16 bytes with values 0 to 15 below, 16 to 31 above."""
+    return _scale(blocks, 0) * (_nibbles(blocks[:, 2:]) - np.float32(8))
+
+
+def _q4_1(blocks):
+    """``scale * q + minimum``: two float16, then as in Q4_0."""
+    return _scale(blocks, 0) * _nibbles(blocks[:, 4:]) + _scale(blocks, 2)
+
+
+def _scale(blocks, at):
+    return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
+
+
+def _nibbles(packed):
+    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+
+
+#: By number: name, values and bytes in a block, and the float32 values of uint8[blocks, bytes].
+_TYPES = {
+    0: ("F32", 1, 4, lambda blocks: blocks.view("<f4")),
+    1: ("F16", 1, 2, lambda blocks: blocks.view("<f2").astype(np.float32)),
+    2: ("Q4_0", 32, 18, _q4_0),
+    3: ("Q4_1", 32, 20, _q4_1),
+    8: ("Q8_0", 32, 34, _q8_0),
+    30: ("BF16", 1, 2, lambda blocks: bfloat16(blocks.view("<u2"))),
+}
+_OTHER_TYPES = {6: "Q5_0", 7: "Q5_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K"}
+
+
+class Container:
+    """A GGUF file, mapped to memory.
+
+    Parameters
+    ----------
+    path : Path
+
+    Members
+    -------
+    fields : dict of str to bool, int, float, str or list
+        The metadata.
+    shapes : dict of str to tuple of int
+        The tensors' shapes in NumPy's order, ``(output, input)``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is cut short or is not what the format says; the message names the field or
+        tensor.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self._data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        self._offset = 0
+        self._reading = "the header"
+        self._read_header()
+
+    def _read_header(self):
+        if self._take(4) != b"GGUF":
+            raise CheckpointError(f"{self.path}: no GGUF file")
+        version = self._scalar("u4")
+        if version not in (2, 3):
+            raise CheckpointError(f"{self.path}: GGUF version {version} is not supported (2 and 3)")
+        n_tensors, n_fields = self._scalar("u8"), self._scalar("u8")
+        self.fields = {}
+        for index in range(n_fields):
+            self._reading = f"metadata field {index}"
+            name = self._reading = self._string()
+            self.fields[name] = self._value(self._scalar("u4"))
+        self.shapes, self._places = {}, {}
+        for index in range(n_tensors):
+            self._reading = f"the description of tensor {index}"
+            name = self._string()
+            self._reading = f"the description of {name}"
+            if name in self.shapes:
+                raise CheckpointError(f"{self.path}: {name} is described twice")
+            dims = [self._scalar("u8") for _ in range(self._scalar("u4"))]
+            self.shapes[name] = tuple(reversed(dims))
+            self._places[name] = self._scalar("u4"), self._scalar("u8")
+        alignment = self.fields.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise CheckpointError(f"{self.path}: general.alignment: {alignment!r} is wrong")
+        self._start = -(-self._offset // alignment) * alignment
+
+    def float32(self, name):
+        """The tensor ``name``, float32[shape]: mapped to the file if it holds F32, else a copy."""
+        number, offset = self._places[name]
+        if number not in _TYPES:
+            kind = _OTHER_TYPES.get(number, f"number {number}")
+            supported = ", ".join(kind for kind, *_ in _TYPES.values())
+            raise CheckpointError(
+                f"{self.path}: {name}: type {kind} is not supported (only {supported})"
+            )
+        kind, values, size, convert = _TYPES[number]
+        shape = self.shapes[name]
+        if not shape or shape[-1] % values:
+            raise CheckpointError(
+                f"{self.path}: {name}: {list(shape)} has no whole blocks of {values} for {kind}"
+            )
+        n_blocks = int(np.prod(shape, dtype=object)) // values
+        begin, end = self._start + offset, self._start + offset + n_blocks * size
+        if end > len(self._data):
+            raise CheckpointError(f"{self.path}: {name}: the file ends within this tensor")
+        blocks = self._data[begin:end].reshape(n_blocks, size)
+        return np.require(convert(blocks).reshape(shape), np.float32, "A")
+
+    def _take(self, size):
+        begin, end = self._offset, self._offset + size
+        if end > len(self._data):
+            raise CheckpointError(f"{self.path}: the file ends within {self._reading}")
+        self._offset = end
+        return self._data[begin:end].tobytes()
+
+    def _scalar(self, kind):
+        kind = np.dtype(kind).newbyteorder("<")
+        return np.frombuffer(self._take(kind.itemsize), kind)[0].item()
+
+    def _string(self):
+        (length,) = struct.unpack("<Q", self._take(8))
+        return self._take(length).decode("utf-8", "surrogateescape")
+
+    def _value(self, number):
+        if number == _STRING:
+            return self._string()
+        if number == _ARRAY:
+            member, length = self._scalar("u4"), self._scalar("u8")
+            if member in _SCALARS:
+                kind = np.dtype(_SCALARS[member]).newbyteorder("<")
+                return np.frombuffer(self._take(length * kind.itemsize), kind).tolist()
+            return [self._value(member) for _ in range(length)]
+        if number not in _SCALARS:
+            raise CheckpointError(f"{self.path}: {self._reading} has the unknown type {number}")
+        return self._scalar(_SCALARS[number])

@@ -1,0 +1,114 @@
+"""How much the integer model loses against float32: perplexity, top-1 agreement and KL."""
+
+import numpy as np
+from celosia.reference import float32
+
+__all__ = ["END_OF_TEXT", "perplexity_report", "split_texts"]
+
+#: The line between the texts of a file, as in TinyStories.
+END_OF_TEXT = "<|endoftext|>"
+
+_ROWS = 256  # positions whose logits are held in float64 at once
+
+
+def split_texts(text):
+    """The texts of a file, divided at :data:`END_OF_TEXT`, stripped, without empty ones."""
+    return [part for part in map(str.strip, text.split(END_OF_TEXT)) if part]
+
+
+def perplexity_report(model, integer_logits, tokens, window, bos=None):
+    """Float and integer perplexity ``exp(-mean(log p(token)))``, and how far the two models agree.
+
+    The tokens are cut into windows of ``window``; each is predicted on its own, from ``bos`` on.
+    Without ``bos`` the first token of a window is not predicted. Logarithms are natural and
+    probabilities computed in float64.
+
+    Parameters
+    ----------
+    model : Model
+    integer_logits : callable(tokens) -> [n, vocab_size], or None
+        The integer model's logits as real numbers, for a sequence of n tokens that starts at
+        position 0.
+    tokens : sequence of int, or sequence of such sequences
+        One text, or several; no window reaches over the end of a text. Without ``bos`` tokens.
+    window : int, 1 to ``seq_len``
+        Positions in a window, ``bos`` included.
+    bos : int or None
+        By default that of the model's tokenizer.
+
+    Returns
+    -------
+    dict
+        ``{"tokens", "float": {"perplexity"}, "integer": {"perplexity"}, "top1_agreement", "kl"}``:
+        the number of predicted tokens, the share of positions whose largest logits are of the same
+        token, and the mean ``KL(float || integer)`` in nats. Without ``integer_logits`` the last
+        three are None.
+
+    Raises
+    ------
+    ValueError
+        If ``window`` is out of range or no token can be predicted.
+    """
+    if not 1 <= window <= model.config.seq_len:
+        raise ValueError(f"window must be from 1 to {model.config.seq_len}, not {window!r}")
+    if bos is None and model.tokenizer is not None:
+        bos = model.tokenizer.bos
+    tokens = list(tokens)
+    texts = [tokens] if tokens and np.ndim(tokens[0]) == 0 else tokens
+    sums = np.zeros(4)  # float and integer log-likelihood, agreement, KL
+    count = 0
+    for inputs, targets in _windows(texts, window, bos):
+        pair = [float32.forward(model, inputs)]
+        if integer_logits is not None:
+            pair.append(np.asarray(integer_logits(inputs)))
+        for begin in range(0, len(targets), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            sums += _compare([logits[rows] for logits in pair], targets[rows])
+        count += len(targets)
+    if not count:
+        raise ValueError("tokens must have at least one token to predict")
+    means = (sums / count).tolist()
+    report = {
+        "tokens": count,
+        "float": {"perplexity": float(np.exp(-means[0]))},
+        "integer": None,
+        "top1_agreement": None,
+        "kl": None,
+    }
+    if integer_logits is not None:
+        report["integer"] = {"perplexity": float(np.exp(-means[1]))}
+        report["top1_agreement"], report["kl"] = means[2:]
+    return report
+
+
+def _windows(texts, window, bos):
+    """Pairs of the tokens to feed and the tokens to predict, of one length."""
+    for text in texts:
+        text = list(text)
+        if bos is None:
+            for begin in range(0, len(text) - 1, window):
+                targets = text[begin + 1 : begin + 1 + window]
+                yield text[begin : begin + len(targets)], targets
+        else:
+            for begin in range(0, len(text), window):
+                targets = text[begin : begin + window]
+                yield [bos, *targets[:-1]], targets
+
+
+def _compare(pair, targets):
+    """Sums over positions of the two log-likelihoods, of the agreement and of the KL."""
+    position = np.arange(len(targets))
+    logs = [_log_softmax(logits) for logits in pair]
+    likelihood = [log[position, targets].sum() for log in logs]
+    if len(logs) == 1:
+        return np.array([*likelihood, 0, 0, 0])
+    float_log, integer_log = logs
+    agree = np.sum(np.argmax(pair[0], axis=-1) == np.argmax(pair[1], axis=-1))
+    kl = np.sum(np.exp(float_log) * (float_log - integer_log))
+    return np.array([*likelihood, agree, kl])
+
+
+def _log_softmax(logits):
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
