@@ -1,0 +1,22 @@
+"""The scaling stage: accumulators become fixed-point values, by row scales and a token's scalar."""
+
+import numpy as np
+from celosia.reference.arithmetic import round_shift, saturate, wrap_shift
+
+__all__ = ["ONE", "scale"]
+
+ONE = 1 << 16  # the scalar mantissa that leaves a row's scale as it is
+
+
+def scale(acc, row_scale, shift, mantissa=ONE, width=24):
+    """``acc * row_scale * mantissa / 2**(16 + shift)``, saturated to ``width`` signed bits.
+
+    ``row_scale`` is uint16 and ``mantissa`` from 0 to 2**16; their product is rounded to a factor
+    of at most 16 bits. The accumulator is shifted (floor) to 27 signed bits, of which 3 or more
+    lie below the result's last place, multiplied by the factor and rounded half up by 19 bits.
+    ``shift`` is at least 3; lower ones count as 3.
+    """
+    factor = (np.asarray(row_scale, np.int64) * np.asarray(mantissa, np.int64) + (1 << 15)) >> 16
+    left = np.maximum(np.asarray(shift, np.int64) - 3, 0)
+    aligned = saturate(wrap_shift(acc, left - 16), 27)
+    return saturate(round_shift(aligned * factor, 19), width)

@@ -1,0 +1,31 @@
+"""Softmax in blocks: exponentials relative to each block's own power of two, one sum at the end."""
+
+import numpy as np
+from celosia.reference.arithmetic import round_shift
+from celosia.reference.tables import exp2_table
+
+__all__ = ["EMPTY", "SPAN", "align", "softmax_block"]
+
+EMPTY = -129  # the exponent of a block without a valid score: below every other
+SPAN = 15  # blocks more than 2**SPAN below the largest one count as zero
+
+
+def softmax_block(scores, valid):
+    """``127 * 2**(score - exponent)`` for each block ``scores[..., lanes]``.
+
+    Scores are int16 in units of 2**-8, logarithms to base 2. The exponent of a block is the
+    smallest integer greater than its valid scores; powers are rounded (half up) to 0 ... 127,
+    invalid ones are 0. Returns int64 powers and exponents; ``EMPTY`` where nothing is valid.
+    """
+    scores = np.asarray(scores, np.int64)
+    highest = np.where(valid, scores, EMPTY << 8).max(axis=-1)
+    exponent = np.where(np.any(valid, axis=-1), (highest >> 8) + 1, EMPTY)
+    below = np.where(valid, (exponent[..., None] << 8) - scores, 0)
+    power = round_shift(exp2_table()[below & 255], 8 + np.minimum(below >> 8, 8))
+    return np.where(valid, power, 0), exponent
+
+
+def align(powers, exponents, largest):
+    """Blocks in the units of the ``largest`` exponent: shifts from 0 to SPAN, or zeroed powers."""
+    shift = np.asarray(exponents, np.int64) - largest + SPAN
+    return np.where((shift >= 0)[..., None], powers, 0), np.maximum(shift, 0)

@@ -1,0 +1,96 @@
+"""Register stages between two streams, and the arithmetic idioms that stages are made of."""
+
+from amaranth import Cat, Const, Mux, Signal, signed
+from amaranth.lib import data
+
+__all__ = ["Pipeline", "clamp", "magnitude", "round_shift"]
+
+
+class Pipeline:
+    """Carries values from stream ``i`` to stream ``o`` through register stages that stall together.
+
+    All stages advance in each cycle in which ``o`` is empty or taken (:attr:`advance`). Call
+    :meth:`stage` once per register stage with the values to keep, then :meth:`finish`::
+
+        pipe = Pipeline(m, self.i, self.o)
+        (product,) = pipe.stage(self.i.p.data[0] * self.i.p.data[1])
+        pipe.finish({"data": product})
+
+    Latency is the number of stages, throughput one payload per cycle.
+    """
+
+    def __init__(self, m, i, o):
+        self._m, self._i, self._o = m, i, o
+        self.advance = Signal(name="advance")
+        self.valid = i.valid
+        m.d.comb += [self.advance.eq(o.ready | ~o.valid), i.ready.eq(self.advance)]
+
+    def stage(self, *values):
+        """Registers holding ``values`` (of any shape, structures included) one stage later."""
+        registers = []
+        valid = Signal(name="stage_valid")
+        with self._m.If(self.advance):
+            self._m.d.sync += valid.eq(self.valid)
+            for value in values:
+                register = Signal(value.shape(), name="stage")
+                self._m.d.sync += register.eq(value)
+                registers.append(register)
+        self.valid = valid
+        return registers
+
+    def finish(self, fields):
+        """Connect the last stage's registers to ``o``: a value, or a dict of payload members."""
+        self._m.d.comb += self._o.valid.eq(self.valid)
+        payload = self._o.payload
+        if not isinstance(fields, dict):
+            self._m.d.comb += payload.eq(fields)
+            return
+        for name, value in fields.items():
+            self._m.d.comb += payload[name].eq(value)
+
+
+def round_shift(m, x, shift, limit):
+    """``floor(x / 2**shift + 1/2)`` as a signal, for ``shift`` a signal of 0 to ``limit``, or an int.
+
+    Bit-exact with :func:`celosia.reference.arithmetic.round_shift`.
+    """
+    if isinstance(shift, int):
+        half = 1 << (shift - 1) if shift else 0
+        rounded = Signal(signed(max(len(x) + 1 - shift, 2)))
+        m.d.comb += rounded.eq((x + half) >> shift)
+        return rounded
+    doubled = Signal(signed(len(x) + 1))
+    shifted = Signal(signed(len(x) + 1))
+    rounded = Signal(signed(len(x) + 1))
+    m.d.comb += [
+        doubled.eq(Cat(Const(0, 1), x).as_signed()),
+        shifted.eq(doubled >> shift[: limit.bit_length()]),
+        rounded.eq((shifted + 1) >> 1),
+    ]
+    return rounded
+
+
+def clamp(x, width, low=None):
+    """``x`` saturated to ``width`` signed bits (or to ``low`` below)."""
+    high = (1 << (width - 1)) - 1
+    low = -high - 1 if low is None else low
+    return Mux(x > high, high, Mux(x < low, low, x))
+
+
+def magnitude(m, values):
+    """The bits a block of signed ``values`` needs beside a sign, as a signal.
+
+    Bit-exact with :func:`celosia.reference.arithmetic.magnitude_bits`.
+    """
+    values = [values[i] for i in range(len(values))] if isinstance(values, data.View) else values
+    width = max(len(v) for v in values)
+    together = Signal(width)
+    bits = Signal(range(width + 1))
+    folded = 0
+    for v in values:
+        folded = folded | (v ^ v[-1].replicate(len(v)))[: len(v)]
+    m.d.comb += [together.eq(folded), bits.eq(0)]
+    for position in range(width):
+        with m.If(together[position]):
+            m.d.comb += bits.eq(position + 1)
+    return bits
