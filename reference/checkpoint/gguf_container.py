@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.mapped import map_file
 from celosia.reference.checkpoint.safetensors_file import bfloat16
 
 __all__ = ["Container"]
@@ -74,7 +75,7 @@ class Container:
 
     def __init__(self, path):
         self.path = path
-        self._data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        self._data = map_file(path)
         self._offset = 0
         self._reading = "the header"
         self._read_header()
@@ -137,7 +138,9 @@ class Container:
 
     def _scalar(self, kind):
         kind = np.dtype(kind).newbyteorder("<")
-        return np.frombuffer(self._take(kind.itemsize), kind)[0].item()
+        value = np.frombuffer(self._take(kind.itemsize), kind)[0]
+        # A float32 is meant as the shortest decimal that it is nearest to: 1e-05, not 9.99...e-06.
+        return float(str(value)) if kind == np.float32 else value.item()
 
     def _string(self):
         (length,) = struct.unpack("<Q", self._take(8))

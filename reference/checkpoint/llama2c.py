@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.mapped import map_file
 from celosia.reference.model import Layer, Model, ModelConfig
 from celosia.reference.tokenizer import ScoreTokenizer
 
@@ -23,7 +24,7 @@ def read_model(path, with_tokenizer=True):
     norm's epsilon 1e-5 and the RoPE base 10000. The format carries no tokenizer.
     """
     config = _read_config(path)
-    data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    data = map_file(path)
     offset = _HEADER.size
 
     def take(name, *shape):

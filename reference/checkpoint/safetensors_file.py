@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.mapped import map_file
 
 __all__ = ["bfloat16", "read_tensors"]
 
@@ -57,7 +58,7 @@ def read_tensors(path):
     CheckpointError
         If the file is cut short or its header is not what the format says.
     """
-    data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    data = map_file(path)
     if len(data) < 8:
         raise CheckpointError(f"{path}: the file ends within the header's length")
     (length,) = struct.unpack("<Q", data[:8].tobytes())

@@ -1,0 +1,59 @@
+"""Finding a model: by path, by content, by name; and its tokenizer."""
+
+import pytest
+from celosia.reference.checkpoint import KNOWN, CheckpointError, load, load_tokenizer
+
+
+def test_paths_as_text(stories260k):
+    model = load(str(stories260k / "stories260K.bin"), str(stories260k / "tok512.bin"))
+    assert model.name == "stories260K"
+    assert model.tokenizer.vocab_size == 512
+
+
+def test_known_name(tmp_path, monkeypatch, stories260k):
+    monkeypatch.setitem(KNOWN, "stories", stories260k / "stories260K.bin")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stories").mkdir()
+    assert load("stories").name == "stories"
+
+
+def test_demo():
+    if not (KNOWN["demo"] / "config.json").exists():
+        pytest.skip("the demo model is not there")
+    model = load("demo")
+    assert model.name == "demo"
+    text = "To be, or not to be: that is the question."
+    assert model.tokenizer.decode(model.tokenizer.encode(text)) == text
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(CheckpointError, match=r"^dmeo: no such file .* known model \(demo\)$"):
+        load("dmeo")
+    with pytest.raises(CheckpointError, match="gone: no such file"):
+        load(tmp_path / "gone")
+
+
+def test_file_of_a_directory(tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        path = tmp_path / name
+        path.write_bytes(b"{}")
+        with pytest.raises(CheckpointError, match="give the directory that holds"):
+            load(path)
+
+
+def test_bad_tokenizer(tmp_path, stories260k):
+    checkpoint = stories260k / "stories260K.bin"
+    with pytest.raises(CheckpointError, match=r"gone\.bin: cannot be read: No such file"):
+        load(checkpoint, tmp_path / "gone.bin")
+    with pytest.raises(CheckpointError, match="so this is no tok"):
+        load(checkpoint, checkpoint)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: cannot be read"):
+        load_tokenizer(tmp_path)
+
+
+def test_larger_tokenizer(tmp_path, stories260k):
+    data = (stories260k / "tok512.bin").read_bytes() + bytes(4) + b"\3\0\0\0new"
+    (tmp_path / "tok513.bin").write_bytes(data)
+    message = "the tokenizer has 513 tokens, more than the model's vocab_size, 512"
+    with pytest.raises(CheckpointError, match=message):
+        load(stories260k / "stories260K.bin", tmp_path / "tok513.bin")
