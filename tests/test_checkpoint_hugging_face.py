@@ -412,3 +412,40 @@ def test_other_types(tmp_path, write, tiny_config):
     (tmp_path / "model.safetensors").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"\[12\] F32 takes 48 bytes, not 96"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_key_value_heads": 2, "tie_word_embeddings": True},
+        {"head_dim": 20, "tie_word_embeddings": False, "rope_parameters": None},
+    ],
+)
+def test_agrees_with_transformers(tmp_path, fields, kind):
+    """Where the ``transformers`` library is installed: its directories, its logits."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    if "rope_parameters" in fields:
+        scaling = LLAMA3 | {"original_max_position_embeddings": 32}
+        fields = fields | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, **scaling}}
+    config = transformers.LlamaConfig(
+        hidden_size=48,
+        intermediate_size=77,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        vocab_size=101,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        attn_implementation="eager",
+        **fields,
+    )
+    torch.manual_seed(1)
+    written = transformers.LlamaForCausalLM(config).to(getattr(torch, kind))
+    written.save_pretrained(tmp_path, max_shard_size="60KB")
+    other = transformers.LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    tokens = np.random.default_rng(1).integers(0, 101, 100)
+    with torch.no_grad():
+        expected = other(torch.tensor(tokens)[None]).logits[0].numpy()
+    logits = float32.forward(load(tmp_path), tokens)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=5e-5)
