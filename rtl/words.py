@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 __all__ = ["ARGUMENT_WIDTH", "INDEX_WIDTH", "framed", "token_width"]
 
 INDEX_WIDTH = 20
-ARGUMENT_WIDTH = 6
+ARGUMENT_WIDTH = 8
 
 
 def token_width(tokens):
@@ -26,8 +26,8 @@ def framed(lanes, shape, tokens=1, **more):
         The word's token in the group of ``tokens``.
     index : unsigned(20)
         The word's number in its vector.
-    argument : unsigned(6)
-        A shift that belongs to the operation.
+    argument : unsigned(8)
+        A number that belongs to the operation: a shift, a layer, a buffer.
     last : 1
         The operation's last word.
     more

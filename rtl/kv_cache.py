@@ -1,0 +1,213 @@
+"""The linear KV cache: keys and values on chip, laid out as the fabric's operands."""
+
+from amaranth import Module, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.words import token_width
+
+__all__ = ["KeyCache", "ValueCache", "cached_layout"]
+
+POSITION_WIDTH = 20
+
+
+def cached_layout(lanes):
+    """A block of one position's key or value: place and data.
+
+    ``head`` counts the heads of ``layer``, ``word`` the blocks of a head; ``step`` is the key's
+    multiplier (keys only); ``last`` ends an operation.
+    """
+    return data.StructLayout(
+        {
+            "data": data.ArrayLayout(signed(8), lanes),
+            "layer": unsigned(8),
+            "head": unsigned(8),
+            "word": unsigned(8),
+            "position": unsigned(POSITION_WIDTH),
+            "step": unsigned(9),
+            "last": 1,
+        }
+    )
+
+
+class _Cache(wiring.Component):
+    """What both caches share: sizes, a write stream, a read port and the write's address.
+
+    Parameters
+    ----------
+    rows, lanes : int, powers of two, ``rows >= lanes``
+    n_layers, n_kv_heads, head_words, max_seq_len : int, at least 1
+        Heads are ``head_words * lanes`` long.
+
+    Members
+    -------
+    i : In(stream of cached_layout), always ready
+    address, read_en, data : In, In, Out(int8[rows, lanes])
+        Synchronous read.
+    written : Out(1)
+        In the cycle after an operation's last word was written.
+    """
+
+    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, more=None):
+        for name, value in (("rows", rows), ("lanes", lanes)):
+            if value < 1 or value & (value - 1):
+                raise ValueError(f"{name} must be a power of two, not {value!r}")
+        if rows < lanes:
+            raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
+        self.rows = rows
+        self.lanes = lanes
+        self.n_layers = n_layers
+        self.n_kv_heads = n_kv_heads
+        self.head_words = head_words
+        self.max_seq_len = max_seq_len
+        super().__init__(
+            {
+                "i": In(stream.Signature(cached_layout(lanes), always_ready=True)),
+                "address": In(28),
+                "read_en": In(1),
+                "data": Out(data.ArrayLayout(data.ArrayLayout(signed(8), lanes), rows)),
+                "written": Out(1),
+                **(more or {}),
+            }
+        )
+
+    @property
+    def position_tiles(self):
+        """Tiles of ``rows`` positions in the cache."""
+        return -(-self.max_seq_len // self.rows)
+
+    @property
+    def position_words(self):
+        """Blocks of ``lanes`` positions in the cache."""
+        return -(-self.max_seq_len // self.lanes)
+
+    @property
+    def channel_tiles(self):
+        """Tiles of ``rows`` channels in a head."""
+        return -(-self.head_words * self.lanes // self.rows)
+
+    def _memory(self, m, depth):
+        m.submodules.memory = store = memory.Memory(
+            shape=data.ArrayLayout(signed(8), self.rows * self.lanes), depth=depth, init=[]
+        )
+        read = store.read_port()
+        m.d.comb += [
+            read.addr.eq(self.address),
+            read.en.eq(self.read_en),
+            self.data.eq(read.data),
+        ]
+        return store.write_port(granularity=1)
+
+    def _heads_first(self, m):
+        """The word and its head's number among all layers' heads, one cycle later."""
+        word = Signal(cached_layout(self.lanes))
+        valid = Signal()
+        head = Signal(range(self.n_layers * self.n_kv_heads + 1))
+        m.d.sync += [
+            word.eq(self.i.p),
+            valid.eq(self.i.valid),
+            head.eq(self.i.p.layer * self.n_kv_heads + self.i.p.head),
+        ]
+        return word, valid, head
+
+
+class KeyCache(_Cache):
+    __doc__ = f"""Keys: tile ``t // rows`` of a head holds position ``t`` in row ``t % rows``.
+
+    Word ``((layer * n_kv_heads + head) * position_tiles + t // rows) * head_words + word``.
+    The steps of a head's positions are read as blocks of ``lanes`` by their own port, at
+    ``(layer * n_kv_heads + head) * position_words + t // lanes``.
+
+    Latency 3 cycles from a word's acceptance to its being read. Throughput 1 word per cycle.
+    {_Cache.__doc__.split("address.", 1)[1]}
+    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+    """
+
+    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
+        more = {
+            "step_address": In(28),
+            "step_en": In(1),
+            "steps": Out(data.ArrayLayout(unsigned(9), lanes)),
+        }
+        super().__init__(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, more)
+
+    def elaborate(self, platform):
+        m = Module()
+        heads = self.n_layers * self.n_kv_heads
+        write = self._memory(m, heads * self.position_tiles * self.head_words)
+        m.submodules.steps = steps = memory.Memory(
+            shape=data.ArrayLayout(unsigned(9), self.lanes),
+            depth=heads * self.position_words,
+            init=[],
+        )
+        read_steps = steps.read_port()
+        write_step = steps.write_port(granularity=1)
+
+        word, valid, head = self._heads_first(m)
+        later, later_valid = Signal.like(word), Signal()
+        tile = Signal(range(heads * self.position_tiles + 1))
+        block = Signal(range(heads * self.position_words + 1))
+        row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
+        m.d.sync += [
+            later.eq(word),
+            later_valid.eq(valid),
+            tile.eq(head * self.position_tiles + (word.position >> row_bits)),
+            block.eq(head * self.position_words + (word.position >> lane_bits)),
+            self.written.eq(later_valid & later.last),
+        ]
+        m.d.comb += [
+            write.addr.eq(tile * self.head_words + later.word),
+            write_step.addr.eq(block),
+            read_steps.addr.eq(self.step_address),
+            read_steps.en.eq(self.step_en),
+            self.steps.eq(read_steps.data),
+        ]
+        row = later.position & (self.rows - 1)
+        lane = later.position & (self.lanes - 1)
+        for r in range(self.rows):
+            for n in range(self.lanes):
+                place = r * self.lanes + n
+                m.d.comb += write.data[place].eq(later.data[n])
+                m.d.comb += write.en[place].eq(later_valid & (row == r))
+        for n in range(self.lanes):
+            m.d.comb += write_step.data[n].eq(later.step)
+            m.d.comb += write_step.en[n].eq(later_valid & (lane == n) & (later.word == 0))
+        return m
+
+
+class ValueCache(_Cache):
+    __doc__ = f"""Values, transposed: channel ``d`` is row ``d % rows``, position ``t`` lane
+    ``t % lanes``.
+
+    Word ``((layer * n_kv_heads + head) * channel_tiles + d // rows) * position_words + t // lanes``.
+
+    Latency 3 cycles from a word's acceptance to its being read. Throughput 1 word per cycle.
+    {_Cache.__doc__.split("address.", 1)[1]}
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        heads = self.n_layers * self.n_kv_heads
+        write = self._memory(m, heads * self.channel_tiles * self.position_words)
+        chunk_bits = (self.rows // self.lanes).bit_length() - 1
+        lane_bits = self.lanes.bit_length() - 1
+
+        word, valid, head = self._heads_first(m)
+        later, later_valid = Signal.like(word), Signal()
+        tile = Signal(range(heads * self.channel_tiles + 1))
+        m.d.sync += [
+            later.eq(word),
+            later_valid.eq(valid),
+            tile.eq(head * self.channel_tiles + (word.word >> chunk_bits)),
+            self.written.eq(later_valid & later.last),
+        ]
+        m.d.comb += write.addr.eq(tile * self.position_words + (later.position >> lane_bits))
+        chunk = later.word & ((1 << chunk_bits) - 1)
+        lane = later.position & (self.lanes - 1)
+        for r in range(self.rows):
+            for n in range(self.lanes):
+                place = r * self.lanes + n
+                here = (chunk == r // self.lanes) & (lane == n)
+                m.d.comb += write.data[place].eq(later.data[r % self.lanes])
+                m.d.comb += write.en[place].eq(later_valid & here)
+        return m

@@ -1,0 +1,200 @@
+"""The operand fetcher: walks a step's tiles and brings weights and activations together."""
+
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.reference.softmax import SPAN
+from celosia.rtl.mac_fabric import activation_layout, beat_layout
+from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
+from celosia.rtl.words import INDEX_WIDTH
+
+__all__ = ["OperandFetch", "fetched_layout", "score_layout"]
+
+
+def score_layout(lanes):
+    """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
+    return data.StructLayout(
+        {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(10)}
+    )
+
+
+def fetched_layout(rows, lanes, tokens, weight_width):
+    """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax."""
+    return data.StructLayout(
+        {
+            "beat": beat_layout(rows, lanes, tokens, weight_width),
+            "embedding": 1,
+            "row": unsigned(10),
+            "sum": 1,
+            "sum_last": 1,
+        }
+    )
+
+
+class OperandFetch(wiring.Component):
+    """For each step, ``tiles x words`` beats: operand ``address + tile * stride + word`` beside
+    activations ``source_base + word``.
+
+    A beat waits until its activation word lies below its region's fill mark and, for operands from
+    the tape, until the tape delivers. Exponentials are aligned to the largest exponent of their
+    score vector, as :func:`celosia.reference.softmax.align` does.
+
+    Latency 2 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
+    from step to step.
+
+    Members
+    -------
+    step : In(stream of fetch_layout)
+    tape : In(stream of the beat's weights)
+    filled : In(unsigned, 3 times)
+        For each :class:`Region` the first address not yet written.
+    address, activation_address : Out(unsigned)
+    read_en : Out(1)
+        All memories are read at once; data follow one cycle later and stay while it is low.
+    keys, values, activations, queries, scores : In
+        What the memories read.
+    largest : In(signed(10) for each token)
+        The largest exponent of the score vector ``buffer``.
+    buffer : Out(unsigned(2))
+    o : Out(stream of fetched_layout)
+    starved, active : Out(1)
+        A beat waits for its activations; a step is under way.
+    """
+
+    def __init__(self, rows, lanes, tokens, weight_width):
+        self.rows = rows
+        self.lanes = lanes
+        self.tokens = tokens
+        self.weight_width = weight_width
+        fetched = fetched_layout(rows, lanes, tokens, weight_width)
+        weights = fetched["beat"].shape["weights"].shape
+        cached = data.ArrayLayout(data.ArrayLayout(signed(8), lanes), rows)
+        mantissas = data.ArrayLayout(signed(8), lanes)
+        super().__init__(
+            {
+                "step": In(stream.Signature(fetch_layout())),
+                "tape": In(stream.Signature(weights)),
+                "filled": In(unsigned(INDEX_WIDTH)).array(3),
+                "address": Out(28),
+                "activation_address": Out(INDEX_WIDTH),
+                "read_en": Out(1),
+                "keys": In(cached),
+                "values": In(cached),
+                "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
+                "queries": In(data.ArrayLayout(mantissas, tokens)),
+                "scores": In(data.ArrayLayout(score_layout(lanes), tokens)),
+                "largest": In(data.ArrayLayout(signed(10), tokens)),
+                "buffer": Out(2),
+                "o": Out(stream.Signature(fetched)),
+                "starved": Out(1),
+                "active": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = Signal()
+        held = Signal()  # the memories' outputs are a beat
+        step = Signal(fetch_layout())
+        word = Signal(INDEX_WIDTH)
+        tile = Signal(INDEX_WIDTH)
+        tile_address = Signal(28)
+        last_word = Signal()
+        last_tile = Signal()
+        available = Signal()
+        region = Signal(INDEX_WIDTH)
+        fetched = Signal(
+            data.StructLayout(
+                {"operand": Operand, "source": Source, "kind": Kind, "first": 1, "last": 1,
+                 "row": 10, "first_tile": 1}
+            )
+        )  # fmt: skip
+        with m.Switch(step.region):
+            for index, value in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
+                with m.Case(value):
+                    m.d.comb += region.eq(self.filled[index])
+        m.d.comb += [
+            self.address.eq(tile_address + word),
+            self.activation_address.eq(step.source_base + word),
+            available.eq((step.region == Region.NONE) | (self.activation_address < region)),
+            self.starved.eq(self.active & ~available),
+            last_word.eq(word + 1 == step.words),
+            last_tile.eq(tile + 1 == step.tiles),
+            self.read_en.eq(advance),
+            advance.eq(~held | (self.o.valid & self.o.ready)),
+            self.step.ready.eq(~self.active | (advance & available & last_word & last_tile)),
+        ]
+        with m.If(advance):
+            m.d.sync += held.eq(self.active & available)
+            with m.If(self.active & available):
+                m.d.sync += [
+                    word.eq(word + 1),
+                    fetched.operand.eq(step.operand),
+                    fetched.source.eq(step.source),
+                    fetched.kind.eq(step.kind),
+                    fetched.row.eq(step.row),
+                    fetched.first.eq(word == 0),
+                    fetched.last.eq(last_word),
+                    fetched.first_tile.eq(tile == 0),
+                    self.buffer.eq(step.buffer),
+                ]
+                with m.If(last_word):
+                    m.d.sync += [
+                        word.eq(0),
+                        tile.eq(tile + 1),
+                        tile_address.eq(tile_address + step.stride),
+                    ]
+                    with m.If(last_tile):
+                        m.d.sync += self.active.eq(0)
+        with m.If(self.step.valid & self.step.ready):
+            m.d.sync += [
+                step.eq(self.step.p),
+                tile_address.eq(self.step.p.address),
+                word.eq(0),
+                tile.eq(0),
+                self.active.eq(1),
+            ]
+
+        o = self.o.p
+        from_tape = fetched.operand == Operand.TAPE
+        m.d.comb += [
+            self.o.valid.eq(held & (~from_tape | self.tape.valid)),
+            self.tape.ready.eq(held & from_tape & self.o.ready),
+            o.beat.first.eq(fetched.first),
+            o.beat.last.eq(fetched.last),
+            o.embedding.eq(fetched.kind == Kind.LOAD),
+            o.row.eq(fetched.row),
+            o.sum.eq((fetched.kind == Kind.ATTENTION) & fetched.first_tile),
+            o.sum_last.eq(fetched.last),
+        ]
+        self._choose(m, fetched)
+        return m
+
+    def _choose(self, m, fetched):
+        beat = self.o.p.beat
+        for row in range(self.rows):
+            for lane in range(self.lanes):
+                weight = beat.weights[row][lane]
+                with m.Switch(fetched.operand):
+                    with m.Case(Operand.KEYS):
+                        m.d.comb += weight.eq(self.keys[row][lane])
+                    with m.Case(Operand.VALUES):
+                        m.d.comb += weight.eq(self.values[row][lane])
+                    with m.Default():
+                        m.d.comb += weight.eq(self.tape.payload[row][lane])
+        for token in range(self.tokens):
+            block = beat.activations[token]
+            score = self.scores[token]
+            shift = Signal(signed(12), name=f"shift_{token}")
+            m.d.comb += shift.eq(score.exponent - self.largest[token] + SPAN)
+            with m.Switch(fetched.source):
+                with m.Case(Source.SCORES):
+                    m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))
+                    for lane in range(self.lanes):
+                        power = Mux(shift < 0, 0, score.power[lane])
+                        m.d.comb += block.mantissa[lane].eq(power)
+                with m.Case(Source.QUERIES):
+                    m.d.comb += block.mantissa.eq(self.queries[token])
+                with m.Default():
+                    m.d.comb += block.eq(self.activations[token])

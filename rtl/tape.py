@@ -1,0 +1,72 @@
+"""The tape: a memory read in long runs, so that its address is a counter."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Tape", "run_layout"]
+
+ADDRESS_WIDTH = 28
+
+
+def run_layout():
+    """A run of ``count`` words, at least 1, from ``address`` on."""
+    return data.StructLayout({"address": unsigned(ADDRESS_WIDTH), "count": unsigned(ADDRESS_WIDTH)})
+
+
+class Tape(wiring.Component):
+    """``o`` delivers ``words[address : address + count]`` for each run asked for, in order.
+
+    Latency 2 cycles from a run's acceptance to its first word. Throughput 1 word per cycle within
+    a run and from one run to the next.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Of one word.
+    words : list
+        The memory's contents, initial values of ``shape``; at least one.
+
+    Members
+    -------
+    run : In(stream of run_layout)
+    o : Out(stream of shape)
+
+    Raises
+    ------
+    ValueError
+        If there are no words.
+    """
+
+    def __init__(self, shape, words):
+        if not len(words):
+            raise ValueError("words must not be empty")
+        self.shape = shape
+        self.words = words
+        super().__init__(
+            {"run": In(stream.Signature(run_layout())), "o": Out(stream.Signature(shape))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = store = memory.Memory(
+            shape=self.shape, depth=len(self.words), init=self.words
+        )
+        read = store.read_port()
+        address = Signal(ADDRESS_WIDTH)
+        left = Signal(ADDRESS_WIDTH)
+        advance = Signal()
+        m.d.comb += [
+            advance.eq(self.o.ready | ~self.o.valid),
+            read.en.eq(advance),
+            read.addr.eq(address),
+            self.o.payload.eq(read.data),
+            self.run.ready.eq((left == 0) | (advance & (left == 1))),
+        ]
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(left != 0)
+            with m.If(left != 0):
+                m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+        with m.If(self.run.valid & self.run.ready):
+            m.d.sync += [address.eq(self.run.p.address), left.eq(self.run.p.count)]
+        return m
