@@ -29,7 +29,7 @@ def saturate(x, width):
 
 
 def bit_length(x):
-    """The number of bits of ``x >= 0`` without leading zeros (0 for 0), exact up to 2**62; int64."""
+    """The bits of ``x >= 0`` without leading zeros (0 for 0), exact up to 2**62; int64."""
     x = np.asarray(x, np.int64)
     high = x >> 31
     _, exponent_high = np.frexp(high.astype(np.float64))
@@ -38,7 +38,7 @@ def bit_length(x):
 
 
 def magnitude_bits(x):
-    """The bits that the block ``x[..., n]`` needs beside a sign: ``bit_length(or_i(x_i ^ sign_i))``.
+    """The bits that a block ``x[..., n]`` needs beside a sign: ``bit_length(or_i(x_i ^ sign_i))``.
 
     A block whose result is ``b`` fits signed numbers of ``b + 1`` bits.
     """

@@ -74,6 +74,6 @@ def sine(phase):
 
 
 def sine_cosine(positions, increments):
-    """``sin`` and ``cos`` of ``positions[:, None] * increments`` (2**-32 turns), units of 2**-14."""
+    """``sin`` and ``cos`` of ``positions[:, None] * increments`` (2**-32 turns), in 2**-14."""
     phase = np.asarray(positions, np.int64)[:, None] * np.asarray(increments, np.int64)
     return sine(phase), sine(phase + (1 << 30))

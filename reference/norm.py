@@ -7,7 +7,7 @@ __all__ = ["gain", "sum_of_squares"]
 
 
 def sum_of_squares(x):
-    """``sum(x**2)`` over blocks ``x[..., blocks, lanes]``, each cut to its 12 leading bits (floor)."""
+    """``sum(x**2)`` over blocks ``x[..., blocks, lanes]``, each cut to 12 leading bits (floor)."""
     x = np.asarray(x, np.int64)
     exponent = np.maximum(magnitude_bits(x) - 11, 0)
     mantissa = x >> exponent[..., None]

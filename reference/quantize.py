@@ -72,9 +72,9 @@ class QuantizedLayer:
     """One decoder layer in integers; rows and columns padded to whole blocks, head by head.
 
     ``norm_gain`` int16[dim] with ``norm_shift`` belong to the norm in front of Q, K and V,
-    ``ffn_gain`` to the one in front of gate and up. ``score_shift`` turns ``q . k`` times their steps
-    into logarithms (base 2, 8 fractional bits), ``value_scale`` int[n_kv_heads, head_dim] the
-    weighted sum of cached values into activations.
+    ``ffn_gain`` to the one in front of gate and up. ``score_shift`` turns ``q . k`` times their
+    steps into logarithms (base 2, 8 fractional bits), ``value_scale`` int[n_kv_heads, head_dim]
+    the weighted sum of cached values into activations.
     """
 
     norm_gain: np.ndarray

@@ -2,8 +2,9 @@
 
 from amaranth import Cat, Const, Mux, Signal, signed
 from amaranth.lib import data
+from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["Pipeline", "clamp", "magnitude", "round_shift"]
+__all__ = ["Pipeline", "bit_length", "clamp", "magnitude", "round_shift"]
 
 
 class Pipeline:
@@ -50,7 +51,7 @@ class Pipeline:
 
 
 def round_shift(m, x, shift, limit):
-    """``floor(x / 2**shift + 1/2)`` as a signal, for ``shift`` a signal of 0 to ``limit``, or an int.
+    """``floor(x / 2**shift + 1/2)`` as a signal; ``shift`` is an int or a signal of 0 to ``limit``.
 
     Bit-exact with :func:`celosia.reference.arithmetic.round_shift`.
     """
@@ -73,24 +74,50 @@ def round_shift(m, x, shift, limit):
 def clamp(x, width, low=None):
     """``x`` saturated to ``width`` signed bits (or to ``low`` below)."""
     high = (1 << (width - 1)) - 1
-    low = -high - 1 if low is None else low
-    return Mux(x > high, high, Mux(x < low, low, x))
+    if low is not None:
+        return Mux(x > high, high, Mux(x < low, low, x))
+    if not x.shape().signed:
+        x = Cat(x, Const(0, 1)).as_signed()
+    if len(x) <= width:
+        return x
+    sign, above = x[-1], x[width - 1 : -1]
+    beyond = above != sign.replicate(len(above))
+    return Mux(beyond, Cat((~sign).replicate(width - 1), sign), x[:width]).as_signed()
 
 
-def magnitude(m, values):
-    """The bits a block of signed ``values`` needs beside a sign, as a signal.
+def bit_length(value):
+    """The bits of the unsigned ``value`` without leading zeros, by a tree of two-way choices.
 
-    Bit-exact with :func:`celosia.reference.arithmetic.magnitude_bits`.
+    Bit-exact with :func:`celosia.reference.arithmetic.bit_length`.
+    """
+
+    def leading(bits):
+        """The place of the leading one among 2**n bits: n bits, and all of them if it is there."""
+        if len(bits) == 1:
+            return Const(0, 0)
+        half = len(bits) // 2
+        high = bits[half:]
+        place = Mux(high.any(), leading(high), leading(bits[:half]))
+        return Cat(place[: exact_log2(half)], high.any())
+
+    size = ceil_log2(len(value) + 1)
+    return leading(Cat(Const(1, 1), value, Const(0, (1 << size) - 1 - len(value))))
+
+
+def magnitude(m, values, drop=0):
+    """The bits a block of signed ``values`` needs beside a sign and ``drop`` others, as a signal.
+
+    Bit-exact with ``maximum(magnitude_bits(values) - drop, 0)`` of
+    :func:`celosia.reference.arithmetic.magnitude_bits`.
     """
     values = [values[i] for i in range(len(values))] if isinstance(values, data.View) else values
-    width = max(len(v) for v in values)
+    width = max(len(v) for v in values) - 1
     together = Signal(width)
-    bits = Signal(range(width + 1))
     folded = 0
     for v in values:
-        folded = folded | (v ^ v[-1].replicate(len(v)))[: len(v)]
-    m.d.comb += [together.eq(folded), bits.eq(0)]
-    for position in range(width):
-        with m.If(together[position]):
-            m.d.comb += bits.eq(position + 1)
+        folded = folded | (v ^ v[-1].replicate(len(v)))[: len(v) - 1]
+    m.d.comb += together.eq(folded)
+    counted = bit_length(together[drop:])
+    bits = Signal(len(counted))
+    m.d.comb += bits.eq(counted)
     return bits
