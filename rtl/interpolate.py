@@ -1,0 +1,68 @@
+"""Functions by tables of straight segments, as two register stages of a pipeline."""
+
+from amaranth import Cat, Const, Signal, signed, unsigned
+from amaranth.lib import data
+from amaranth.lib.memory import Memory
+from amaranth.utils import exact_log2
+
+__all__ = ["interpolate", "normalize"]
+
+
+def interpolate(m, pipe, table, bits, places, carried):
+    """``base[segment] + round(step[segment] * fraction / 2**bits)`` for each of ``places``.
+
+    Rounds half up. Two register stages: the table's memory, one for each of ``places``, then the
+    product. The sum of what they hold is left to the caller to register.
+
+    Parameters
+    ----------
+    table : pair of int sequences
+        Bases (not negative) and steps, of :func:`celosia.reference.tables.interpolation`; a power
+        of two of them.
+    bits : int
+        Width of the fraction.
+    places : list of unsigned values
+        Segment and, in the low ``bits``, fraction.
+    carried : list of values
+        To be delayed by the same two stages.
+
+    Returns
+    -------
+    list of Signal(unsigned), list of Signal
+        The function's values and ``carried``.
+    """
+    base, step = ([int(x) for x in column] for column in table)
+    base_width = max(base).bit_length()
+    step_width = max(max(x, -x - 1).bit_length() for x in step) + 1
+    shape = data.StructLayout({"base": unsigned(base_width), "step": signed(step_width)})
+    init = [{"base": b, "step": s} for b, s in zip(base, step, strict=True)]
+    segments = []
+    for place in places:
+        m.submodules += (memory := Memory(shape=shape, depth=len(init), init=init))
+        port = memory.read_port()
+        segment = place[bits : bits + exact_log2(len(init))]
+        m.d.comb += [port.en.eq(pipe.advance), port.addr.eq(segment)]
+        segments.append(port.data)
+    n = len(places)
+    registers = pipe.stage(*(place[:bits] for place in places), *carried)
+    fractions, carried = registers[:n], registers[n:]
+    products = [s.step * f for s, f in zip(segments, fractions, strict=True)]
+    registers = pipe.stage(*products, *(s.base for s in segments), *carried)
+    half = Const(1 << (bits - 1), bits)
+    values = []
+    for product, offset in zip(registers[:n], registers[n : 2 * n], strict=True):
+        value = Signal(base_width)
+        m.d.comb += value.eq((Cat(half, offset) + product) >> bits)
+        values.append(value)
+    return values, registers[2 * n :]
+
+
+def normalize(m, x, shift, unit):
+    """The 16 leading bits of ``x / 2**(unit * shift)``, as a signal; ``x`` is below that power."""
+    digits = -(-len(x) // unit)
+    aligned = Signal(max(digits * unit, 16))
+    distance = Signal(range(digits + 1))
+    empty = Const(0, max(16 - digits * unit, 0))
+    m.d.comb += distance.eq(digits - shift)
+    m.d.comb += aligned.eq(Cat(empty, x << Cat(Const(0, unit - 1), distance)))
+    return aligned[-16:]
