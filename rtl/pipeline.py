@@ -27,27 +27,41 @@ class Pipeline:
         m.d.comb += [self.advance.eq(o.ready | ~o.valid), i.ready.eq(self.advance)]
 
     def stage(self, *values):
-        """Registers holding ``values`` (of any shape, structures included) one stage later."""
-        registers = []
+        """Registers holding ``values`` one stage later, in the same form.
+
+        A value has any shape, structures included; lists and dicts of values go together.
+        """
         valid = Signal(name="stage_valid")
         with self._m.If(self.advance):
             self._m.d.sync += valid.eq(self.valid)
-            for value in values:
-                register = Signal(value.shape(), name="stage")
-                self._m.d.sync += register.eq(value)
-                registers.append(register)
+            registers = [self._keep(value) for value in values]
         self.valid = valid
         return registers
 
+    def _keep(self, value):
+        if isinstance(value, list):
+            return [self._keep(v) for v in value]
+        if isinstance(value, dict):
+            return {name: self._keep(v) for name, v in value.items()}
+        register = Signal(value.shape(), name="stage")
+        self._m.d.sync += register.eq(value)
+        return register
+
     def finish(self, fields):
-        """Connect the last stage's registers to ``o``: a value, or a dict of payload members."""
+        """Connect the last stage's registers to ``o``: a value, or a dict of payload members.
+
+        A list is an array's elements.
+        """
         self._m.d.comb += self._o.valid.eq(self.valid)
         payload = self._o.payload
         if not isinstance(fields, dict):
             self._m.d.comb += payload.eq(fields)
             return
         for name, value in fields.items():
-            self._m.d.comb += payload[name].eq(value)
+            if isinstance(value, list):
+                self._m.d.comb += [payload[name][n].eq(v) for n, v in enumerate(value)]
+            else:
+                self._m.d.comb += payload[name].eq(value)
 
 
 def round_shift(m, x, shift, limit):

@@ -1,0 +1,100 @@
+"""The scaling stage: accumulators become fixed-point values, by row scales and a token's scalar."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.parameters import check_range
+from celosia.rtl.pipeline import Pipeline, round_shift
+from celosia.rtl.words import framed
+
+__all__ = ["Scale"]
+
+ALIGNED = 27  # bits of an aligned accumulator
+GUARD = 3  # of them below the result's last place
+
+
+class Scale(wiring.Component):
+    """``acc * row_scale * mantissa / 2**(16 + shift)`` lane by lane, saturated to 24 bits.
+
+    Rounds the factor ``row_scale * mantissa / 2**16`` and the product half up, the accumulator's
+    alignment between them down. Bit-exact with :func:`celosia.reference.scale.scale`.
+
+    Latency 3 cycles. Throughput 1 word per cycle.
+
+    Parameters
+    ----------
+    lanes : int, 1 to 64
+    acc_width : int, 8 to 47
+    tokens : int, 1 to 64
+
+    Members
+    -------
+    i : In(stream of framed(lanes, acc_width, tokens, ...))
+        Accumulators, with ``row_scale`` unsigned(16)[lanes], ``mantissa`` unsigned(17) of at most
+        2**16, ``shift`` signed(8), where all below 3 count as 3, and ``kind`` unsigned(4).
+    o : Out(stream of framed(lanes, 24, tokens, kind=unsigned(4)))
+        The results; ``kind`` is passed on.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    latency = 3
+
+    def __init__(self, lanes, acc_width, tokens=1):
+        check_range("lanes", lanes, 1, 64)
+        check_range("acc_width", acc_width, 8, 47)
+        check_range("tokens", tokens, 1, 64)
+        self.lanes = lanes
+        self.acc_width = acc_width
+        self.tokens = tokens
+        scales = {
+            "row_scale": data.ArrayLayout(unsigned(16), lanes),
+            "mantissa": unsigned(17),
+            "shift": signed(8),
+            "kind": unsigned(4),
+        }
+        i = framed(lanes, acc_width, tokens, **scales)
+        o = framed(lanes, 24, tokens, kind=unsigned(4))
+        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
+
+    def elaborate(self, platform):
+        m = Module()
+        pipe = Pipeline(m, self.i, self.o)
+        word = self.i.p
+        frame = {n: word[n] for n in ("token", "index", "argument", "last", "kind")}
+
+        # 1: the factor; beside it the accumulator moves to its place.
+        shift = Signal(6)
+        beyond = Signal(self.acc_width - 1)  # the accumulator's bits that find no place
+        room = ALIGNED - 17 - GUARD  # bits that do, before any shift
+        m.d.comb += [
+            shift.eq(Mux(word.shift < GUARD, GUARD, Mux(word.shift[6], 63, word.shift[:6]))),
+            beyond.eq(Const(-1 << room) << shift),
+        ]
+        factors = [(row * word.mantissa + (1 << 15))[16:32] for row in word.row_scale]
+        aligned = [self._align(m, acc, shift, beyond) for acc in word.data]
+        frame, factors, aligned = pipe.stage(frame, factors, aligned)
+
+        # 2: the product.
+        products = [a * Cat(f, 0).as_signed() for a, f in zip(aligned, factors, strict=True)]
+        frame, products = pipe.stage(frame, products)
+
+        # 3: its rounding. 27 bits times less than 2**16 need no further saturation.
+        rounding = 16 + GUARD
+        values = [round_shift(m, p, rounding, rounding) for p in products]
+        frame, values = pipe.stage(frame, values)
+        pipe.finish({**frame, "data": values})
+        return m
+
+    def _align(self, m, acc, shift, beyond):
+        """``acc * 2**(16 + GUARD - shift)``, saturated to ``ALIGNED`` bits."""
+        wide = Signal(signed(self.acc_width + 16 + GUARD))
+        moved = Signal(signed(ALIGNED))
+        m.d.comb += [wide.eq(acc << (16 + GUARD)), moved.eq(wide >> shift)]
+        sign = acc[-1]
+        overflow = ((acc[:-1] ^ sign.replicate(self.acc_width - 1)) & beyond).any()
+        limit = Cat((~sign).replicate(ALIGNED - 1), sign).as_signed()
+        return Mux(overflow, limit, moved)
