@@ -1,0 +1,77 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from celosia.reference.arithmetic import saturate
+from celosia.rtl.residual import Residual
+from celosia.sim import bench
+
+
+def operations(lanes, words, tokens, seed, n_operations):
+    """Loads of one token at a time, then additions to groups; extreme values among them."""
+    rng = np.random.default_rng(seed)
+    low, high = -(1 << 23), (1 << 23) - 1
+
+    def word(token, index, last, load):
+        kind = rng.integers(0, 4)
+        block = rng.integers(low, high + 1, lanes) >> rng.integers(0, 24)
+        if kind == 0:
+            block = rng.choice([low, high, 0, -1], lanes)
+        frame = {"token": token, "index": index, "argument": int(rng.integers(256)), "last": last}
+        return {"data": block, **frame, "load": load, "norm": int(rng.integers(1024))}
+
+    for token in range(tokens):
+        for index in range(words):
+            yield word(token, index, index == words - 1, 1)
+    for n in range(n_operations):
+        group = int(rng.integers(1, tokens + 1)) if n % 4 else tokens
+        for index in range(words):
+            for token in range(group):
+                last = index == words - 1 and token == group - 1
+                yield word(token, index, last, int(n % 7 == 5))
+
+
+def replay(inputs, width):
+    memory = {}
+    for word in inputs:
+        word = dict(word)
+        place = word["token"], word["index"]
+        old = 0 if word.pop("load") else memory[place]
+        memory[place] = saturate(old + word["data"], width)
+        yield word | {"data": memory[place].tolist()}
+
+
+@pytest.mark.parametrize(
+    ("lanes", "words", "width", "tokens"), [(4, 3, 24, 4), (2, 1, 20, 1), (2, 1, 25, 3)]
+)
+def test_matches_reference(lanes, words, width, tokens):
+    inputs = [*operations(lanes, words, tokens, seed=words, n_operations=90)]
+    y = [*replay(inputs, width)]
+    assert {-(1 << (width - 1)), (1 << (width - 1)) - 1} <= {v for w in y for v in w["data"]}
+    cases = [{"inputs": inputs, "stall": s, "seed": n} for n, s in enumerate((0.0, 0.5, 0.2))]
+    results = bench.run_many(Residual(lanes, words, width, tokens), cases)
+    for result in results:
+        assert result.outputs["o"] == y
+    free = results[0]
+    assert free.latency == Residual.latency
+    if words > 1:
+        assert free.cycles == len(y) + Residual.latency
+    else:  # a word after another one at the same place waits for a cycle
+        places = [(w["token"], w["index"]) for w in inputs]
+        waits = sum(a == b for a, b in pairwise(places))
+        assert waits > 0
+        assert free.cycles == len(y) + waits + Residual.latency
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 4, 24), "lanes must be from 1 to 64, not 0"),
+        ((4, 0, 24), "words must be from 1 to 4096, not 0"),
+        ((4, 4, 29), "width must be from 20 to 28, not 29"),
+        ((4, 4, 24, 65), "tokens must be from 1 to 64, not 65"),
+    ],
+)
+def test_bad_parameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Residual(*arguments)
