@@ -1,4 +1,4 @@
-"""Functions by tables of straight segments, as two register stages of a pipeline."""
+"""Functions by tables of straight segments, as register stages of a pipeline."""
 
 from amaranth import Cat, Const, Signal, signed, unsigned
 from amaranth.lib import data
@@ -11,8 +11,8 @@ __all__ = ["interpolate", "normalize"]
 def interpolate(m, pipe, table, bits, places, carried):
     """``base[segment] + round(step[segment] * fraction / 2**bits)`` for each of ``places``.
 
-    Rounds half up. Two register stages: the table's memory, one for each of ``places``, then the
-    product. The sum of what they hold is left to the caller to register.
+    Rounds half up. Three register stages: the table's memory, one for each of ``places``, what it
+    gave (memories are slow), and the product. The sum is left to the caller to register.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def interpolate(m, pipe, table, bits, places, carried):
     places : list of unsigned values
         Segment and, in the low ``bits``, fraction.
     carried : list of values
-        To be delayed by the same two stages.
+        To be delayed by the same stages.
 
     Returns
     -------
@@ -45,7 +45,8 @@ def interpolate(m, pipe, table, bits, places, carried):
         segments.append(port.data)
     n = len(places)
     registers = pipe.stage(*(place[:bits] for place in places), *carried)
-    fractions, carried = registers[:n], registers[n:]
+    registers = pipe.stage(*segments, *registers)
+    segments, fractions, carried = registers[:n], registers[n : 2 * n], registers[2 * n :]
     products = [s.step * f for s, f in zip(segments, fractions, strict=True)]
     registers = pipe.stage(*products, *(s.base for s in segments), *carried)
     half = Const(1 << (bits - 1), bits)

@@ -46,7 +46,7 @@ class Reciprocal(wiring.Component):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
         x, shift = pipe.stage(self.i.p, bit_length(self.i.p))
-        u, shift = pipe.stage(normalize(m, x, shift, 1), shift)
+        u = normalize(m, x, shift, 1)
         mantissa, carried = interpolate(m, pipe, reciprocal_table(), 8, [u[:15]], [shift])
         mantissa, shift = pipe.stage(*mantissa, *carried)
         pipe.finish({"mantissa": mantissa, "shift": shift})

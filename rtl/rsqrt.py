@@ -46,7 +46,7 @@ class Rsqrt(wiring.Component):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
         x, shift = pipe.stage(self.i.p, (bit_length(self.i.p) + 1)[1:])
-        u, shift = pipe.stage(normalize(m, x, shift, 2), shift)
+        u = normalize(m, x, shift, 2)
         padded = [[0] * 64 + column.tolist() for column in rsqrt_table()]
         mantissa, carried = interpolate(m, pipe, padded, 8, [u], [shift])
         mantissa, shift = pipe.stage(*mantissa, *carried)
