@@ -3,10 +3,10 @@
 from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.pipeline import clamp
+from celosia.rtl.words import framed, token_width
 
-from celosia.rtl.words import token_width
-
-__all__ = ["KeyCache", "ValueCache", "cached_layout"]
+__all__ = ["KeyCache", "ValueCache", "ValueWords", "cached_layout"]
 
 POSITION_WIDTH = 20
 
@@ -210,4 +210,56 @@ class ValueCache(_Cache):
                 here = (chunk == r // self.lanes) & (lane == n)
                 m.d.comb += write.data[place].eq(later.data[r % self.lanes])
                 m.d.comb += write.en[place].eq(later_valid & here)
+        return m
+
+
+class ValueWords(wiring.Component):
+    """Turns the words of a VALUE operation into the value cache's: saturates, counts heads.
+
+    Latency 1 cycle. Throughput 1 word per cycle.
+
+    Parameters
+    ----------
+    lanes, tokens, head_words : int
+
+    Members
+    -------
+    i : In(stream of framed 24-bit words), always ready
+        ``argument`` is the layer.
+    position, group : In
+        The first token's position, and the last token.
+    o : Out(stream of cached_layout), always ready
+    """
+
+    def __init__(self, lanes, tokens, head_words):
+        self.lanes = lanes
+        self.head_words = head_words
+        super().__init__(
+            {
+                "i": In(stream.Signature(framed(lanes, 24, tokens), always_ready=True)),
+                "position": In(POSITION_WIDTH),
+                "group": In(token_width(tokens)),
+                "o": Out(stream.Signature(cached_layout(lanes), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        i, o = self.i.p, self.o.p
+        word, head = Signal(8), Signal(8)
+        with m.If(self.i.valid & (i.token == self.group)):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == self.head_words - 1):
+                m.d.sync += [word.eq(0), head.eq(head + 1)]
+            with m.If(i.last):
+                m.d.sync += [word.eq(0), head.eq(0)]
+        m.d.sync += [
+            self.o.valid.eq(self.i.valid),
+            o.layer.eq(i.argument),
+            o.head.eq(head),
+            o.word.eq(word),
+            o.position.eq(self.position + i.token),
+            o.last.eq(i.last),
+        ]
+        m.d.sync += [o.data[n].eq(clamp(i.data[n], 8)) for n in range(self.lanes)]
         return m

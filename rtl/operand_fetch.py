@@ -3,7 +3,6 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from celosia.reference.softmax import SPAN
 from celosia.rtl.mac_fabric import activation_layout, beat_layout
 from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
@@ -58,8 +57,12 @@ class OperandFetch(wiring.Component):
         The largest exponent of the score vector ``buffer``.
     buffer : Out(unsigned(2))
     o : Out(stream of fetched_layout)
-    starved, active : Out(1)
-        A beat waits for its activations; a step is under way.
+    refill, refill_en : Out(Region), Out(1)
+        The region that an accepted step will fill anew.
+    operand : Out(Operand)
+        Of the beat that ``o`` offers.
+    starved, waiting : Out(1)
+        A beat waits for its activations, for the tape.
     """
 
     def __init__(self, rows, lanes, tokens, weight_width):
@@ -87,8 +90,11 @@ class OperandFetch(wiring.Component):
                 "largest": In(data.ArrayLayout(signed(10), tokens)),
                 "buffer": Out(2),
                 "o": Out(stream.Signature(fetched)),
+                "refill": Out(Region),
+                "refill_en": Out(1),
+                "operand": Out(Operand),
                 "starved": Out(1),
-                "active": Out(1),
+                "waiting": Out(1),
             }
         )
 
@@ -102,6 +108,7 @@ class OperandFetch(wiring.Component):
         tile_address = Signal(28)
         last_word = Signal()
         last_tile = Signal()
+        active = Signal()  # a step is under way
         available = Signal()
         region = Signal(INDEX_WIDTH)
         fetched = Signal(
@@ -115,19 +122,23 @@ class OperandFetch(wiring.Component):
                 with m.Case(value):
                     m.d.comb += region.eq(self.filled[index])
         m.d.comb += [
+            self.refill.eq(self.step.p.fills),
+            self.refill_en.eq(
+                self.step.valid & self.step.ready & (self.step.p.fills != Region.NONE)
+            ),
             self.address.eq(tile_address + word),
             self.activation_address.eq(step.source_base + word),
             available.eq((step.region == Region.NONE) | (self.activation_address < region)),
-            self.starved.eq(self.active & ~available),
+            self.starved.eq(active & ~available),
             last_word.eq(word + 1 == step.words),
             last_tile.eq(tile + 1 == step.tiles),
             self.read_en.eq(advance),
             advance.eq(~held | (self.o.valid & self.o.ready)),
-            self.step.ready.eq(~self.active | (advance & available & last_word & last_tile)),
+            self.step.ready.eq(~active | (advance & available & last_word & last_tile)),
         ]
         with m.If(advance):
-            m.d.sync += held.eq(self.active & available)
-            with m.If(self.active & available):
+            m.d.sync += held.eq(active & available)
+            with m.If(active & available):
                 m.d.sync += [
                     word.eq(word + 1),
                     fetched.operand.eq(step.operand),
@@ -146,14 +157,14 @@ class OperandFetch(wiring.Component):
                         tile_address.eq(tile_address + step.stride),
                     ]
                     with m.If(last_tile):
-                        m.d.sync += self.active.eq(0)
+                        m.d.sync += active.eq(0)
         with m.If(self.step.valid & self.step.ready):
             m.d.sync += [
                 step.eq(self.step.p),
                 tile_address.eq(self.step.p.address),
                 word.eq(0),
                 tile.eq(0),
-                self.active.eq(1),
+                active.eq(1),
             ]
 
         o = self.o.p
@@ -161,6 +172,8 @@ class OperandFetch(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(held & (~from_tape | self.tape.valid)),
             self.tape.ready.eq(held & from_tape & self.o.ready),
+            self.operand.eq(fetched.operand),
+            self.waiting.eq(held & from_tape & ~self.tape.valid),
             o.beat.first.eq(fetched.first),
             o.beat.last.eq(fetched.last),
             o.embedding.eq(fetched.kind == Kind.LOAD),

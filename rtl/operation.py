@@ -2,7 +2,6 @@
 
 from amaranth import signed, unsigned
 from amaranth.lib import data, enum
-
 from celosia.rtl.words import ARGUMENT_WIDTH, INDEX_WIDTH, token_width
 
 __all__ = [
@@ -114,6 +113,7 @@ def fetch_layout():
             "source": Source,
             "source_base": unsigned(INDEX_WIDTH),
             "region": Region,
+            "fills": Region,
             "words": unsigned(INDEX_WIDTH),
             "tiles": unsigned(INDEX_WIDTH),
             "address": unsigned(28),

@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
-from celosia.rtl.pipeline import Pipeline, round_shift
+from celosia.rtl.pipeline import Pipeline, round_shift, shift_clamp
 from celosia.rtl.words import framed
 
 __all__ = ["Scale"]
@@ -26,14 +26,15 @@ class Scale(wiring.Component):
     lanes : int, 1 to 64
     acc_width : int, 8 to 47
     tokens : int, 1 to 64
+    more
+        Further members of the words, name to shape, which are passed on.
 
     Members
     -------
     i : In(stream of framed(lanes, acc_width, tokens, ...))
         Accumulators, with ``row_scale`` unsigned(16)[lanes], ``mantissa`` unsigned(17) of at most
-        2**16, ``shift`` signed(8), where all below 3 count as 3, and ``kind`` unsigned(4).
-    o : Out(stream of framed(lanes, 24, tokens, kind=unsigned(4)))
-        The results; ``kind`` is passed on.
+        2**16, and ``shift`` signed(8), where all below 3 count as 3.
+    o : Out(stream of framed(lanes, 24, tokens, ...))
 
     Raises
     ------
@@ -43,39 +44,37 @@ class Scale(wiring.Component):
 
     latency = 3
 
-    def __init__(self, lanes, acc_width, tokens=1):
+    def __init__(self, lanes, acc_width, tokens=1, **more):
         check_range("lanes", lanes, 1, 64)
         check_range("acc_width", acc_width, 8, 47)
         check_range("tokens", tokens, 1, 64)
         self.lanes = lanes
         self.acc_width = acc_width
         self.tokens = tokens
+        self.more = more
         scales = {
             "row_scale": data.ArrayLayout(unsigned(16), lanes),
             "mantissa": unsigned(17),
             "shift": signed(8),
-            "kind": unsigned(4),
         }
-        i = framed(lanes, acc_width, tokens, **scales)
-        o = framed(lanes, 24, tokens, kind=unsigned(4))
+        i = framed(lanes, acc_width, tokens, **scales, **more)
+        o = framed(lanes, 24, tokens, **more)
         super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
 
     def elaborate(self, platform):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
         word = self.i.p
-        frame = {n: word[n] for n in ("token", "index", "argument", "last", "kind")}
+        frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
         # 1: the factor; beside it the accumulator moves to its place.
         shift = Signal(6)
-        beyond = Signal(self.acc_width - 1)  # the accumulator's bits that find no place
-        room = ALIGNED - 17 - GUARD  # bits that do, before any shift
-        m.d.comb += [
-            shift.eq(Mux(word.shift < GUARD, GUARD, Mux(word.shift[6], 63, word.shift[:6]))),
-            beyond.eq(Const(-1 << room) << shift),
-        ]
+        small, large = word.shift < GUARD, word.shift[6]
+        m.d.comb += shift.eq(Mux(small, GUARD, Mux(large, 63, word.shift[:6])))
         factors = [(row * word.mantissa + (1 << 15))[16:32] for row in word.row_scale]
-        aligned = [self._align(m, acc, shift, beyond) for acc in word.data]
+        places = Const(0, 16 + GUARD)
+        wide = [Cat(places, acc).as_signed() for acc in word.data]
+        aligned = [shift_clamp(m, acc, shift, ALIGNED) for acc in wide]
         frame, factors, aligned = pipe.stage(frame, factors, aligned)
 
         # 2: the product.
@@ -88,13 +87,3 @@ class Scale(wiring.Component):
         frame, values = pipe.stage(frame, values)
         pipe.finish({**frame, "data": values})
         return m
-
-    def _align(self, m, acc, shift, beyond):
-        """``acc * 2**(16 + GUARD - shift)``, saturated to ``ALIGNED`` bits."""
-        wide = Signal(signed(self.acc_width + 16 + GUARD))
-        moved = Signal(signed(ALIGNED))
-        m.d.comb += [wide.eq(acc << (16 + GUARD)), moved.eq(wide >> shift)]
-        sign = acc[-1]
-        overflow = ((acc[:-1] ^ sign.replicate(self.acc_width - 1)) & beyond).any()
-        limit = Cat((~sign).replicate(ALIGNED - 1), sign).as_signed()
-        return Mux(overflow, limit, moved)

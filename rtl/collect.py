@@ -1,0 +1,193 @@
+"""The collector: takes the fabric's tiles apart into words and joins each with its scales."""
+
+from amaranth import Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.reference.head_quantize import STEP_SHIFT
+from celosia.reference.scale import ONE
+from celosia.rtl.operation import Kind, operation_layout
+from celosia.rtl.words import INDEX_WIDTH, framed, token_width
+
+__all__ = ["Collect", "collected_layout", "scalar_layout"]
+
+NORMED = (Kind.QUERY, Kind.KEY, Kind.VALUE, Kind.SWIGLU, Kind.LOGITS)
+
+
+def scalar_layout():
+    """A token's scalar: ``mantissa * 2**(-15 - shift)``."""
+    return data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
+
+
+def collected_layout(lanes, acc_width, tokens):
+    """A word of accumulators with all that scales it, and where it goes."""
+    return framed(
+        lanes,
+        acc_width,
+        tokens,
+        row_scale=data.ArrayLayout(unsigned(16), lanes),
+        mantissa=unsigned(17),
+        shift=signed(8),
+        kind=Kind,
+        norm=unsigned(10),
+    )
+
+
+class Collect(wiring.Component):
+    """Words of each operation in order: chunk by chunk of ``lanes`` rows, token by token.
+
+    The scalar is 1 for LOAD and ADD, the token's norm for what follows a norm, the query's step
+    for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
+    row scales and its scalar.
+
+    Latency 1 cycle. Throughput 1 word per cycle.
+
+    Parameters
+    ----------
+    rows, lanes, tokens, acc_width : int, ``rows`` a multiple of ``lanes``
+
+    Members
+    -------
+    operation : In(stream of operation_layout)
+    tiles : In(stream of int acc_width[tokens, rows])
+    embedded : In(stream of int8[lanes])
+        The words of LOAD.
+    row_scales : In(stream of uint16[lanes])
+    head, query_steps : Out(unsigned(8)), In(unsigned(9)[tokens])
+    norms : In(stream of token, mantissa and shift), always ready
+        A residual operation's first word makes the norms before it invalid.
+    sums : In(stream of scalar_layout)
+        Tokens 0 to ``group`` for each ATTENTION.
+    group : In(unsigned)
+    o : Out(stream of collected_layout)
+    """
+
+    def __init__(self, rows, lanes, tokens, acc_width):
+        self.rows = rows
+        self.lanes = lanes
+        self.tokens = tokens
+        self.acc_width = acc_width
+        tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
+        norm = data.StructLayout(
+            {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
+        )
+        super().__init__(
+            {
+                "operation": In(stream.Signature(operation_layout(tokens))),
+                "tiles": In(stream.Signature(tile)),
+                "embedded": In(stream.Signature(data.ArrayLayout(signed(8), lanes))),
+                "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes))),
+                "head": Out(8),
+                "query_steps": In(data.ArrayLayout(unsigned(9), tokens)),
+                "norms": In(stream.Signature(norm, always_ready=True)),
+                "sums": In(stream.Signature(scalar_layout())),
+                "group": In(token_width(tokens)),
+                "o": Out(stream.Signature(collected_layout(lanes, acc_width, tokens))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        operation = self.operation.p
+        kind = operation.kind
+        chunks = self.rows // self.lanes
+        chunk = Signal(INDEX_WIDTH)
+        part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
+        offset = Signal(token_width(self.tokens))
+        token = Signal(token_width(self.tokens))
+        embedding = Signal()
+        scalar = Signal(scalar_layout())
+        scalar_valid = Signal()
+        go = Signal()
+        restart = Signal()
+        self._scalars(m, token, scalar, scalar_valid, restart)
+
+        last_token, last_chunk, last = Signal(), Signal(), Signal()
+        source_valid = Signal()
+        m.d.comb += [
+            token.eq(operation.first + offset),
+            embedding.eq(kind == Kind.LOAD),
+            source_valid.eq((embedding & self.embedded.valid) | (~embedding & self.tiles.valid)),
+            go.eq(
+                self.operation.valid
+                & source_valid
+                & self.row_scales.valid
+                & scalar_valid
+                & (self.o.ready | ~self.o.valid)
+            ),
+            restart.eq(go & (embedding | (kind == Kind.ADD)) & (chunk == 0) & (token == 0)),
+            last_token.eq(token == operation.group),
+            last_chunk.eq(chunk + 1 == operation.chunks),
+            last.eq(last_token & last_chunk),
+            self.head.eq(operation.head),
+            self.embedded.ready.eq(go & embedding),
+            self.row_scales.ready.eq(go & last_token),
+            self.operation.ready.eq(go & last),
+            self.tiles.ready.eq(go & ~embedding & last_token & (last_chunk | (part == chunks - 1))),
+        ]
+        with m.If(go):
+            m.d.sync += offset.eq(offset + 1)
+            with m.If(last_token):
+                m.d.sync += [offset.eq(0), chunk.eq(chunk + 1), part.eq(part + 1)]
+                with m.If(part == chunks - 1):
+                    m.d.sync += part.eq(0)
+                with m.If(last_chunk):
+                    m.d.sync += [chunk.eq(0), part.eq(0)]
+
+        acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
+        place = Signal(range(max(2, chunks * self.tokens)))
+        chosen = Signal(acc)
+        m.d.comb += [
+            place.eq(token * chunks + part),
+            chosen.eq(self.tiles.payload.as_value().word_select(place, acc.size)),
+        ]
+        with m.If(embedding):
+            for lane in range(self.lanes):
+                m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
+        o = self.o.p
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [
+                self.o.valid.eq(go),
+                o.data.eq(chosen),
+                o.token.eq(token),
+                o.index.eq(operation.base + chunk),
+                o.argument.eq(operation.argument),
+                o.last.eq(last),
+                o.row_scale.eq(self.row_scales.payload),
+                o.mantissa.eq(scalar.mantissa),
+                o.shift.eq(operation.shift + scalar.shift),
+                o.kind.eq(kind),
+                o.norm.eq(operation.norm),
+            ]
+        return m
+
+    def _scalars(self, m, token, scalar, valid, restart):
+        """Hold the norms and the sums of the group; choose the operation's scalar."""
+        kind = self.operation.p.kind
+        norms = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
+        norms_held = Signal(range(self.tokens + 1))
+        sums = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
+        sums_held = Signal(range(self.tokens + 1))
+        norm, all_sums = self.norms.p, Signal()
+        with m.If(restart):
+            m.d.sync += norms_held.eq(0)
+        with m.If(self.norms.valid):
+            m.d.sync += [
+                norms[norm.token].mantissa.eq(norm.mantissa),
+                norms[norm.token].shift.eq(norm.shift),
+                norms_held.eq(norms_held + 1),
+            ]
+        m.d.comb += [all_sums.eq(sums_held > self.group), self.sums.ready.eq(~all_sums)]
+        with m.If(self.sums.valid & self.sums.ready):
+            m.d.sync += [sums[sums_held].eq(self.sums.p), sums_held.eq(sums_held + 1)]
+        with m.If(self.operation.ready & (kind == Kind.ATTENTION)):
+            m.d.sync += sums_held.eq(0)
+        with m.Switch(kind):
+            with m.Case(*NORMED):
+                m.d.comb += [scalar.eq(norms[token]), valid.eq(norms_held > self.group)]
+            with m.Case(Kind.ATTENTION):
+                m.d.comb += [scalar.eq(sums[token]), valid.eq(all_sums)]
+            with m.Case(Kind.SCORE):
+                step = self.query_steps[token]
+                m.d.comb += [scalar.mantissa.eq(step << STEP_SHIFT), valid.eq(1)]
+            with m.Default():
+                m.d.comb += [scalar.mantissa.eq(ONE), valid.eq(1)]

@@ -1,0 +1,390 @@
+"""The whole machine, wired: tape, fabric, vector units, caches, sequencer and host link."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.collect import Collect
+from celosia.rtl.controller import Cause, Controller
+from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.host_link import HostLink
+from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
+from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.merge import Merge
+from celosia.rtl.operand_fetch import OperandFetch
+from celosia.rtl.operation import Kind, Operand
+from celosia.rtl.residual import Residual
+from celosia.rtl.rms_norm import RmsNorm
+from celosia.rtl.rope import Rope
+from celosia.rtl.row_scales import RowScales
+from celosia.rtl.sampler import Sampler
+from celosia.rtl.scale import Scale
+from celosia.rtl.sequencer import Sequencer
+from celosia.rtl.softmax_block import SoftmaxBlock
+from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.tape import Tape
+from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
+from celosia.rtl.words import framed
+
+__all__ = ["Machine", "MachineShape"]
+
+LINK_TIMEOUT = 1 << 20
+
+
+@dataclass(frozen=True)
+class MachineShape:
+    """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
+
+    Parameters
+    ----------
+    rows, lanes, tokens : int
+        The fabric: ``rows * lanes`` is the weight parallelism, ``tokens`` the token parallelism.
+    weight_width, acc_width, residual_width : int
+    dim_words, hidden_words, head_words : int
+    n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
+    epsilon : int
+        The norm's, see :class:`celosia.rtl.rms_norm.RmsNorm`.
+    rope_increments : tuple of int
+    """
+
+    rows: int
+    lanes: int
+    tokens: int
+    weight_width: int
+    acc_width: int
+    residual_width: int
+    dim_words: int
+    hidden_words: int
+    head_words: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    max_seq_len: int
+    epsilon: int
+    rope_increments: tuple
+
+    @property
+    def multipliers(self):
+        """All multipliers of the MAC fabric."""
+        return self.rows * self.lanes * self.tokens
+
+    @property
+    def attention_start(self):
+        """Where the activation memory's second region, attention's result, begins."""
+        return self.dim_words
+
+    @property
+    def hidden_start(self):
+        """Where its third region, the hidden layer, begins."""
+        return self.dim_words + self.n_heads * self.head_words
+
+
+class Machine(wiring.Component):
+    """A decoder model: prompt in, tokens out, over a byte stream.
+
+    Bit-exact with :func:`celosia.reference.integer.generate`.
+
+    Parameters
+    ----------
+    shape : MachineShape
+    program : Program
+    weights : list of int8[rows][lanes]
+        The tape.
+    scales : list of uint16[lanes]
+        The row scales' tape.
+    gains : list of int16[dim_words * lanes]
+        Of every norm.
+    info : celosia.sim.messages.Info
+
+    Members
+    -------
+    rx, tx : In, Out(stream of unsigned(8))
+        The host link.
+    logits : Out(stream of framed 24-bit words), always ready
+        A tap: logits as the sampler takes them.
+    passes : Out(stream), always ready
+        A tap: each finished pass and its cycles.
+    activity : Out(unsigned(16))
+        A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
+        bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
+    """
+
+    def __init__(self, shape, program, weights, scales, gains, info):
+        self.shape = shape
+        self.program = program
+        self.weights = weights
+        self.scales = scales
+        self.gains = gains
+        self.info = info
+        finished = data.StructLayout(
+            {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
+        )
+        logits = framed(shape.lanes, 24, shape.tokens)
+        super().__init__(
+            {
+                "rx": In(stream.Signature(8)),
+                "tx": Out(stream.Signature(8)),
+                "logits": Out(stream.Signature(logits, always_ready=True)),
+                "passes": Out(stream.Signature(finished, always_ready=True)),
+                "activity": Out(16),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        units = self._units(m)
+        self._control(m, units)
+        self._fetch(m, units)
+        self._results(m, units)
+        self._watch(m, units)
+        return m
+
+    def _units(self, m):
+        """All components, as submodules of the same names."""
+        s = self.shape
+        rows, lanes, tokens = s.rows, s.lanes, s.tokens
+        cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
+        key_cache = KeyCache(*cache)
+        weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
+        quantized = framed(lanes, 23, tokens)
+        units = {
+            "link": HostLink(self.info, LINK_TIMEOUT),
+            "controller": Controller(s.max_seq_len, tokens),
+            "sequencer": Sequencer(self.program, rows, lanes, tokens),
+            "tape": Tape(weights, self.weights),
+            "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
+            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width),
+            "fabric": MacFabric(rows, lanes, tokens, s.weight_width, s.acc_width),
+            "row_scales": RowScales(lanes),
+            "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
+            "collect": Collect(rows, lanes, tokens, s.acc_width),
+            "scale": Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10)),
+            "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
+            "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
+            "swiglu": SwiGlu(lanes, tokens),
+            "merge": Merge(quantized, 3),
+            "quantize": BlockQuantize(lanes, 23, tokens),
+            "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
+            "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
+            "value_words": ValueWords(lanes, tokens, s.head_words),
+            "softmax": SoftmaxBlock(lanes, tokens),
+            "sampler": Sampler(lanes, s.vocab_size),
+            "key_cache": key_cache,
+            "value_cache": ValueCache(*cache),
+            "activations": ActivationMemory(
+                lanes,
+                tokens,
+                (0, s.attention_start, s.hidden_start),
+                s.hidden_start + s.hidden_words,
+            ),
+            "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
+            "scores": ScoreMemory(lanes, tokens, key_cache.position_words),
+        }
+        for name, unit in units.items():
+            m.submodules[name] = unit
+        return SimpleNamespace(**units)
+
+    def _control(self, m, u):
+        """Host link, controller and sequencer; the pass's position wherever it is needed."""
+        connect(m, flipped(self.rx), u.link.rx)
+        connect(m, u.link.tx, flipped(self.tx))
+        connect(m, u.link.command, u.controller.command)
+        connect(m, u.controller.result, u.link.result)
+        connect(m, u.controller.done, u.link.done)
+        connect(m, u.controller.load, u.sequencer.load)
+        connect(m, u.sequencer.fetch, u.fetch.step)
+        connect(m, u.sequencer.operation, u.collect.operation)
+        connect(m, u.sequencer.scales, u.row_scales.i)
+        connect(m, u.sequencer.weights, u.tape.run)
+        connect(m, u.sequencer.row_scales, u.scale_tape.run)
+        connect(m, u.controller.seed, u.sampler.seed)
+        rope_waits = Signal()  # the pass has begun, the rotation's table not yet
+        run = u.controller.run
+        m.d.comb += [
+            u.controller.prompt.valid.eq(u.link.prompt.valid),
+            u.controller.prompt.payload.eq(u.link.prompt.payload),
+            u.link.prompt.ready.eq(1),
+            u.link.busy.eq(u.controller.busy),
+            u.controller.abort.eq(u.link.abort),
+            u.controller.idle.eq(u.sequencer.idle),
+            u.sequencer.run.payload.eq(run.payload),
+            u.sequencer.run.valid.eq(run.valid & ~rope_waits),
+            run.ready.eq(u.sequencer.run.ready & ~rope_waits),
+            u.rope.positions.valid.eq(rope_waits),
+            u.rope.positions.p.position.eq(u.sequencer.position),
+            u.rope.positions.p.tokens.eq(u.sequencer.group + 1),
+            u.sampler.temperature.eq(u.controller.temperature),
+            u.softmax.position.eq(u.sequencer.position),
+            u.value_words.position.eq(u.sequencer.position),
+        ]
+        with m.If(run.valid & run.ready):
+            m.d.sync += rope_waits.eq(1)
+        with m.Elif(u.rope.positions.ready):
+            m.d.sync += rope_waits.eq(0)
+        for unit in (u.activations, u.collect, u.sums, u.value_words):
+            m.d.comb += unit.group.eq(u.sequencer.group)
+        m.d.comb += [
+            self.passes.valid.eq(u.controller.passes.valid),
+            self.passes.payload.eq(u.controller.passes.payload),
+        ]
+        logits = u.scale.o.valid & (u.scale.o.p.kind == Kind.LOGITS)
+        m.d.comb += [
+            u.sequencer.retired.eq(
+                u.activations.written + (logits & u.scale.o.ready & u.scale.o.p.last)
+            ),
+            u.sequencer.written.eq(
+                Cat(
+                    u.queries.written,
+                    u.key_cache.written,
+                    u.value_cache.written,
+                    u.scores.written,
+                )
+            ),
+        ]
+
+    def _fetch(self, m, u):
+        """Operands to the fabric, embeddings past it, exponentials also to their sum."""
+        connect(m, u.tape.o, u.fetch.tape)
+        connect(m, u.scale_tape.o, u.row_scales.tape)
+        connect(m, u.fabric.o, u.collect.tiles)
+        connect(m, u.row_scales.o, u.collect.row_scales)
+        connect(m, u.sums.o, u.collect.sums)
+        fetched = u.fetch.o.p
+        embedded = u.collect.embedded
+        row = fetched.beat.weights[fetched.row]
+        m.d.comb += [embedded.payload[n].eq(row[n]) for n in range(self.shape.lanes)]
+        m.d.comb += [
+            u.fabric.i.payload.eq(fetched.beat),
+            u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),
+            embedded.valid.eq(u.fetch.o.valid & fetched.embedding),
+            u.fetch.o.ready.eq((fetched.embedding & embedded.ready)
+                               | (~fetched.embedding & u.fabric.i.ready)),
+            u.sums.i.valid.eq(u.fabric.i.valid & u.fabric.i.ready & fetched.sum),
+            u.sums.i.p.blocks.eq(fetched.beat.activations),
+            u.sums.i.p.last.eq(fetched.sum_last),
+            u.fetch.keys.eq(u.key_cache.data),
+            u.fetch.values.eq(u.value_cache.data),
+            u.fetch.activations.eq(u.activations.data),
+            u.fetch.queries.eq(u.queries.data),
+            u.fetch.scores.eq(u.scores.data),
+            u.fetch.largest.eq(u.scores.largest),
+            u.scores.buffer.eq(u.fetch.buffer),
+            u.activations.refill.eq(u.fetch.refill),
+            u.activations.refill_en.eq(u.fetch.refill_en),
+            u.key_cache.step_address.eq(u.row_scales.address),
+            u.key_cache.step_en.eq(u.row_scales.read_en),
+            u.row_scales.steps.eq(u.key_cache.steps),
+            u.queries.head.eq(u.collect.head),
+            u.collect.query_steps.eq(u.queries.steps),
+        ]  # fmt: skip
+        m.d.comb += [mark.eq(u.activations.filled[n]) for n, mark in enumerate(u.fetch.filled)]
+        for unit in (u.key_cache, u.value_cache):
+            m.d.comb += [unit.address.eq(u.fetch.address), unit.read_en.eq(u.fetch.read_en)]
+        for unit in (u.activations, u.queries, u.scores):
+            m.d.comb += [
+                unit.address.eq(u.fetch.activation_address),
+                unit.read_en.eq(u.fetch.read_en),
+            ]
+
+    def _results(self, m, u):
+        """Scaled words to the unit of their kind, and on to the memories."""
+        connect(m, u.collect.o, u.scale.i)
+        scaled, word = u.scale.o, u.scale.o.p
+        targets = (
+            ((Kind.LOAD, Kind.ADD), u.residual.i),
+            ((Kind.QUERY, Kind.KEY), u.rope.i),
+            ((Kind.VALUE,), u.value_words.i),
+            ((Kind.SCORE,), u.softmax.i),
+            ((Kind.ATTENTION,), u.merge.i[1]),
+            ((Kind.SWIGLU,), u.swiglu.i),
+            ((Kind.LOGITS,), u.sampler.i),
+        )
+        frame = ("token", "index", "argument", "last")
+        with m.Switch(word.kind):
+            for kinds, target in targets:
+                with m.Case(*kinds):
+                    m.d.comb += [target.valid.eq(scaled.valid), scaled.ready.eq(target.ready)]
+        for _, target in targets:
+            m.d.comb += [target.p.data[n].eq(word.data[n]) for n in range(self.shape.lanes)]
+            m.d.comb += [target.p[name].eq(word[name]) for name in frame]
+        m.d.comb += [
+            u.residual.i.p.load.eq(word.kind == Kind.LOAD),
+            u.residual.i.p.norm.eq(word.norm),
+        ]
+        connect(m, u.residual.o, u.norm.i)
+        connect(m, u.norm.scalars, u.collect.norms)
+        connect(m, u.norm.o, u.merge.i[0])
+        hidden, merged = u.swiglu.o, u.merge.i[2]
+        m.d.comb += [
+            merged.valid.eq(hidden.valid),
+            hidden.ready.eq(merged.ready),
+            merged.payload.eq(hidden.payload),
+            merged.p.index.eq(hidden.p.index + self.shape.hidden_start),
+        ]
+        connect(m, u.merge.o, u.quantize.i)
+        connect(m, u.quantize.o, u.activations.i)
+        connect(m, u.rope.o, u.head_quantize.i)
+        connect(m, u.softmax.o, u.scores.i)
+        connect(m, u.value_words.o, u.value_cache.i)
+        head = u.head_quantize.o
+        is_key = head.p.argument[0]
+        m.d.comb += [
+            head.ready.eq(1),
+            u.queries.i.valid.eq(head.valid & ~is_key),
+            u.queries.i.payload.eq(head.payload),
+            u.key_cache.i.valid.eq(head.valid & is_key),
+            u.key_cache.i.p.data.eq(head.p.data),
+            u.key_cache.i.p.layer.eq(head.p.argument[1:]),
+            u.key_cache.i.p.head.eq(head.p.head),
+            u.key_cache.i.p.word.eq(head.p.word),
+            u.key_cache.i.p.position.eq(u.sequencer.position + head.p.token),
+            u.key_cache.i.p.step.eq(head.p.step),
+            u.key_cache.i.p.last.eq(head.p.last),
+            u.controller.sampled.valid.eq(u.sampler.o.valid),
+            u.controller.sampled.payload.eq(u.sampler.o.p.token),
+            u.sampler.o.ready.eq(u.controller.sampled.ready),
+        ]
+
+    def _watch(self, m, u):
+        """The taps, and the cause of every cycle."""
+        fetched = u.fetch.o
+        operand = u.fetch.operand
+        cause = Signal(Cause)
+        with m.If(fetched.valid & fetched.ready):
+            with m.If(fetched.p.embedding):
+                m.d.comb += cause.eq(Cause.EMBEDDING)
+            with m.Elif(operand == Operand.KEYS):
+                m.d.comb += cause.eq(Cause.SCORES)
+            with m.Elif(operand == Operand.VALUES):
+                m.d.comb += cause.eq(Cause.VALUES)
+            with m.Else():
+                m.d.comb += cause.eq(Cause.LINEAR)
+        with m.Elif(fetched.valid):
+            m.d.comb += cause.eq(Cause.RESULTS)
+        with m.Elif(u.fetch.waiting):
+            m.d.comb += cause.eq(Cause.TAPE)
+        with m.Elif(u.fetch.starved):
+            m.d.comb += cause.eq(Cause.ACTIVATIONS)
+        with m.Elif(u.sequencer.blocked):
+            m.d.comb += cause.eq(Cause.ORDER)
+        with m.Elif(u.sequencer.dispatching):
+            m.d.comb += cause.eq(Cause.DISPATCH)
+        with m.Elif(~u.sequencer.idle):
+            m.d.comb += cause.eq(Cause.DRAIN)
+        with m.Else():
+            m.d.comb += cause.eq(Cause.CONTROL)
+        logits = u.sampler.i
+        watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
+        m.d.comb += [
+            u.controller.cause.eq(cause),
+            self.logits.valid.eq(logits.valid & logits.ready),
+            self.logits.payload.eq(logits.payload),
+            self.activity.eq(
+                Cat(cause, u.controller.busy, *(o.valid for o in watched), logits.valid)
+            ),
+        ]

@@ -1,0 +1,92 @@
+"""Row scales in the order of the results: from their tape, or for scores from the keys' steps."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.reference.head_quantize import STEP_SHIFT
+from celosia.rtl.operation import Kind, scales_layout
+from celosia.rtl.words import INDEX_WIDTH
+
+__all__ = ["RowScales"]
+
+
+class RowScales(wiring.Component):
+    """For each operation ``chunks`` words of ``lanes`` row scales.
+
+    From the tape; for SCORE the keys' steps times 2**7 from ``address`` on; for LOAD one tape
+    word's ``lane``, in all lanes of all words.
+
+    Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
+
+    Parameters
+    ----------
+    lanes : int
+
+    Members
+    -------
+    i : In(stream of scales_layout)
+    tape : In(stream of uint16[lanes])
+    address, read_en, steps : Out, Out, In(unsigned(9)[lanes])
+        The key cache's steps, read synchronously.
+    o : Out(stream of uint16[lanes])
+    """
+
+    def __init__(self, lanes):
+        self.lanes = lanes
+        word = data.ArrayLayout(unsigned(16), lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(scales_layout())),
+                "tape": In(stream.Signature(word)),
+                "address": Out(INDEX_WIDTH),
+                "read_en": Out(1),
+                "steps": In(data.ArrayLayout(unsigned(9), lanes)),
+                "o": Out(stream.Signature(word)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = Signal()
+        active = Signal()
+        left = Signal(INDEX_WIDTH)
+        operation = Signal(scales_layout())
+        held = Signal()
+        word = Signal(data.StructLayout({"kind": Kind, "lane": 6, "last": 1}))
+        m.d.comb += [
+            advance.eq(~held | (self.o.valid & self.o.ready)),
+            self.read_en.eq(advance),
+            self.address.eq(operation.address),
+            self.i.ready.eq(~active | (advance & (left == 1))),
+        ]
+        with m.If(advance):
+            m.d.sync += held.eq(active)
+            with m.If(active):
+                m.d.sync += [
+                    word.kind.eq(operation.kind),
+                    word.lane.eq(operation.lane),
+                    word.last.eq(left == 1),
+                    operation.address.eq(operation.address + 1),
+                    left.eq(left - 1),
+                    active.eq(left != 1),
+                ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [operation.eq(self.i.p), left.eq(self.i.p.chunks), active.eq(1)]
+
+        steps, single = Signal(), Signal()
+        chosen = Signal(16)
+        m.d.comb += [
+            steps.eq(word.kind == Kind.SCORE),
+            single.eq(word.kind == Kind.LOAD),
+            self.o.valid.eq(held & (steps | self.tape.valid)),
+            self.tape.ready.eq(held & self.o.ready & ~steps & (~single | word.last)),
+            chosen.eq(self.tape.payload[word.lane]),
+        ]
+        for lane in range(self.lanes):
+            with m.If(steps):
+                m.d.comb += self.o.payload[lane].eq(self.steps[lane] << STEP_SHIFT)
+            with m.Elif(single):
+                m.d.comb += self.o.payload[lane].eq(chosen)
+            with m.Else():
+                m.d.comb += self.o.payload[lane].eq(self.tape.payload[lane])
+        return m

@@ -1,0 +1,291 @@
+"""The sequencer: steps through the program, one pass for each group of tokens."""
+
+from dataclasses import dataclass
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.operation import (
+    BUFFERS,
+    Kind,
+    Operand,
+    Region,
+    Source,
+    fetch_layout,
+    operation_layout,
+    scales_layout,
+    step_layout,
+)
+from celosia.rtl.tape import Tape, run_layout
+from celosia.rtl.words import token_width
+
+__all__ = ["Program", "Sequencer"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a sequencer runs, and where the tapes keep what it needs.
+
+    Parameters
+    ----------
+    steps : list of dict
+        Initial values of step_layout; the last one makes the logits.
+    weight_words, scale_words : (int, int)
+        Tape words of a pass without and with logits.
+    embedding_address, embedding_scale_address : int
+        Where the tapes hold the embedding's tiles and scales.
+    embedding_words : int
+        Blocks in an embedding.
+    embedding_shift, embedding_argument : int
+        The shift of its scales, and that behind the first norm's gains.
+    """
+
+    steps: list
+    weight_words: tuple
+    scale_words: tuple
+    embedding_address: int
+    embedding_scale_address: int
+    embedding_words: int
+    embedding_shift: int
+    embedding_argument: int
+
+
+class Sequencer(wiring.Component):
+    """Dispatches passes: the embeddings of a group's tokens, then the program's steps, in order.
+
+    A step goes to the operand fetcher, the collector and the row scales at once, when no resource
+    it waits for is being written. Tapes are sent on their runs when a pass begins.
+
+    Throughput 1 step per cycle; up to 8 steps may be dispatched before they are carried out, of
+    which the fetcher's queue takes 2.
+
+    Parameters
+    ----------
+    program : Program
+    rows, lanes, tokens : int
+        Rows and lanes are powers of two.
+
+    Members
+    -------
+    run : In(stream of ``position``, ``group``, ``logits``)
+        A pass over the tokens at ``position`` to ``position + group``, with or without the
+        program's last step.
+    load : In(stream of unsigned(20))
+        The group's tokens, after ``run``.
+    position, group : Out
+        Of the pass under way.
+    fetch, operation, scales : Out(stream)
+        Steps, as the parts of the machine see them.
+    weights, row_scales : Out(stream of run_layout)
+        The tapes' runs.
+    written : In(Resource)
+        Resources whose writing has ended.
+    retired : In(2)
+        The number of operations that ended otherwise in this cycle.
+    idle : Out(1)
+        Nothing is under way.
+    blocked, dispatching : Out(1)
+        A step waits for a resource; steps of the pass remain to be dispatched.
+    """
+
+    def __init__(self, program, rows, lanes, tokens):
+        self.program = program
+        self.rows = rows
+        self.lanes = lanes
+        self.tokens = tokens
+        place = unsigned(token_width(tokens))
+        run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
+        super().__init__(
+            {
+                "run": In(stream.Signature(run)),
+                "load": In(stream.Signature(unsigned(20))),
+                "position": Out(20),
+                "group": Out(place),
+                "fetch": Out(stream.Signature(fetch_layout())),
+                "operation": Out(stream.Signature(operation_layout(tokens))),
+                "scales": Out(stream.Signature(scales_layout())),
+                "weights": Out(stream.Signature(run_layout())),
+                "row_scales": Out(stream.Signature(run_layout())),
+                "written": In(3 + BUFFERS),
+                "retired": In(2),
+                "idle": Out(1),
+                "blocked": Out(1),
+                "dispatching": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        n_steps = len(self.program.steps)
+        m.submodules.program = steps = Tape(step_layout(), self.program.steps)
+        step = steps.o.p
+        queues = {
+            name: self._queue(m, name, depth)
+            for name, depth in (
+                *(("fetch", 2), ("operation", 8), ("scales", 8)),
+                *(("weights", 4), ("row_scales", 4)),
+            )
+        }
+        room = Signal()  # in all queues
+        m.d.comb += room.eq(Cat(*(queue.w_rdy for queue in queues.values())).all())
+
+        place = Signal(token_width(self.tokens))
+        logits = Signal()
+        remaining = Signal(20)
+        loading, starting, go = Signal(), Signal(), Signal()
+        busy = Signal(3 + BUFFERS)
+        under_way = Signal(8)
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.comb += [
+                    self.idle.eq(under_way == 0),
+                    self.run.ready.eq(self.idle),
+                ]
+                with m.If(self.run.valid & self.run.ready):
+                    m.d.sync += [
+                        self.position.eq(self.run.p.position),
+                        self.group.eq(self.run.p.group),
+                        logits.eq(self.run.p.logits),
+                        place.eq(0),
+                    ]
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += [self.load.ready.eq(room), loading.eq(self.load.valid & room)]
+                with m.If(loading):
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(place == self.group):
+                        m.next = "START"
+            with m.State("START"):
+                m.d.comb += [
+                    starting.eq(room & steps.run.ready),
+                    steps.run.valid.eq(room),
+                    steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
+                ]
+                with m.If(starting):
+                    m.d.sync += remaining.eq(steps.run.p.count)
+                    m.next = "RUN"
+            with m.State("RUN"):
+                waiting = (step.waits & busy).any()
+                m.d.comb += [
+                    go.eq(steps.o.valid & room & ~waiting),
+                    steps.o.ready.eq(room & ~waiting),
+                    self.blocked.eq(steps.o.valid & waiting),
+                ]
+                with m.If(go):
+                    m.d.sync += remaining.eq(remaining - 1)
+                    with m.If(remaining == 1):
+                        m.next = "IDLE"
+
+        m.d.comb += self.dispatching.eq(~fsm.ongoing("IDLE"))
+        ended = self.retired + sum(self.written[n] for n in range(3 + BUFFERS))
+        m.d.sync += [
+            busy.eq((busy & ~self.written) | Mux(go, step.sets, 0)),
+            under_way.eq(under_way + (go | loading) - ended),
+        ]
+        for name in ("fetch", "operation", "scales"):
+            m.d.comb += queues[name].w_en.eq(go | loading)
+        for name in ("weights", "row_scales"):
+            m.d.comb += queues[name].w_en.eq(starting | loading)
+        with m.If(loading):
+            self._load(m, queues, place)
+        with m.Else():
+            self._dispatch(m, queues, step, logits)
+        return m
+
+    def _queue(self, m, name, depth):
+        """A FIFO in front of the output ``name``."""
+        o = getattr(self, name)
+        queue = fifo.SyncFIFO(width=o.payload.shape().size, depth=depth)
+        m.submodules[f"{name}_queue"] = queue
+        m.d.comb += [
+            o.payload.eq(queue.r_data),
+            o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(o.ready),
+        ]
+        return queue
+
+    def _write(self, m, queues, name, **fields):
+        """Set what enters a queue; members not named are 0."""
+        layout = getattr(self, name).payload.shape()
+        entry = Signal(layout)
+        m.d.comb += queues[name].w_data.eq(entry)
+        for member, value in fields.items():
+            m.d.comb += entry[member].eq(value)
+
+    def _dispatch(self, m, queues, step, logits):
+        """A step, and the tapes' runs of a pass."""
+        program = self.program
+        seen = Signal(21)  # positions seen when the pass is over
+        words, tiles, chunks = Signal(20), Signal(20), Signal(20)
+        blocks = (seen + self.lanes - 1) >> _log2(self.lanes)
+        m.d.comb += [
+            seen.eq(self.position + self.group + 1),
+            words.eq(Mux(step.dynamic.words, blocks, step.words)),
+            tiles.eq(
+                Mux(step.dynamic.tiles, (seen + self.rows - 1) >> _log2(self.rows), step.tiles)
+            ),
+            chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
+        ]
+        same = {n: step[n] for n in ("kind", "argument", "shift", "norm", "head", "base")}
+        self._write(m, queues, "operation", **same, chunks=chunks, first=0, group=self.group)
+        self._write(m, queues, "scales", kind=step.kind, chunks=chunks, address=step.scale_address)
+        same = {n: step[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
+        self._write(
+            m,
+            queues,
+            "fetch",
+            **same,
+            words=words,
+            tiles=tiles,
+            address=step.address,
+            stride=step.stride,
+            buffer=step.argument,
+        )
+        for name, counts in (
+            ("weights", program.weight_words),
+            ("row_scales", program.scale_words),
+        ):
+            self._write(m, queues, name, address=0, count=Mux(logits, counts[1], counts[0]))
+
+    def _load(self, m, queues, place):
+        """The operation that brings a token's embedding into the residual stream."""
+        program = self.program
+        token = self.load.payload
+        tile, block = token >> _log2(self.rows), token >> _log2(self.lanes)
+        words = program.embedding_words
+        self._write(
+            m,
+            queues,
+            "fetch",
+            kind=Kind.LOAD,
+            operand=Operand.TAPE,
+            source=Source.ACTIVATIONS,
+            region=Region.NONE,
+            fills=Mux(place == 0, Region.NORMED, Region.NONE),
+            words=words,
+            tiles=1,
+            row=token & (self.rows - 1),
+        )
+        self._write(
+            m,
+            queues,
+            "operation",
+            kind=Kind.LOAD,
+            chunks=words,
+            argument=program.embedding_argument,
+            shift=program.embedding_shift,
+            first=place,
+            group=place,
+        )
+        self._write(
+            m, queues, "scales", kind=Kind.LOAD, chunks=words, lane=token & (self.lanes - 1)
+        )
+        self._write(
+            m, queues, "weights", address=program.embedding_address + tile * words, count=words
+        )
+        address = program.embedding_scale_address + block
+        self._write(m, queues, "row_scales", address=address, count=1)
+
+
+def _log2(n):
+    return n.bit_length() - 1
