@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["Pipeline", "bit_length", "clamp", "magnitude", "round_shift"]
+__all__ = ["Pipeline", "bit_length", "clamp", "magnitude", "round_shift", "shift_clamp"]
 
 
 class Pipeline:
@@ -97,6 +97,19 @@ def clamp(x, width, low=None):
     sign, above = x[-1], x[width - 1 : -1]
     beyond = above != sign.replicate(len(above))
     return Mux(beyond, Cat((~sign).replicate(width - 1), sign), x[:width]).as_signed()
+
+
+def shift_clamp(m, x, shift, width):
+    """``floor(x / 2**shift)`` saturated to ``width`` signed bits, as a signal.
+
+    Bit-exact with ``saturate(x >> shift, width)`` of :mod:`celosia.reference.arithmetic`.
+    """
+    sign, moved, result = x[-1], Signal(signed(width)), Signal(signed(width))
+    beyond = (Const(-1 << (width - 1)) << shift)[: len(x) - 1]  # bits that find no place
+    overflow = ((x[:-1] ^ sign.replicate(len(x) - 1)) & beyond).any()
+    limit = Cat((~sign).replicate(width - 1), sign).as_signed()
+    m.d.comb += [moved.eq(x >> shift), result.eq(Mux(overflow, limit, moved))]
+    return result
 
 
 def bit_length(value):

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference import arithmetic
-from celosia.rtl.pipeline import Pipeline, bit_length, clamp, magnitude, round_shift
+from celosia.rtl.pipeline import Pipeline, bit_length, clamp, magnitude, round_shift, shift_clamp
 from celosia.sim import bench
 
 ANSWER = {
@@ -18,6 +18,7 @@ ANSWER = {
     "clamped": signed(5),
     "above": signed(9),
     "unsigned": signed(8),
+    "moved": signed(4),
 }
 
 
@@ -44,6 +45,7 @@ class Idioms(wiring.Component):
             "clamped": clamp(x0, 5),
             "above": clamp(x0, 9, low=-100),
             "unsigned": clamp(word.u, 8),
+            "moved": shift_clamp(m, x0, word.shift, 4),
         }
         pipe.finish(dict(zip(answers, pipe.stage(*answers.values()), strict=True)))
         return m
@@ -77,6 +79,7 @@ def test_idioms_are_the_references():
                 "clamped": arithmetic.saturate(x[0], 5),
                 "above": max(x[0], -100),
                 "unsigned": min(u, 127),
+                "moved": arithmetic.saturate(x[0] >> q["shift"], 4),
             }
 
 
