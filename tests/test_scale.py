@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from amaranth.hdl import unsigned
 from celosia.reference.scale import ONE, scale
 from celosia.rtl.scale import Scale
 from celosia.sim import bench
@@ -46,7 +47,7 @@ def test_matches_reference(lanes, acc_width, tokens):
     y = [expected(p) for p in inputs]
     assert {-8388480, 8388480} <= {v for word in y for v in word["data"]}  # saturated
     cases = [{"inputs": inputs, "stall": stall, "seed": 2} for stall in (0.0, 0.5)]
-    free, stalled = bench.run_many(Scale(lanes, acc_width, tokens), cases)
+    free, stalled = bench.run_many(Scale(lanes, acc_width, tokens, kind=unsigned(4)), cases)
     assert free.outputs["o"] == y
     assert stalled.outputs["o"] == y
     assert (free.latency, free.cycles) == (Scale.latency, len(y) + Scale.latency)

@@ -1,0 +1,170 @@
+"""RMSNorm without a pass of its own: gains and squares as the residual stream is written."""
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+from celosia.rtl.parameters import check_range
+from celosia.rtl.pipeline import Pipeline, shift_clamp
+from celosia.rtl.rsqrt import Rsqrt
+from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.words import framed, token_width
+
+__all__ = ["RmsNorm"]
+
+NORMED = 23  # bits of a value times its gain
+SPLIT = 17  # low bits of a value, multiplied on their own
+
+
+class RmsNorm(wiring.Component):
+    """``x * gain / 2**argument`` word by word, and ``1 / sqrt(sum(x**2) + epsilon)`` behind them.
+
+    Products are rounded half up and saturate to 23 bits. Bit-exact with
+    :func:`celosia.reference.norm.gain`, :func:`celosia.reference.norm.sum_of_squares` and
+    :func:`celosia.reference.functions.rsqrt`.
+
+    Latency 5 cycles from ``i`` to ``o``, 12 from a vector's last word to its scalar (13 where
+    ``lanes`` exceeds 8). Throughput 1 word per cycle, except that words wait while the scalars of
+    ``tokens`` vectors are not taken or on their way: those of one operation never hold it up.
+
+    Parameters
+    ----------
+    lanes : int, 2 to 64
+    words : int, 1 to 4096
+        Words in a vector.
+    width : int, 20 to 28
+    epsilon : int, 1 or more
+        In squared units of ``x``, for the whole vector.
+    gains : sequence of int16[words * lanes], 1 to 1024 of them
+        One vector for each norm.
+    tokens : int, 1 to 64
+        ``lanes * words * 4**(width - 1) + epsilon`` must be below ``2**62``.
+
+    Members
+    -------
+    i : In(stream of framed(lanes, width, tokens, norm=unsigned(10)))
+        Each token's words from index 0 to ``words - 1``. ``norm`` is the number of the gains,
+        ``argument`` the shift behind them: 0 to 62.
+    o : Out(stream of framed(lanes, 23, tokens))
+    scalars : Out(stream of {token, mantissa: unsigned(17), shift: unsigned(6)})
+        ``mantissa * 2**(-15 - shift)`` for each vector, in the order of their last words.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or a sum could be.
+    """
+
+    latency = 5
+
+    def __init__(self, lanes, words, width, epsilon, gains, tokens=1):
+        check_range("width", width, 20, 28)
+        self._squares = SumOfSquares(lanes, words, width, epsilon, tokens)
+        self.gains = [np.asarray(g) for g in gains]
+        check_range("len(gains)", len(self.gains), 1, 1024)
+        for g in self.gains:
+            if g.shape != (words * lanes,) or not np.array_equal(g, g.astype(np.int16)):
+                raise ValueError(f"each of gains must be int16[{words * lanes}], not {g!r}")
+        self.lanes = lanes
+        self.words = words
+        self.width = width
+        self.epsilon = epsilon
+        self.tokens = tokens
+        i = framed(lanes, width, tokens, norm=unsigned(10))
+        scalar = {"token": token_width(tokens), "mantissa": unsigned(17), "shift": unsigned(6)}
+        super().__init__(
+            {
+                "i": In(stream.Signature(i)),
+                "o": Out(stream.Signature(framed(lanes, NORMED, tokens))),
+                "scalars": Out(stream.Signature(data.StructLayout(scalar))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        i = stream.Signature(self.i.p.shape()).create()
+        full = self._scalars(m, i)
+        m.d.comb += [
+            i.payload.eq(self.i.p),
+            i.valid.eq(self.i.valid & ~full),
+            self.i.ready.eq(i.ready & ~full),
+        ]
+        pipe = Pipeline(m, i, self.o)
+
+        # The gains, through one more register: memories are slow.
+        gains = self._read_gains(m, pipe, i.p)
+        places = self.width + 16  # a longer shift leaves nothing either
+        shift = Mux(i.p.argument > places, places, i.p.argument)[: places.bit_length()]
+        frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
+        frame, shift, values = pipe.stage(frame, shift, list(i.p.data))
+        half = (Const(1) << shift)[1 : places + 1]
+        frame, shift, half, values, gains = pipe.stage(frame, shift, half, values, list(gains))
+
+        # The product, in two parts; their sum, with the half that rounds it; the shift.
+        low = [x[:SPLIT] * g for x, g in zip(values, gains, strict=True)]
+        high = [x[SPLIT:].as_signed() * g for x, g in zip(values, gains, strict=True)]
+        frame, shift, half, low, high = pipe.stage(frame, shift, half, low, high)
+        sums = [Signal(signed(places + 1)) for _ in low]
+        for total, small, large in zip(sums, low, high, strict=True):
+            m.d.comb += total.eq((large << SPLIT) + small + half)
+        frame, shift, sums = pipe.stage(frame, shift, sums)
+        values = [shift_clamp(m, total, shift, NORMED) for total in sums]
+        frame, values = pipe.stage(frame, values)
+        pipe.finish({**frame, "data": values})
+        return m
+
+    def _read_gains(self, m, pipe, word):
+        """The gains of ``word``, one stage later."""
+        init = np.array(self.gains).reshape(len(self.gains), self.words, self.lanes)
+        norm, index = ceil_log2(len(self.gains)), ceil_log2(self.words)
+        address = Cat(word.index[:index], word.norm[:norm])
+        padded = np.zeros((len(self.gains), 1 << index, self.lanes), np.int64)
+        padded[:, : self.words] = init
+        if len(self.gains) << index > self.words << norm:  # the other order leaves fewer holes
+            address = Cat(word.norm[:norm], word.index[:index])
+            padded = np.zeros((self.words, 1 << norm, self.lanes), np.int64)
+            padded[:, : len(self.gains)] = init.transpose(1, 0, 2)
+        rows = padded.reshape(-1, self.lanes).tolist()
+        row = data.ArrayLayout(signed(16), self.lanes)
+        m.submodules.gains = memory = Memory(shape=row, depth=len(rows), init=rows)
+        port = memory.read_port()
+        m.d.comb += [port.en.eq(pipe.advance), port.addr.eq(address)]
+        return port.data
+
+    def _scalars(self, m, i):
+        """Connect what computes the scalars to ``i``; a signal that says no word may come now.
+
+        A vector whose last word is taken has its places in the two queues, so that nothing behind
+        ``i`` ever waits.
+        """
+        m.submodules.squares = squares = self._squares
+        m.submodules.rsqrt = rsqrt = Rsqrt(squares.total_width)
+        scalar = rsqrt.o.payload
+        m.submodules.roots = roots = fifo.SyncFIFO(width=len(scalar.as_value()), depth=self.tokens)
+        m.submodules.order = order = fifo.SyncFIFO(width=len(i.p.token), depth=self.tokens)
+        outstanding = Signal(range(self.tokens + 1))
+        full, take, enter, leave = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            full.eq(outstanding == self.tokens),
+            take.eq(i.valid & i.ready),
+            enter.eq(take & (i.p.index == self.words - 1)),
+            leave.eq(self.scalars.valid & self.scalars.ready),
+            squares.i.valid.eq(take),
+            *(squares.i.p[n].eq(i.p[n]) for n in ("data", "token", "index", "argument", "last")),
+            rsqrt.i.valid.eq(squares.o.valid),
+            rsqrt.i.payload.eq(squares.o.p.total),
+            rsqrt.o.ready.eq(1),
+            order.w_en.eq(enter),
+            order.w_data.eq(i.p.token),
+            order.r_en.eq(leave),
+            roots.w_en.eq(rsqrt.o.valid),
+            roots.w_data.eq(scalar),
+            roots.r_en.eq(leave),
+            self.scalars.valid.eq(roots.r_rdy),
+            self.scalars.p.token.eq(order.r_data),
+            Cat(self.scalars.p.mantissa, self.scalars.p.shift).eq(roots.r_data),
+        ]
+        m.d.sync += outstanding.eq(outstanding + enter - leave)
+        return full
