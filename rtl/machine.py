@@ -16,6 +16,7 @@ from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind, Operand
+from celosia.rtl.pipeline import clamp
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
@@ -310,7 +311,10 @@ class Machine(wiring.Component):
                 with m.Case(*kinds):
                     m.d.comb += [target.valid.eq(scaled.valid), scaled.ready.eq(target.ready)]
         for _, target in targets:
-            m.d.comb += [target.p.data[n].eq(word.data[n]) for n in range(self.shape.lanes)]
+            width = len(target.p.data[0])
+            m.d.comb += [
+                target.p.data[n].eq(clamp(word.data[n], width)) for n in range(self.shape.lanes)
+            ]
             m.d.comb += [target.p[name].eq(word[name]) for name in frame]
         m.d.comb += [
             u.residual.i.p.load.eq(word.kind == Kind.LOAD),

@@ -1,0 +1,135 @@
+"""Configurations: the machine's parameters, named, from TOML files and from ``--set``."""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+__all__ = ["NAMED", "Config", "ConfigError", "load_config"]
+
+FOLDER = Path(__file__).parent / "configs"
+NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+class ConfigError(ValueError):
+    """A parameter that no machine can have; the message names it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a user chooses of a machine; the model says the rest.
+
+    Parameters
+    ----------
+    weight_parallelism : int, a power of two from 8 to 1024
+        Weights used per cycle. At least ``vector_lanes`` squared.
+    token_parallelism : int, 1, 2, 4 or 8
+        Tokens of a prompt that one pass of the tape serves.
+    vector_lanes : int, a power of two from 2 to 32
+        The length of the fabric's dot products, the width of the vector units, and the number of
+        activations that share an exponent.
+    weight_width : int, 2 to 8
+        Bits of a weight.
+    max_seq_len : int
+        Positions in the KV cache; 0 for the model's own.
+    memory : str
+        Where the tape lies: ``on_chip``.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is out of range.
+    """
+
+    weight_parallelism: int = 64
+    token_parallelism: int = 1
+    vector_lanes: int = 8
+    weight_width: int = 8
+    max_seq_len: int = 0
+    memory: str = "on_chip"
+    name: str = "custom"
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, field.type) or isinstance(value, bool):
+                kind = {int: "a whole number", str: "a word"}[field.type]
+                raise ConfigError(f"{field.name} must be {kind}, not {value!r}")
+        powers = [1 << n for n in range(3, 11)]
+        if self.weight_parallelism not in powers:
+            raise ConfigError(
+                "weight_parallelism must be a power of two from 8 to 1024, "
+                f"not {self.weight_parallelism}"
+            )
+        if self.token_parallelism not in (1, 2, 4, 8):
+            raise ConfigError(
+                f"token_parallelism must be 1, 2, 4 or 8, not {self.token_parallelism}"
+            )
+        if self.vector_lanes not in (2, 4, 8, 16, 32):
+            raise ConfigError(
+                f"vector_lanes must be a power of two from 2 to 32, not {self.vector_lanes}"
+            )
+        if self.weight_parallelism < self.vector_lanes**2:
+            raise ConfigError(
+                f"weight_parallelism must be at least vector_lanes squared "
+                f"({self.vector_lanes**2}), not {self.weight_parallelism}"
+            )
+        if self.weight_width not in range(2, 9):
+            raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
+        if self.max_seq_len < 0 or self.max_seq_len >= 1 << 20:
+            raise ConfigError(
+                f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
+                f"not {self.max_seq_len}"
+            )
+        if self.memory != "on_chip":
+            raise ConfigError(f"memory must be on_chip, not {self.memory!r}")
+
+    @property
+    def rows(self):
+        """Rows of the fabric: weights used per cycle over the length of a dot product."""
+        return self.weight_parallelism // self.vector_lanes
+
+
+def load_config(source="small", settings=()):
+    """The configuration of a name or a TOML file, changed by ``settings`` (``name=value``).
+
+    Raises
+    ------
+    ConfigError
+        If there is no such configuration, or a name or value is wrong.
+    """
+    path = FOLDER / f"{source}.toml" if source in NAMED else Path(source)
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as e:
+        names = ", ".join(NAMED)
+        raise ConfigError(f"{source!r} is no configuration ({names}) and no file: {e}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{source}: not valid TOML: {e}") from None
+    names = {field.name: field.type for field in fields(Config)}
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{source}: unknown parameter {name!r}; known: {', '.join(names)}")
+    config = Config(**{"name": path.stem, **values})
+    changes = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in names or name == "name":
+            known = ", ".join(n for n in names if n != "name")
+            raise ConfigError(f"--set takes name=value with a name of: {known}; not {setting!r}")
+        if names[name] is int:
+            try:
+                changes[name] = int(text, 0)
+            except ValueError:
+                raise ConfigError(f"{name} must be a whole number, not {text!r}") from None
+        else:
+            changes[name] = text
+    if changes:
+        lanes = changes.get("vector_lanes")
+        parallelism = changes.get("weight_parallelism", config.weight_parallelism)
+        if lanes is None and parallelism >= 8:
+            lanes = config.vector_lanes
+            while lanes * lanes > parallelism:
+                lanes //= 2
+            changes["vector_lanes"] = lanes
+        config = replace(config, **changes)
+    return config

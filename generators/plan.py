@@ -1,0 +1,130 @@
+"""The plan: a quantised model and a configuration become a machine's sizes, tapes and program."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from celosia.generators.config import Config, ConfigError
+from celosia.generators.program import write_program
+from celosia.reference.quantize import QuantizedModel, Scheme, quantize
+from celosia.rtl.controller import COUNTERS
+from celosia.rtl.machine import Machine, MachineShape
+from celosia.rtl.sequencer import Program
+from celosia.sim.messages import Info
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a machine is made of.
+
+    Parameters
+    ----------
+    config : Config
+    model : QuantizedModel
+    shape : MachineShape
+    program : Program
+    weights : int8[beats, rows, lanes]
+    scales : int64[words, lanes]
+    gains : list of int64[dim_words * lanes]
+    info : Info
+    """
+
+    config: Config
+    model: QuantizedModel
+    shape: MachineShape
+    program: Program
+    weights: np.ndarray
+    scales: np.ndarray
+    gains: list
+    info: Info
+
+    def machine(self):
+        """The machine, as a component."""
+        weights = self.weights.tolist()
+        scales = self.scales.tolist()
+        gains = [gain.tolist() for gain in self.gains]
+        return Machine(self.shape, self.program, weights, scales, gains, self.info)
+
+    def macs(self, position, logits=True):
+        """Multiply-accumulates of the token at ``position``: linear layers and attention."""
+        c = self.model.config
+        heads = c.n_heads + 2 * c.n_kv_heads
+        layer = c.dim * c.head_dim * (heads + c.n_heads) + 3 * c.dim * c.hidden_dim
+        attention = 2 * c.n_heads * c.head_dim * (position + 1)
+        return c.n_layers * (layer + attention) + logits * c.dim * c.vocab_size
+
+    def ideal_cycles(self, position, logits=True):
+        """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
+        return self.macs(position, logits) / self.shape.multipliers
+
+
+def make_plan(model, config, calibration=None):
+    """Quantise ``model`` and plan the machine of ``config`` for it.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot have such a machine.
+    """
+    c = model.config
+    max_seq_len = config.max_seq_len or c.seq_len
+    if max_seq_len > c.seq_len:
+        raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
+    _check_fit(c, config)
+    scheme = Scheme(lanes=config.vector_lanes, weight_width=config.weight_width)
+    quantized = quantize(model, scheme, calibration)
+    tapes = write_program(quantized, config.rows, max_seq_len)
+    lanes = scheme.lanes
+    longest = max(scheme.padded(n) for n in (c.dim, c.hidden_dim, max_seq_len))
+    longest = max(longest, c.n_heads * quantized.head_dim)
+    shape = MachineShape(
+        rows=config.rows,
+        lanes=lanes,
+        tokens=config.token_parallelism,
+        weight_width=config.weight_width,
+        acc_width=30 + (longest - 1).bit_length(),
+        residual_width=scheme.residual_width,
+        dim_words=scheme.padded(c.dim) // lanes,
+        hidden_words=scheme.padded(c.hidden_dim) // lanes,
+        head_words=quantized.head_dim // lanes,
+        n_layers=c.n_layers,
+        n_heads=c.n_heads,
+        n_kv_heads=c.n_kv_heads,
+        vocab_size=c.vocab_size,
+        max_seq_len=max_seq_len,
+        epsilon=quantized.epsilon,
+        rope_increments=tuple(int(n) for n in quantized.rope_increments),
+    )
+    digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())
+    digest.update(repr((shape, tapes.program)).encode())
+    info = Info(
+        vocab_size=c.vocab_size,
+        max_seq_len=max_seq_len,
+        weight_parallelism=config.weight_parallelism,
+        token_parallelism=config.token_parallelism,
+        n_counters=len(COUNTERS),
+        model_hash=digest.digest()[:8],
+        name=(model.name or "model")[:16],
+    )
+    config = replace(config, max_seq_len=max_seq_len)
+    return Plan(
+        config, quantized, shape, tapes.program, tapes.weights, tapes.scales, tapes.gains, info
+    )
+
+
+def _check_fit(c, config):
+    limit = max(c.dim, c.hidden_dim, c.vocab_size)
+    if config.rows > limit:
+        raise ConfigError(
+            f"weight_parallelism {config.weight_parallelism} with {config.vector_lanes} lanes has "
+            f"{config.rows} rows, more than the model can fill (its largest layer has {limit})"
+        )
+    for name, value, most in (
+        ("n_heads", c.n_heads, 255),
+        ("n_layers", c.n_layers, 127),
+        ("vocab_size", c.vocab_size, (1 << 20) - 1),
+    ):
+        if value > most:
+            raise ConfigError(f"{name} must be at most {most}, not {value}")

@@ -1,0 +1,208 @@
+"""The program and its tapes: every weight in the order in which the machine uses it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source
+from celosia.rtl.sequencer import Program
+
+__all__ = ["Tapes", "write_program"]
+
+AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first head's values
+
+
+@dataclass(frozen=True)
+class Tapes:
+    """A program, and what it reads: see :class:`celosia.generators.plan.Plan`."""
+
+    program: Program
+    weights: np.ndarray
+    scales: np.ndarray
+    gains: list
+
+
+def write_program(model, rows, max_seq_len):
+    """The program of ``model`` for a fabric of ``rows``, and its tapes."""
+    return _Writer(model, rows, max_seq_len).write()
+
+
+class _Writer:
+    """Appends steps, and to the tapes what each step reads."""
+
+    def __init__(self, model, rows, max_seq_len):
+        self.model = model
+        self.config = model.config
+        self.rows = rows
+        self.lanes = model.scheme.lanes
+        self.head_words = model.head_dim // self.lanes
+        self.dim_words = model.scheme.padded(self.config.dim) // self.lanes
+        self.hidden_words = model.scheme.padded(self.config.hidden_dim) // self.lanes
+        self.attention_start = self.dim_words
+        self.hidden_start = self.dim_words + self.config.n_heads * self.head_words
+        self.position_words = -(-max_seq_len // self.lanes)
+        self.position_tiles = -(-max_seq_len // rows)
+        self.channel_tiles = -(-model.head_dim // rows)
+        self.steps, self.weights, self.scales = [], [], []
+        self.beats = self.scale_words = 0
+
+    def write(self):
+        """Write all layers, the head, and what the embedding needs."""
+        model = self.model
+        for index in range(len(model.layers)):
+            self._layer(index)
+        weight_words, scale_words = [self.beats], [self.scale_words]
+        self._linear(
+            model.head,
+            kind=Kind.LOGITS,
+            region=Region.NORMED,
+            shift=model.head.shift - 1,
+        )
+        weight_words.append(self.beats)
+        scale_words.append(self.scale_words)
+        embedding_address = weight_words[0]
+        if not self.config.tied:
+            embedding_address = self.beats
+            self._weights(model.embedding.weight)
+        embedding_scale_address = self.scale_words
+        self._scales(model.embedding.scale)
+        gains = [g for layer in model.layers for g in (layer.norm_gain, layer.ffn_gain)]
+        program = Program(
+            steps=self.steps,
+            weight_words=tuple(weight_words),
+            scale_words=tuple(scale_words),
+            embedding_address=embedding_address,
+            embedding_scale_address=embedding_scale_address,
+            embedding_words=self.dim_words,
+            embedding_shift=model.embedding.shift,
+            embedding_argument=model.layers[0].norm_shift,
+        )
+        return Tapes(
+            program,
+            np.concatenate(self.weights),
+            np.concatenate(self.scales),
+            [*gains, model.head_gain],
+        )
+
+    def _layer(self, index):
+        model, layer, c = self.model, self.model.layers[index], self.config
+        normed = {"region": Region.NORMED}
+        for op, kind, argument, sets in (
+            (layer.q, Kind.QUERY, 2 * index, Resource.QUERIES),
+            (layer.k, Kind.KEY, 2 * index + 1, Resource.KEYS),
+            (layer.v, Kind.VALUE, index, Resource.VALUES),
+        ):
+            self._linear(
+                op, kind=kind, argument=argument, shift=op.shift - 1, sets=sets.value, **normed
+            )
+        # The scores of some heads run ahead, so that no head waits for its softmax.
+        for head in range(c.n_heads + AHEAD):
+            if head < c.n_heads:
+                self._scores(index, head)
+            if head >= AHEAD:
+                self._values(index, head - AHEAD)
+        self._linear(
+            layer.o,
+            kind=Kind.ADD,
+            source_base=self.attention_start,
+            region=Region.ATTENTION,
+            fills=Region.NORMED,
+            shift=layer.o.shift,
+            argument=layer.ffn_shift,
+            norm=2 * index + 1,
+        )
+        self._linear(
+            layer.gate_up,
+            kind=Kind.SWIGLU,
+            fills=Region.HIDDEN,
+            shift=layer.gate_up.shift - 1,
+            argument=layer.swiglu_shift,
+            **normed,
+        )
+        last = index + 1 == len(model.layers)
+        self._linear(
+            layer.down,
+            kind=Kind.ADD,
+            source_base=self.hidden_start,
+            region=Region.HIDDEN,
+            fills=Region.NORMED,
+            shift=layer.down.shift,
+            argument=model.head_gain_shift if last else model.layers[index + 1].norm_shift,
+            norm=2 * index + 2,
+        )
+
+    def _scores(self, index, head):
+        c = self.config
+        kv_head = index * c.n_kv_heads + head // (c.n_heads // c.n_kv_heads)
+        buffer = head % BUFFERS
+        self._step(
+            kind=Kind.SCORE,
+            operand=Operand.KEYS,
+            source=Source.QUERIES,
+            source_base=head * self.head_words,
+            words=self.head_words,
+            dynamic={"tiles": 1, "chunks": 1},
+            address=kv_head * self.position_tiles * self.head_words,
+            stride=self.head_words,
+            argument=buffer,
+            shift=self.model.layers[index].score_shift,
+            head=head,
+            scale_address=kv_head * self.position_words,
+            waits=(Resource.QUERIES | Resource.KEYS).value,
+            sets=Resource.SCORES0.value << buffer,
+        )
+
+    def _values(self, index, head):
+        c, layer = self.config, self.model.layers[index]
+        kv_head = head // (c.n_heads // c.n_kv_heads)
+        buffer = head % BUFFERS
+        address = (index * c.n_kv_heads + kv_head) * self.channel_tiles * self.position_words
+        self._scales(layer.value_scale[kv_head])
+        self._step(
+            kind=Kind.ATTENTION,
+            operand=Operand.VALUES,
+            source=Source.SCORES,
+            source_base=buffer * self.position_words,
+            fills=Region.ATTENTION if head == 0 else Region.NONE,
+            tiles=self.channel_tiles,
+            chunks=self.head_words,
+            dynamic={"words": 1},
+            address=address,
+            stride=self.position_words,
+            base=self.attention_start + head * self.head_words,
+            argument=buffer,
+            shift=layer.value_shift - 1,
+            waits=Resource.VALUES.value | Resource.SCORES0.value << buffer,
+        )
+
+    def _linear(self, op, **fields):
+        rows, columns = op.weight.shape
+        self._weights(op.weight)
+        self._scales(op.scale)
+        self._step(
+            words=columns // self.lanes,
+            tiles=-(-rows // self.rows),
+            chunks=-(-rows // self.lanes),
+            **fields,
+        )
+
+    def _step(self, region=Region.NONE, fills=Region.NONE, **fields):
+        self.steps.append({"region": region, "fills": fills, **fields})
+
+    def _weights(self, weight):
+        """Append ``weight`` int8[rows, columns] as beats: tile by tile, block by block."""
+        rows, columns = weight.shape
+        tiles = -(-rows // self.rows)
+        padded = np.zeros((tiles * self.rows, columns), np.int8)
+        padded[:rows] = weight
+        beats = padded.reshape(tiles, self.rows, columns // self.lanes, self.lanes)
+        beats = beats.transpose(0, 2, 1, 3).reshape(-1, self.rows, self.lanes)
+        self.weights.append(beats)
+        self.beats += len(beats)
+
+    def _scales(self, scale):
+        scale = np.asarray(scale).reshape(-1)
+        words = -(-len(scale) // self.lanes)
+        padded = np.zeros(words * self.lanes, np.int64)
+        padded[: len(scale)] = scale
+        self.scales.append(padded.reshape(words, self.lanes))
+        self.scale_words += words
