@@ -1,0 +1,314 @@
+"""The host's half of a conversation with a machine, simulated or real."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from celosia.sim import messages
+from celosia.sim.frames import LONGEST_FRAME, FrameDecoder
+from celosia.sim.messages import Kind, Reason, Token
+from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE, Code
+
+__all__ = ["Done", "Driver", "DriverError", "Generation", "Token", "Transport"]
+
+REASONS = {
+    Code.CRC: "it was damaged on the way",
+    Code.TRUNCATED: "its end did not arrive",
+    Code.KIND: "the machine does not know it",
+    Code.LENGTH: "it has a wrong length",
+    Code.BUSY: "the machine is busy",
+    Code.EMPTY: "the prompt is empty",
+    Code.COUNT: "no tokens are asked for",
+    Code.ADDRESS: "the prompt goes beyond the machine's longest sequence",
+    Code.SPAN: "prompt and generated tokens go beyond the machine's longest sequence",
+    Code.VOCABULARY: "a token is not in the machine's vocabulary",
+    Code.TEMPERATURE: "the temperature is too high",
+}
+
+
+class DriverError(Exception):
+    """The machine does not answer, refuses, or says what cannot be right."""
+
+
+class Transport(Protocol):
+    """Bytes to a machine and back."""
+
+    def send(self, data: bytes) -> None:
+        """Give bytes to the machine; returns without waiting for what it says."""
+
+    def receive(self, timeout: float) -> bytes:
+        """The bytes that came since the last call; waits up to `timeout` seconds for the first."""
+
+    def close(self) -> None:
+        """Give the machine up."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a generation.
+
+    Parameters
+    ----------
+    reason : celosia.sim.messages.Reason
+    counters : dict
+        The machine's counters by name.
+    """
+
+    reason: Reason
+    counters: dict
+
+
+class Generation:
+    """The tokens of one run, as they arrive: an iterator of :class:`Token`.
+
+    It ends with a :class:`DriverError` if something of the run was lost.
+
+    Attributes
+    ----------
+    done : Done or None
+        Set when the end has arrived.
+    """
+
+    def __init__(self, wait, names):
+        self.done = None
+        self.waiting = deque()
+        self.heard = 0
+        self._wait = wait
+        self._names = names
+        self._failure = None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.waiting and self.done is None:
+            self._wait(self)
+        if self.waiting:
+            return self.waiting.popleft()
+        if self._failure:
+            raise DriverError(self._failure)
+        raise StopIteration
+
+    def hear(self, message):
+        """Take a message about this run."""
+        n_tokens, self.heard = self.heard, self.heard + 1
+        if isinstance(message, Token):
+            self.waiting.append(message)
+            return
+        self.done = Done(message.reason, dict(zip(self._names, message.counters, strict=False)))
+        if len(message.counters) != len(self._names):
+            self._failure = f"the machine sent {len(message.counters)} counters"
+        elif message.tokens != n_tokens:
+            self._failure = f"only {n_tokens} of {message.tokens} generated tokens arrived"
+
+
+class Driver:
+    """Runs a machine behind a transport.
+
+    Parameters
+    ----------
+    transport : Transport
+    counters : sequence of str
+        Names of the machine's counters in their order; by default ``counter_0`` and so on.
+    timeout : float
+        Seconds within which the machine must answer a command.
+    patience : float, optional
+        Seconds within which the next token must come; by default any time, as long as the
+        machine says that it is busy.
+    """
+
+    def __init__(self, transport, counters=(), timeout=2.0, patience=None):
+        self._transport = transport
+        self._counters = tuple(counters)
+        self._timeout = timeout
+        self._patience = patience
+        self._decoder = FrameDecoder()
+        self._last_byte = time.monotonic()
+        self._info = None
+        self._generation = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        """Close the transport."""
+        self._transport.close()
+
+    @property
+    def damaged(self):
+        """How many damaged frames came from the machine."""
+        return self._decoder.damaged
+
+    def info(self):
+        """What the machine is: :class:`celosia.sim.messages.Info`; asked once."""
+        if self._info is None:
+            info = self._ask(messages.AskInfo(), messages.Info)
+            if self._counters and info.n_counters != len(self._counters):
+                raise DriverError(
+                    f"the machine has {info.n_counters} counters, not {len(self._counters)}"
+                )
+            self._info = info
+        return self._info
+
+    def status(self):
+        """What the machine is doing: :class:`celosia.sim.messages.Status`."""
+        return self._ask(messages.AskStatus(), messages.Status)
+
+    def reset(self):
+        """Make the machine ready for a run, whatever was sent to it before.
+
+        A frame that was interrupted is completed, and a run is aborted.
+        """
+        self._generation = None
+        self._decoder = FrameDecoder()
+        self._transport.send(bytes(LONGEST_FRAME))
+        self._ask(messages.Abort(), messages.Ack, heed_errors=False)
+        begin = time.monotonic()
+        while self.status().busy:
+            self._be_patient(begin)
+            self._hear(0.05)
+
+    def abort(self):
+        """Ask the machine to end its run after the current token.
+
+        Tokens that were generated before can still be taken from the :class:`Generation`, which
+        then ends.
+        """
+        self._ask(messages.Abort(), messages.Ack)
+
+    def run(self, prompt, count, temperature=0.0, seed=0, stop=None, start=0):
+        """Let the machine process a prompt and generate tokens.
+
+        A generation that is not at its end is aborted. Positions before `start` keep what
+        earlier runs left there.
+
+        Parameters
+        ----------
+        prompt : sequence of int
+        count : int
+            How many tokens to generate.
+        temperature : float, from 0 to less than 16
+            In steps of 1/256; 0 takes the most likely token.
+        seed : int, 0 to 2**32 - 1
+        stop : int, optional
+            A token after which generation ends.
+        start : int
+            Position of the prompt's first token.
+
+        Returns
+        -------
+        Generation
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range.
+        DriverError
+            If the machine refuses, or does not answer.
+        """
+        info = self.info()
+        prompt = [int(token) for token in prompt]
+        heat = round(temperature * TEMPERATURE_ONE)
+        if heat not in range(TEMPERATURE_LIMIT):
+            raise ValueError(f"temperature must be from 0 to less than 16, not {temperature!r}")
+        if self._generation is not None and self._generation.done is None:
+            self.abort()
+            for _ in self._generation:
+                pass
+        stop = info.vocab_size if stop is None else stop
+        command = messages.Run(start, len(prompt), count, stop, heat, seed)
+        command.payload()
+        for first in range(0, len(prompt), messages.PROMPT_TOKENS):
+            part = tuple(prompt[first : first + messages.PROMPT_TOKENS])
+            self._ask(messages.Prompt(start + first, part), messages.Ack)
+        names = self._counters or [f"counter_{index}" for index in range(info.n_counters)]
+        self._generation = generation = Generation(self._wait_for, names)
+        try:
+            self._ask(command, messages.Ack)
+        except DriverError:
+            self._generation = None
+            raise
+        return generation
+
+    def _ask(self, command, expected, heed_errors=True):
+        """The machine's answer to a command: a message of class `expected`."""
+        self._transport.send(messages.encode(command))
+        deadline = time.monotonic() + self._timeout
+        while (left := deadline - time.monotonic()) > 0:
+            for message in self._hear(left):
+                if isinstance(message, messages.Error):
+                    if heed_errors and _is_about(message, command):
+                        raise DriverError(_refused(command, message))
+                elif isinstance(message, expected) and _is_about(message, command):
+                    return message
+        raise DriverError(f"no answer from the machine within {self._timeout:g} s")
+
+    def _wait_for(self, generation):
+        """Wait until a token or the end of a generation arrives."""
+        if generation is not self._generation:
+            raise DriverError("the machine was given another run, or reset")
+        begin, heard = time.monotonic(), generation.heard
+        self._hear(self._timeout)
+        while generation.heard == heard:
+            busy = self.status().busy
+            if generation.heard == heard:
+                if not busy:
+                    raise DriverError("the machine ended its run, but not all it said arrived")
+                self._be_patient(begin)
+                self._hear(self._timeout)
+
+    def _be_patient(self, begin):
+        """Raise if `begin` lies too far back."""
+        if self._patience is not None and time.monotonic() - begin > self._patience:
+            raise DriverError(f"the machine is still busy after {self._patience:g} s")
+
+    def _hear(self, timeout):
+        """Wait up to `timeout` seconds for a frame.
+
+        Messages about the run go to the generation, the others are returned. What is left of a
+        frame is given up when half the time-out has passed since its last byte.
+        """
+        deadline = time.monotonic() + timeout
+        frames, left = [], timeout
+        while not frames and left > 0:
+            if data := self._transport.receive(left):
+                self._last_byte = time.monotonic()
+                frames = self._decoder.feed(data)
+            elif time.monotonic() - self._last_byte > self._timeout / 2:
+                frames = self._decoder.flush()
+            left = deadline - time.monotonic()
+        answers = []
+        for message in map(_decode, frames):
+            if not isinstance(message, Token | messages.Done):
+                answers.append(message)
+            elif self._generation is not None:
+                self._generation.hear(message)
+        return answers
+
+
+def _decode(frame):
+    if frame.kind == Kind.INFO and frame.payload[0] != messages.VERSION:
+        raise DriverError(
+            f"the machine speaks version {frame.payload[0]} of the protocol, "
+            f"this driver version {messages.VERSION}"
+        )
+    try:
+        return messages.decode(frame)
+    except ValueError as error:
+        raise DriverError(f"the machine does not keep to the protocol: {error}") from None
+
+
+def _is_about(answer, command):
+    """Whether an answer may be meant for this command, and not for one before."""
+    if isinstance(answer, messages.Error) and answer.code in (Code.CRC, Code.TRUNCATED):
+        return True
+    return getattr(answer, "command", command.kind) == command.kind
+
+
+def _refused(command, error):
+    what = type(command).__name__.lower()
+    return f"the machine refused {what}: {REASONS.get(error.code, f'reason {error.code}')}"
