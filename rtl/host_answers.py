@@ -1,6 +1,6 @@
 """The host link's half that speaks: answers, generated tokens and the end of a run."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.frame import header
@@ -65,13 +65,15 @@ class HostAnswers(wiring.Component):
         left = Signal(8)
         place = Signal(8)
         rom = self.info.payload()
-        info = [int.from_bytes(rom[at : at + 4], "little") for at in range(0, len(rom), 4)]
-        counters = [self.done.p.counters[index] for index in range(self.info.n_counters)]
-        words = {Kind.INFO: [Const(word, 32) for word in info[1:]], Kind.DONE: counters}
+        counters = self.done.p.counters.as_value()
+        later = {  # payload behind its first word
+            Kind.INFO: Const(int.from_bytes(rom[4:], "little"), 8 * len(rom[4:])),
+            Kind.DONE: counters,
+        }
 
         def begin(kind, *values):
             """Begin a frame whose payload begins with `values`."""
-            length = {Kind.INFO: len(rom), Kind.DONE: 4 + 4 * len(counters)}
+            length = {Kind.INFO: len(rom), Kind.DONE: 4 + len(counters) // 8}
             size = length.get(kind, len(Cat(*values)) // 8)
             m.d.sync += [head.kind.eq(kind), head.length.eq(size), left.eq(size)]
             m.d.sync += [text.eq(Cat(*values)), place.eq(0)]
@@ -83,7 +85,7 @@ class HostAnswers(wiring.Component):
                     m.d.comb += self.answer.ready.eq(1)
                     with m.Switch(self.answer.p.kind):
                         with m.Case(Kind.INFO):
-                            begin(Kind.INFO, Const(info[0], 32))
+                            begin(Kind.INFO, Const(int.from_bytes(rom[:4], "little"), 32))
                         with m.Case(Kind.STATUS):
                             begin(Kind.STATUS, _wide(self.busy, 8), _wide(self.tokens, 24))
                         with m.Case(Kind.ERROR):
@@ -104,10 +106,9 @@ class HostAnswers(wiring.Component):
                 with m.If(self.data.ready):
                     m.d.sync += [text.eq(text[8:]), place.eq(place + 1), left.eq(left - 1)]
                     with m.If(place[:2] == 3), m.Switch(head.kind):
-                        for kind, array in words.items():
-                            if array:
-                                with m.Case(kind):
-                                    m.d.sync += text.eq(Array(array)[place[2:]])
+                        for kind, words in later.items():
+                            with m.Case(kind):
+                                m.d.sync += text.eq(words.word_select(place[2:], 32))
                     with m.If(left == 1):
                         m.d.comb += self.done.ready.eq(head.kind == Kind.DONE)
                         m.next = "CHOOSE"

@@ -22,7 +22,7 @@ class HostLink(wiring.Component):
 
     An answer goes before a token, a token before the end of a run, and frames do not interleave.
 
-    Latency on a free line, in cycles: from a command's last byte to its answer's first 5, for a
+    Latency on a free line, in cycles: from a command's last byte to its answer's first 4, for a
     prompt 2 more per token; from ``result.valid`` to the TOKEN frame's first byte 1, to its last
     12. Throughput 1 byte per cycle, without gaps between frames. While an answer waits for its
     turn, no byte is received; a host that waits for each answer never sees this.
