@@ -12,7 +12,7 @@ def round_shift(x, shift):
     """
     x = np.asarray(x, np.int64)
     shift = np.asarray(shift, np.int64)
-    half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
+    half = (np.int64(1) << shift) >> 1
     return (x + half) >> shift
 
 
@@ -20,7 +20,7 @@ def wrap_shift(x, shift):
     """``floor(x * 2**-shift)`` for shifts of either sign; int64."""
     x = np.asarray(x, np.int64)
     shift = np.asarray(shift, np.int64)
-    return np.where(shift >= 0, x >> np.clip(shift, 0, 63), x << np.clip(-shift, 0, 62))
+    return (x << np.clip(-shift, 0, 62)) >> np.clip(shift, 0, 63)
 
 
 def saturate(x, width):

@@ -21,6 +21,8 @@ from celosia.reference.swiglu import swiglu
 
 __all__ = ["IntegerCache", "forward", "generate"]
 
+QUERIES = 64  # of a call, whose scores are held at once
+
 
 @dataclass
 class IntegerCache:
@@ -61,9 +63,7 @@ def forward(model, tokens, cache=None, all_logits=True):
     end = start + n
     if end > cache.keys.shape[2]:
         raise ValueError(f"{end} positions exceed the cache's {cache.keys.shape[2]}")
-    blocks = s.padded(end)
     positions = np.arange(start, end)
-    seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
     sine, cosine = (t[:, None] for t in sine_cosine(positions, model.rope_increments))
     sine, cosine = (_pad(t, hd // 2) for t in (sine, cosine))  # [n, 1, head_dim / 2]
 
@@ -90,7 +90,13 @@ def forward(model, tokens, cache=None, all_logits=True):
         cache.keys[index, :, start:end] = k.transpose(1, 0, 2)
         cache.key_steps[index, :, start:end] = k_step.T
         cache.values[index, :, start:end] = saturate(v, 8).transpose(1, 0, 2)
-        attention = _attention(model, layer, (q, q_step), cache.at(index, blocks), seen)
+        attention = np.empty((n, c.n_heads * hd), np.int64)
+        for first in range(0, n, QUERIES):
+            some = slice(first, first + QUERIES)
+            cached = cache.at(index, s.padded(positions[some][-1] + 1))
+            attention[some] = _attention(
+                model, layer, (q[some], q_step[some]), cached, positions[some]
+            )
         y = linear(_block(attention, lanes), layer.o)
         x = saturate(x + y, width)
 
@@ -107,14 +113,16 @@ def forward(model, tokens, cache=None, all_logits=True):
     return linear(h, model.head, mantissa, exponent)  # [n, vocab_size]
 
 
-def _attention(model, layer, queries, cached, seen):
+def _attention(model, layer, queries, cached, positions):
     """Softmax of the scores of ``queries`` over the ``cached`` keys, times the cached values.
 
-    Queries are int[n, heads, head_dim] and their steps int[n, heads].
+    Queries are int[n, heads, head_dim] and their steps int[n, heads]; each sees the keys up to its
+    own one of ``positions``.
     """
     c, lanes = model.config, model.scheme.lanes
-    n, blocks = seen.shape
     keys, key_steps, values = cached
+    n, blocks = len(positions), keys.shape[1]
+    seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
     shape = (c.n_kv_heads, c.n_heads // c.n_kv_heads, n)
     q = queries[0].transpose(1, 0, 2).reshape(*shape, -1)
     q_step = queries[1].T.reshape(*shape, 1)

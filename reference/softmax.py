@@ -1,5 +1,7 @@
 """Softmax in blocks: exponentials relative to each block's own power of two, one sum at the end."""
 
+import functools
+
 import numpy as np
 from celosia.reference.arithmetic import round_shift
 from celosia.reference.tables import exp2_table
@@ -17,12 +19,18 @@ def softmax_block(scores, valid):
     smallest integer greater than its valid scores; powers are rounded (half up) to 0 ... 127,
     invalid ones are 0. Returns int64 powers and exponents; ``EMPTY`` where nothing is valid.
     """
-    scores = np.asarray(scores, np.int64)
-    highest = np.where(valid, scores, EMPTY << 8).max(axis=-1)
-    exponent = np.where(np.any(valid, axis=-1), (highest >> 8) + 1, EMPTY)
-    below = np.where(valid, (exponent[..., None] << 8) - scores, 0)
-    power = round_shift(exp2_table()[below & 255], 8 + np.minimum(below >> 8, 8))
-    return np.where(valid, power, 0), exponent
+    scores = np.where(valid, np.asarray(scores, np.int64), -256 << 8)
+    exponent = np.maximum(scores.max(axis=-1) >> 8, EMPTY - 1) + 1
+    below = (exponent[..., None] << 8) - scores
+    powers = _powers()
+    return powers[np.minimum(below, len(powers) - 1)], exponent
+
+
+@functools.cache
+def _powers():
+    """``127 * 2**(-below / 256)`` for all ``below`` with a result above 0, and for the next one."""
+    below = np.arange(8 * 256 + 1)
+    return round_shift(exp2_table()[below & 255], 8 + (below >> 8))
 
 
 def align(powers, exponents, largest):
