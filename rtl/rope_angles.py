@@ -1,0 +1,138 @@
+"""Sines and cosines of rotary positions, one after the other."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+from celosia.rtl.heads import HEAD_WIDTH
+from celosia.rtl.pipeline import Pipeline
+from celosia.rtl.sine import Sine
+from celosia.rtl.words import token_width
+
+__all__ = ["POSITION_WIDTH", "RopeAngles", "check_rope"]
+
+POSITION_WIDTH = 20
+
+
+class RopeAngles(wiring.Component):
+    """``sin, cos(2 pi position * increment / 2**32)`` in units of 2**-14, for all pairs of a head.
+
+    Bit-exact with :func:`celosia.reference.functions.sine_cosine`; pairs without an increment have
+    zeros for both. For each position accepted come the words of ``position``, ``position + 1``,
+    ..., each token's words in order. The next position is accepted after the last word.
+
+    Latency ``7 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
+
+    Parameters
+    ----------
+    lanes : int, a power of two from 2 to 64
+    head_words : int, 1 to 256
+    increments : sequence of int, each from 0 to 2**32 - 1
+        Turns per position in units of 2**-32, of pairs 0, 1, ...; 1 to ``head_words * lanes / 2``.
+    tokens : int, 1 to 64
+
+    Members
+    -------
+    i : In(stream of {position: unsigned(20), tokens: unsigned})
+        The first position, and for how many there shall be words, from 1 to ``tokens``.
+    o : Out(stream of {data: signed(16)[lanes], place: unsigned(8), token: unsigned, last: 1})
+        Sine and cosine of pair 0, of pair 1, ... of word ``place`` of a head. No back pressure.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, lanes, head_words, increments, tokens=1):
+        check_rope(lanes, head_words, increments, tokens)
+        self.lanes = lanes
+        self.head_words = head_words
+        self.increments = tuple(increments)
+        self.tokens = tokens
+        first = {"position": unsigned(POSITION_WIDTH), "tokens": range(tokens + 1)}
+        word = {
+            "data": data.ArrayLayout(signed(16), lanes),
+            "place": unsigned(HEAD_WIDTH),
+            "token": unsigned(token_width(tokens)),
+            "last": 1,
+        }
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout(first))),
+                "o": Out(stream.Signature(data.StructLayout(word), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        values = self.head_words * self.lanes  # sines and cosines of one token
+
+        asking, busy = Signal(), Signal()
+        position, count = Signal(POSITION_WIDTH), Signal(range(self.tokens + 1))
+        question, left = Signal(range(values)), Signal(range(self.tokens + 1))
+        m.d.comb += self.i.ready.eq(~busy)
+        with m.If(self.i.valid & ~busy):
+            m.d.sync += [busy.eq(1), asking.eq(1), question.eq(0), position.eq(self.i.p.position)]
+            m.d.sync += [count.eq(self.i.p.tokens), left.eq(self.i.p.tokens)]
+        with m.If(asking):
+            m.d.sync += question.eq(question + 1)
+            with m.If(question == values - 1):
+                m.d.sync += [question.eq(0), position.eq(position + 1), left.eq(left - 1)]
+                m.d.sync += asking.eq(left != 1)
+
+        m.submodules.sine = sine = Sine()
+        self._phases(m, asking, question, position, sine.i)
+
+        answer, token = Signal(range(values)), Signal(token_width(self.tokens))
+        collected = Signal(16 * (self.lanes - 1))
+        place, lane = answer[exact_log2(self.lanes) :], answer[: exact_log2(self.lanes)]
+        value = Mux(answer < 2 * len(self.increments), sine.o.p, Const(0, signed(16)))
+        m.d.comb += [
+            sine.o.ready.eq(1),
+            self.o.p.data.eq(Cat(collected, value)),
+            self.o.p.place.eq(place),
+            self.o.p.token.eq(token),
+            self.o.p.last.eq((answer == values - 1) & (token == count - 1)),
+            self.o.valid.eq(sine.o.valid & lane.all()),
+        ]
+        with m.If(sine.o.valid):
+            m.d.sync += [collected.eq(Cat(collected, value)[16:]), answer.eq(answer + 1)]
+            with m.If(answer == values - 1):
+                m.d.sync += [answer.eq(0), token.eq(token + 1)]
+        with m.If(self.o.valid & self.o.p.last):
+            m.d.sync += [token.eq(0), busy.eq(0)]
+        return m
+
+    def _phases(self, m, valid, question, position, o):
+        """``position`` times the increment of pair ``question / 2``, and a quarter for cosines."""
+        i = stream.Signature(0).create()
+        m.d.comb += i.valid.eq(valid)
+        pipe = Pipeline(m, i, o)
+        depth = 1 << ceil_log2(max(len(self.increments), 2))
+        m.submodules += (memory := Memory(shape=32, depth=depth, init=self.increments))
+        port = memory.read_port()
+        m.d.comb += [port.addr.eq(question[1:]), port.en.eq(pipe.advance)]
+        position, cosine = pipe.stage(position, question[0])
+        increment, position, cosine = pipe.stage(port.data, position, cosine)
+        low = (increment[:16] * position)[:32]
+        high = (increment[16:] * position[:16])[:16]
+        low, high, cosine = pipe.stage(low, high, cosine)
+        pipe.finish(low + Cat(Const(0, 16), high) + Cat(Const(0, 30), cosine))
+
+
+def check_rope(lanes, head_words, increments, tokens):
+    """Raise ValueError unless the parameters are in :class:`RopeAngles`' ranges."""
+    if lanes not in (2, 4, 8, 16, 32, 64):
+        raise ValueError(f"lanes must be a power of two from 2 to 64, not {lanes!r}")
+    if head_words not in range(1, 257):
+        raise ValueError(f"head_words must be from 1 to 256, not {head_words!r}")
+    pairs = head_words * lanes // 2
+    if len(increments) not in range(1, pairs + 1):
+        raise ValueError(f"increments must be from 1 to {pairs} numbers, not {len(increments)}")
+    for increment in increments:
+        if not 0 <= increment < 1 << 32:
+            raise ValueError(f"increments must be from 0 to 2**32 - 1, not {increment!r}")
+    if tokens not in range(1, 65):
+        raise ValueError(f"tokens must be from 1 to 64, not {tokens!r}")

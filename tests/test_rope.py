@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from celosia.reference.functions import sine_cosine
+from celosia.reference.rope import rope
+from celosia.rtl.rope import Rope
+from celosia.rtl.rope_angles import RopeAngles
+from celosia.sim import bench
+from framing import frame
+
+EDGES = [0, 1, -1, (1 << 17) - 1, 1 << 17, -(1 << 17), -(1 << 17) - 1, (1 << 23) - 1, -(1 << 23)]
+
+
+def increments_of(pairs):
+    return [round(2**32 / (2 * np.pi) * 1e4 ** (-i / pairs)) for i in range(pairs)]
+
+
+def angles(position, n, increments, size):
+    """Sine and cosine int[n, size / 2], padded as the integer model pads them."""
+    pad = ((0, 0), (0, size // 2 - len(increments)))
+    return [np.pad(t, pad) for t in sine_cosine(range(position, position + n), increments)]
+
+
+def operation(seed, lanes, head_words, heads, n):
+    chooser = np.random.default_rng(seed)
+    size = heads * head_words * n * lanes
+    x = chooser.integers(-1 << 23, 1 << 23, size) >> chooser.integers(4, 23, size)
+    places = chooser.choice(size, size // 4, replace=False)
+    x[places] = chooser.choice(EDGES, len(places))
+    return x.reshape(heads * head_words, n, lanes)
+
+
+def rotated(x, position, increments, head_words):
+    words, n, lanes = x.shape
+    heads = (
+        x.reshape(-1, head_words, n, lanes).transpose(2, 0, 1, 3).reshape(n, -1, head_words * lanes)
+    )
+    sine, cosine = angles(position, n, increments, head_words * lanes)
+    y = rope(heads, sine[:, None], cosine[:, None])
+    return y.reshape(n, words, lanes).transpose(1, 0, 2)
+
+
+@pytest.mark.parametrize(("lanes", "head_words", "tokens", "missing"), [(8, 1, 1, 0), (4, 3, 3, 1)])
+def test_matches_reference(lanes, head_words, tokens, missing):
+    increments = increments_of(head_words * lanes // 2 - missing)
+    unit = Rope(lanes, head_words, increments, tokens)
+    cases, expected = [], []
+    for seed, (position, n) in enumerate([(0, 1), (1, tokens), ((1 << 20) - tokens, tokens)]):
+        operations = [operation(9 * seed + k, lanes, head_words, k + 1, n) for k in range(4)]
+        words = [word for k, x in enumerate(operations) for word in frame(x, k)]
+        y = [rotated(x, position, increments, head_words) for x in operations]
+        expected += [[word for k, x in enumerate(y) for word in frame(x, k)]] * 2
+        inputs = {"i": words, "positions": [{"position": position, "tokens": n}]}
+        common = {"inputs": inputs, "counts": len(words), "seed": seed}
+        cases += [{**common, "stall": stall} for stall in (0.0, 0.5)]
+    results = bench.run_many(unit, cases)
+    assert [r.outputs["o"] for r in results] == expected
+    n, words = tokens, len(expected[2])
+    assert results[2].first_cycle["i"] == head_words * lanes * n + 8
+    assert results[2].first_cycle["o"] == results[2].first_cycle["i"] + 4
+    assert results[2].last_cycle["o"] == results[2].first_cycle["o"] + words - 1
+
+
+def test_words_behind_a_new_position_wait_for_its_table():
+    increments = increments_of(5)
+    x = operation(1, 4, 3, 3, 2)
+    first, second = ({"position": p, "tokens": n} for p, n in ((7, 1), (300, 2)))
+    inputs = {"i": frame(x), "positions": [first, second]}
+    result = bench.run(Rope(4, 3, increments, 3), inputs, {"o": 18})
+    assert result.stream_cycles["positions"] == [0, 20]
+    assert result.first_cycle["i"] == 20 + 3 * 4 * 2 + 8
+    assert result.outputs["o"] == frame(rotated(x, 300, increments, 3))
+
+
+def test_angles():
+    increments = [*increments_of(6), (1 << 32) - 1, 0, 1 << 31]
+    unit = RopeAngles(8, 3, increments, 4)
+    positions, expected = [(0, 1), (5, 4), ((1 << 20) - 2, 2)], []
+    for position, n in positions:
+        table = np.stack(angles(position, n, increments, 24), axis=-1).reshape(n, 3, 8)
+        expected += [
+            {
+                "data": table[t, w].tolist(),
+                "place": w,
+                "token": t,
+                "last": int((t, w) == (n - 1, 2)),
+            }
+            for t in range(n)
+            for w in range(3)
+        ]
+    result = bench.run(unit, [{"position": p, "tokens": n} for p, n in positions], len(expected))
+    assert result.outputs["o"] == expected
+    assert result.stream_cycles["o"][:4] == [15, 23, 31, 31 + 9 + 7]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lanes": 6}, "lanes must be a power of two from 2 to 64, not 6"),
+        ({"head_words": 0}, "head_words must be from 1 to 256, not 0"),
+        ({"increments": []}, "increments must be from 1 to 4 numbers, not 0"),
+        ({"increments": [1] * 5}, "increments must be from 1 to 4 numbers, not 5"),
+        ({"increments": [1 << 32]}, r"increments must be from 0 to 2\*\*32 - 1, not 4294967296"),
+        ({"tokens": 65}, "tokens must be from 1 to 64, not 65"),
+    ],
+)
+@pytest.mark.parametrize("unit", [Rope, RopeAngles])
+def test_parameters_out_of_range(unit, changes, message):
+    with pytest.raises(ValueError, match=message):
+        unit(**{"lanes": 4, "head_words": 2, "increments": [1, 2], "tokens": 1} | changes)
