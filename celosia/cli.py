@@ -1,5 +1,246 @@
-"""The ``celosia`` command line."""
+"""The ``celosia`` command line: what to do, in the words of the shell.
+
+Exit status: 0 done, 1 the machine and the reference differ, 2 bad input or a missing tool,
+130 interrupted.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+# Before NumPy is loaded: the reference's products are small, and threads slow them down.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from celosia import __version__
+from celosia.output import new_file
+
+__all__ = ["app", "main"]
+
+MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class CommandError(ValueError):
+    """Bad input; the message says what to change."""
+
+
+class Commands(TyperGroup):
+    """All commands, with the one place that turns errors into a line and an exit status."""
+
+    def invoke(self, ctx):
+        from celosia.generators.config import ConfigError
+        from celosia.reference.checkpoint import CheckpointError
+        from celosia.sim.driver import DriverError
+        from celosia.sim.toolchain import ToolError
+
+        try:
+            return super().invoke(ctx)
+        except (CommandError, ConfigError, CheckpointError, ToolError, DriverError) as error:
+            status = _complain(str(error))
+        except BrokenPipeError:  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = MISMATCH
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            status = _complain(f"{name}{error.strerror or error}")
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            status = INTERRUPTED
+        raise typer.Exit(status)
+
+
+def _complain(text):
+    print(f"celosia: error: {text}", file=sys.stderr)
+    return BAD_INPUT
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a language model's checkpoint to a hardware accelerator.",
+)
+progress_console = Console(stderr=True)
+
+MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or the name 'demo'."
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
+]
+ConfigOption = Annotated[
+    str, typer.Option("--config", metavar="C", help="A name (celosia configs) or a TOML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+]
+
+
+def _show_version(wanted: bool):
+    if wanted:
+        print(f"celosia {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
+    ] = False,
+):
+    pass
+
+
+@app.command()
+def configs():
+    """List the named configurations."""
+    from celosia.generators.config import NAMED, load_config
+
+    table = Table("name", "weight parallelism", "token parallelism", "vector lanes", "weight bits")
+    for config in sorted(map(load_config, NAMED), key=lambda c: c.weight_parallelism):
+        table.add_row(
+            config.name,
+            str(config.weight_parallelism),
+            str(config.token_parallelism),
+            str(config.vector_lanes),
+            str(config.weight_width),
+        )
+    Console().print(table)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    text: Annotated[Path, typer.Option(metavar="FILE", help="A text in UTF-8.")],
+    tokenizer: TokenizerOption = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="w2a8kv8 to w8a8kv8; by default the configuration's weights."
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Predict only the first N tokens.")
+    ] = None,
+    config: ConfigOption = "small",
+    settings: SetOption = None,
+    json_file: JsonOption = None,
+):
+    """Measure what the integer model loses against float32.
+
+    The text is divided at <|endoftext|>. Each part is predicted from the begin token on, in windows
+    of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
+    each again from the begin token on. Every token is predicted once.
+    """
+    from celosia.reference.evaluate import evaluate_text
+
+    loaded = _load(model, tokenizer)
+    if loaded.tokenizer is None:
+        raise CommandError(f"{model}: a text needs a tokenizer: give --tokenizer FILE")
+    parameters, scheme = _scheme(config, settings or [], scheme)
+    window = parameters.max_seq_len or loaded.config.seq_len
+    if window > loaded.config.seq_len:
+        raise CommandError(
+            f"max_seq_len must be at most the model's {loaded.config.seq_len}, not {window}"
+        )
+    try:
+        words = text.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{text}: not UTF-8: {error.reason} at byte {error.start}") from None
+    with _json_file(json_file) as write_json:
+        bar = Progress(
+            TextColumn("evaluate"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("tokens"),
+            TimeElapsedColumn(),
+            console=progress_console,
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task("", total=None)
+
+            def progress(done, total):
+                bar.update(task, completed=done, total=total)
+
+            try:
+                report = evaluate_text(loaded, words, scheme, window, max_tokens, progress)
+            except ValueError as error:
+                raise CommandError(f"{text}: {error}") from None
+        write_json(report)
+    floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
+    table = Table(title=f"{loaded.name}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
+    for column in ("tokens", "float32", "integer", "loss", "same top-1", "KL (nats)"):
+        table.add_column(column, justify="right")
+    table.add_row(
+        f"{report['tokens']:,}",
+        f"{floating:.4f}",
+        f"{integer:.4f}",
+        f"{integer / floating - 1:+.2%}",
+        f"{report['top1_agreement']:.2%}",
+        f"{report['kl']:.5f}",
+    )
+    Console().print(table)
+
+
+def _load(model, tokenizer):
+    from celosia.reference.checkpoint import load
+
+    with _step(f"reading {model}"):
+        return load(model, tokenizer)
+
+
+def _scheme(config, settings, name):
+    """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
+    from celosia.generators.config import load_config
+    from celosia.reference.quantize import Scheme
+
+    # The fabric's size plays no part here, but lanes must fit it.
+    parameters = load_config(config, ["weight_parallelism=1024", *settings])
+    width = parameters.weight_width
+    if name is not None:
+        names = {f"w{n}a8kv8": n for n in range(2, 9)}
+        if name not in names:
+            raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
+        width = names[name]
+    return parameters, Scheme(lanes=parameters.vector_lanes, weight_width=width)
+
+
+@contextlib.contextmanager
+def _step(text):
+    """Say what is being done, with a spinner on a terminal."""
+    if progress_console.is_terminal:
+        with progress_console.status(text):
+            yield
+    else:
+        print(f"celosia: {text}", file=sys.stderr, flush=True)
+        yield
+
+
+@contextlib.contextmanager
+def _json_file(path):
+    """A function that writes an object to ``path``, which appears when the block ends."""
+    if path is None:
+        yield lambda value: None
+        return
+    with new_file(path) as unfinished:
+        yield lambda value: unfinished.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def main():
-    raise SystemExit("not yet")
+    """The command line."""
+    app(prog_name="celosia")

@@ -1,9 +1,10 @@
 """How much the integer model loses against float32: perplexity, top-1 agreement and KL."""
 
 import numpy as np
-from celosia.reference import float32
+from celosia.reference import float32, integer
+from celosia.reference.quantize import LOGIT_FRACTION, quantize
 
-__all__ = ["END_OF_TEXT", "perplexity_report", "split_texts"]
+__all__ = ["END_OF_TEXT", "evaluate_text", "perplexity_report", "split_texts"]
 
 #: The line between the texts of a file, as in TinyStories.
 END_OF_TEXT = "<|endoftext|>"
@@ -16,7 +17,34 @@ def split_texts(text):
     return [part for part in map(str.strip, text.split(END_OF_TEXT)) if part]
 
 
-def perplexity_report(model, integer_logits, tokens, window, bos=None):
+def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=None):
+    """:func:`perplexity_report` of ``model`` and its integer model of ``scheme`` over a text.
+
+    The text is divided at :data:`END_OF_TEXT`; a part longer than ``window`` positions (by default
+    the model's ``seq_len``) goes on in further windows, each predicted from the begin token on.
+
+    Raises
+    ------
+    ValueError
+        If the model has no tokenizer, or the text no tokens.
+    """
+    if model.tokenizer is None:
+        raise ValueError("a text needs a tokenizer, and the model brings none")
+    texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
+    quantized = quantize(model, scheme)
+
+    def integer_logits(tokens):
+        return integer.forward(quantized, tokens) * 2.0**-LOGIT_FRACTION
+
+    window = window or model.config.seq_len
+    return perplexity_report(
+        model, integer_logits, texts, window, max_tokens=max_tokens, progress=progress
+    )
+
+
+def perplexity_report(
+    model, integer_logits, tokens, window, bos=None, max_tokens=None, progress=None
+):
     """Float and integer perplexity ``exp(-mean(log p(token)))``, and how far the two models agree.
 
     The tokens are cut into windows of ``window``; each is predicted on its own, from ``bos`` on.
@@ -35,6 +63,10 @@ def perplexity_report(model, integer_logits, tokens, window, bos=None):
         Positions in a window, ``bos`` included.
     bos : int or None
         By default that of the model's tokenizer.
+    max_tokens : int, at least 1, optional
+        Predict so many tokens at most: the first ones.
+    progress : callable(done, total), optional
+        Told the number of predicted tokens after each window, and of all.
 
     Returns
     -------
@@ -51,13 +83,17 @@ def perplexity_report(model, integer_logits, tokens, window, bos=None):
     """
     if not 1 <= window <= model.config.seq_len:
         raise ValueError(f"window must be from 1 to {model.config.seq_len}, not {window!r}")
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"max_tokens must be at least 1, not {max_tokens!r}")
     if bos is None and model.tokenizer is not None:
         bos = model.tokenizer.bos
     tokens = list(tokens)
     texts = [tokens] if tokens and np.ndim(tokens[0]) == 0 else tokens
     sums = np.zeros(4)  # float and integer log-likelihood, agreement, KL
     count = 0
-    for inputs, targets in _windows(texts, window, bos):
+    windows = list(_first(max_tokens, _windows(texts, window, bos)))
+    total = sum(len(targets) for _, targets in windows)
+    for inputs, targets in windows:
         pair = [float32.forward(model, inputs)]
         if integer_logits is not None:
             pair.append(np.asarray(integer_logits(inputs)))
@@ -65,6 +101,8 @@ def perplexity_report(model, integer_logits, tokens, window, bos=None):
             rows = slice(begin, begin + _ROWS)
             sums += _compare([logits[rows] for logits in pair], targets[rows])
         count += len(targets)
+        if progress is not None:
+            progress(count, total)
     if not count:
         raise ValueError("tokens must have at least one token to predict")
     means = (sums / count).tolist()
@@ -93,6 +131,17 @@ def _windows(texts, window, bos):
             for begin in range(0, len(text), window):
                 targets = text[begin : begin + window]
                 yield [bos, *targets[:-1]], targets
+
+
+def _first(max_tokens, windows):
+    """The windows with the first ``max_tokens`` tokens to predict; all of them for None."""
+    for inputs, targets in windows:
+        if max_tokens is not None:
+            inputs, targets = inputs[:max_tokens], targets[:max_tokens]
+            max_tokens -= len(targets)
+        if not targets:
+            return
+        yield inputs, targets
 
 
 def _compare(pair, targets):
