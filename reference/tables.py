@@ -59,8 +59,8 @@ def gumbel_table():
     """Gumbel quantiles ``-ln(-ln(1 - v))`` in units of 2**-11, int64[16, 64].
 
     Row ``z``, column ``m``: the middle of the interval of v whose ``z`` leading zeros are followed
-    by a one and then the 6 bits of ``m``; row 15 omits ``15 ln 2`` for no reason but stands for all
-    smaller v, to which :func:`celosia.reference.sampler.gumbel` adds the further ``ln 2``s.
+    by a one and then the 6 bits of ``m``. Row 15 serves all smaller v too: there each further zero
+    adds ``ln 2``, which :func:`celosia.reference.sampler.gumbel` does.
     """
     z, m = np.arange(16)[:, None], np.arange(64)[None, :]
     v = 2.0 ** (-z - 1) * (1 + (m + 0.5) / 64)
