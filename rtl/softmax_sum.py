@@ -45,11 +45,12 @@ class SoftmaxSum(wiring.Component):
         self.width = 7 + SPAN + ceil_log2(lanes * words) + 1
         blocks = data.ArrayLayout(activation_layout(lanes), tokens)
         block = data.StructLayout({"blocks": blocks, "last": 1})
+        scalar = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
         super().__init__(
             {
                 "i": In(stream.Signature(block, always_ready=True)),
                 "group": In(token_width(tokens)),
-                "o": Out(Reciprocal(self.width).o.signature),
+                "o": Out(stream.Signature(scalar)),
             }
         )
 

@@ -1,0 +1,68 @@
+"""The whole machine through its host link: every token and every logit equal to the reference."""
+
+import numpy as np
+import pytest
+
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.generators.verilog import to_verilog
+from celosia.reference import integer
+from celosia.reference.model import ModelConfig, random_model
+from celosia.rtl.controller import COUNTERS
+from celosia.sim.driver import Driver
+from celosia.sim.native import NativeSimulation
+from celosia.sim.native_transport import NativeTransport
+
+# dim, hidden, layers, heads, kv heads, head_dim, vocab, seq_len, tied; then --set
+MACHINES = {
+    "smallest": ((16, 24, 2, 4, 2, 4, 37, 24, True), "tiny", ()),
+    "odd sizes, untied": ((18, 22, 1, 3, 1, 6, 41, 20, False), "tiny", ("token_parallelism=2",)),
+    "head of 1.5 blocks": (
+        (24, 36, 2, 3, 3, 6, 50, 32, True),
+        "tiny",
+        ("weight_parallelism=32", "vector_lanes=4", "token_parallelism=4"),
+    ),
+}
+
+
+def random_machine(sizes, settings, config="tiny", seed=0):
+    """A plan, its simulation and a driver for a random model of ``sizes``."""
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
+    model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
+    plan = make_plan(random_model(model_config, seed=seed), load_config(config, settings))
+    simulation = NativeSimulation(to_verilog(plan.machine()))
+    return plan, simulation, Driver(NativeTransport(simulation), COUNTERS)
+
+
+def logits_of(plan, simulation):
+    """The tapped logits, int[tokens, vocab_size]."""
+    lanes, vocab = plan.shape.lanes, plan.shape.vocab_size
+    _, payload = simulation.taps("logits")
+    bits = np.unpackbits(payload, axis=1, bitorder="little")[:, : 24 * lanes]
+    values = bits.reshape(len(payload), lanes, 24) @ (1 << np.arange(24))
+    values = np.where(values >= 1 << 23, values - (1 << 24), values)
+    return values.reshape(-1, -(-vocab // lanes) * lanes)[:, :vocab]
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def machine(request):
+    sizes, config, settings = MACHINES[request.param]
+    return random_machine(sizes, settings, config)
+
+
+@pytest.mark.parametrize(
+    ("prompt_length", "count", "temperature", "seed"),
+    [(1, 6, 0, 0), (5, 4, 0, 0), (4, 5, 300, 7), (9, 1, 0, 0), (11, 8, 4000, 12345)],
+)
+def test_equals_reference(machine, prompt_length, count, temperature, seed):
+    plan, simulation, driver = machine
+    rng = np.random.default_rng(prompt_length)
+    prompt = rng.integers(0, plan.shape.vocab_size, prompt_length).tolist()
+    simulation.forget()
+    run = driver.run(prompt, count, temperature=temperature / 256, seed=seed)
+    tokens = [token.token for token in run]
+    expected, logits = integer.generate(plan.model, prompt, count, temperature, seed)
+    np.testing.assert_array_equal(logits_of(plan, simulation), logits)
+    assert tokens == expected
+    counters = run.done.counters
+    assert counters["cycles"] == sum(counters[name] for name in COUNTERS[1:])
