@@ -3,6 +3,7 @@
 from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.pipeline import clamp
 from celosia.rtl.words import framed, token_width
 
@@ -31,29 +32,17 @@ def cached_layout(lanes):
 
 
 class _Cache(wiring.Component):
-    """What both caches share: sizes, a write stream, a read port and the write's address.
-
-    Parameters
-    ----------
-    rows, lanes : int, powers of two, ``rows >= lanes``
-    n_layers, n_kv_heads, head_words, max_seq_len : int, at least 1
-        Heads are ``head_words * lanes`` long.
-
-    Members
-    -------
-    i : In(stream of cached_layout), always ready
-    address, read_en, data : In, In, Out(int8[rows, lanes])
-        Synchronous read.
-    written : Out(1)
-        In the cycle after an operation's last word was written.
-    """
+    """What both caches share: sizes, the write stream, the read port and the head's number."""
 
     def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, more=None):
-        for name, value in (("rows", rows), ("lanes", lanes)):
-            if value < 1 or value & (value - 1):
-                raise ValueError(f"{name} must be a power of two, not {value!r}")
+        check_power_of_two("rows", rows, 1024)
+        check_power_of_two("lanes", lanes, 64)
         if rows < lanes:
             raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
+        check_range("n_layers", n_layers, 1, 256)
+        check_range("n_kv_heads", n_kv_heads, 1, 256)
+        check_range("head_words", head_words, 1, 256)
+        check_range("max_seq_len", max_seq_len, 1, 1 << POSITION_WIDTH)
         self.rows = rows
         self.lanes = lanes
         self.n_layers = n_layers
@@ -112,15 +101,36 @@ class _Cache(wiring.Component):
 
 
 class KeyCache(_Cache):
-    __doc__ = f"""Keys: tile ``t // rows`` of a head holds position ``t`` in row ``t % rows``.
+    """Keys: tile ``t // rows`` of a head holds position ``t`` in row ``t % rows``.
 
     Word ``((layer * n_kv_heads + head) * position_tiles + t // rows) * head_words + word``.
     The steps of a head's positions are read as blocks of ``lanes`` by their own port, at
     ``(layer * n_kv_heads + head) * position_words + t // lanes``.
 
-    Latency 3 cycles from a word's acceptance to its being read. Throughput 1 word per cycle.
-    {_Cache.__doc__.split("address.", 1)[1]}
+    Latency 3 cycles from a word's acceptance to the first ``read_en`` that finds it. Throughput
+    1 word per cycle.
+
+    Parameters
+    ----------
+    rows, lanes : int, powers of two to 1024 and 64, ``rows >= lanes``
+    n_layers, n_kv_heads, head_words : int, 1 to 256
+        Heads are ``head_words * lanes`` long.
+    max_seq_len : int, 1 to 2**20
+
+    Members
+    -------
+    i : In(stream of cached_layout), always ready
+    address, read_en, data : In, In, Out(int8[rows, lanes])
+        Synchronous read: a cycle after ``read_en``, and kept while that is low.
+    written : Out(1)
+        3 cycles after an operation's last word: with the first cycle in which it can be read.
     step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+        Read like ``data``; a step is that of the head's word 0.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
@@ -176,13 +186,33 @@ class KeyCache(_Cache):
 
 
 class ValueCache(_Cache):
-    __doc__ = f"""Values, transposed: channel ``d`` is row ``d % rows``, position ``t`` lane
-    ``t % lanes``.
+    """Values, transposed: channel ``d`` is row ``d % rows``, position ``t`` lane ``t % lanes``.
 
-    Word ``((layer * n_kv_heads + head) * channel_tiles + d // rows) * position_words + t // lanes``.
+    Word ``(head_number * channel_tiles + d // rows) * position_words + t // lanes``, where
+    ``head_number = layer * n_kv_heads + head``.
 
-    Latency 3 cycles from a word's acceptance to its being read. Throughput 1 word per cycle.
-    {_Cache.__doc__.split("address.", 1)[1]}
+    Latency 3 cycles from a word's acceptance to the first ``read_en`` that finds it. Throughput
+    1 word per cycle.
+
+    Parameters
+    ----------
+    rows, lanes : int, powers of two to 1024 and 64, ``rows >= lanes``
+    n_layers, n_kv_heads, head_words : int, 1 to 256
+        Heads are ``head_words * lanes`` long.
+    max_seq_len : int, 1 to 2**20
+
+    Members
+    -------
+    i : In(stream of cached_layout), always ready
+    address, read_en, data : In, In, Out(int8[rows, lanes])
+        Synchronous read: a cycle after ``read_en``, and kept while that is low.
+    written : Out(1)
+        3 cycles after an operation's last word: with the first cycle in which it can be read.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def elaborate(self, platform):
@@ -220,19 +250,30 @@ class ValueWords(wiring.Component):
 
     Parameters
     ----------
-    lanes, tokens, head_words : int
+    lanes, tokens : int, 1 to 64
+    head_words : int, 1 to 256
 
     Members
     -------
-    i : In(stream of framed 24-bit words), always ready
-        ``argument`` is the layer.
+    i : In(stream of framed(lanes, 24, tokens)), always ready
+        ``argument`` is the layer. Words come index by index, each for tokens 0 to ``group``.
     position, group : In
-        The first token's position, and the last token.
+        The first token's position, and the last token. Constant while words come.
     o : Out(stream of cached_layout), always ready
+        ``step`` is 0.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, lanes, tokens, head_words):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("head_words", head_words, 1, 256)
         self.lanes = lanes
+        self.tokens = tokens
         self.head_words = head_words
         super().__init__(
             {
