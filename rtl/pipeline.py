@@ -4,7 +4,16 @@ from amaranth import Cat, Const, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
-__all__ = ["Pipeline", "bit_length", "clamp", "magnitude", "round_shift", "shift_clamp"]
+__all__ = [
+    "Pipeline",
+    "bit_length",
+    "choose",
+    "clamp",
+    "first_largest",
+    "magnitude",
+    "round_shift",
+    "shift_clamp",
+]
 
 
 class Pipeline:
@@ -129,6 +138,29 @@ def bit_length(value):
 
     size = ceil_log2(len(value) + 1)
     return leading(Cat(Const(1, 1), value, Const(0, (1 << size) - 1 - len(value))))
+
+
+def first_largest(m, values):
+    """For each of ``values`` a bit: whether it is the largest, the first one among equals.
+
+    All pairs are compared at once.
+    """
+    wins = [[] for _ in values]
+    for i, a in enumerate(values):
+        for j, b in enumerate(values[i + 1 :], i + 1):
+            first = Signal(name=f"first_{i}_{j}")
+            m.d.comb += first.eq(a >= b)
+            wins[i].append(first)
+            wins[j].append(~first)
+    return [Cat(*bits).all() for bits in wins]
+
+
+def choose(bits, values):
+    """The one of ``values``, alike in shape, whose bit is set."""
+    chosen = 0
+    for bit, value in zip(bits, values, strict=True):
+        chosen = chosen | (bit.replicate(len(value)) & value)[: len(value)]
+    return chosen.as_signed() if values[0].shape().signed else chosen
 
 
 def magnitude(m, values, drop=0):

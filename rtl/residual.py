@@ -19,8 +19,8 @@ class Residual(wiring.Component):
     its tokens' words once, those of a token from the first to the last, and may follow the one
     before it at once.
 
-    Latency 2 cycles. Throughput 1 word per cycle; half of it in an operation after another one on
-    the same word, which only occurs with ``words`` 1.
+    Latency 3 cycles. Throughput 1 word per cycle, but a word comes at least 3 cycles after another
+    one of the same place, so that vectors of only one or two words may wait.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Residual(wiring.Component):
         If a parameter is out of range.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, lanes, words, width, tokens=1):
         check_range("lanes", lanes, 1, 64)
@@ -67,28 +67,35 @@ class Residual(wiring.Component):
 
         i = stream.Signature(self.i.p.shape()).create()
         pipe = Pipeline(m, i, self.o)
-        word, address = pipe.stage(i.p, self._address(i.p))
+        frame = {n: i.p[n] for n in ("token", "index", "argument", "last", "norm")}
+        m.d.comb += [read.addr.eq(self._address(i.p)), read.en.eq(pipe.advance)]
+        under_way = []  # words that are not yet written
+        frame, address, load, values = pipe.stage(frame, read.addr, i.p.load, list(i.p.data))
+        under_way.append((pipe.valid, address))
+        kept = [Mux(load, 0, old) for old in read.data]
+        frame, address, kept, values = pipe.stage(frame, address, kept, values)
+        under_way.append((pipe.valid, address))
         sums = []
-        for x, old in zip(word.data, read.data, strict=True):
+        for x, old in zip(values, kept, strict=True):
             total = Signal(signed(max(self.width, 24) + 1))
-            m.d.comb += total.eq(x + Mux(word.load, 0, old))
+            m.d.comb += total.eq(x + old)
             sums.append(clamp(total, self.width))
-        writing = pipe.valid
+
         hazard = Signal()
-        if self.words == 1:  # else a word's next visit is at least two words away
-            m.d.comb += hazard.eq(writing & (address == self._address(self.i.p)))
+        if self.words <= len(under_way):  # else a word's next visit is further away
+            here = self._address(self.i.p)
+            same = [valid & (address == here) for valid, address in under_way]
+            m.d.comb += hazard.eq(Cat(*same).any())
         m.d.comb += [
             i.payload.eq(self.i.p),
             i.valid.eq(self.i.valid & ~hazard),
             self.i.ready.eq(i.ready & ~hazard),
-            read.addr.eq(self._address(i.p)),
-            read.en.eq(pipe.advance),
             write.addr.eq(address),
-            write.en.eq(pipe.advance & writing),
+            write.en.eq(pipe.advance & pipe.valid),
         ]
         m.d.comb += [write.data[n].eq(total) for n, total in enumerate(sums)]
-        frame = {n: word[n] for n in ("token", "index", "argument", "last", "norm")}
-        pipe.finish(dict(zip(("data", *frame), pipe.stage(sums, *frame.values()), strict=True)))
+        frame, sums = pipe.stage(frame, sums)
+        pipe.finish({**frame, "data": sums})
         return m
 
     def _address(self, word):

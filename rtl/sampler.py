@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from celosia.reference.sampler import LN2
 from celosia.reference.tables import gumbel_table
 from celosia.rtl.parameters import check_power_of_two, check_range
-from celosia.rtl.pipeline import Pipeline, bit_length, round_shift
+from celosia.rtl.pipeline import Pipeline, bit_length, choose, first_largest, round_shift
 from celosia.rtl.words import framed
 
 __all__ = ["Sampler"]
@@ -102,7 +102,7 @@ class Sampler(wiring.Component):
             for lane, (value, logit) in enumerate(zip(values, logits, strict=True))
         ]
         while len(best) > 1:
-            best = [_largest(best[n : n + FAN_IN]) for n in range(0, len(best), FAN_IN)]
+            best = [_largest(m, best[n : n + FAN_IN]) for n in range(0, len(best), FAN_IN)]
             frame, best = pipe.stage(frame, best)
         m.d.comb += found.valid.eq(pipe.valid)
         self._keep_best(m, found, frame, best[0])
@@ -187,11 +187,7 @@ class Sampler(wiring.Component):
                 ]
 
 
-def _largest(candidates):
-    """The candidate of the largest value, the first among equals, by a tree."""
-    if len(candidates) == 1:
-        return candidates[0]
-    half = len(candidates) // 2
-    a, b = _largest(candidates[:half]), _largest(candidates[half:])
-    first = a["value"] >= b["value"]
-    return {name: Mux(first, a[name], b[name]) for name in a}
+def _largest(m, candidates):
+    """The candidate of the largest value, the first among equals."""
+    bits = first_largest(m, [c["value"] for c in candidates])
+    return {name: choose(bits, [c[name] for c in candidates]) for name in candidates[0]}

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from celosia.reference.softmax import EMPTY
 from celosia.reference.tables import exp2_table
 from celosia.rtl.parameters import check_power_of_two, check_range
-from celosia.rtl.pipeline import Pipeline, clamp
+from celosia.rtl.pipeline import Pipeline, choose, clamp, first_largest
 from celosia.rtl.words import INDEX_WIDTH, framed
 
 __all__ = ["SoftmaxBlock"]
@@ -69,13 +69,14 @@ class SoftmaxBlock(wiring.Component):
         m.d.comb += [s.eq(clamp(x, 16)) for s, x in zip(scores, word.data, strict=True)]
         halves = self._read_table(m, pipe, [s[:8] for s in scores])
         valid = self._valid(m, word)
-        whole = [s[8:].as_signed() for s in scores]  # the scores' integer parts
+        parts = zip(valid, scores, strict=True)
+        whole = [Mux(v, s[8:], 128).as_signed() for v, s in parts]  # integer parts; -128 is least
         exact = [s[:8] == 0 for s in scores]
         frame, valid, whole, exact = pipe.stage(frame, valid, whole, exact)
 
         # 2: the largest one.
-        best = [Mux(v, x, -128) for v, x in zip(valid, whole, strict=True)]
-        best = [self._largest(m, best[n : n + FAN_IN]) for n in range(0, self.lanes, FAN_IN)]
+        groups = range(0, self.lanes, FAN_IN)
+        best = [self._largest(m, whole[n : n + FAN_IN]) for n in groups]
         registers = pipe.stage(frame, valid, whole, exact, halves, best)
         if self.lanes > FAN_IN:
             *registers, best = registers
@@ -117,11 +118,7 @@ class SoftmaxBlock(wiring.Component):
         return halves
 
     def _largest(self, m, values):
-        """The largest of signed 8-bit ``values``, by a tree."""
-        if len(values) == 1:
-            return values[0]
-        half = len(values) // 2
-        a, b = self._largest(m, values[:half]), self._largest(m, values[half:])
-        larger = Signal(signed(8))
-        m.d.comb += larger.eq(Mux(a >= b, a, b))
-        return larger
+        """The largest of signed 8-bit ``values``."""
+        largest = Signal(signed(8))
+        m.d.comb += largest.eq(choose(first_largest(m, values), values))
+        return largest

@@ -2,11 +2,20 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference import arithmetic
-from celosia.rtl.pipeline import Pipeline, bit_length, clamp, magnitude, round_shift, shift_clamp
+from celosia.rtl.pipeline import (
+    Pipeline,
+    bit_length,
+    choose,
+    clamp,
+    first_largest,
+    magnitude,
+    round_shift,
+    shift_clamp,
+)
 from celosia.sim import bench
 
 ANSWER = {
@@ -19,6 +28,8 @@ ANSWER = {
     "above": signed(9),
     "unsigned": signed(8),
     "moved": signed(4),
+    "first": 3,
+    "largest": signed(9),
 }
 
 
@@ -36,6 +47,7 @@ class Idioms(wiring.Component):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
         word, x0 = pipe.stage(self.i.p, self.i.p.x[0])
+        first = first_largest(m, list(word.x))
         answers = {
             "bits": bit_length(word.u),
             "block": magnitude(m, word.x),
@@ -46,6 +58,8 @@ class Idioms(wiring.Component):
             "above": clamp(x0, 9, low=-100),
             "unsigned": clamp(word.u, 8),
             "moved": shift_clamp(m, x0, word.shift, 4),
+            "first": Cat(first),
+            "largest": choose(first, list(word.x)),
         }
         pipe.finish(dict(zip(answers, pipe.stage(*answers.values()), strict=True)))
         return m
@@ -57,6 +71,8 @@ def questions():
     for value in edges:
         for shift in (0, 1, 8, 9):
             yield {"x": [value, 0, -1], "u": value & 1023, "shift": shift}
+    for a in (-256, 0, 255):  # equals, in all places
+        yield from ({"x": x, "u": 0, "shift": 0} for x in ([a, a, a], [-1, a, a], [a, -2, a]))
     for _ in range(300):
         x = [chooser.randrange(-256, 256) >> chooser.randrange(9) for _ in range(3)]
         u = chooser.randrange(1024) >> chooser.randrange(10)
@@ -80,6 +96,8 @@ def test_idioms_are_the_references():
                 "above": max(x[0], -100),
                 "unsigned": min(u, 127),
                 "moved": arithmetic.saturate(x[0] >> q["shift"], 4),
+                "first": 1 << int(np.argmax(x)),
+                "largest": x.max(),
             }
 
 
