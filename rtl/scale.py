@@ -69,7 +69,8 @@ class Scale(wiring.Component):
 
         # 1: the factor; beside it the accumulator moves to its place.
         shift = Signal(6)
-        small, large = word.shift < GUARD, word.shift[6]
+        small = word.shift[7] | (word.shift[2:7] == 0)  # 3 = GUARD and less
+        large = word.shift[6]
         m.d.comb += shift.eq(Mux(small, GUARD, Mux(large, 63, word.shift[:6])))
         factors = [(row * word.mantissa + (1 << 15))[16:32] for row in word.row_scale]
         places = Const(0, 16 + GUARD)
