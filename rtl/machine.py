@@ -160,7 +160,7 @@ class Machine(wiring.Component):
             "tape": Tape(weights, self.weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(rows, lanes, tokens, s.weight_width),
-            "fabric": MacFabric(rows, lanes, tokens, s.weight_width, s.acc_width),
+            "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width),

@@ -10,6 +10,8 @@ from celosia.rtl.words import INDEX_WIDTH
 
 __all__ = ["OperandFetch", "fetched_layout", "score_layout"]
 
+CACHED_WIDTH = 8
+
 
 def score_layout(lanes):
     """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
@@ -18,11 +20,14 @@ def score_layout(lanes):
     )
 
 
-def fetched_layout(rows, lanes, tokens, weight_width):
-    """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax."""
+def fetched_layout(rows, lanes, tokens):
+    """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
+
+    Its weights are as wide as the cache's keys and values.
+    """
     return data.StructLayout(
         {
-            "beat": beat_layout(rows, lanes, tokens, weight_width),
+            "beat": beat_layout(rows, lanes, tokens, CACHED_WIDTH),
             "embedding": 1,
             "row": unsigned(10),
             "sum": 1,
@@ -70,9 +75,9 @@ class OperandFetch(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.weight_width = weight_width
-        fetched = fetched_layout(rows, lanes, tokens, weight_width)
-        weights = fetched["beat"].shape["weights"].shape
-        cached = data.ArrayLayout(data.ArrayLayout(signed(8), lanes), rows)
+        fetched = fetched_layout(rows, lanes, tokens)
+        weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
+        cached = data.ArrayLayout(data.ArrayLayout(signed(CACHED_WIDTH), lanes), rows)
         mantissas = data.ArrayLayout(signed(8), lanes)
         super().__init__(
             {
