@@ -226,8 +226,9 @@ class Sequencer(wiring.Component):
             ),
             chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
         ]
+        first = Mux(step.kind == Kind.LOGITS, self.group, 0)  # the sampler sees the last token
         same = {n: step[n] for n in ("kind", "argument", "shift", "norm", "head", "base")}
-        self._write(m, queues, "operation", **same, chunks=chunks, first=0, group=self.group)
+        self._write(m, queues, "operation", **same, chunks=chunks, first=first, group=self.group)
         self._write(m, queues, "scales", kind=step.kind, chunks=chunks, address=step.scale_address)
         same = {n: step[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
         self._write(
