@@ -13,7 +13,7 @@ __all__ = ["Sine"]
 class Sine(wiring.Component):
     """``sin(2 pi i / 2**32)`` in units of 2**-14.
 
-    Its absolute error is at most 8e-5. Bit-exact with :func:`celosia.reference.functions.sine`.
+    Its absolute error is at most 8.4e-5. Bit-exact with :func:`celosia.reference.functions.sine`.
 
     Latency 4 cycles. Throughput 1 value per cycle.
 
