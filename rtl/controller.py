@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.host_answers import done, result
 from celosia.rtl.host_commands import command, prompt
+from celosia.rtl.parameters import check_range
 from celosia.rtl.words import token_width
 
 __all__ = ["COUNTERS", "Cause", "Controller"]
@@ -32,34 +33,47 @@ COUNTERS = ("cycles", *(cause.name.lower() for cause in Cause))
 class Controller(wiring.Component):
     """Runs a command: passes over the prompt in groups, then one pass for each generated token.
 
-    The prompt's last group, and every generated token, ends in the sampler. A run ends after
-    ``count`` tokens, after the token ``stop``, or after the current pass when ``abort`` is high.
+    The pass over the prompt's last group, and that over each generated token but the last, ends
+    in the sampler. A run ends after ``count`` tokens, after the token ``stop``, or after the
+    current pass when ``abort`` is high.
 
-    Between passes 4 cycles, and 1 for each token of a group.
+    From the end of a pass to the first load of the next one 3 cycles, from load to load 2.
 
     Parameters
     ----------
-    max_seq_len, tokens : int
-        Places in the token memory; tokens in a group.
+    max_seq_len : int, 1 to 2**20
+        Places in the token memory.
+    tokens : int, 1 to 64
+        Tokens in a group.
 
     Members
     -------
     prompt, command, result, done, abort, busy
-        The host link's, see :class:`celosia.rtl.host_link.HostLink`.
+        The host link's, see :class:`celosia.rtl.host_link.HostLink`. ``cycles`` of a result are
+        those of the run up to its token. Counters are in the order of ``COUNTERS``.
     run, load : Out(stream)
         Passes and their tokens, for the sequencer.
     idle : In(1)
         The sequencer's.
+        It falls a cycle after a pass was taken, and rises when the pass is over.
     sampled : In(stream of unsigned(20))
+        One token for each pass with logits, taken while ``idle`` is high.
     seed : Out(stream of unsigned(32))
     temperature : Out(unsigned(12))
     cause : In(Cause)
-        What this cycle is spent on, counted while a run is under way.
+        What this cycle is spent on, counted from the run's first pass to its last result.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready
-        Each finished pass and the cycles since the one before it.
+        Each finished pass and the cycles since the one before it, or since the run began.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, max_seq_len, tokens):
+        check_range("max_seq_len", max_seq_len, 1, 1 << 20)
+        check_range("tokens", tokens, 1, 64)
         self.max_seq_len = max_seq_len
         self.tokens = tokens
         place = unsigned(token_width(tokens))
@@ -108,7 +122,8 @@ class Controller(wiring.Component):
         token = Signal(20)  # the newest generated one
         generated = Signal()  # the pass's token is that one
         fetched = Signal()
-        cycles = Signal(32)
+        cycles = Signal(32)  # since the last pass ended
+        spent = Signal(32)  # cycles of the run when it ended
         counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
         reason = Signal(8)
         counting = Signal()
@@ -123,12 +138,12 @@ class Controller(wiring.Component):
             self.seed.payload.eq(order.seed),
             self.temperature.eq(order.temperature),
             self.result.p.token.eq(token),
-            self.result.p.cycles.eq(cycles),
+            self.result.p.cycles.eq(spent),
             self.done.p.reason.eq(reason),
             self.done.p.counters.eq(counters),
             self.passes.p.position.eq(position),
             self.passes.p.group.eq(self.run.p.group),
-            self.passes.p.cycles.eq(cycles),
+            self.passes.p.cycles.eq(cycles + 1),
         ]
         with m.If(counting):
             which = Array(counters[1 + n] for n in range(len(Cause)))[self.cause.as_value()]
@@ -168,19 +183,21 @@ class Controller(wiring.Component):
                     with m.If(place == self.run.p.group):
                         m.next = "WORK"
             with m.State("WORK"):
-                m.d.comb += [counting.eq(1), self.sampled.ready.eq(self.idle)]
-                with m.If(self.idle & (self.sampled.valid | ~self.run.p.logits)):
+                logits = self.run.p.logits
+                m.d.comb += [counting.eq(1), self.sampled.ready.eq(self.idle & logits)]
+                with m.If(self.idle & (self.sampled.valid | ~logits)):
                     m.d.comb += self.passes.valid.eq(1)
                     m.d.sync += [
+                        cycles.eq(0),
+                        spent.eq(counters[0] + 1),
                         position.eq(position + self.run.p.group + 1),
                         left.eq(Mux(generated, 0, left - group - 1)),
                         token.eq(self.sampled.payload),
                     ]
-                    with m.If(self.run.p.logits):
+                    with m.If(logits):
                         m.d.sync += [generated.eq(1), made.eq(made + 1)]
                         m.next = "RESULT"
                     with m.Else():
-                        m.d.sync += cycles.eq(0)
                         m.next = "PASS"
                         with m.If(self.abort):
                             m.d.sync += reason.eq(2)
@@ -188,7 +205,6 @@ class Controller(wiring.Component):
             with m.State("RESULT"):
                 m.d.comb += [self.result.valid.eq(1), counting.eq(1)]
                 with m.If(self.result.ready):
-                    m.d.sync += cycles.eq(0)
                     m.next = "PASS"
                     with m.If(self.abort):
                         m.d.sync += reason.eq(2)
