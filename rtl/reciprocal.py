@@ -13,8 +13,8 @@ __all__ = ["Reciprocal"]
 class Reciprocal(wiring.Component):
     """``1 / x = mantissa * 2**(-15 - shift)`` for ``x >= 1``.
 
-    The mantissa, from 2**15 to 2**16, has a relative error of at most 5.6e-5. What comes of 0 is not
-    defined. Bit-exact with :func:`celosia.reference.functions.reciprocal`.
+    The mantissa, from 2**15 to 2**16, has a relative error of at most 5.6e-5. What comes of 0 is
+    not defined. Bit-exact with :func:`celosia.reference.functions.reciprocal`.
 
     Latency 5 cycles. Throughput 1 value per cycle.
 

@@ -13,8 +13,8 @@ __all__ = ["Rsqrt"]
 class Rsqrt(wiring.Component):
     """``1 / sqrt(x) = mantissa * 2**(-15 - shift)`` for ``x >= 1``.
 
-    The mantissa, from 2**15 to 2**16, has a relative error of at most 6.1e-5. What comes of 0 is not
-    defined. Bit-exact with :func:`celosia.reference.functions.rsqrt`.
+    The mantissa, from 2**15 to 2**16, has a relative error of at most 6.1e-5. What comes of 0 is
+    not defined. Bit-exact with :func:`celosia.reference.functions.rsqrt`.
 
     Latency 5 cycles. Throughput 1 value per cycle.
 
