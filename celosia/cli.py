@@ -21,6 +21,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from celosia import __version__
+from celosia.components import components
 from celosia.output import new_file
 
 __all__ = ["app", "main"]
@@ -70,6 +71,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From a language model's checkpoint to a hardware accelerator.",
 )
+app.command()(components)
 progress_console = Console(stderr=True)
 
 MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or the name 'demo'."
