@@ -22,6 +22,11 @@ class Merge(wiring.Component):
     -------
     i : In(stream of shape), n times
     o : Out(stream of shape)
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is less than 1.
     """
 
     def __init__(self, shape, n):

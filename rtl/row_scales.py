@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import STEP_SHIFT
 from celosia.rtl.operation import Kind, scales_layout
+from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH
 
 __all__ = ["RowScales"]
@@ -13,25 +14,33 @@ __all__ = ["RowScales"]
 class RowScales(wiring.Component):
     """For each operation ``chunks`` words of ``lanes`` row scales.
 
-    From the tape; for SCORE the keys' steps times 2**7 from ``address`` on; for LOAD one tape
-    word's ``lane``, in all lanes of all words.
+    From the tape; for SCORE the keys' steps times 2**7 from ``address`` on, which take nothing
+    from the tape; for LOAD one tape word's ``lane``, in all lanes of all words.
 
     Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
 
     Parameters
     ----------
-    lanes : int
+    lanes : int, 1 to 64
 
     Members
     -------
     i : In(stream of scales_layout)
+        ``chunks`` is at least 1, ``lane`` below ``lanes``.
     tape : In(stream of uint16[lanes])
     address, read_en, steps : Out, Out, In(unsigned(9)[lanes])
-        The key cache's steps, read synchronously.
+        The key cache's steps: ``steps`` shows them a cycle after ``read_en``, and keeps them while
+        that is low.
     o : Out(stream of uint16[lanes])
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, lanes):
+        check_range("lanes", lanes, 1, 64)
         self.lanes = lanes
         word = data.ArrayLayout(unsigned(16), lanes)
         super().__init__(

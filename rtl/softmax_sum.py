@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.reference.softmax import SPAN
 from celosia.rtl.mac_fabric import activation_layout
+from celosia.rtl.parameters import check_range
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.words import token_width
 
@@ -18,27 +19,36 @@ class SoftmaxSum(wiring.Component):
     Bit-exact with :func:`celosia.reference.functions.reciprocal` of the exact sum; 1 in place of
     an empty sum.
 
-    Latency 5 cycles and that of :class:`Reciprocal` for the first token, 1 cycle for each further
+    Latency 4 cycles and that of :class:`Reciprocal` for the first token, 1 cycle for each further
     one. Throughput 1 block per cycle; up to 8 sums may wait.
 
     Parameters
     ----------
-    lanes, tokens : int
-    words : int
+    lanes, tokens : int, 1 to 64
+    words : int, 1 to 2**20
         The most blocks in a sum.
 
     Members
     -------
     i : In(stream of activation_layout[tokens] and ``last``), always ready
+        Mantissas from 0 to 127.
     group : In(unsigned)
         The last token whose sum is wanted.
     o : Out(stream of ``mantissa`` and ``shift``)
         Tokens 0 to ``group`` for each sum.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     waiting = 8
 
     def __init__(self, lanes, tokens, words):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("words", words, 1, 1 << 20)
         self.lanes = lanes
         self.tokens = tokens
         self.words = words

@@ -3,6 +3,7 @@
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.parameters import check_range
 
 __all__ = ["Tape", "run_layout"]
 
@@ -24,23 +25,23 @@ class Tape(wiring.Component):
     ----------
     shape : shape-like
         Of one word.
-    words : list
-        The memory's contents, initial values of ``shape``; at least one.
+    words : list of 1 to 2**28
+        The memory's contents, initial values of ``shape``.
 
     Members
     -------
     run : In(stream of run_layout)
+        ``count`` is at least 1, ``address + count`` at most the number of words.
     o : Out(stream of shape)
 
     Raises
     ------
     ValueError
-        If there are no words.
+        If there are no words, or too many.
     """
 
     def __init__(self, shape, words):
-        if not len(words):
-            raise ValueError("words must not be empty")
+        check_range("len(words)", len(words), 1, 1 << ADDRESS_WIDTH)
         self.shape = shape
         self.words = words
         super().__init__(
