@@ -1,6 +1,9 @@
 """Queries and keys in 8 bits: one step for each head of each token."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from functools import reduce
+from operator import or_
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -21,8 +24,8 @@ class HeadQuantize(wiring.Component):
     Rounds half up, limits to -127 ... 127. Bit-exact with
     :func:`celosia.reference.head_quantize.head_quantize`.
 
-    Latency: 7 cycles (6 for up to 4 lanes) from a token's last word of a head, accepted, to its
-    first, offered. Throughput 1 word per cycle; words are accepted while earlier ones leave.
+    Latency: 7 cycles (8 for more than 16 lanes) from a token's last word of a head, accepted, to
+    its first, offered. Throughput 1 word per cycle; words are accepted while earlier ones leave.
 
     Parameters
     ----------
@@ -69,6 +72,7 @@ class HeadQuantize(wiring.Component):
         depth = self.head_words * self.tokens + 8
         waiting = framed(self.lanes, 16, self.tokens, head=HEAD_WIDTH, word=HEAD_WIDTH)
         m.submodules.words = words = SyncFIFOBuffered(width=waiting.size, depth=depth)
+        m.submodules.marks = marks = SyncFIFO(width=1 + len(self.i.p.token), depth=depth)
         m.submodules.steps = steps = SyncFIFO(width=9, depth=depth // self.head_words)
         arriving, word = Signal(waiting), Signal(waiting)
         place, head = head_place(m, self.i, self.head_words)
@@ -78,24 +82,27 @@ class HeadQuantize(wiring.Component):
             arriving.word.eq(place),
             arriving.head.eq(head),
             words.w_data.eq(arriving),
-            words.w_en.eq(self.i.valid),
+            marks.w_data.eq(Cat(place == 0, self.i.p.token)),
             self.i.ready.eq(words.w_rdy),
+            words.w_en.eq(self.i.valid),
+            marks.w_en.eq(self.i.valid & self.i.ready),
             word.eq(words.r_data),
         ]
         self._measure(m, self.i.valid & self.i.ready, self.i.p, place, steps)
 
-        first, least = Signal(), Signal(9)
+        least = Signal(9)
+        first, token = marks.r_data[0], marks.r_data[1:]  # of the word, out of a faster memory
         kept = Array(Signal(9, name=f"kept_{t}") for t in range(self.tokens))
         i = stream.Signature(0).create()
         m.d.comb += [
-            first.eq(word.word == 0),
-            least.eq(Mux(first, steps.r_data, kept[word.token])),
+            least.eq(Mux(first, steps.r_data, kept[token])),
             i.valid.eq(words.r_rdy & (steps.r_rdy | ~first)),
             words.r_en.eq(i.valid & i.ready),
+            marks.r_en.eq(i.valid & i.ready),
             steps.r_en.eq(i.valid & i.ready & first),
         ]
         with m.If(steps.r_en):
-            m.d.sync += kept[word.token].eq(steps.r_data)
+            m.d.sync += kept[token].eq(steps.r_data)
         self._divide(m, i, word, least)
         return m
 
@@ -105,19 +112,19 @@ class HeadQuantize(wiring.Component):
         for v in word.data:
             m.d.comb += (magnitude := Signal(16)).eq(Mux(v < 0, -v, v))
             magnitudes.append(magnitude)
-        group = 4 if self.lanes <= 32 else 8
-        groups = [_largest(m, magnitudes[k : k + group]) for k in range(0, self.lanes, group)]
-        values = [valid, place == 0, place == self.head_words - 1, word.token, *groups]
-        if len(groups) > 1:
-            values = [_register(m, value) for value in values]
-        valid, first, done, token, *groups = values
+        frame, groups = [valid, place == 0, place == self.head_words - 1, word.token], magnitudes
+        while groups is magnitudes or len(groups) > 4:
+            groups = [_largest(m, groups[k : k + 4]) for k in range(0, len(groups), 4)]
+            frame, groups = ([_register(m, v) for v in values] for values in (frame, groups))
+        valid, first, done, token = frame
 
         largest = Array(Signal(16, name=f"largest_{t}") for t in range(self.tokens))
         total = _largest(m, [*groups, Mux(first, 0, largest[token])])
         with m.If(valid):
             m.d.sync += largest[token].eq(total)
         least = Signal(range(LEAST))
-        product = _register(m, total) * 129 + ((1 << 14) - 1)
+        largest = _register(m, total)
+        product = (largest << 7) + largest + ((1 << 14) - 1)
         m.d.comb += [
             least.eq(product >> 14),
             steps.w_data.eq(Mux(least == 0, 1, least)),
@@ -159,9 +166,14 @@ def _register(m, value):
 
 
 def _largest(m, values):
-    """The largest of the unsigned ``values``, by a tree."""
-    while len(values) > 1:
-        pairs = [values[k : k + 2] for k in range(0, len(values), 2)]
-        values = [Mux(p[0] > p[-1], p[0], p[-1]) for p in pairs]
-    m.d.comb += (largest := Signal(16)).eq(values[0])
+    """The largest of a few unsigned ``values``: each is compared with each at once."""
+    wins = [Const(1, 1)] * len(values)
+    for k, a in enumerate(values):
+        for j, b in enumerate(values[:k]):
+            m.d.comb += (above := Signal(name="above")).eq(a > b)
+            wins[k] = wins[k] & above
+            wins[j] = wins[j] & ~above
+    m.d.comb += (largest := Signal(16)).eq(
+        reduce(or_, (v & win.replicate(16) for v, win in zip(values, wins, strict=True)))
+    )
     return largest
