@@ -199,6 +199,51 @@ def evaluate(
     Console().print(table)
 
 
+@app.command()
+def generate(
+    model: ModelArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
+    ],
+    tokenizer: TokenizerOption = None,
+    config: ConfigOption = "small",
+    settings: SetOption = None,
+):
+    """Write a machine's Verilog, memory images and report.
+
+    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex and gains.hex
+    ($readmemh), report.json. An earlier result there is replaced.
+    """
+    from celosia.generators.generate import generate
+
+    plan = _plan(_load(model, tokenizer), config, settings)
+    with _step("writing Verilog, memory images and report"):
+        report = generate(plan, output)
+    table = Table(title=f"{report['model']['name']} in {output}", show_header=False)
+    ideal = ", ".join(f"{v:,.0f} at {n}" for n, v in report["ideal_cycles"].items())
+    tapes = report["memory_map"]
+    for name, value in (
+        ("configuration", plan.config.name),
+        ("multipliers", f"{report['multipliers']:,}"),
+        ("tape", f"{tapes['weights']['bytes']:,} + {tapes['scales']['bytes']:,} bytes"),
+        ("memories", f"{report['memory_bits']:,} bits"),
+        ("ideal cycles at position", ideal),
+    ):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _plan(model, config, settings):
+    from celosia.generators.config import load_config
+    from celosia.generators.generate import check_memory
+    from celosia.generators.plan import make_plan
+
+    parameters = load_config(config, settings or [])
+    check_memory(model, parameters)
+    with _step(f"quantising {model.name}"):
+        return make_plan(model, parameters)
+
+
 def _load(model, tokenizer):
     from celosia.reference.checkpoint import load
 

@@ -1,8 +1,13 @@
 """Components as Verilog: a product, the same text on every run."""
 
+import contextlib
+import gc
+
 from amaranth.back import rtlil, verilog
 from amaranth.hdl import Const, ValueCastable
-from amaranth.hdl._ir import PortDirection
+from amaranth.hdl._ast import SignalDict
+from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
+from amaranth.hdl._nir import Value
 from amaranth.lib import wiring
 
 __all__ = ["to_rtlil", "to_verilog"]
@@ -46,9 +51,7 @@ def to_verilog(component, name="top"):
     TypeError
         If the component is no ``wiring.Component``.
     """
-    return verilog.convert(
-        component, name=name, ports=_ports(component), emit_src=False, strip_internal_attrs=True
-    )
+    return verilog._convert_rtlil_text(to_rtlil(component, name), strip_internal_attrs=True)
 
 
 def to_rtlil(component, name="top"):
@@ -56,4 +59,51 @@ def to_rtlil(component, name="top"):
 
     Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed.
     """
-    return rtlil.convert(component, name=name, ports=_ports(component), emit_src=False)
+    ports = _ports(component)
+    with _no_collection():
+        netlist = build_netlist(Fragment.get(component, None), ports=ports, name=name)
+        design = rtlil.Design(emit_src=False)
+        empty = rtlil.EmptyModuleChecker(netlist)
+        for index, module in enumerate(netlist.modules):
+            if not empty.is_empty(index):
+                builder = design.module(".".join(module.name), src_loc=module.src_loc)
+                if index == 0:
+                    builder.attribute("top", 1)
+                _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty).emit()
+        return str(design)
+
+
+class _Emitter(rtlil.ModuleEmitter):
+    """Amaranth's own, but for the contents of memories: a word at a time instead of a bit."""
+
+    def emit_memory(self, cell_idx, cell):
+        mask = (1 << cell.width) - 1
+        bits = "".join(f"{word & mask:0{cell.width}b}" for word in reversed(cell.init))
+        self.builder.cell(
+            "$meminit_v2",
+            ports={
+                "ADDR": self.sigspec(),
+                "DATA": f"{len(bits)}'{bits}",
+                "EN": self.sigspec(Value.ones(cell.width)),
+            },
+            parameters={
+                "MEMID": self.memories[cell_idx].memid,
+                "ABITS": 0,
+                "WIDTH": cell.width,
+                "WORDS": cell.depth,
+                "PRIORITY": 0,
+            },
+            src_loc=cell.src_loc,
+        )
+
+
+@contextlib.contextmanager
+def _no_collection():
+    """Without garbage collection: a netlist is millions of objects, of which none is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,74 @@
+"""A machine's files: Verilog, memory images, report."""
+
+import json
+
+import numpy as np
+from celosia.generators.config import ConfigError
+from celosia.generators.report import machine_report
+from celosia.generators.verilog import to_verilog
+
+from celosia.output import new_folder
+
+__all__ = ["MEMORY_LIMIT", "check_memory", "generate", "hex_words"]
+
+#: Bytes of tape and KV cache that ``memory = on_chip`` allows: what the largest devices hold.
+MEMORY_LIMIT = 64 << 20
+
+_WORDS = 4096  # of a memory image written at once
+
+
+def check_memory(model, config):
+    """Raise :class:`ConfigError` if the tape and the KV cache of ``model`` do not fit on chip."""
+    c = model.config
+    tensors = [np.prod(shape) for shape in c.layer_shapes.values()]
+    weights = c.n_layers * sum(tensors) + c.dim * c.vocab_size * (1 if c.tied else 2)
+    positions = config.max_seq_len or c.seq_len
+    cache = 2 * c.n_layers * c.n_kv_heads * c.head_dim * positions
+    size = int(weights) * config.weight_width // 8 + cache
+    if size > MEMORY_LIMIT:
+        raise ConfigError(
+            f"tape and KV cache need {size / 2**20:.1f} MiB, but memory = {config.memory} has "
+            f"at most {MEMORY_LIMIT >> 20} MiB: choose a smaller model, weight_width or max_seq_len"
+        )
+
+
+def generate(plan, path):
+    """Write ``plan``'s machine to the folder ``path``, which appears whole or not at all.
+
+    ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
+    contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
+    ``report.json`` is :func:`celosia.generators.report.machine_report`.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, or holds anything but an earlier result.
+    """
+    with new_folder(path, "report.json") as folder:
+        verilog = to_verilog(plan.machine())
+        (folder / "top.v").write_text(verilog)
+        images = {
+            "weights": (plan.weights, plan.shape.weight_width),
+            "scales": (plan.scales, 16),
+            "gains": (np.concatenate(plan.gains).reshape(-1, plan.shape.lanes), 16),
+        }
+        for name, (words, width) in images.items():
+            with (folder / f"{name}.hex").open("w") as file:
+                for first in range(0, len(words), _WORDS):
+                    file.writelines(hex_words(words[first : first + _WORDS], width))
+        report = machine_report(plan, verilog)
+        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def hex_words(words, width):
+    """A line of hexadecimal digits for each of ``words`` int[n, ...], ``width`` bits a value."""
+    values = np.asarray(words).reshape(len(words), -1, 1)
+    bits = (values >> np.arange(width) & 1).astype(np.uint8).reshape(len(words), -1)
+    octets = np.packbits(bits, axis=1, bitorder="little")[:, ::-1]
+    return [f"{octet.tobytes().hex()}\n" for octet in octets]

@@ -1,0 +1,145 @@
+"""What a machine is made of, as one JSON object: the report beside every generated Verilog."""
+
+import re
+from dataclasses import asdict
+
+from celosia.reference.quantize import ACTIVATION_WIDTH, LOGIT_FRACTION, SCORE_FRACTION
+from celosia.rtl.operation import Kind, Operand
+
+from celosia import __version__
+
+__all__ = ["machine_report", "memories"]
+
+LINEAR = {
+    Kind.QUERY: "q",
+    Kind.KEY: "k",
+    Kind.VALUE: "v",
+    Kind.ADD: ("down", "o"),  # of odd norms: what follows is the layer's second
+    Kind.SWIGLU: "gate_up",
+    Kind.LOGITS: "head",
+}
+
+
+def machine_report(plan, verilog=None):
+    """Shapes, formats, memory map, ideal cycles, multipliers and memories of ``plan``'s machine.
+
+    Bytes count from the start of each tape. ``memories`` are those of the Verilog text, where it is
+    given. The same plan gives the same report.
+
+    Returns
+    -------
+    dict
+        Of what JSON knows.
+    """
+    model, shape = plan.model, plan.shape
+    report = {
+        "celosia": __version__,
+        "model": {
+            "name": plan.info.name,
+            "hash": plan.info.model_hash.hex(),
+            **asdict(model.config),
+        },
+        "config": asdict(plan.config),
+        "shape": {**asdict(shape), "multipliers": shape.multipliers},
+        "formats": _formats(plan),
+        "memory_map": _memory_map(plan),
+        "multipliers": shape.multipliers,
+        "macs": {str(n): plan.macs(n) for n in _positions(plan)},
+        "ideal_cycles": {str(n): plan.ideal_cycles(n) for n in _positions(plan)},
+    }
+    if verilog is not None:
+        found = memories(verilog)
+        report["memories"] = found
+        report["memory_bits"] = sum(memory["bits"] for memory in found)
+    return report
+
+
+def memories(verilog):
+    """The memories in a Verilog text: ``[{"module", "name", "width", "depth", "bits"}, ...]``.
+
+    A module that stands in several places counts once for each.
+    """
+    modules = re.findall(r"^module (\S+) ?\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    found = []
+    bodies = re.split(r"^module ", verilog, flags=re.MULTILINE)[1:]
+    for module, body in zip(modules, bodies, strict=True):
+        for high, name, last in re.findall(
+            r"^ *reg (?:\[(\d+):0\] )?(\S+) \[(\d+):0\];", body, re.MULTILINE
+        ):
+            width, depth = int(high or 0) + 1, int(last) + 1
+            found.append(
+                {
+                    "module": module.lstrip("\\"),
+                    "name": name.lstrip("\\"),
+                    "width": width,
+                    "depth": depth,
+                    "bits": width * depth,
+                }
+            )
+    return found
+
+
+def _positions(plan):
+    return [n for n in (0, 100) if n < plan.shape.max_seq_len]
+
+
+def _formats(plan):
+    """Widths and binary points, as in :mod:`celosia.reference.quantize`."""
+    scheme = plan.model.scheme
+    lanes = scheme.lanes
+    return {
+        "scheme": f"w{scheme.weight_width}a8kv8",
+        "weights": f"int{scheme.weight_width}, a uint16 scale per row",
+        "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
+        "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
+        "fractional bits",
+        "keys": "int8, a step per head and token",
+        "values": "int8, a scale per channel",
+        "scores": f"int16 with {SCORE_FRACTION} fractional bits, logarithms to base 2",
+        "accumulators": f"int{plan.shape.acc_width}",
+        "logits": f"int24 with {LOGIT_FRACTION} fractional bits",
+    }
+
+
+def _memory_map(plan):
+    """Each tape's word size, length and sections, in bytes."""
+    shape = plan.shape
+    weights, scales = [], []
+    layer = 0
+    for step in plan.program.steps:
+        kind = step["kind"]
+        if step.get("operand", Operand.TAPE) == Operand.TAPE:
+            part = LINEAR[kind]
+            if kind == Kind.ADD:
+                part = part[step["norm"] % 2]
+            name = part if kind == Kind.LOGITS else f"layers.{layer}.{part}"
+            weights.append((name, step["tiles"] * step["words"]))
+            scales.append((name, step["chunks"]))
+            layer += part == "down"
+        elif step["operand"] == Operand.VALUES:
+            scales.append((f"layers.{layer}.values", step["chunks"]))
+    for sections, words in ((weights, plan.weights), (scales, plan.scales)):
+        rest = len(words) - sum(count for _, count in sections)
+        if rest:
+            sections.append(("embedding", rest))
+    norms = [f"layers.{n}.{name}" for n in range(shape.n_layers) for name in ("norm", "ffn_norm")]
+    gains = [(name, shape.dim_words) for name in (*norms, "norm")]
+    return {
+        "weights": _tape(weights, shape.rows * shape.lanes * shape.weight_width // 8),
+        "scales": _tape(scales, 2 * shape.lanes),
+        "gains": _tape(gains, 2 * shape.lanes),
+    }
+
+
+def _tape(sections, word_bytes):
+    """Sections ``(name, words)`` with their addresses; neighbours of one name are joined."""
+    joined = []
+    address = 0
+    for name, words in sections:
+        size = words * word_bytes
+        if joined and joined[-1]["name"] == name:
+            joined[-1]["bytes"] += size
+        else:
+            joined.append({"name": name, "address": address, "bytes": size})
+        address += size
+    return {"word_bytes": word_bytes, "bytes": address, "sections": joined}
