@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.mac_fabric import activation_layout
 from celosia.rtl.operand_fetch import score_layout
 from celosia.rtl.operation import BUFFERS
+from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["ActivationMemory", "QueryMemory", "ScoreMemory"]
@@ -28,30 +29,45 @@ class ActivationMemory(wiring.Component):
     """Blocks of activations in three regions, each with a mark up to which it is filled.
 
     A region's mark goes back to its start when ``refill`` names it, and follows the words of the
-    group's last token. Latency 1 cycle from a word to its mark. Throughput 1 word per cycle.
+    group's last token.
+
+    Latency 1 cycle from a word to its mark and to the first ``read_en`` that finds it. Throughput
+    1 word per cycle.
 
     Parameters
     ----------
-    lanes, tokens : int
+    lanes, tokens : int, 1 to 64
     starts : tuple of 3 ints
         Where the regions begin, ascending from 0.
-    depth : int
-        Words for each token.
+    depth : int, at most 2**20
+        Words for each token, more than the last of ``starts``.
 
     Members
     -------
-    i : In(stream of framed int8 words with ``exponent``), always ready
-        ``index`` is the address.
+    i : In(stream of framed(lanes, 8, tokens, exponent=unsigned(5))), always ready
+        ``index`` is the address, ``exponent`` from 0 to 15.
     group : In(unsigned)
         The group's last token.
-    refill, refill_en : In(2), In(1)
+    refill, refill_en : In(Region), In(1)
     address, read_en, data : In, In, Out(activation_layout[tokens])
+        Synchronous read: a cycle after ``read_en``, and kept while that is low.
     filled : Out(unsigned, 3 times)
+        The address behind each region's last word.
     written : Out(1)
         In the cycle after an operation's last word.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, lanes, tokens, starts, depth):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        if len(starts) != 3 or starts[0] != 0 or not starts[0] < starts[1] < starts[2]:
+            raise ValueError(f"starts must be three ascending numbers from 0, not {starts!r}")
+        check_range("depth", depth, starts[2] + 1, 1 << INDEX_WIDTH)
         self.lanes = lanes
         self.tokens = tokens
         self.starts = starts
@@ -99,24 +115,35 @@ class ActivationMemory(wiring.Component):
 class QueryMemory(wiring.Component):
     """Queries of a group of tokens, and the step of each head.
 
-    Latency 1 cycle. Throughput 1 word per cycle.
+    Latency 1 cycle from a word to the first ``read_en`` that finds it. Throughput 1 word per cycle.
 
     Parameters
     ----------
-    lanes, tokens, n_heads, head_words : int
+    lanes, tokens : int, 1 to 64
+    n_heads, head_words : int, 1 to 256
 
     Members
     -------
-    i : In(stream of framed int8 words with ``step``, ``head`` and ``word``), always ready
+    i : In(stream of framed(lanes, 8, tokens) with ``step``, ``head`` and ``word``), always ready
+        ``index`` is ``head * head_words + word``; a head's step is that of its word 0.
     address, read_en, data : In, In, Out(int8[tokens, lanes])
-        Word ``head * head_words + word``.
+        Word ``head * head_words + word``: a cycle after ``read_en``, and kept while that is low.
     head, steps : In(unsigned(8)), Out(unsigned(9)[tokens])
         Asynchronous read.
     written : Out(1)
         In the cycle after an operation's last word.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, lanes, tokens, n_heads, head_words):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("n_heads", n_heads, 1, 256)
+        check_range("head_words", head_words, 1, 256)
         self.lanes = lanes
         self.tokens = tokens
         self.n_heads = n_heads
@@ -166,26 +193,36 @@ class QueryMemory(wiring.Component):
 class ScoreMemory(wiring.Component):
     """Blocks of exponentials in several buffers, and the largest exponent of each token in each.
 
-    Latency 1 cycle. Throughput 1 word per cycle.
+    Latency 1 cycle from a word to its maximum and to the first ``read_en`` that finds it.
+    Throughput 1 word per cycle.
 
     Parameters
     ----------
-    lanes, tokens : int
-    words : int
+    lanes, tokens : int, 1 to 64
+    words : int, 1 to 2**18
         Blocks in a buffer.
 
     Members
     -------
-    i : In(stream of framed 7-bit words with ``exponent``), always ready
+    i : In(stream of framed(lanes, unsigned(7), tokens, exponent=signed(10))), always ready
         ``argument`` is the buffer; the word of index 0 starts its maximum anew.
     address, read_en, data : In, In, Out(score_layout[tokens])
-        Word ``buffer * words + index``.
+        Word ``buffer * words + index``: a cycle after ``read_en``, and kept while that is low.
     buffer, largest : In(2), Out(signed(10)[tokens])
+        Asynchronous read.
     written : Out(BUFFERS)
         For each buffer, in the cycle after an operation's last word.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, lanes, tokens, words):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("words", words, 1, (1 << INDEX_WIDTH) // BUFFERS)
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
