@@ -9,7 +9,7 @@ from celosia.sim import bench
 LATENCY = 3
 
 # rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len
-SHAPES = [(8, 2, 2, 3, 3, 13), (2, 2, 1, 1, 1, 1)]
+SHAPES = [(8, 2, 2, 3, 3, 13), (4, 4, 1, 2, 2, 9)]
 
 
 def key_place(t, word, shape):
