@@ -4,6 +4,7 @@ from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from celosia.rtl.multiplier import multiply
 
 __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
@@ -153,7 +154,7 @@ def _dot(m, weights, mantissa):
     terms = []
     for weight, value in zip(weights, mantissa, strict=True):
         product = Signal(signed(len(weight) + len(value)), name="product")
-        m.d.sync += product.eq(weight * value)
+        m.d.sync += product.eq(multiply(m, weight, value))
         terms.append(product)
     while len(terms) > 1:
         sums = []

@@ -6,6 +6,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_range
 from celosia.rtl.pipeline import Pipeline, shift_clamp
 from celosia.rtl.rsqrt import Rsqrt
@@ -103,7 +104,7 @@ class RmsNorm(wiring.Component):
         frame, shift, half, values, gains = pipe.stage(frame, shift, half, values, list(gains))
 
         # The product, in two parts; their sum, with the half that rounds it; the shift.
-        low = [x[:SPLIT] * g for x, g in zip(values, gains, strict=True)]
+        low = [multiply(m, x[:SPLIT], g) for x, g in zip(values, gains, strict=True)]
         high = [x[SPLIT:].as_signed() * g for x, g in zip(values, gains, strict=True)]
         frame, shift, half, low, high = pipe.stage(frame, shift, half, low, high)
         sums = [Signal(signed(places + 1)) for _ in low]

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from celosia.rtl.heads import head_place
+from celosia.rtl.multiplier import multiply
 from celosia.rtl.pipeline import Pipeline, clamp, round_shift
 from celosia.rtl.rope_angles import RopeAngles, check_rope
 from celosia.rtl.words import framed
@@ -101,7 +102,7 @@ class Rope(wiring.Component):
         frame = [token, index, argument, last]
         angle, *registers = pipe.stage(read.data, *x, *frame)
         x, frame = registers[:n], registers[n:]
-        products = _products(x, angle)
+        products = _products(m, x, angle)
         registers = pipe.stage(*products, *frame)
         products, frame = registers[: 2 * n], registers[2 * n :]
         rotated = _rotated(m, products)
@@ -111,12 +112,13 @@ class Rope(wiring.Component):
         return m
 
 
-def _products(x, angle):
+def _products(m, x, angle):
     """Four products for each pair of ``x`` with its sine and cosine."""
     products = []
     for lane in range(0, len(x), 2):
         (even, odd), sine, cosine = x[lane : lane + 2], angle[lane], angle[lane + 1]
-        products += [even * cosine, odd * sine, even * sine, odd * cosine]
+        pairs = ((even, cosine), (odd, sine), (even, sine), (odd, cosine))
+        products += [multiply(m, a, b) for a, b in pairs]
     return products
 
 

@@ -3,6 +3,7 @@
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_range
 from celosia.rtl.pipeline import Pipeline, round_shift, shift_clamp
 from celosia.rtl.words import framed
@@ -10,6 +11,7 @@ from celosia.rtl.words import framed
 __all__ = ["Scale"]
 
 ALIGNED = 27  # bits of an aligned accumulator
+SPLIT = 17  # low bits of an aligned accumulator, multiplied on their own
 GUARD = 3  # of them below the result's last place
 
 
@@ -72,17 +74,20 @@ class Scale(wiring.Component):
         small = word.shift[7] | (word.shift[2:7] == 0)  # 3 = GUARD and less
         large = word.shift[6]
         m.d.comb += shift.eq(Mux(small, GUARD, Mux(large, 63, word.shift[:6])))
-        factors = [(row * word.mantissa + (1 << 15))[16:32] for row in word.row_scale]
+        products = [multiply(m, row, word.mantissa) for row in word.row_scale]
+        factors = [(p + (1 << 15))[16:32] for p in products]
         places = Const(0, 16 + GUARD)
         wide = [Cat(places, acc).as_signed() for acc in word.data]
         aligned = [shift_clamp(m, acc, shift, ALIGNED) for acc in wide]
         frame, factors, aligned = pipe.stage(frame, factors, aligned)
 
-        # 2: the product.
-        products = [a * Cat(f, 0).as_signed() for a, f in zip(aligned, factors, strict=True)]
-        frame, products = pipe.stage(frame, products)
+        # 2: the product, in two parts.
+        low = [multiply(m, a[:SPLIT], f) for a, f in zip(aligned, factors, strict=True)]
+        high = [a[SPLIT:].as_signed() * f for a, f in zip(aligned, factors, strict=True)]
+        frame, low, high = pipe.stage(frame, low, high)
 
-        # 3: its rounding. 27 bits times less than 2**16 need no further saturation.
+        # 3: their sum and its rounding. 27 bits times less than 2**16 need no further saturation.
+        products = [(b << SPLIT) + a for a, b in zip(low, high, strict=True)]
         rounding = 16 + GUARD
         values = [round_shift(m, p, rounding, rounding) for p in products]
         frame, values = pipe.stage(frame, values)

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import sigmoid_table
 from celosia.rtl.interpolate import interpolate
+from celosia.rtl.multiplier import multiply
 from celosia.rtl.pipeline import Pipeline, clamp, round_shift
 from celosia.rtl.words import framed
 
@@ -71,7 +72,7 @@ class SwiGlu(wiring.Component):
         write = silu.write_port()
         read = silu.read_port(transparent_for=[write])
         m.d.comb += [read.addr.eq(token), read.en.eq(pipe.advance)]
-        parts = [part for a, b in zip(x, s, strict=True) for part in _product(a, b)]
+        parts = [part for a, b in zip(x, s, strict=True) for part in _product(m, a, b)]
         *p, token, index, argument, last = pipe.stage(*parts, *x, token, index, argument, last)
         sums, x = _sums(p[: 2 * n]), p[2 * n :]
         m.d.comb += [
@@ -83,7 +84,7 @@ class SwiGlu(wiring.Component):
         parts = [
             part
             for a, b in zip(read.data, x, strict=True)
-            for part in _product(a, b[:18].as_signed())
+            for part in _product(m, a, b[:18].as_signed())
         ]
         *p, token, index, argument, last = pipe.stage(*parts, token, index[1:], argument, last)
         shifted = [Cat(Const(0, 1), v).as_signed() >> argument[:5] for v in _sums(p)]
@@ -99,9 +100,9 @@ class SwiGlu(wiring.Component):
         return m
 
 
-def _product(a, b):
+def _product(m, a, b):
     """``a * b`` in two parts for :func:`_sums`, so that one multiplier of 18 bits does for 20."""
-    return a[2:].as_signed() * b, Mux(a[0], b, 0) + Mux(a[1], b << 1, 0)
+    return multiply(m, a[2:].as_signed(), b), Mux(a[0], b, 0) + Mux(a[1], b << 1, 0)
 
 
 def _sums(parts):
