@@ -145,6 +145,8 @@ def first_largest(m, values):
 
     All pairs are compared at once.
     """
+    if values[0].shape().signed:  # unsigned comparisons are the faster ones
+        values = [Cat(v[:-1], ~v[-1]) for v in values]
     wins = [[] for _ in values]
     for i, a in enumerate(values):
         for j, b in enumerate(values[i + 1 :], i + 1):
