@@ -16,7 +16,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -40,11 +47,13 @@ class Commands(TyperGroup):
         from celosia.generators.config import ConfigError
         from celosia.reference.checkpoint import CheckpointError
         from celosia.sim.driver import DriverError
+        from celosia.sim.simulate import RequestError
         from celosia.sim.toolchain import ToolError
 
+        known = (CommandError, RequestError, ConfigError, CheckpointError, ToolError, DriverError)
         try:
             return super().invoke(ctx)
-        except (CommandError, ConfigError, CheckpointError, ToolError, DriverError) as error:
+        except known as error:
             status = _complain(str(error))
         except BrokenPipeError:  # whoever read our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -216,7 +225,8 @@ def generate(
     """
     from celosia.generators.generate import generate
 
-    plan = _plan(_load(model, tokenizer), config, settings)
+    loaded = _load(model, tokenizer)
+    plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):
         report = generate(plan, output)
     table = Table(title=f"{report['model']['name']} in {output}", show_header=False)
@@ -233,15 +243,127 @@ def generate(
     Console().print(table)
 
 
-def _plan(model, config, settings):
-    from celosia.generators.config import load_config
-    from celosia.generators.generate import check_memory
-    from celosia.generators.plan import make_plan
+@app.command()
+def simulate(
+    model: ModelArgument,
+    tokenizer: TokenizerOption = None,
+    config: ConfigOption = "small",
+    settings: SetOption = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to go on from.")] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="The same in tokens, taken as they are.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(metavar="N", help="How many to generate.")] = 64,
+    temperature: Annotated[
+        float,
+        typer.Option(metavar="T", help="0 is greedy; rounded to 1/256, less than 16."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
+    clock: Annotated[
+        float, typer.Option(metavar="MHZ", help="For the projected tokens per second.")
+    ] = 100.0,
+    json_file: JsonOption = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a timeline for Perfetto (about 1 MB a token)."),
+    ] = None,
+    waves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all signals as VCD (large).")
+    ] = None,
+):
+    """Generate text on a machine in simulation, and compare every logit with the reference.
 
-    parameters = load_config(config, settings or [])
-    check_memory(model, parameters)
-    with _step(f"quantising {model.name}"):
-        return make_plan(model, parameters)
+    The machine's Verilog is compiled once and kept; it runs behind its host link, as hardware
+    would. Without a prompt it begins at the begin token. Exit status 1 if a token or a logit
+    differs from the integer reference.
+    """
+    from celosia.sim.native import NativeSimulation
+    from celosia.sim.simulate import (
+        Request,
+        compare,
+        machine_verilog,
+        simulate,
+        summary,
+    )
+    from celosia.sim.simulate import prompt_tokens as to_tokens
+    from celosia.sim.trace import trace_events, write_trace
+
+    if not clock > 0:
+        raise CommandError(f"--clock must be more than 0, not {clock:g}")
+    loaded = _load(model, tokenizer)
+    request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
+    parameters = _config(loaded, config, settings)
+    request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
+    with contextlib.ExitStack() as stack:
+        write_json = stack.enter_context(_json_file(json_file))
+        trace_path = trace and stack.enter_context(new_file(trace))
+        waves_path = waves and stack.enter_context(new_file(waves))
+        plan = _plan(loaded, parameters)
+        with _step("writing Verilog"):
+            verilog = machine_verilog(plan)
+        with _step("compiling the simulation (kept for the next time)"):
+            simulation = NativeSimulation(verilog, ("logits", "passes"), waves=waves_path)
+        with simulation:
+            simulation.record(taps=True, activity=trace is not None)
+            run = simulate(plan, simulation, request, _printer(loaded.tokenizer, request.prompt))
+            print()
+            if trace_path:
+                label = loaded.tokenizer.decode if loaded.tokenizer else str
+                labels = [repr(label([token])) for token in run.tokens]
+                activity = simulation.activity()
+                write_trace(
+                    trace_path, trace_events(activity, run.passes, labels, simulation.cycle)
+                )
+        with _step("computing the reference"):
+            result = summary(plan, run, compare(plan, run))
+        write_json(result)
+    _show_simulation(plan, result, clock)
+    if not (result["matches_reference"] and result["logits_match"]):
+        _complain("the machine's output differs from the integer reference")
+        raise typer.Exit(MISMATCH)
+
+
+def _printer(tokenizer, prompt):
+    """Print the prompt; return a function that prints each further token as it comes."""
+    if tokenizer is None:
+        print(*prompt, end="", flush=True)
+        return lambda token: print(f" {token}", end="", flush=True)
+    print(tokenizer.decode(prompt), end="", flush=True)
+    feed = tokenizer.stream(prompt[-1])
+    return lambda token: print(feed(token), end="", flush=True)
+
+
+def _show_simulation(plan, result, clock):
+    cycles, ideal = (result[name] for name in ("cycles", "ideal_cycles"))
+    first = len(result["prompt_tokens"]) - 1
+    n_tokens = len(result["tokens"])
+    made = sum(cycles[first:])
+    all_cycles = sum(cycles)
+    table = Table(title=f"{result['model']} on {plan.config.name}", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_row("cycles per generated token", f"{made / n_tokens:,.1f}", "")
+    share = f"{result['utilisation']:.1%}"
+    table.add_row("  ideal", f"{sum(ideal[first:]) / n_tokens:,.1f}", share)
+    table.add_row("prompt", f"{result['prefill_cycles']:,} cycles", "")
+    table.add_section()
+    table.add_row(f"all {len(cycles)} positions", f"{all_cycles:,}", "100.0%")
+    parts = {"ideal": sum(ideal), **result["overhead"]}
+    for name, value in sorted(parts.items(), key=lambda item: -item[1]):
+        if round(value):
+            table.add_row(f"  {name}", f"{value:,.0f}", f"{value / all_cycles:.1%}")
+    table.add_section()
+    speed = clock * 1e6 * n_tokens / made
+    table.add_row(f"tokens per second at {clock:g} MHz", f"{speed:,.0f}", "")
+    speed = result["simulated_cycles_per_second"]
+    table.add_row("simulated", f"{speed:,.0f} cycles/s", f"{result['wall_seconds']:.1f} s")
+    table.add_row("multipliers", f"{result['multipliers']:,}", "")
+    for name, what in (("matches_reference", "tokens"), ("logits_match", "logits")):
+        count = n_tokens * (plan.shape.vocab_size if what == "logits" else 1)
+        verdict = "all equal" if result[name] else "DIFFERENT"
+        table.add_row(f"{what} against the reference", f"{count:,}", verdict)
+    Console().print(table)
 
 
 def _load(model, tokenizer):
@@ -249,6 +371,23 @@ def _load(model, tokenizer):
 
     with _step(f"reading {model}"):
         return load(model, tokenizer)
+
+
+def _config(model, config, settings):
+    """The configuration, which ``model`` fits."""
+    from celosia.generators.config import load_config
+    from celosia.generators.generate import check_memory
+
+    parameters = load_config(config, settings or [])
+    check_memory(model, parameters)
+    return parameters
+
+
+def _plan(model, parameters):
+    from celosia.generators.plan import make_plan
+
+    with _step(f"quantising {model.name}"):
+        return make_plan(model, parameters)
 
 
 def _scheme(config, settings, name):
@@ -271,7 +410,9 @@ def _scheme(config, settings, name):
 def _step(text):
     """Say what is being done, with a spinner on a terminal."""
     if progress_console.is_terminal:
-        with progress_console.status(text):
+        columns = SpinnerColumn(), TextColumn(text), TimeElapsedColumn()
+        with Progress(*columns, console=progress_console, transient=True) as display:
+            display.add_task("", total=None)
             yield
     else:
         print(f"celosia: {text}", file=sys.stderr, flush=True)

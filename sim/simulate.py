@@ -1,0 +1,277 @@
+"""A whole machine in simulation, through its host link alone, against the integer reference."""
+
+import hashlib
+import importlib.metadata
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from celosia.generators.verilog import to_verilog
+from celosia.reference import integer
+from celosia.rtl.controller import COUNTERS
+from celosia.sim import toolchain
+from celosia.sim.driver import Driver
+from celosia.sim.native_transport import NativeTransport
+from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE
+
+__all__ = [
+    "Request",
+    "RequestError",
+    "Run",
+    "compare",
+    "decode_logits",
+    "machine_verilog",
+    "prompt_tokens",
+    "simulate",
+    "summary",
+]
+
+BEATS = ("linear", "scores", "values")  # counters of cycles in which the fabric works
+PATIENCE = 600.0  # seconds for one token
+
+
+class RequestError(ValueError):
+    """A request that no machine of this size can carry out; the message says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the machine is asked for.
+
+    Parameters
+    ----------
+    prompt : tuple of int
+    count : int, 1 or more
+        Tokens to generate.
+    temperature : float, 0 or from 1/256 to less than 16
+        The machine counts in steps of 1/256: it is rounded to the nearest.
+    seed : int, 0 to 2**32 - 1
+    """
+
+    prompt: tuple
+    count: int
+    temperature: float = 0.0
+    seed: int = 0
+
+    @property
+    def heat(self):
+        """The temperature in steps of 1/256."""
+        return round(self.temperature * TEMPERATURE_ONE)
+
+    def check(self, vocab_size, max_seq_len):
+        """Raise :class:`RequestError` if a machine of this vocabulary and length cannot do it."""
+        if not self.prompt:
+            raise RequestError("the prompt has no tokens")
+        for token in self.prompt:
+            if token not in range(vocab_size):
+                raise RequestError(f"prompt token {token} is not one of the model's {vocab_size}")
+        if self.count < 1:
+            raise RequestError(f"tokens must be at least 1, not {self.count}")
+        positions = len(self.prompt) + self.count - 1
+        if positions > max_seq_len:
+            raise RequestError(
+                f"a prompt of {len(self.prompt)} tokens and {self.count} generated ones take "
+                f"{positions} positions, more than max_seq_len, {max_seq_len}"
+            )
+        if not (self.temperature == 0 or 1 <= self.heat < TEMPERATURE_LIMIT):
+            raise RequestError(
+                f"temperature must be 0, or from 1/256 to less than 16, not {self.temperature:g}"
+            )
+        if self.seed not in range(1 << 32):
+            raise RequestError(f"seed must be from 0 to 2**32 - 1, not {self.seed}")
+
+
+def prompt_tokens(tokenizer, text=None, tokens=None):
+    """The prompt: ``tokens`` (numbers divided by commas), or ``text`` after the begin token.
+
+    Without either, the begin token alone.
+    """
+    if text is not None and tokens is not None:
+        raise RequestError("give a prompt as text or as tokens, not both")
+    if tokens is not None:
+        try:
+            return tuple(int(number) for number in tokens.split(","))
+        except ValueError:
+            raise RequestError(
+                f"prompt tokens must be whole numbers divided by commas, not {tokens!r}"
+            ) from None
+    if tokenizer is None:
+        raise RequestError("the model brings no tokenizer: give one, or a prompt in tokens")
+    if text is None and tokenizer.bos is None:
+        raise RequestError("the tokenizer has no begin token: give a prompt")
+    return tuple(tokenizer.encode(text or ""))
+
+
+def machine_verilog(plan):
+    """``to_verilog(plan.machine())``, kept for the next time.
+
+    It is made anew when the plan, a source file of Celosia or the version of Amaranth changes.
+    """
+    digest = hashlib.sha256(plan.info.payload())
+    for part in (plan.weights, plan.scales, *plan.gains):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    digest.update(repr((plan.shape, plan.program)).encode())
+    digest.update(importlib.metadata.version("amaranth").encode())
+    root = Path(__file__).parents[1]
+    for folder in ("rtl", "generators", "reference", "sim"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+
+    def build(folder):
+        (folder / "top.v").write_text(to_verilog(plan.machine()))
+
+    return (toolchain.cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a machine did.
+
+    Parameters
+    ----------
+    request : Request
+    tokens : list of int
+        The generated ones.
+    logits : int64[n, vocab_size]
+        What the sampler took, in units of 2**-12, for each generated token.
+    passes : list of (position, tokens, end, cycles)
+        Each pass over the tape: its first position, how many tokens it served, the cycle of the
+        simulation in which it ended, and its cycles since the pass before it.
+    counters : dict
+        Of the whole run, see :data:`celosia.rtl.controller.COUNTERS`.
+    simulated_cycles : int
+        Of the simulation, the host link's included.
+    wall_seconds : float
+    """
+
+    request: Request
+    tokens: list
+    logits: np.ndarray
+    passes: list
+    counters: dict
+    simulated_cycles: int
+    wall_seconds: float
+
+    @property
+    def cycles(self):
+        """Cycles per position; a pass over several divides its own among them."""
+        return [
+            total * (n + 1) // group - total * n // group
+            for _, group, _, total in self.passes
+            for n in range(group)
+        ]
+
+
+def simulate(plan, simulation, request, on_token=lambda token: None):
+    """Let the simulated machine of ``plan`` carry out ``request``; ``on_token`` hears each token.
+
+    Parameters
+    ----------
+    plan : celosia.generators.plan.Plan
+    simulation : celosia.sim.native.NativeSimulation
+        With the taps ``logits`` and ``passes``.
+    request : Request
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    celosia.sim.driver.DriverError
+        If the machine refuses, or does not answer.
+    """
+    simulation.forget()
+    driver = Driver(NativeTransport(simulation), COUNTERS, patience=PATIENCE)
+    begin, first_cycle = time.monotonic(), simulation.cycle
+    temperature = request.heat / TEMPERATURE_ONE
+    generation = driver.run(request.prompt, request.count, temperature, request.seed)
+    tokens = []
+    for token in generation:
+        tokens.append(token.token)
+        on_token(token.token)
+    wall_seconds = time.monotonic() - begin
+    return Run(
+        request=request,
+        tokens=tokens,
+        logits=decode_logits(plan.shape, simulation.taps("logits")[1]),
+        passes=_passes(*simulation.taps("passes")),
+        counters=generation.done.counters,
+        simulated_cycles=simulation.cycle - first_cycle,
+        wall_seconds=wall_seconds,
+    )
+
+
+def decode_logits(shape, payload):
+    """The logits in a tap's words uint8[n, octets]: int64[passes, vocab_size].
+
+    Each pass gives its words in order; lanes beyond the vocabulary are left out.
+    """
+    words = -(-shape.vocab_size // shape.lanes)
+    octets = payload[:, : 3 * shape.lanes].reshape(-1, shape.lanes, 3).astype(np.int64)
+    values = octets @ np.array([1, 1 << 8, 1 << 16])
+    values = np.where(values >= 1 << 23, values - (1 << 24), values)
+    complete = len(values) // words * words
+    return values[:complete].reshape(-1, words * shape.lanes)[:, : shape.vocab_size]
+
+
+def _passes(ends, payload):
+    """:attr:`Run.passes`, from the tap: position (20 bits), group - 1 (8), cycles (32)."""
+    passes = []
+    for end, octets in zip(ends.tolist(), payload, strict=True):
+        bits = int.from_bytes(octets.tobytes(), "little")
+        cycles = end - passes[-1][2] if passes else (bits >> 28) + 1
+        passes.append((bits & 0xFFFFF, (bits >> 20 & 0xFF) + 1, end, cycles))
+    return passes
+
+
+def compare(plan, run):
+    """The reference's tokens and logits for the run's request: ``(list, int64[n, vocab_size])``."""
+    request = run.request
+    return integer.generate(plan.model, request.prompt, request.count, request.heat, request.seed)
+
+
+def summary(plan, run, reference):
+    """The result of a simulation, as ``celosia simulate --json`` writes it.
+
+    Position by position, from the prompt's first to the last that was computed: ``cycles`` and
+    ``ideal_cycles``. ``utilisation`` is their quotient over the passes that gave tokens,
+    ``prefill_cycles`` the sum over the prompt. ``overhead`` says where the difference between
+    all cycles and all ideal ones went: ``edges`` are beats whose multipliers were not all of use,
+    the rest are counters of cycles without a beat.
+
+    Parameters
+    ----------
+    plan : celosia.generators.plan.Plan
+    run : Run
+    reference : (list, int64[n, vocab_size])
+        Of :func:`compare`.
+    """
+    prompt = run.request.prompt
+    n_prompt = len(prompt)
+    cycles = run.cycles
+    ideal = [plan.ideal_cycles(n, logits=n >= n_prompt - 1) for n in range(len(cycles))]
+    counters = run.counters
+    overhead = {"edges": sum(counters[name] for name in BEATS) - sum(ideal)}
+    overhead |= {name: counters[name] for name in COUNTERS[1:] if name not in BEATS}
+    # The last token's way to the host comes after the last pass, and is nobody's.
+    overhead["control"] -= counters["cycles"] - sum(cycles)
+    tokens, logits = reference
+    return {
+        "model": plan.info.name,
+        "config": asdict(plan.config),
+        "prompt_tokens": list(prompt),
+        "tokens": run.tokens,
+        "reference_tokens": tokens,
+        "matches_reference": run.tokens == tokens,
+        "logits_match": np.array_equal(run.logits, logits),
+        "cycles": cycles,
+        "ideal_cycles": ideal,
+        "utilisation": sum(ideal[n_prompt - 1 :]) / sum(cycles[n_prompt - 1 :]),
+        "prefill_cycles": sum(cycles[:n_prompt]),
+        "multipliers": plan.shape.multipliers,
+        "overhead": overhead,
+        "wall_seconds": run.wall_seconds,
+        "simulated_cycles_per_second": run.simulated_cycles / run.wall_seconds,
+    }
