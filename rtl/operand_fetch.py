@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN
 from celosia.rtl.mac_fabric import activation_layout, beat_layout
 from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
+from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH
 
 __all__ = ["OperandFetch", "fetched_layout", "score_layout"]
@@ -47,10 +48,18 @@ class OperandFetch(wiring.Component):
     Latency 2 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
     from step to step.
 
+    Parameters
+    ----------
+    rows : int, 1 to 1024
+    lanes, tokens : int, 1 to 64
+    weight_width : int, 2 to 8
+        Bits of the tape's weights; narrow ones are extended to the beat's 8.
+
     Members
     -------
     step : In(stream of fetch_layout)
-    tape : In(stream of the beat's weights)
+        ``words`` and ``tiles`` are at least 1. A step does not fill the region that it reads.
+    tape : In(stream of int weight_width[rows, lanes])
     filled : In(unsigned, 3 times)
         For each :class:`Region` the first address not yet written.
     address, activation_address : Out(unsigned)
@@ -67,10 +76,19 @@ class OperandFetch(wiring.Component):
     operand : Out(Operand)
         Of the beat that ``o`` offers.
     starved, waiting : Out(1)
-        A beat waits for its activations, for the tape.
+        There is no beat, because its activations were not yet written, or the tape has none.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, rows, lanes, tokens, weight_width):
+        check_range("rows", rows, 1, 1024)
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("weight_width", weight_width, 2, CACHED_WIDTH)
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens
@@ -134,7 +152,6 @@ class OperandFetch(wiring.Component):
             self.address.eq(tile_address + word),
             self.activation_address.eq(step.source_base + word),
             available.eq((step.region == Region.NONE) | (self.activation_address < region)),
-            self.starved.eq(active & ~available),
             last_word.eq(word + 1 == step.words),
             last_tile.eq(tile + 1 == step.tiles),
             self.read_en.eq(advance),
@@ -142,7 +159,7 @@ class OperandFetch(wiring.Component):
             self.step.ready.eq(~active | (advance & available & last_word & last_tile)),
         ]
         with m.If(advance):
-            m.d.sync += held.eq(active & available)
+            m.d.sync += [held.eq(active & available), self.starved.eq(active & ~available)]
             with m.If(active & available):
                 m.d.sync += [
                     word.eq(word + 1),
