@@ -2,6 +2,8 @@
 // is in taps.h, which native.py writes:
 //   CELOSIA_TAPS(TAP)   TAP(index, valid port, payload port, bytes of payload) for each tap
 //   CELOSIA_N_TAPS      their number
+//   CELOSIA_AXI(AXI)    AXI(index, prefix of the ports, bytes of a transfer) for each AXI4 read port
+//   CELOSIA_N_AXI       their number
 //   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
 
 #include <cstdint>
@@ -43,6 +45,54 @@ struct Record {
     }
 };
 
+// An AXI4 read slave over a memory of the caller's: every burst begins `latency` cycles after it
+// was asked for or when the one before it ends; transfers pause at random `stall` times in 256.
+struct Memory {
+    struct Burst {
+        uint64_t address, left, cycle;
+    };
+    const uint8_t* bytes = nullptr;
+    uint64_t size = 0;
+    uint64_t latency = 1;
+    uint32_t stall = 0;
+    uint32_t random = 0x9E3779B1;
+    std::deque<Burst> bursts;
+    bool offered = false;
+
+    bool pauses() {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        return (random & 255) < stall;
+    }
+
+    // The slave's outputs for this cycle.
+    template <typename Data>
+    void drive(uint64_t cycle, size_t width, uint8_t& arready, uint8_t& rvalid, Data& rdata,
+               uint8_t& rresp, uint8_t& rlast) {
+        arready = bursts.size() < 64 && !pauses();
+        if (!offered) offered = !bursts.empty() && bursts.front().cycle <= cycle && !pauses();
+        rvalid = offered;
+        if (!offered) return;
+        const Burst& burst = bursts.front();
+        const bool inside = burst.address + width <= size;
+        if (inside) std::memcpy(&rdata, bytes + burst.address, width);
+        rresp = inside ? 0 : 3;
+        rlast = burst.left == 1;
+    }
+
+    // What the master answered.
+    void take(uint64_t cycle, size_t width, bool arvalid, bool arready, uint64_t address,
+              uint64_t length, bool rready) {
+        if (offered && rready) {
+            offered = false;
+            bursts.front().address += width;
+            if (--bursts.front().left == 0) bursts.pop_front();
+        }
+        if (arvalid && arready) bursts.push_back({address, length + 1, cycle + latency});
+    }
+};
+
 struct Chip {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -50,6 +100,7 @@ struct Chip {
     Record from_chip;
     Record taps[CELOSIA_N_TAPS + 1];
     Record activity;
+    Memory memories[CELOSIA_N_AXI + 1];
     bool recording = true;
     bool recording_activity = false;
     uint64_t cycle = 0;
@@ -104,6 +155,10 @@ struct Chip {
         top->rx___05Fvalid = 0;
         top->rx___05Fpayload = 0;
         top->tx___05Fready = 1;
+        for (auto& memory : memories) {
+            memory.bursts.clear();
+            memory.offered = false;
+        }
         top->rst = 1;
         for (int i = 0; i < 2; ++i) {
             settle();
@@ -118,7 +173,17 @@ struct Chip {
         const bool offer = !to_chip.empty();
         top->rx___05Fvalid = offer;
         if (offer) top->rx___05Fpayload = to_chip.front();
+#define AXI(index, prefix, size)                                                        \
+    memories[index].drive(cycle, size, top->prefix##arready, top->prefix##rvalid,      \
+                          top->prefix##rdata, top->prefix##rresp, top->prefix##rlast);
+        CELOSIA_AXI(AXI)
+#undef AXI
         settle();
+#define AXI(index, prefix, size)                                                        \
+    memories[index].take(cycle, size, top->prefix##arvalid, top->prefix##arready,      \
+                         top->prefix##araddr, top->prefix##arlen, top->prefix##rready);
+        CELOSIA_AXI(AXI)
+#undef AXI
         const bool taken = offer && top->rx___05Fready;
         const bool given = top->tx___05Fvalid;
         if (given) from_chip.add(cycle, top->tx___05Fpayload, 1);
@@ -173,6 +238,15 @@ uint64_t celosia_step(Chip* chip, uint64_t cycles, uint64_t bytes) {
         ++done;
     }
     return done;
+}
+
+void celosia_memory(Chip* chip, int port, const uint8_t* bytes, uint64_t size, uint64_t latency,
+                    uint32_t stall) {
+    Memory& memory = chip->memories[port];
+    memory.bytes = bytes;
+    memory.size = size;
+    memory.latency = latency;
+    memory.stall = stall;
 }
 
 uint64_t celosia_cycle(Chip* chip) { return chip->cycle; }

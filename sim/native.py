@@ -26,6 +26,7 @@ class NativeSimulation:
     it. Each output ``NAME__valid`` with an output ``NAME__payload`` beside it and no
     ``NAME__ready`` is a tap: in each cycle in which it is valid, its payload is recorded. An
     output ``activity`` of any width is recorded whenever it changes, if asked for.
+    Ports ``m_axi0_araddr`` and so on are AXI4 read masters, served by :meth:`memory`.
 
     The chip starts reset. Bytes are offered to it as fast as it takes them, and taken from it
     as soon as they are valid. Cycle 0 is the first after reset.
@@ -43,6 +44,8 @@ class NativeSimulation:
     ----------
     widths : dict
         Bits of each tap's payload.
+    axi_ports : list of int
+        Bits of a transfer, for each AXI4 read port.
     cycle : int
         Cycles since reset.
 
@@ -63,12 +66,13 @@ class NativeSimulation:
                 raise ValueError(f"taps must be among {[*found]}, not {name!r}")
         self.widths = {name: found[name] for name in names}
         self._activity_width = ports.get("activity", 0)
-        header = _header(self.widths, self._activity_width)
+        self.axi_ports = _axi_ports(verilog)
+        header = _header(self.widths, self._activity_width, self.axi_ports)
         self._library = _load(_build(verilog, header, waves is not None))
         path = b"" if waves is None else str(Path(waves).absolute()).encode()
         self._chip = self._library.celosia_new(path)
         self._batch = 1000
-        self._records = (True, False)
+        self._memories = {}
 
     def close(self):
         """Free the chip and finish its VCD file."""
@@ -106,6 +110,25 @@ class NativeSimulation:
         """Queue bytes for the chip."""
         data = bytes(data)
         self._library.celosia_send(self._chip, data, len(data))
+
+    def memory(self, port, contents, latency=20, stall=0):
+        """What an AXI4 read port reads.
+
+        Parameters
+        ----------
+        port : int
+        contents : uint8 array, C-contiguous
+            Reads beyond its end are answered with DECERR. Not copied.
+        latency : int
+            Cycles from a burst's address to its first transfer, where it need not wait.
+        stall : int, 0 to 255
+            In so many of 256 cycles, at random, a channel pauses.
+        """
+        contents = np.ascontiguousarray(contents, np.uint8)
+        self._memories[port] = contents
+        self._library.celosia_memory(
+            self._chip, port, contents.ctypes.data, contents.size, latency, stall
+        )
 
     def step(self, max_cycles, until_tx=1):
         """Run until `until_tx` bytes wait to be fetched, or for `max_cycles` cycles.
@@ -206,7 +229,14 @@ def _taps(verilog, outputs):
     }
 
 
-def _header(widths, activity_width):
+def _axi_ports(verilog):
+    """The bits of a transfer of each AXI4 read port of the module ``top``."""
+    found = re.findall(r"^  input (?:\[(\d+):0\] )m_axi(\d+)_rdata;", verilog, re.MULTILINE)
+    widths = {int(port): int(high) + 1 for high, port in found}
+    return [widths[port] for port in sorted(widths)]
+
+
+def _header(widths, activity_width, axi_ports):
     """The C++ text that tells native.cpp about the design."""
 
     def port(name):
@@ -217,6 +247,8 @@ def _header(widths, activity_width):
         f"    TAP({index}, {port(name)}___05Fvalid, {port(name)}___05Fpayload, {-(-width // 8)}) \\"
         for index, (name, width) in enumerate(widths.items())
     ]
+    lines += ["", "", f"#define CELOSIA_N_AXI {len(axi_ports)}", "#define CELOSIA_AXI(AXI) \\"]
+    lines += [f"    AXI({n}, m_axi{n}_, {width // 8}) \\" for n, width in enumerate(axi_ports)]
     lines += ["", ""]
     if activity_width:
         lines += ["#define CELOSIA_ACTIVITY activity"]
@@ -265,6 +297,7 @@ def _load(path):
         ("reset", None, [chip]),
         ("send", None, [chip, ctypes.c_char_p, number]),
         ("unsent", number, [chip]),
+        ("memory", None, [chip, which, ctypes.c_void_p, number, number, ctypes.c_uint32]),
         ("step", number, [chip, number, number]),
         ("cycle", number, [chip]),
         ("recording", None, [chip, ctypes.c_int, ctypes.c_int]),

@@ -1,0 +1,233 @@
+"""The tape in external memory: runs of words become long bursts of AXI4 reads."""
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.parameters import check_range
+from celosia.rtl.tape import run_layout
+
+__all__ = ["AxiReader", "AxiTape", "axi_read_port"]
+
+ADDRESS_WIDTH = 40
+PAGE = 4096  # bytes that a burst must not leave
+LONGEST = 256  # words of a burst
+
+
+def axi_read_port(data_width):
+    """The members of an AXI4 read master, channel by channel, without their prefix."""
+    return {
+        "araddr": Out(ADDRESS_WIDTH),
+        "arlen": Out(8),
+        "arsize": Out(3),
+        "arburst": Out(2),
+        "arcache": Out(4),
+        "arprot": Out(3),
+        "arvalid": Out(1),
+        "arready": In(1),
+        "rdata": In(data_width),
+        "rresp": In(2),
+        "rlast": In(1),
+        "rvalid": In(1),
+        "rready": Out(1),
+    }
+
+
+class AxiReader(wiring.Component):
+    """``o`` delivers ``width`` bits for each word of each run, from AXI4 memory, in order.
+
+    Word ``n`` lies at byte ``n * width / 8``. Bursts are as long as the run, 256 transfers, the
+    4 KiB page and the room in the buffer allow, and follow each other without waiting for data;
+    the buffer always has room for what was asked for, so that ``rready`` is never low.
+
+    Latency 4 cycles and the memory's. Throughput 1 transfer per cycle, that is a word in
+    ``width / data_width`` cycles, if ``buffer`` transfers cover the memory's latency.
+
+    Parameters
+    ----------
+    width : int, a multiple of ``data_width``
+    data_width : int, a power of two from 32 to 1024
+    buffer : int, at least 16
+        Transfers that may be asked for or wait.
+
+    Members
+    -------
+    run : In(stream of run_layout)
+    o : Out(stream of unsigned(width))
+    araddr ... rready
+        AXI4 read address and read data channels; one ID, incrementing bursts.
+    error : Out(1)
+        High for a cycle when a transfer came with SLVERR or DECERR. Its data are used all the
+        same.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, width, data_width, buffer=512):
+        if data_width not in (32, 64, 128, 256, 512, 1024):
+            raise ValueError(
+                f"data_width must be a power of two from 32 to 1024, not {data_width!r}"
+            )
+        if width < data_width or width % data_width:
+            raise ValueError(f"width must be a multiple of {data_width}, not {width!r}")
+        check_range("buffer", buffer, 16, 1 << 16)
+        self.width = width
+        self.data_width = data_width
+        self.buffer = buffer
+        super().__init__(
+            {
+                "run": In(stream.Signature(run_layout())),
+                "o": Out(stream.Signature(unsigned(width))),
+                **axi_read_port(data_width),
+                "error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(
+            width=self.data_width, depth=self.buffer
+        )
+        size = self.data_width // 8
+        page = PAGE // size
+        parts = self.width // self.data_width
+        address = Signal(ADDRESS_WIDTH)
+        left = Signal(28 + parts.bit_length())  # transfers of the run not yet asked for
+        room = Signal(range(self.buffer + 1), init=self.buffer)
+        burst = Signal(range(LONGEST + 1))
+        asked, taken = Signal(), Signal()
+        m.d.comb += [
+            self.araddr.eq(address),
+            self.arlen.eq(burst - 1),
+            self.arsize.eq(size.bit_length() - 1),
+            self.arburst.eq(1),
+            self.arcache.eq(0b0011),
+            self.rready.eq(1),
+            buffer.w_en.eq(self.rvalid),
+            buffer.w_data.eq(self.rdata),
+            self.error.eq(self.rvalid & self.rresp[1]),
+            taken.eq(buffer.r_en & buffer.r_rdy),
+            asked.eq(self.arvalid & self.arready),
+        ]
+        m.d.sync += room.eq(room + taken - Mux(asked, burst, 0))
+
+        to_page = Signal(range(page + 1))
+        m.d.comb += to_page.eq(page - address[size.bit_length() - 1 : 12])
+        longest = min(LONGEST, page, self.buffer)
+        allowed = Signal(range(longest + 1))
+        m.d.comb += allowed.eq(Mux(left < to_page, left, to_page))
+        if page > LONGEST or self.buffer < page:
+            limited = Mux(to_page > longest, longest, to_page)
+            m.d.comb += allowed.eq(Mux(left < limited, left, limited))
+        with m.FSM():
+            with m.State("RUN"):
+                m.d.comb += self.run.ready.eq(1)
+                with m.If(self.run.valid):
+                    m.d.sync += [
+                        address.eq(self.run.p.address * (self.width // 8)),
+                        left.eq(self.run.p.count * parts),
+                    ]
+                    m.next = "SIZE"
+            with m.State("SIZE"), m.If(room >= allowed):
+                m.d.sync += burst.eq(allowed)
+                m.next = "ASK"
+            with m.State("ASK"):
+                m.d.comb += self.arvalid.eq(1)
+                with m.If(self.arready):
+                    m.d.sync += [address.eq(address + burst * size), left.eq(left - burst)]
+                    m.next = "SIZE"
+                    with m.If(left == burst):
+                        m.next = "RUN"
+
+        if parts == 1:
+            m.d.comb += [
+                self.o.payload.eq(buffer.r_data),
+                self.o.valid.eq(buffer.r_rdy),
+                buffer.r_en.eq(self.o.ready),
+            ]
+            return m
+        held = Signal(self.data_width * (parts - 1))
+        count = Signal(range(parts))
+        full = count == parts - 1
+        m.d.comb += [
+            self.o.payload.eq(Cat(held, buffer.r_data)),
+            self.o.valid.eq(full & buffer.r_rdy),
+            buffer.r_en.eq(~full | self.o.ready),
+        ]
+        with m.If(taken):
+            m.d.sync += count.eq(Mux(full, 0, count + 1))
+            with m.If(~full):
+                m.d.sync += held.eq(Cat(held, buffer.r_data) >> self.data_width)
+        return m
+
+
+class AxiTape(wiring.Component):
+    """A :class:`celosia.rtl.tape.Tape` in external memory, striped over ``ports`` AXI4 masters.
+
+    Port ``n`` holds slice ``n`` of every word, the lowest bits in port 0. Latency and throughput:
+    :class:`AxiReader`.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Of one word; its size is a multiple of ``ports * data_width``.
+    data_width, ports : int
+
+    Members
+    -------
+    run : In(stream of run_layout)
+    o : Out(stream of shape)
+    m_axi0_araddr ...
+        The ports, see :func:`axi_read_port`.
+    error : Out(1)
+    """
+
+    def __init__(self, shape, data_width, ports=1):
+        check_range("ports", ports, 1, 16)
+        width = Shape.cast(shape).width
+        if width % (ports * data_width):
+            raise ValueError(
+                f"a word of the tape ({width} bits) must be a multiple of {ports} x {data_width}"
+            )
+        self.ports = ports
+        self.readers = [AxiReader(width // ports, data_width) for _ in range(ports)]
+        names = axi_read_port(data_width)
+        pins = {f"m_axi{n}_{k}": member for n in range(ports) for k, member in names.items()}
+        self.pins = tuple(pins)
+        super().__init__(
+            {
+                "run": In(stream.Signature(run_layout())),
+                "o": Out(stream.Signature(shape)),
+                "error": Out(1),
+                **pins,
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        accepted = Signal(self.ports)  # by which readers the run under way was accepted
+        done = Cat(accepted[n] | reader.run.ready for n, reader in enumerate(self.readers)).all()
+        valid = Cat(reader.o.valid for reader in self.readers).all()
+        m.d.comb += [
+            self.run.ready.eq(done),
+            self.o.valid.eq(valid),
+            self.o.payload.eq(Cat(reader.o.payload for reader in self.readers)),
+            self.error.eq(Cat(reader.error for reader in self.readers).any()),
+        ]
+        for n, reader in enumerate(self.readers):
+            m.submodules[f"port_{n}"] = reader
+            m.d.comb += [
+                reader.run.payload.eq(self.run.payload),
+                reader.run.valid.eq(self.run.valid & ~accepted[n]),
+                reader.o.ready.eq(self.o.ready & valid),
+            ]
+            with m.If(self.run.valid):
+                ready = accepted[n] | reader.run.ready
+                m.d.sync += accepted[n].eq(ready & ~done)
+            for name, member in axi_read_port(reader.data_width).items():
+                outer, inner = getattr(self, f"m_axi{n}_{name}"), getattr(reader, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        return m
