@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import STEP_SHIFT
 from celosia.reference.scale import ONE
 from celosia.rtl.operation import Kind, operation_layout
+from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["Collect", "collected_layout", "scalar_layout"]
@@ -43,25 +44,42 @@ class Collect(wiring.Component):
 
     Parameters
     ----------
-    rows, lanes, tokens, acc_width : int, ``rows`` a multiple of ``lanes``
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes, tokens : int, 1 to 64
+    acc_width : int, 24 to 56
 
     Members
     -------
     operation : In(stream of operation_layout)
+        For tokens ``first`` to ``group``; ``chunks`` is at least 1.
     tiles : In(stream of int acc_width[tokens, rows])
     embedded : In(stream of int8[lanes])
         The words of LOAD.
     row_scales : In(stream of uint16[lanes])
     head, query_steps : Out(unsigned(8)), In(unsigned(9)[tokens])
+        The steps of the operation's head, in the same cycle.
     norms : In(stream of token, mantissa and shift), always ready
-        A residual operation's first word makes the norms before it invalid.
+        LOAD's or ADD's first word, that of token 0, makes the norms before it invalid; words that
+        need a norm wait until there is one for each token of the group.
     sums : In(stream of scalar_layout)
         Tokens 0 to ``group`` for each ATTENTION.
     group : In(unsigned)
+        The group's last token.
     o : Out(stream of collected_layout)
+        ``shift`` is the operation's plus the scalar's, ``index`` counts from ``base``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, rows, lanes, tokens, acc_width):
+        check_range("lanes", lanes, 1, 64)
+        if rows not in range(lanes, 1025, lanes):
+            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
+        check_range("tokens", tokens, 1, 64)
+        check_range("acc_width", acc_width, 24, 56)
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens

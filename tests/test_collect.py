@@ -1,0 +1,198 @@
+import random
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, fifo, wiring
+from amaranth.lib.wiring import connect, flipped
+from celosia.rtl.collect import NORMED, Collect
+from celosia.rtl.operation import Kind
+from celosia.rtl.words import token_width
+from celosia.sim import bench
+
+ONE = 1 << 16  # the scalar of what is not scaled
+WORDS = 3  # in a vector of the residual stream
+HEADS = 8
+STREAMS = ("operation", "tiles", "embedded", "row_scales", "sums", "o")
+
+
+def norm(serial):
+    """The scalar that the norm gives when it is asked for the ``serial``-th time."""
+    return {"mantissa": 32768 + serial % 32768, "shift": serial % 37}
+
+
+class Closed(wiring.Component):
+    """A collector, a norm for each vector that it gives to the residual stream, queries' steps."""
+
+    def __init__(self, rows, lanes, tokens, acc_width, steps):
+        self.collect = Collect(rows, lanes, tokens, acc_width)
+        self.steps = steps
+        members = self.collect.signature.members
+        super().__init__({name: members[name] for name in ("group", *STREAMS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.collect = c = self.collect
+        for name in STREAMS:
+            connect(m, flipped(getattr(self, name)), getattr(c, name))
+        table = Signal(data.ArrayLayout(c.query_steps.shape(), HEADS), init=self.steps)
+        m.d.comb += [c.group.eq(self.group), c.query_steps.eq(table[c.head[:3]])]
+
+        m.submodules.ended = ended = fifo.SyncFIFO(width=token_width(c.tokens), depth=64)
+        clock, serial = Signal(3), Signal(15)
+        residual = (c.o.p.kind == Kind.LOAD) | (c.o.p.kind == Kind.ADD)
+        m.d.sync += clock.eq(clock + 3)
+        m.d.comb += [
+            ended.w_data.eq(c.o.p.token),
+            ended.w_en.eq(c.o.valid & c.o.ready & residual & (c.o.p.index == WORDS - 1)),
+            ended.r_en.eq(clock[1:] == 0),
+            c.norms.valid.eq(ended.r_en & ended.r_rdy),
+            c.norms.p.token.eq(ended.r_data),
+            c.norms.p.mantissa.eq(32768 + serial),
+            c.norms.p.shift.eq(serial % 37),
+        ]
+        with m.If(c.norms.valid):
+            m.d.sync += serial.eq(serial + 1)
+        return m
+
+
+def operations(rng, group, n_layers):
+    """A pass: a LOAD for each token, layers, logits of the last token."""
+
+    def operation(kind, **more):
+        residual = kind in (Kind.LOAD, Kind.ADD)
+        return {
+            "kind": kind,
+            "chunks": WORDS if residual else rng.choice([1, 2, rng.randint(1, 9)]),
+            "base": 0 if residual else rng.choice([0, rng.randrange(1 << 19)]),
+            "argument": rng.randrange(256),
+            "shift": rng.randrange(-40, 80),
+            "norm": rng.randrange(1024),
+            "head": rng.randrange(HEADS),
+            "first": 0,
+            "group": group,
+        } | more
+
+    for token in range(group + 1):
+        yield operation(Kind.LOAD, first=token, group=token)
+    for _ in range(n_layers):
+        for kind in (Kind.QUERY, Kind.KEY, Kind.VALUE):
+            yield operation(kind)
+        attention = [Kind.SCORE, Kind.SCORE, Kind.ATTENTION, Kind.SCORE, Kind.ATTENTION]
+        for kind in (*attention, Kind.ATTENTION, Kind.ADD, Kind.SWIGLU, Kind.ADD):
+            yield operation(kind)
+    yield operation(Kind.LOGITS, first=group)
+
+
+class Model:
+    """The words of operations in order, and all that they are made of, chosen at random."""
+
+    def __init__(self, rng, rows, lanes, tokens, acc_width, steps):
+        self.rng, self.rows, self.lanes, self.tokens = rng, rows, lanes, tokens
+        self.limit, self.steps = 1 << (acc_width - 1), steps
+        self.inputs = {name: [] for name in STREAMS[:-1]}
+        self.norms, self.serial = {}, 0
+
+    def numbers(self, n, low, high):
+        return [self.rng.choice([low, high - 1, self.rng.randrange(low, high)]) for _ in range(n)]
+
+    def rows_of(self, operation):
+        """For each chunk and token the accumulators: the tiles' rows, or embedded words."""
+        chunks, lanes = operation["chunks"], self.lanes
+        if operation["kind"] == Kind.LOAD:
+            words = [self.numbers(lanes, -128, 128) for _ in range(chunks)]
+            self.inputs["embedded"] += words
+            return [{operation["first"]: word} for word in words]
+        tiles = [
+            [self.numbers(self.rows, -self.limit, self.limit) for _ in range(self.tokens)]
+            for _ in range(-(-chunks * lanes // self.rows))
+        ]
+        self.inputs["tiles"] += tiles
+        vectors = [[x for tile in tiles for x in tile[token]] for token in range(self.tokens)]
+        return [
+            {token: v[chunk * lanes : (chunk + 1) * lanes] for token, v in enumerate(vectors)}
+            for chunk in range(chunks)
+        ]
+
+    def scalars(self, operation, group):
+        """For each token of the operation what its words are multiplied by."""
+        kind = operation["kind"]
+        if kind in NORMED:
+            return self.norms
+        if kind == Kind.SCORE:
+            steps = self.steps[operation["head"]]
+            return [{"mantissa": step << 7, "shift": 0} for step in steps]
+        if kind == Kind.ATTENTION:
+            sums = [
+                {"mantissa": self.rng.randint(1 << 15, 1 << 16), "shift": self.rng.randrange(40)}
+                for _ in range(group + 1)
+            ]
+            self.inputs["sums"] += sums
+            return sums
+        for token in range(operation["first"], operation["group"] + 1):
+            self.norms[token] = norm(self.serial)
+            self.serial += 1
+        return [{"mantissa": ONE, "shift": 0}] * self.tokens
+
+    def words(self, operation, group):
+        self.inputs["operation"].append(operation)
+        tokens = range(operation["first"], operation["group"] + 1)
+        scalars = self.scalars(operation, group)
+        for chunk, rows in enumerate(self.rows_of(operation)):
+            row_scale = self.numbers(self.lanes, 0, 1 << 16)
+            self.inputs["row_scales"].append(row_scale)
+            for token in tokens:
+                yield {
+                    "data": rows[token],
+                    "token": token,
+                    "index": operation["base"] + chunk,
+                    "argument": operation["argument"],
+                    "last": int(chunk + 1 == operation["chunks"] and token == tokens[-1]),
+                    "row_scale": row_scale,
+                    "mantissa": scalars[token]["mantissa"],
+                    "shift": operation["shift"] + scalars[token]["shift"],
+                    "kind": operation["kind"].value,
+                    "norm": operation["norm"],
+                }
+
+
+@pytest.mark.parametrize(("rows", "lanes", "tokens", "width"), [(8, 2, 3, 40), (4, 4, 1, 24)])
+def test_words_with_their_scales(rows, lanes, tokens, width):
+    rng = random.Random(rows)
+    steps = [[rng.randrange(512) for _ in range(tokens)] for _ in range(HEADS)]
+    cases, answers = [], []
+    for stall in (0.0, 0.5, 0.8):
+        for group in {tokens - 1, tokens // 2}:
+            model = Model(rng, rows, lanes, tokens, width, steps)
+            passes = [op for _ in range(2) for op in operations(rng, group, 2)]
+            y = [word for op in passes for word in model.words(op, group)]
+            case = {"inputs": model.inputs, "counts": len(y), "stall": stall, "seed": 9}
+            cases.append(case | {"settings": {"group": group}})
+            answers.append(y)
+    scores = [op for op in operations(rng, tokens - 1, 20) if op["kind"] == Kind.SCORE]
+    model = Model(rng, rows, lanes, tokens, width, steps)
+    y = [word for op in scores for word in model.words(op, tokens - 1)]
+    settings = {"group": tokens - 1}
+    cases.append({"inputs": model.inputs, "counts": len(y), "settings": settings})
+    answers.append(y)
+    results = bench.run_many(Closed(rows, lanes, tokens, width, steps), cases)
+    for result, y in zip(results, answers, strict=True):
+        words = [
+            word | {"kind": getattr(word["kind"], "value", word["kind"])}
+            for word in result.outputs["o"]
+        ]
+        assert words == y
+    assert results[-1].stream_cycles["o"] == [*range(1, len(y) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((8, 0, 1, 40), "lanes must be from 1 to 64, not 0"),
+        ((6, 4, 1, 40), r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
+        ((8, 4, 65, 40), "tokens must be from 1 to 64, not 65"),
+        ((8, 4, 1, 23), "acc_width must be from 24 to 56, not 23"),
+    ],
+)
+def test_bad_parameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Collect(*arguments)
