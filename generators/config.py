@@ -32,7 +32,11 @@ class Config:
     max_seq_len : int
         Positions in the KV cache; 0 for the model's own.
     memory : str
-        Where the tape lies: ``on_chip``.
+        Where the tape lies: ``on_chip``, or ``axi`` for external memory behind AXI4 read ports.
+    axi_width : int, 32 to 512
+        Bits of an AXI transfer.
+    axi_ports : int, 1 to 16
+        AXI ports over which the tape is striped.
 
     Raises
     ------
@@ -46,6 +50,8 @@ class Config:
     weight_width: int = 8
     max_seq_len: int = 0
     memory: str = "on_chip"
+    axi_width: int = 64
+    axi_ports: int = 1
     name: str = "custom"
 
     def __post_init__(self):
@@ -80,8 +86,21 @@ class Config:
                 f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
                 f"not {self.max_seq_len}"
             )
-        if self.memory != "on_chip":
-            raise ConfigError(f"memory must be on_chip, not {self.memory!r}")
+        if self.memory not in ("on_chip", "axi"):
+            raise ConfigError(f"memory must be on_chip or axi, not {self.memory!r}")
+        self._check_axi()
+
+    def _check_axi(self):
+        if self.axi_width not in (32, 64, 128, 256, 512):
+            raise ConfigError(f"axi_width must be 32, 64, 128, 256 or 512, not {self.axi_width}")
+        if self.axi_ports not in range(1, 17):
+            raise ConfigError(f"axi_ports must be from 1 to 16, not {self.axi_ports}")
+        beat = self.weight_parallelism * self.weight_width
+        if self.memory == "axi" and beat % (self.axi_width * self.axi_ports):
+            raise ConfigError(
+                f"axi_ports times axi_width must divide the {beat} bits of weights that a cycle "
+                f"uses, which {self.axi_ports} x {self.axi_width} does not"
+            )
 
     @property
     def rows(self):

@@ -8,7 +8,7 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.program import write_program
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.controller import COUNTERS
-from celosia.rtl.machine import Machine, MachineShape
+from celosia.rtl.machine import AxiMemory, Machine, MachineShape
 from celosia.rtl.sequencer import Program
 from celosia.sim.messages import Info
 
@@ -42,10 +42,28 @@ class Plan:
 
     def machine(self):
         """The machine, as a component."""
-        weights = self.weights.tolist()
+        if self.config.memory == "axi":
+            weights = AxiMemory(self.config.axi_width, self.config.axi_ports)
+        else:
+            weights = self.weights.tolist()
         scales = self.scales.tolist()
         gains = [gain.tolist() for gain in self.gains]
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
+
+    def images(self):
+        """What the external memory of each AXI port holds: list of uint8[bytes]."""
+        beats = len(self.weights)
+        flat = self.weights.reshape(beats, -1)
+        width = self.config.weight_width
+        if width == 8:
+            flat = flat.view(np.uint8)
+        else:
+            bits = (flat[..., None] >> np.arange(width, dtype=np.int8)) & 1
+            flat = np.packbits(bits.reshape(beats, -1).astype(np.uint8), axis=1, bitorder="little")
+        stripes = flat.reshape(beats, self.config.axi_ports, -1)
+        return [
+            np.ascontiguousarray(stripes[:, n]).reshape(-1) for n in range(self.config.axi_ports)
+        ]
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
 from celosia.rtl.tape import run_layout
 
-__all__ = ["AxiReader", "AxiTape", "axi_read_port"]
+__all__ = ["AxiReader", "AxiTape", "axi_pins", "axi_read_port"]
 
 ADDRESS_WIDTH = 40
 PAGE = 4096  # bytes that a burst must not leave
@@ -31,6 +31,12 @@ def axi_read_port(data_width):
         "rvalid": In(1),
         "rready": Out(1),
     }
+
+
+def axi_pins(memory):
+    """The members ``m_axi0_araddr`` and so on of ``memory``'s ports (data_width, ports)."""
+    names = axi_read_port(memory.data_width)
+    return {f"m_axi{n}_{k}": member for n in range(memory.ports) for k, member in names.items()}
 
 
 class AxiReader(wiring.Component):
@@ -194,8 +200,8 @@ class AxiTape(wiring.Component):
             )
         self.ports = ports
         self.readers = [AxiReader(width // ports, data_width) for _ in range(ports)]
-        names = axi_read_port(data_width)
-        pins = {f"m_axi{n}_{k}": member for n in range(ports) for k, member in names.items()}
+        self.data_width = data_width
+        pins = axi_pins(self)
         self.pins = tuple(pins)
         super().__init__(
             {
@@ -227,7 +233,7 @@ class AxiTape(wiring.Component):
             with m.If(self.run.valid):
                 ready = accepted[n] | reader.run.ready
                 m.d.sync += accepted[n].eq(ready & ~done)
-            for name, member in axi_read_port(reader.data_width).items():
+            for name, member in axi_read_port(self.data_width).items():
                 outer, inner = getattr(self, f"m_axi{n}_{name}"), getattr(reader, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         return m

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth import Cat, Module, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Cause, Controller
@@ -31,9 +32,17 @@ from celosia.rtl.tape import Tape
 from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.words import framed
 
-__all__ = ["Machine", "MachineShape"]
+__all__ = ["AxiMemory", "Machine", "MachineShape"]
 
 LINK_TIMEOUT = 1 << 20
+
+
+@dataclass(frozen=True)
+class AxiMemory:
+    """A tape in external memory: ``ports`` AXI4 read masters of ``data_width`` bits."""
+
+    data_width: int
+    ports: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Machine(wiring.Component):
     ----------
     shape : MachineShape
     program : Program
-    weights : list of int8[rows][lanes]
+    weights : list of int8[rows][lanes], or AxiMemory
         The tape.
     scales : list of uint16[lanes]
         The row scales' tape.
@@ -110,6 +119,8 @@ class Machine(wiring.Component):
         A tap: logits as the sampler takes them.
     passes : Out(stream), always ready
         A tap: each finished pass and its cycles.
+    m_axi0_araddr ...
+        The tape's ports, where it lies in external memory: see :class:`AxiTape`.
     activity : Out(unsigned(16))
         A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
         bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
@@ -133,6 +144,7 @@ class Machine(wiring.Component):
                 "logits": Out(stream.Signature(logits, always_ready=True)),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
                 "activity": Out(16),
+                **(axi_pins(weights) if isinstance(weights, AxiMemory) else {}),
             }
         )
 
@@ -157,7 +169,7 @@ class Machine(wiring.Component):
             "link": HostLink(self.info, LINK_TIMEOUT),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": Sequencer(self.program, rows, lanes, tokens),
-            "tape": Tape(weights, self.weights),
+            "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(rows, lanes, tokens, s.weight_width),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width),
@@ -190,13 +202,17 @@ class Machine(wiring.Component):
             m.submodules[name] = unit
         return SimpleNamespace(**units)
 
+    def _tape(self, layout):
+        if isinstance(self.weights, AxiMemory):
+            return AxiTape(layout, self.weights.data_width, self.weights.ports)
+        return Tape(layout, self.weights)
+
     def _control(self, m, u):
         """Host link, controller and sequencer; the pass's position wherever it is needed."""
         connect(m, flipped(self.rx), u.link.rx)
         connect(m, u.link.tx, flipped(self.tx))
         connect(m, u.link.command, u.controller.command)
-        connect(m, u.controller.result, u.link.result)
-        connect(m, u.controller.done, u.link.done)
+        self._results_queue(m, u)
         connect(m, u.controller.load, u.sequencer.load)
         connect(m, u.sequencer.fetch, u.fetch.step)
         connect(m, u.sequencer.operation, u.collect.operation)
@@ -248,9 +264,31 @@ class Machine(wiring.Component):
             ),
         ]
 
+    def _results_queue(self, m, u):
+        """Results wait for the line, so that the machine does not; the end of a run is the last."""
+        result, done = u.controller.result, u.controller.done
+        m.submodules.results = queue = fifo.SyncFIFOBuffered(
+            width=result.payload.shape().size, depth=self.shape.max_seq_len
+        )
+        m.d.comb += [
+            queue.w_data.eq(result.payload),
+            queue.w_en.eq(result.valid),
+            result.ready.eq(queue.w_rdy),
+            u.link.result.payload.eq(queue.r_data),
+            u.link.result.valid.eq(queue.r_rdy),
+            queue.r_en.eq(u.link.result.ready),
+            u.link.done.payload.eq(done.payload),
+            u.link.done.valid.eq(done.valid & (queue.level == 0)),
+            done.ready.eq(u.link.done.ready & (queue.level == 0)),
+        ]
+
     def _fetch(self, m, u):
         """Operands to the fabric, embeddings past it, exponentials also to their sum."""
         connect(m, u.tape.o, u.fetch.tape)
+        if isinstance(self.weights, AxiMemory):
+            for name, member in axi_pins(self.weights).items():
+                outer, inner = getattr(self, name), getattr(u.tape, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         connect(m, u.scale_tape.o, u.row_scales.tape)
         connect(m, u.fabric.o, u.collect.tiles)
         connect(m, u.row_scales.o, u.collect.row_scales)
