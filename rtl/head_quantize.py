@@ -1,16 +1,13 @@
 """Queries and keys in 8 bits: one step for each head of each token."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import reciprocals
 from celosia.rtl.heads import HEAD_WIDTH, head_place
-from celosia.rtl.pipeline import Pipeline, clamp
+from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import framed
 
 __all__ = ["HeadQuantize"]
@@ -21,11 +18,12 @@ LEAST = 259  # more than any head's least step: (2**15 * 129 + 2**14 - 1) >> 14 
 class HeadQuantize(wiring.Component):
     """``round(x / step)`` for each head of each token, with the smallest step that fits 8 bits.
 
-    Rounds half up, limits to -127 ... 127. Bit-exact with
+    Rounds half up; results are from -127 to 127. Bit-exact with
     :func:`celosia.reference.head_quantize.head_quantize`.
 
-    Latency: 7 cycles (8 for more than 16 lanes) from a token's last word of a head, accepted, to
-    its first, offered. Throughput 1 word per cycle; words are accepted while earlier ones leave.
+    Latency: 7 cycles (8 for more than 4 lanes, 9 for more than 16) from a token's last word of a
+    head, accepted, to its first, offered. Throughput 1 word per cycle; words are accepted while
+    earlier ones leave.
 
     Parameters
     ----------
@@ -113,9 +111,11 @@ class HeadQuantize(wiring.Component):
             m.d.comb += (magnitude := Signal(16)).eq(Mux(v < 0, -v, v))
             magnitudes.append(magnitude)
         frame, groups = [valid, place == 0, place == self.head_words - 1, word.token], magnitudes
-        while groups is magnitudes or len(groups) > 4:
-            groups = [_largest(m, groups[k : k + 4]) for k in range(0, len(groups), 4)]
+        size = 2
+        while groups is magnitudes or len(groups) > 2:
+            groups = [_largest(m, groups[k : k + size]) for k in range(0, len(groups), size)]
             frame, groups = ([_register(m, v) for v in values] for values in (frame, groups))
+            size = 4
         valid, first, done, token = frame
 
         largest = Array(Signal(16, name=f"largest_{t}") for t in range(self.tokens))
@@ -145,12 +145,12 @@ class HeadQuantize(wiring.Component):
         word, divisor, *products = pipe.stage(word, divisor, *products)
         quotients = []
         for product in products:
-            # Less than 127.5 from 0 but for the reciprocal's rounding: 9 bits hold it.
-            shifted = ((product >> 13) >> divisor.exponent)[:10].as_signed()
-            quotients.append(clamp((shifted + 1)[1:].as_signed(), 8, low=-127))
+            # No head's largest magnitude gives more than 127, so that nothing is to be limited.
+            shifted = (product >> 13) >> divisor.exponent
+            quotients.append((shifted[:9] + 1)[1:9])
         word, step, *quotients = pipe.stage(word, divisor.step, *quotients)
         fields = {name: word[name] for name, _ in word.shape() if name != "data"}
-        pipe.finish({**fields, "data": Cat(v[:8] for v in quotients), "step": step})
+        pipe.finish({**fields, "data": Cat(quotients), "step": step})
 
 
 def _divisor(least):
@@ -166,14 +166,9 @@ def _register(m, value):
 
 
 def _largest(m, values):
-    """The largest of a few unsigned ``values``: each is compared with each at once."""
-    wins = [Const(1, 1)] * len(values)
-    for k, a in enumerate(values):
-        for j, b in enumerate(values[:k]):
-            m.d.comb += (above := Signal(name="above")).eq(a > b)
-            wins[k] = wins[k] & above
-            wins[j] = wins[j] & ~above
-    m.d.comb += (largest := Signal(16)).eq(
-        reduce(or_, (v & win.replicate(16) for v, win in zip(values, wins, strict=True)))
-    )
+    """The largest of the unsigned ``values``, by a tree."""
+    while len(values) > 1:
+        pairs = [values[k : k + 2] for k in range(0, len(values), 2)]
+        values = [Mux(p[0] > p[-1], p[0], p[-1]) for p in pairs]
+    m.d.comb += (largest := Signal(16)).eq(values[0])
     return largest

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from celosia.reference.arithmetic import round_shift
 from celosia.reference.head_quantize import head_quantize
-from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.head_quantize import HeadQuantize, _divisor
 from celosia.sim import bench
 from framing import frame
 
@@ -57,11 +58,20 @@ def test_matches_reference(lanes, head_words, tokens):
     cases.append({"inputs": frame(operations[1]), "stall": 0.0})
     results = bench.run_many(HeadQuantize(lanes, head_words, tokens), cases)
     assert [r.outputs["o"] for r in results[:2]] == [expected] * 2
-    latency = 7 if lanes <= 16 else 8
+    latency = 7 + (lanes > 4) + (lanes > 16)
     whole = results[2]
     assert whole.first_cycle["o"] == (head_words - 1) * tokens + latency
     assert whole.cycles == len(operations[1]) * tokens + whole.latency
     assert {1, 288} <= {word["step"] for word in expected}
+
+
+def test_no_quotient_needs_a_limit():
+    magnitude = np.arange((1 << 15) + 1)
+    divisors = [_divisor(least) for least in range(259)]
+    reciprocal, exponent = (np.array([d[k] for d in divisors]) for k in ("reciprocal", "exponent"))
+    least = np.maximum((magnitude * 129 + (1 << 14) - 1) >> 14, 1)
+    for x in (magnitude, -magnitude):
+        assert abs(round_shift(x * reciprocal[least], 14 + exponent[least])).max() == 127
 
 
 @pytest.mark.parametrize("name", ["lanes", "head_words", "tokens"])
