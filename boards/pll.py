@@ -1,0 +1,80 @@
+"""The ECP5's phase-locked loop: which clocks it makes of another one."""
+
+from dataclasses import dataclass
+
+from amaranth import Instance, Signal
+
+__all__ = ["Ecp5Pll", "plan_pll"]
+
+OSCILLATOR = (400e6, 800e6)  # the data sheet's range, in Hz
+
+
+@dataclass(frozen=True)
+class Ecp5Pll:
+    """A clock of ``source * multiply / divide``.
+
+    The loop compares at the source's own frequency, its oscillator runs at ``source * multiply``.
+
+    Parameters
+    ----------
+    source : float
+        In Hz.
+    multiply, divide : int
+    """
+
+    source: float
+    multiply: int
+    divide: int
+
+    @property
+    def frequency(self):
+        """In Hz."""
+        return self.source * self.multiply / self.divide
+
+    def instance(self, source, clock, locked):
+        """The primitive between these signals."""
+        feedback = Signal()
+        quiet = ("RST", "STDBY", "PHASESEL0", "PHASESEL1", "PHASEDIR", "PHASESTEP")
+        quiet += ("PHASELOADREG", "PLLWAKESYNC", "ENCLKOP", "ENCLKOS")
+        return Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=f"{self.source / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOP=f"{self.source / 1e6:g}",
+            a_FREQUENCY_PIN_CLKOS=f"{self.frequency / 1e6:.6g}",
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            p_FEEDBK_PATH="CLKOP",
+            p_CLKI_DIV=1,
+            p_CLKFB_DIV=1,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=self.multiply,
+            p_CLKOP_CPHASE=self.multiply - 1,
+            p_CLKOP_FPHASE=0,
+            p_CLKOS_ENABLE="ENABLED",
+            p_CLKOS_DIV=self.divide,
+            p_CLKOS_CPHASE=self.divide - 1,
+            p_CLKOS_FPHASE=0,
+            i_CLKI=source,
+            i_CLKFB=feedback,
+            **{f"i_{name}": 0 for name in quiet},
+            o_CLKOP=feedback,
+            o_CLKOS=clock,
+            o_LOCK=locked,
+        )
+
+
+def plan_pll(source, frequency):
+    """The loop whose clock is nearest to ``frequency`` (in Hz) without exceeding it.
+
+    Raises
+    ------
+    ValueError
+        If no clock within 2 % of it can be made.
+    """
+    multiples = [n for n in range(1, 129) if OSCILLATOR[0] <= source * n <= OSCILLATOR[1]]
+    loops = [Ecp5Pll(source, n, divide) for n in multiples for divide in range(1, 129)]
+    loops = [loop for loop in loops if loop.frequency <= frequency]
+    best = max(loops, key=lambda loop: loop.frequency, default=None)
+    if best is None or best.frequency < 0.98 * frequency:
+        raise ValueError(f"no clock of {frequency / 1e6:g} MHz can be made of {source / 1e6:g} MHz")
+    return best

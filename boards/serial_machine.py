@@ -1,0 +1,73 @@
+"""A machine behind a serial line: what every board's top holds, and what is simulated of it."""
+
+from amaranth import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+from celosia.rtl.uart import UartReceiver, UartTransmitter
+
+__all__ = ["SerialMachine"]
+
+BLINK = 25  # bits of the counter whose last one shows that the clock runs
+AFTERGLOW = 20  # bits of the counter for which a byte lights its LED
+
+
+class SerialMachine(wiring.Component):
+    """A machine whose byte streams go over an asynchronous serial line (8N1).
+
+    Parameters
+    ----------
+    machine : celosia.rtl.machine.Machine
+    frequency : float
+        Of the clock, in Hz.
+    baud : int
+        Bits per second, at most a bit in 8 cycles; what the clock makes of it differs by up to
+        2 %.
+
+    Members
+    -------
+    rx, tx : In(1), Out(1)
+        The line; ``rx`` need not be synchronous.
+    leds : Out(4)
+        The clock runs (blinking), a run is under way, bytes come, bytes go.
+
+    Raises
+    ------
+    ValueError
+        If the clock is too slow for the line, or too coarse.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    leds: Out(4)
+
+    def __init__(self, machine, frequency, baud):
+        divisor = round(frequency / baud)
+        if divisor < 8 or abs(frequency / divisor / baud - 1) > 0.02:
+            raise ValueError(
+                f"baud {baud} cannot be made of a clock of {frequency / 1e6:g} MHz within 2 %"
+            )
+        self.machine = machine
+        self.frequency = frequency
+        self.baud = baud
+        self.divisor = divisor
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.machine = machine = self.machine
+        m.submodules.receiver = receiver = UartReceiver(self.divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+        connect(m, receiver.o, machine.rx)
+        connect(m, machine.tx, transmitter.i)
+        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        counter = Signal(BLINK)
+        glows = [Signal(AFTERGLOW, name=f"glow_{way}") for way in ("rx", "tx")]
+        m.d.sync += counter.eq(counter + 1)
+        for glow, stream in zip(glows, (machine.rx, machine.tx), strict=True):
+            with m.If(stream.valid & stream.ready):
+                m.d.sync += glow.eq(-1)
+            with m.Elif(glow != 0):
+                m.d.sync += glow.eq(glow - 1)
+        busy = machine.activity[4]
+        m.d.sync += self.leds.eq(Cat(counter[-1], busy, *(glow != 0 for glow in glows)))
+        return m

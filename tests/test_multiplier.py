@@ -1,0 +1,156 @@
+"""The multiplier: exact products, and the ECP5's block equal to the portable one."""
+
+import itertools
+import re
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from amaranth import Module, signed, unsigned
+from amaranth.back import rtlil
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.boards.tools import tool
+from celosia.rtl.multiplier import Multiplier, multiply
+from celosia.sim import bench
+from celosia.sim.toolchain import run_tool
+
+ECP5 = SimpleNamespace(family="ecp5")
+
+
+def edges(shape):
+    low = -(1 << (shape.width - 1)) if shape.signed else 0
+    high = (1 << (shape.width - shape.signed)) - 1
+    rng = np.random.default_rng(shape.width)
+    return [low, high, 0, 1, low + 1, *rng.integers(low, high + 1, 6).tolist()]
+
+
+SHAPES = [
+    (signed(8), signed(8)),
+    (unsigned(16), unsigned(17)),
+    (signed(18), unsigned(17)),
+    (unsigned(17), signed(16)),
+    (signed(27), unsigned(16)),
+    (signed(2), signed(18)),
+]
+
+
+class Bank(wiring.Component):
+    """Each of SHAPES once: a and b of each in ``i``, the products in ``o``."""
+
+    def __init__(self):
+        self.units = [Multiplier(a, b) for a, b in SHAPES]
+        i = {
+            f"{n}{k}": s
+            for k, shapes in enumerate(SHAPES)
+            for n, s in zip("ab", shapes, strict=True)
+        }
+        o = {f"p{k}": unit.p.shape() for k, unit in enumerate(self.units)}
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout(i))),
+                "o": Out(stream.Signature(data.StructLayout(o))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
+        for k in range(len(SHAPES)):
+            product = multiply(m, self.i.p[f"a{k}"], self.i.p[f"b{k}"])
+            m.d.comb += self.o.p[f"p{k}"].eq(product)
+        return m
+
+
+def test_exact():
+    pairs = [list(itertools.product(edges(a), edges(b))) for a, b in SHAPES]
+    words = list(zip(*pairs, strict=True))
+    given = [
+        {f"{n}{k}": x for k, ab in enumerate(w) for n, x in zip("ab", ab, strict=True)}
+        for w in words
+    ]
+    y, _ = bench.run(Bank(), given)
+    assert y == [{f"p{k}": a * b for k, (a, b) in enumerate(word)} for word in words]
+
+
+def yosys(script, **files):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / f"{name}.il").write_text(text)
+        (Path(folder) / "script.ys").write_text(script)
+        return run_tool([*tool("yosys"), "-Q", "-T", "-s", "script.ys"], folder)
+
+
+def texts(a, b):
+    """RTLIL of the portable multiplier and of the ECP5's."""
+    for name, platform in (("gold", None), ("gate", ECP5)):
+        unit = Multiplier(a, b)
+        ports = {n: (getattr(unit, n), None) for n in ("a", "b", "p")}
+        yield name, rtlil.convert(unit, name=name, ports=ports, platform=platform)
+
+
+# What the block does when its registers are off and both operands are signed.
+MODEL = """
+module MULT18X18D({ports});
+  input {inputs}; output {outputs};
+  wire signed [17:0] a = {{{a}}}, b = {{{b}}};
+  assign {{{p}}} = SIGNEDA && SIGNEDB && !SOURCEA && !SOURCEB ? a * b : 36'sbx;
+endmodule
+"""
+
+
+def model():
+    wires = {
+        c: [f"{c}{n}" for n in reversed(range(w))]
+        for c, w in zip("ABCP", (18, 18, 18, 36), strict=True)
+    }
+    inputs = [*wires["A"], *wires["B"], *wires["C"], "SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
+    joined = {name.lower(): ", ".join(bits) for name, bits in wires.items()}
+    return MODEL.format(
+        ports=", ".join([*inputs, *wires["P"]]),
+        inputs=", ".join(inputs),
+        outputs=joined.pop("p"),
+        p=", ".join(wires["P"]),
+        **joined,
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [(signed(6), signed(5)), (unsigned(5), signed(6))])
+def test_ecp5_block_is_proved_equal(a, b):
+    files = dict(texts(a, b))
+    assert "MULT18X18D" in files["gate"]
+    files["model"] = model()
+    yosys(
+        "read_rtlil gold.il; read_rtlil gate.il; read_verilog model.il; proc\n"
+        "flatten; miter -equiv -flatten gold gate miter\n"
+        "sat -verify -prove trigger 0 miter\n",
+        **files,
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [s for s in SHAPES if s[0].width < 20])
+def test_ecp5_block_at_the_edges(a, b):
+    files = dict(texts(a, b)) | {"model": model()}
+    assert "MULT18X18D" in files["gate"]
+    pairs = list(itertools.product(edges(a)[:6], edges(b)[:6]))
+    mask = [(1 << s.width) - 1 for s in (a, b, Multiplier(a, b).p.shape())]
+    evals = "".join(f"eval -set a {x & mask[0]} -set b {y & mask[1]} -show p\n" for x, y in pairs)
+    said = yosys(
+        f"read_rtlil gate.il; read_verilog model.il; hierarchy -top gate; proc; flatten\n{evals}",
+        **files,
+    )
+    found = [int(bits, 2) for bits in re.findall(r"Eval result: \\p = \d+'([01]+)", said)]
+    assert found == [x * y & mask[2] for x, y in pairs]
+
+
+def test_what_does_not_fit_the_block_is_portable():
+    assert "MULT18X18D" not in dict(texts(signed(19), signed(4)))["gate"]
+    assert "MULT18X18D" not in dict(texts(unsigned(18), signed(4)))["gate"]
+
+
+@pytest.mark.parametrize(("name", "shapes"), [("a", (65, 3)), ("b", (3, 0))])
+def test_width_out_of_range(name, shapes):
+    with pytest.raises(ValueError, match=rf"{name} must have from 1 to 64 bits, not (65|0)"):
+        Multiplier(*shapes)
