@@ -16,6 +16,7 @@ from celosia.rtl.operation import (
     scales_layout,
     step_layout,
 )
+from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.tape import Tape, run_layout
 from celosia.rtl.words import token_width
 
@@ -29,7 +30,8 @@ class Program:
     Parameters
     ----------
     steps : list of dict
-        Initial values of step_layout; the last one makes the logits.
+        Initial values of step_layout, at least 2; the last one makes the logits. Of two steps that
+        set the same resource, the second or one between them waits for it.
     weight_words, scale_words : (int, int)
         Tape words of a pass without and with logits.
     embedding_address, embedding_scale_address : int
@@ -54,16 +56,18 @@ class Sequencer(wiring.Component):
     """Dispatches passes: the embeddings of a group's tokens, then the program's steps, in order.
 
     A step goes to the operand fetcher, the collector and the row scales at once, when no resource
-    it waits for is being written. Tapes are sent on their runs when a pass begins.
+    it waits for is being written. Tapes are sent on their runs when a pass begins. The logits are
+    those of the group's last token alone.
 
-    Throughput 1 step per cycle; up to 8 steps may be dispatched before they are carried out, of
-    which the fetcher's queue takes 2.
+    From the end of a write to the step that waited for it 2 cycles. Throughput 1 step per cycle;
+    up to 8 steps may be dispatched before they are carried out, of which the fetcher's queue takes
+    2.
 
     Parameters
     ----------
     program : Program
-    rows, lanes, tokens : int
-        Rows and lanes are powers of two.
+    rows, lanes : int, powers of two to 1024 and 64
+    tokens : int, 1 to 64
 
     Members
     -------
@@ -86,9 +90,19 @@ class Sequencer(wiring.Component):
         Nothing is under way.
     blocked, dispatching : Out(1)
         A step waits for a resource; steps of the pass remain to be dispatched.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, program, rows, lanes, tokens):
+        if len(program.steps) < 2:
+            raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
+        check_power_of_two("rows", rows, 1024)
+        check_power_of_two("lanes", lanes, 64)
+        check_range("tokens", tokens, 1, 64)
         self.program = program
         self.rows = rows
         self.lanes = lanes

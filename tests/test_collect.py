@@ -176,11 +176,7 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
     answers.append(y)
     results = bench.run_many(Closed(rows, lanes, tokens, width, steps), cases)
     for result, y in zip(results, answers, strict=True):
-        words = [
-            word | {"kind": getattr(word["kind"], "value", word["kind"])}
-            for word in result.outputs["o"]
-        ]
-        assert words == y
+        assert result.outputs["o"] == y
     assert results[-1].stream_cycles["o"] == [*range(1, len(y) + 1)]
 
 

@@ -226,7 +226,7 @@ def seen_as(payload, expected):
         **{name: fetched["beat"][name] for name in ("weights", "first", "last")},
         **{name: fetched[name] for name in ("embedding", "row", "sum")},
         "activations": blocks,
-        "operand": getattr(payload["operand"], "value", payload["operand"]),
+        "operand": payload["operand"],
     }
 
 
