@@ -1,6 +1,6 @@
 """The linear KV cache: keys and values on chip, laid out as the fabric's operands."""
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_power_of_two, check_range
@@ -75,15 +75,16 @@ class _Cache(wiring.Component):
         """Tiles of ``rows`` channels in a head."""
         return -(-self.head_words * self.lanes // self.rows)
 
-    def _memory(self, m, depth):
+    def _memory(self, m, depth, rows):
+        """The memory of the first ``rows`` rows; the others stay zero."""
         m.submodules.memory = store = memory.Memory(
-            shape=data.ArrayLayout(signed(8), self.rows * self.lanes), depth=depth, init=[]
+            shape=data.ArrayLayout(signed(8), rows * self.lanes), depth=depth, init=[]
         )
         read = store.read_port()
         m.d.comb += [
             read.addr.eq(self.address),
             read.en.eq(self.read_en),
-            self.data.eq(read.data),
+            self.data.as_value().eq(Cat(read.data, Const(0, 1))),
         ]
         return store.write_port(granularity=1)
 
@@ -144,7 +145,7 @@ class KeyCache(_Cache):
     def elaborate(self, platform):
         m = Module()
         heads = self.n_layers * self.n_kv_heads
-        write = self._memory(m, heads * self.position_tiles * self.head_words)
+        write = self._memory(m, heads * self.position_tiles * self.head_words, self.rows)
         m.submodules.steps = steps = memory.Memory(
             shape=data.ArrayLayout(unsigned(9), self.lanes),
             depth=heads * self.position_words,
@@ -218,7 +219,8 @@ class ValueCache(_Cache):
     def elaborate(self, platform):
         m = Module()
         heads = self.n_layers * self.n_kv_heads
-        write = self._memory(m, heads * self.channel_tiles * self.position_words)
+        rows = min(self.rows, self.head_words * self.lanes)  # no head fills more
+        write = self._memory(m, heads * self.channel_tiles * self.position_words, rows)
         chunk_bits = (self.rows // self.lanes).bit_length() - 1
         lane_bits = self.lanes.bit_length() - 1
 
@@ -234,7 +236,7 @@ class ValueCache(_Cache):
         m.d.comb += write.addr.eq(tile * self.position_words + (later.position >> lane_bits))
         chunk = later.word & ((1 << chunk_bits) - 1)
         lane = later.position & (self.lanes - 1)
-        for r in range(self.rows):
+        for r in range(rows):
             for n in range(self.lanes):
                 place = r * self.lanes + n
                 here = (chunk == r // self.lanes) & (lane == n)
