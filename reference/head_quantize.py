@@ -14,7 +14,7 @@ def reciprocals():
 
 
 def head_quantize(x):
-    """``round(x / step)`` for heads ``x`` int16[..., head_dim], and ``step`` int[...], 1 to 272.
+    """``round(x / step)`` for heads ``x`` int16[..., head_dim], and ``step`` int[...], 1 to 288.
 
     ``step = m * 2**e`` with m at most 16 is the smallest of its kind that is not below
     ``max|x| * 129 / 2**14`` (a hair under ``max|x| / 127``). Quotients are products with
