@@ -11,6 +11,8 @@ from celosia.generators.synthesis import fmax, synthesise
 from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.kv_cache import KeyCache, ValueCache
+from celosia.rtl.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_paged import KvPaged
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.residual import Residual
@@ -56,6 +58,12 @@ STANDARD = {
             "max_seq_len": 256,
         },
     ),
+    "kv_linear": (KvLinear, {"n_slots": 2048, "n_sequences": 4, "group": 4}),
+    "kv_paged": (
+        KvPaged,
+        {"n_blocks": 512, "block_size": 16, "n_sequences": 4, "max_blocks": 128, "group": 4},
+    ),
+    "kv_ring": (KvRing, {"n_slots": 512, "window": 512, "n_sequences": 4, "group": 4}),
     "mac_fabric": (
         MacFabric,
         {"rows": 8, "lanes": 8, "tokens": 1, "weight_width": 8, "acc_width": 40},

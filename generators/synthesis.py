@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from amaranth import Module
 from amaranth.lib import wiring
@@ -123,7 +124,7 @@ def synthesise(component, target):
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
     command, kinds = TARGETS[target]
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
-        _yosys(folder, to_rtlil(component), f"{command}\ntee -q -o stat.json stat -json")
+        _yosys(folder, component, target, f"{command}\ntee -q -o stat.json stat -json")
         stat = json.loads((Path(folder) / "stat.json").read_text())
     counts = {"lut": 0, "ff": 0, "dsp": 0, "bram": 0}
     for cell, number in stat["design"]["num_cells_by_type"].items():
@@ -133,7 +134,8 @@ def synthesise(component, target):
     return counts
 
 
-def _yosys(folder, rtlil, script):
+def _yosys(folder, component, target, script):
+    rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
     (Path(folder) / "top.il").write_text(rtlil)
     (Path(folder) / "script.ys").write_text(f"read_rtlil top.il\n{script}\n")
     run_tool([*_tool("yosys"), "-q", "-s", "script.ys"], folder)
@@ -153,7 +155,7 @@ def fmax(component, seeds=SEEDS, device="85k", speed=6):
     reached = []
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
         command, _ = TARGETS["ecp5"]
-        _yosys(folder, to_rtlil(_Registered(component)), f"{command} -json top.json")
+        _yosys(folder, _Registered(component), "ecp5", f"{command} -json top.json")
         for seed in seeds:
             options = ["--json", "top.json", f"--{device}", "--package", "CABGA381"]
             options += ["--speed", str(speed), "--seed", str(seed), "--out-of-context"]
