@@ -111,7 +111,7 @@ def machine_verilog(plan):
     digest = hashlib.sha256(plan.info.payload())
     for part in (plan.weights, plan.scales, *plan.gains):
         digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(repr((plan.shape, plan.program)).encode())
+    digest.update(repr((plan.config, plan.shape, plan.program)).encode())
     digest.update(importlib.metadata.version("amaranth").encode())
     root = Path(__file__).parents[1]
     for folder in ("rtl", "generators", "reference", "sim"):
@@ -183,6 +183,9 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
         If the machine refuses, or does not answer.
     """
     simulation.forget()
+    if plan.config.memory == "axi":
+        for port, image in enumerate(plan.images()):
+            simulation.memory(port, image)
     driver = Driver(NativeTransport(simulation), COUNTERS, patience=PATIENCE)
     begin, first_cycle = time.monotonic(), simulation.cycle
     temperature = request.heat / TEMPERATURE_ONE
