@@ -1,12 +1,13 @@
 """Choosing the next token: the largest logit, or by the Gumbel maximum a sample of the softmax."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.sampler import LN2
 from celosia.reference.tables import gumbel_table
+from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.pipeline import Pipeline, bit_length, choose, first_largest, round_shift
 from celosia.rtl.words import framed
@@ -83,7 +84,7 @@ class Sampler(wiring.Component):
             "within": word.p.index == whole,
         }
         frame, logits, noise = self._noise(m, pipe, states, frame, list(word.p.data))
-        scaled = [n * self.temperature for n in noise]
+        scaled = [multiply(m, n, self.temperature) for n in noise]
         frame, logits, scaled = pipe.stage(frame, logits, scaled)
 
         shift = 19 - self.fraction
@@ -153,6 +154,7 @@ class Sampler(wiring.Component):
         # The table; rows beyond its last one add ln 2 each.
         table = gumbel_table().reshape(-1).tolist()
         shape = signed(max(table).bit_length() + 1)
+        beyond = Array(Const(zeros * LN2) for zeros in range(1, 17))
         columns, extra = [], []
         for lane, (mantissa, zero) in enumerate(zip(mantissas, zeros, strict=True)):
             if lane % 2 == 0:
@@ -162,7 +164,7 @@ class Sampler(wiring.Component):
             row = Mux(zero[4], 15, zero[:4])
             m.d.comb += [port.addr.eq(Cat(mantissa, row[:4])), port.en.eq(pipe.advance)]
             columns.append(port.data)
-            extra.append(Mux(zero[4], (zero[:4] + 1) * LN2, 0))
+            extra.append(Mux(zero[4], beyond[zero[:4]], 0))
         frame, logits, extra = pipe.stage(frame, logits, extra)
         frame, logits, extra, columns = pipe.stage(frame, logits, extra, columns)
         largest = max(table) + 16 * LN2
