@@ -54,14 +54,15 @@ def to_verilog(component, name="top"):
     return verilog._convert_rtlil_text(to_rtlil(component, name), strip_internal_attrs=True)
 
 
-def to_rtlil(component, name="top"):
+def to_rtlil(component, name="top", platform=None):
     """The RTLIL text of `component`: what :func:`to_verilog` starts from, at once and in Python.
 
-    Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed.
+    Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed. Components
+    see `platform` when they are elaborated; some have a form of their own for its ``family``.
     """
     ports = _ports(component)
     with _no_collection():
-        netlist = build_netlist(Fragment.get(component, None), ports=ports, name=name)
+        netlist = build_netlist(Fragment.get(component, platform), ports=ports, name=name)
         design = rtlil.Design(emit_src=False)
         empty = rtlil.EmptyModuleChecker(netlist)
         for index, module in enumerate(netlist.modules):
