@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source
+from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.sequencer import Program
 
 __all__ = ["Tapes", "write_program"]
@@ -13,7 +14,16 @@ AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first hea
 
 @dataclass(frozen=True)
 class Tapes:
-    """A program, and what it reads: see :class:`celosia.generators.plan.Plan`."""
+    """A program, and what it reads.
+
+    Parameters
+    ----------
+    program : Program
+    weights : int8[beats, rows, lanes]
+    scales : int64[words, lanes]
+    gains : list of int64[dim_words * lanes]
+        Of every norm, in order.
+    """
 
     program: Program
     weights: np.ndarray
@@ -22,7 +32,30 @@ class Tapes:
 
 
 def write_program(model, rows, max_seq_len):
-    """The program of ``model`` for a fabric of ``rows``, and its tapes."""
+    """The program of ``model`` for a fabric of ``rows``, and its tapes.
+
+    Each matrix is on the tape once, in the order of its use: tile after tile of ``rows`` rows, in
+    a tile block after block of ``lanes`` columns, in a block row by row; missing rows are zero. Row
+    scales are on theirs in words of ``lanes``; each head's value scales are among them where its
+    weighted values are computed. A tied embedding is the head's matrix; one of its own follows
+    the head. The embedding's scales come last.
+
+    Parameters
+    ----------
+    model : QuantizedModel
+    rows : int, a power of two to 1024, at least the model's lanes
+    max_seq_len : int, 1 to 2**20 - 1
+        Positions in the caches.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+    check_power_of_two("rows", rows, 1024)
+    if rows < model.scheme.lanes:
+        raise ValueError(f"rows must be at least lanes ({model.scheme.lanes}), not {rows!r}")
+    check_range("max_seq_len", max_seq_len, 1, (1 << 20) - 1)
     return _Writer(model, rows, max_seq_len).write()
 
 

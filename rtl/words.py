@@ -32,7 +32,15 @@ def framed(lanes, shape, tokens=1, **more):
         The operation's last word.
     more
         Further members, name to shape.
+
+    Raises
+    ------
+    ValueError
+        If ``more`` names one of these members.
     """
+    for name in ("data", "token", "index", "argument", "last"):
+        if name in more:
+            raise ValueError(f"more must not name {name}: a word has it already")
     shape = signed(shape) if isinstance(shape, int) else shape
     return data.StructLayout(
         {

@@ -1,0 +1,301 @@
+"""The program and its tapes, read back the slow way: number by number, by the components' rules."""
+
+import numpy as np
+import pytest
+from celosia.generators.program import write_program
+from celosia.reference.model import ModelConfig
+from celosia.reference.quantize import Linear, QuantizedLayer, QuantizedModel, Scheme
+from celosia.rtl.kv_cache import KeyCache, ValueCache
+from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
+from celosia.sim.payload import encode
+
+NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
+
+# the model's sizes; lanes, rows, max_seq_len; tied
+MACHINES = {
+    "grouped 3:1, head_dim of 1.5 blocks": ((10, 14, 2, 3, 1, 6, 13), (4, 8, 21), True),
+    "untied, two groups": ((9, 7, 3, 6, 2, 4, 13), (2, 4, 16), False),
+    "one head, one row of blocks": ((5, 3, 1, 1, 1, 2, 1), (4, 4, 1), True),
+    "five heads in tiles wider than all": ((6, 11, 1, 5, 5, 2, 21), (2, 64, 9), False),
+}
+
+
+def quantized_model(sizes, lanes, tied):
+    """A model of random integers: no two matrices alike, all sizes padded as they must be."""
+    rng = np.random.default_rng(sum(sizes))
+    c = ModelConfig(**dict(zip(NAMES, sizes, strict=True)), seq_len=64, tied=tied)
+    s = Scheme(lanes=lanes)
+    dim, hidden, head_dim = s.padded(c.dim), s.padded(c.hidden_dim), s.padded(c.head_dim)
+
+    def linear(rows, columns):
+        weight = rng.integers(-128, 128, (rows, columns)).astype(np.int8)
+        return Linear(weight, rng.integers(1, 1 << 16, rows), int(rng.integers(0, 60)))
+
+    def gains():
+        return rng.integers(-(1 << 15), 1 << 15, dim)
+
+    def shift():
+        return int(rng.integers(1, 60))
+
+    def layer():
+        return QuantizedLayer(
+            norm_gain=gains(),
+            norm_shift=shift(),
+            q=linear(c.n_heads * head_dim, dim),
+            k=linear(c.n_kv_heads * head_dim, dim),
+            v=linear(c.n_kv_heads * head_dim, dim),
+            score_shift=shift(),
+            value_scale=rng.integers(1, 1 << 16, (c.n_kv_heads, head_dim)),
+            value_shift=shift(),
+            o=linear(dim, c.n_heads * head_dim),
+            ffn_gain=gains(),
+            ffn_shift=shift(),
+            gate_up=linear(2 * hidden, dim),
+            swiglu_shift=shift(),
+            down=linear(dim, hidden),
+        )
+
+    embedding, head = linear(c.vocab_size, dim), linear(c.vocab_size, dim)
+    if tied:
+        head.weight = embedding.weight
+    layers = [layer() for _ in range(c.n_layers)]
+    increments = np.zeros(head_dim // 2, np.int64)
+    return QuantizedModel(c, s, 12, 1, increments, embedding, layers, gains(), shift(), head)
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def written(request):
+    """A model, the lanes, rows and positions of its machine, and its tapes."""
+    sizes, (lanes, rows, max_seq_len), tied = MACHINES[request.param]
+    model = quantized_model(sizes, lanes, tied)
+    return model, (lanes, rows, max_seq_len), write_program(model, rows, max_seq_len)
+
+
+class Reader:
+    """Walks along both tapes as the machine does, and notes which places it has read."""
+
+    def __init__(self, tapes, lanes, rows):
+        self.tapes, self.lanes, self.rows = tapes, lanes, rows
+        self.beats, self.words = iter(tapes.weights), iter(tapes.scales)
+        self.read = self.read_scales = 0
+
+    def matrix(self, step, shape):
+        """A step's matrix, weight by weight; whatever is outside of ``shape`` must be zero."""
+        found = {}
+        for tile in range(step["tiles"]):
+            for word in range(step["words"]):
+                beat = next(self.beats)
+                self.read += 1
+                for row in range(self.rows):
+                    for lane in range(self.lanes):
+                        place = tile * self.rows + row, word * self.lanes + lane
+                        assert place not in found
+                        found[place] = int(beat[row][lane])
+        n_rows, columns = shape
+        outside = [v for (r, col), v in found.items() if r >= n_rows or col >= columns]
+        assert not any(outside)
+        return [[found[r, col] for col in range(columns)] for r in range(n_rows)]
+
+    def vector(self, step, size):
+        """A step's row scales."""
+        found = []
+        for _ in range(step["chunks"]):
+            found += [int(scale) for scale in next(self.words)]
+            self.read_scales += 1
+        assert not any(found[size:])
+        assert len(found) - size < self.lanes
+        return found[:size]
+
+
+def linears(model):
+    """All matrices in the order of their use, with the kind of their step and the layer."""
+    for index, layer in enumerate(model.layers):
+        for kind, op in (
+            (Kind.QUERY, layer.q),
+            (Kind.KEY, layer.k),
+            (Kind.VALUE, layer.v),
+            (Kind.ADD, layer.o),
+            (Kind.SWIGLU, layer.gate_up),
+            (Kind.ADD, layer.down),
+        ):
+            yield kind, op, index
+    yield Kind.LOGITS, model.head, len(model.layers)
+
+
+def test_every_weight_once_and_in_its_place(written):
+    model, (lanes, rows, _), tapes = written
+    reader, program = Reader(tapes, lanes, rows), tapes.program
+    ops = linears(model)
+    group = model.config.n_heads // model.config.n_kv_heads
+    ends, layer, head = [], -1, 0
+    for step in program.steps:
+        ends.append((reader.read, reader.read_scales))
+        if step["kind"] == Kind.SCORE:
+            continue
+        if step["kind"] == Kind.ATTENTION:
+            value_scale = model.layers[layer].value_scale[head // group]
+            assert reader.vector(step, len(value_scale)) == value_scale.tolist()
+            head += 1
+            continue
+        kind, op, layer = next(ops)
+        assert step["kind"] == kind
+        assert step.get("operand", Operand.TAPE) == Operand.TAPE
+        assert reader.matrix(step, op.weight.shape) == op.weight.tolist()
+        assert reader.vector(step, len(op.weight)) == op.scale.tolist()
+        head = 0
+    assert next(ops, None) is None
+    ends.append((reader.read, reader.read_scales))
+    assert [*zip(program.weight_words, program.scale_words, strict=True)] == ends[-2:]
+    tiles = 0 if model.config.tied else -(-model.config.vocab_size // rows)
+    assert len([*reader.beats]) == tiles * program.embedding_words
+    assert len([*reader.words]) == -(-model.config.vocab_size // lanes)
+    assert len(program.steps) == len(model.layers) * (6 + 2 * model.config.n_heads) + 1
+
+
+def test_every_embedding_where_the_sequencer_looks_for_it(written):
+    model, (lanes, rows, _), tapes = written
+    program = tapes.program
+    words = program.embedding_words
+    assert program.embedding_shift == model.embedding.shift
+    for token, embedding in enumerate(model.embedding.weight):
+        address = program.embedding_address + token // rows * words
+        beats = tapes.weights[address : address + words]
+        found = [int(v) for beat in beats for v in beat[token % rows]]
+        assert found == embedding.tolist()
+        scale = tapes.scales[program.embedding_scale_address + token // lanes][token % lanes]
+        assert scale == model.embedding.scale[token]
+
+
+def test_norms_and_shifts(written):
+    model, _, tapes = written
+    program, layers = tapes.program, model.layers
+    norms = [(layers[0].norm_gain, layers[0].norm_shift)]
+    arguments = [(0, program.embedding_argument)]
+    ops = linears(model)
+    layer = 0
+    for step in program.steps:
+        kind = step["kind"]
+        if kind == Kind.SCORE:
+            assert step["shift"] == layers[layer].score_shift
+        elif kind == Kind.ATTENTION:
+            assert step["shift"] == layers[layer].value_shift - 1
+        else:
+            _, op, layer = next(ops)
+            assert step["shift"] == op.shift - (kind != Kind.ADD)  # the norm's rsqrt is doubled
+        if kind in (Kind.QUERY, Kind.KEY):
+            assert step["argument"] == 2 * layer + (kind == Kind.KEY)
+        elif kind == Kind.VALUE:
+            assert step["argument"] == layer
+        elif kind == Kind.SWIGLU:
+            assert step["argument"] == layers[layer].swiglu_shift
+        elif kind == Kind.ADD:
+            arguments.append((step["norm"], step["argument"]))
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        norms.append((layer.ffn_gain, layer.ffn_shift))
+        after = (following.norm_gain, following.norm_shift) if following else None
+        norms.append(after or (model.head_gain, model.head_gain_shift))
+    assert len(norms) == len(arguments) == len(tapes.gains)
+    for (gain, shift), (norm, argument) in zip(norms, arguments, strict=True):
+        assert tapes.gains[norm].tolist() == gain.tolist()
+        assert argument == shift
+
+
+def test_attention_reads_each_head_and_its_group(written):
+    model, (lanes, rows, max_seq_len), tapes = written
+    c, head_words = model.config, model.head_dim // lanes
+    sizes = (rows, lanes, c.n_layers, c.n_kv_heads, head_words, max_seq_len)
+    keys, values = KeyCache(*sizes), ValueCache(*sizes)
+    scores = [s for s in tapes.program.steps if s["kind"] == Kind.SCORE]
+    attentions = [s for s in tapes.program.steps if s["kind"] == Kind.ATTENTION]
+    attention_start = model.scheme.padded(c.dim) // lanes
+    heads = [(layer, head) for layer in range(c.n_layers) for head in range(c.n_heads)]
+    for (layer, head), score, attention in zip(heads, scores, attentions, strict=True):
+        kv = layer * c.n_kv_heads + head * c.n_kv_heads // c.n_heads
+        assert (score["operand"], score["source"]) == (Operand.KEYS, Source.QUERIES)
+        assert (score["words"], score["head"]) == (head_words, head)
+        assert score["dynamic"] == {"tiles": 1, "chunks": 1}
+        assert score["source_base"] == head * head_words
+        for position in range(max_seq_len):
+            block = score["scale_address"] + position // lanes
+            assert block == kv * keys.position_words + position // lanes
+            for word in range(head_words):
+                address = score["address"] + position // rows * score["stride"] + word
+                assert address == (kv * keys.position_tiles + position // rows) * head_words + word
+        assert (attention["operand"], attention["source"]) == (Operand.VALUES, Source.SCORES)
+        assert attention["dynamic"] == {"words": 1}
+        assert attention["argument"] == score["argument"] < BUFFERS
+        assert attention["source_base"] == attention["argument"] * values.position_words
+        assert attention["base"] == attention_start + head * head_words
+        assert attention["chunks"] == head_words
+        assert attention["tiles"] == -(-model.head_dim // rows)
+        for channel in range(model.head_dim):
+            tile = attention["address"] + channel // rows * attention["stride"]
+            expected = kv * values.channel_tiles + channel // rows
+            assert tile == expected * values.position_words
+
+
+def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(written):
+    model, (lanes, _, _), tapes = written
+    c, s = model.config, model.scheme
+    starts = {
+        Region.NORMED: (0, s.padded(c.dim) // lanes),
+        Region.ATTENTION: (s.padded(c.dim) // lanes, c.n_heads * model.head_dim // lanes),
+    }
+    starts[Region.HIDDEN] = (sum(starts[Region.ATTENTION]), s.padded(c.hidden_dim) // lanes)
+    filled = {Region.NORMED}  # by the embedding
+    being_written, scores_held = Resource(0), {}
+    for number, step in enumerate(tapes.program.steps):
+        waits, sets = Resource(step.get("waits", 0)), Resource(step.get("sets", 0))
+        being_written &= ~waits
+        assert not being_written & sets  # two writers at once
+        being_written |= sets
+        if step["kind"] == Kind.SCORE:
+            assert waits == Resource.QUERIES | Resource.KEYS
+            assert sets.value == Resource.SCORES0.value << step["argument"]
+            assert step["argument"] not in scores_held
+            scores_held[step["argument"]] = step["head"]
+        elif step["kind"] == Kind.ATTENTION:
+            buffer = Resource(Resource.SCORES0.value << step["argument"])
+            assert waits == Resource.VALUES | buffer
+            scores_held.pop(step["argument"])
+        else:
+            assert sets.value == {
+                Kind.QUERY: Resource.QUERIES.value,
+                Kind.KEY: Resource.KEYS.value,
+                Kind.VALUE: Resource.VALUES.value,
+            }.get(step["kind"], 0)
+        attention = step["kind"] in (Kind.SCORE, Kind.ATTENTION)
+        assert (step["region"] == Region.NONE) == attention
+        if step["region"] != Region.NONE:
+            assert step["region"] in filled
+            start, words = starts[step["region"]]
+            assert (step.get("source_base", 0), step["words"]) == (start, words)
+        if step["fills"] != Region.NONE:
+            assert step["fills"] != step["region"]
+            filled.add(step["fills"])
+        assert number == 0 or step["kind"] != Kind.QUERY or not scores_held
+
+
+def test_steps_fit_their_layout(written):
+    _, _, tapes = written
+    shapes = {name: field.shape for name, field in step_layout()}
+    for step in tapes.program.steps:
+        for name, value in step.items():
+            if isinstance(value, dict):
+                assert value.keys() <= dict(shapes[name]).keys()
+            else:
+                encode(shapes[name], value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "max_seq_len", "message"),
+    [
+        (12, 8, "rows must be a power of two from 1 to 1024, not 12"),
+        (2, 8, r"rows must be at least lanes \(4\), not 2"),
+        (8, 0, "max_seq_len must be from 1 to 1048575, not 0"),
+    ],
+)
+def test_bad_parameters(rows, max_seq_len, message):
+    model = quantized_model((4, 4, 1, 1, 1, 4, 5), 4, True)
+    with pytest.raises(ValueError, match=message):
+        write_program(model, rows, max_seq_len)
