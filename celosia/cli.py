@@ -265,10 +265,10 @@ def simulate(
     json_file: JsonOption = None,
     trace: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a timeline for Perfetto (about 1 MB a token)."),
+        typer.Option(metavar="FILE", help="Write a timeline for Perfetto (0.1 MB a token)."),
     ] = None,
     waves: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all signals as VCD (large).")
+        Path | None, typer.Option(metavar="FILE", help="Write all signals as VCD (200 MB a token).")
     ] = None,
 ):
     """Generate text on a machine in simulation, and compare every logit with the reference.

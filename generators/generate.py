@@ -11,24 +11,27 @@ from celosia.output import new_folder
 
 __all__ = ["MEMORY_LIMIT", "check_memory", "generate", "hex_words"]
 
-#: Bytes of tape and KV cache that ``memory = on_chip`` allows: what the largest devices hold.
+#: Bytes that tape and KV cache may take on chip: what the largest devices hold.
 MEMORY_LIMIT = 64 << 20
 
 _WORDS = 4096  # of a memory image written at once
 
 
 def check_memory(model, config):
-    """Raise :class:`ConfigError` if the tape and the KV cache of ``model`` do not fit on chip."""
+    """Raise :class:`ConfigError` if what ``model`` keeps on chip does not fit: tape and KV cache.
+
+    With ``memory = axi`` the tape lies elsewhere.
+    """
     c = model.config
     tensors = [np.prod(shape) for shape in c.layer_shapes.values()]
     weights = c.n_layers * sum(tensors) + c.dim * c.vocab_size * (1 if c.tied else 2)
     positions = config.max_seq_len or c.seq_len
     cache = 2 * c.n_layers * c.n_kv_heads * c.head_dim * positions
-    size = int(weights) * config.weight_width // 8 + cache
-    if size > MEMORY_LIMIT:
+    tape = int(weights) * config.weight_width // 8 if config.memory == "on_chip" else 0
+    if tape + cache > MEMORY_LIMIT:
         raise ConfigError(
-            f"tape and KV cache need {size / 2**20:.1f} MiB, but memory = {config.memory} has "
-            f"at most {MEMORY_LIMIT >> 20} MiB: choose a smaller model, weight_width or max_seq_len"
+            f"tape and KV cache need {(tape + cache) / 2**20:.1f} MiB on chip, more than "
+            f"{MEMORY_LIMIT >> 20}: choose a smaller max_seq_len or weight_width, or memory=axi"
         )
 
 
@@ -37,6 +40,7 @@ def generate(plan, path):
 
     ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
+    With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents.
     ``report.json`` is :func:`celosia.generators.report.machine_report`.
 
     Returns
@@ -61,6 +65,9 @@ def generate(plan, path):
             with (folder / f"{name}.hex").open("w") as file:
                 for first in range(0, len(words), _WORDS):
                     file.writelines(hex_words(words[first : first + _WORDS], width))
+        if plan.config.memory == "axi":
+            for port, image in enumerate(plan.images()):
+                (folder / f"axi{port}.bin").write_bytes(image.tobytes())
         report = machine_report(plan, verilog)
         (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

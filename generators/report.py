@@ -55,27 +55,16 @@ def machine_report(plan, verilog=None):
 
 
 def memories(verilog):
-    """The memories in a Verilog text: ``[{"module", "name", "width", "depth", "bits"}, ...]``.
-
-    A module that stands in several places counts once for each.
-    """
-    modules = re.findall(r"^module (\S+) ?\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    """The memories in a Verilog text: ``[{"module", "name", "width", "depth", "bits"}, ...]``."""
     found = []
-    bodies = re.split(r"^module ", verilog, flags=re.MULTILINE)[1:]
-    for module, body in zip(modules, bodies, strict=True):
+    for text in re.split(r"^module ", verilog, flags=re.MULTILINE)[1:]:
+        module = re.match(r"\\?([^\s(]+)", text).group(1)
         for high, name, last in re.findall(
-            r"^ *reg (?:\[(\d+):0\] )?(\S+) \[(\d+):0\];", body, re.MULTILINE
+            r"^ *reg (?:\[(\d+):0\] )?\\?(\S+) +\[(\d+):0\];", text, re.MULTILINE
         ):
-            width, depth = int(high or 0) + 1, int(last) + 1
-            found.append(
-                {
-                    "module": module.lstrip("\\"),
-                    "name": name.lstrip("\\"),
-                    "width": width,
-                    "depth": depth,
-                    "bits": width * depth,
-                }
-            )
+            size = {"width": int(high or 0) + 1, "depth": int(last) + 1}
+            bits = size["width"] * size["depth"]
+            found.append({"module": module, "name": name, **size, "bits": bits})
     return found
 
 

@@ -1,0 +1,83 @@
+"""Configurations: names, files, settings, and what is refused."""
+
+import pytest
+from celosia.generators.config import NAMED, Config, ConfigError, load_config
+
+
+def test_named_configurations():
+    assert set(NAMED) == {"tiny", "small", "large"}
+    for name in NAMED:
+        assert load_config(name).name == name
+    assert load_config() == load_config("small")
+    assert load_config("small").weight_parallelism == 64
+
+
+def test_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("weight_parallelism = 32\nvector_lanes = 4\n")
+    config = load_config(path)
+    assert (config.name, config.weight_parallelism, config.vector_lanes) == ("mine", 32, 4)
+    assert config.rows == 8
+
+
+def test_settings_change_parameters():
+    config = load_config("small", ["weight_width=4", "max_seq_len=0x40", "token_parallelism=2"])
+    assert (config.weight_width, config.max_seq_len, config.token_parallelism) == (4, 64, 2)
+    assert config.weight_parallelism == 64
+
+
+def test_lanes_follow_a_smaller_parallelism():
+    assert load_config("large", ["weight_parallelism=16"]).vector_lanes == 4
+    assert load_config("tiny", ["weight_parallelism=64"]).vector_lanes == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["weight_parallelism=0"], "weight_parallelism must be a power of two from 8 to 1024"),
+        (["weight_parallelism=48"], "weight_parallelism must be a power of two"),
+        (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),
+        (["vector_lanes=16"], r"at least vector_lanes squared \(256\), not 64"),
+        (["token_parallelism=3"], "token_parallelism must be 1, 2, 4 or 8, not 3"),
+        (["weight_width=9"], "weight_width must be from 2 to 8, not 9"),
+        (["max_seq_len=-1"], "max_seq_len must be from 1"),
+        (["memory=paper"], "memory must be on_chip or axi, not 'paper'"),
+        (["axi_width=48"], "axi_width must be 32"),
+        (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
+        (["memory=axi", "axi_ports=16"], "must divide the 512 bits"),
+        (["weight_width=wide"], "weight_width must be a whole number, not 'wide'"),
+        (["speed=9"], "--set takes name=value"),
+        (["weight_width"], "--set takes name=value"),
+        (["name=x"], "--set takes name=value"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("small", settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed = 9", "unknown parameter 'speed'"),
+        ("weight_width = ", "not valid TOML"),
+        ("weight_width = true", "weight_width must be a whole number, not True"),
+        ("weight_width = 'wide'", "weight_width must be a whole number, not 'wide'"),
+        ("memory = 3", "memory must be a word, not 3"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_no_such_configuration():
+    with pytest.raises(ConfigError, match=r"'huge' is no configuration \(large, small, tiny\)"):
+        load_config("huge")
+
+
+def test_parameters_are_checked_without_a_file():
+    with pytest.raises(ConfigError, match="weight_parallelism must be a power of two"):
+        Config(weight_parallelism=7)

@@ -1,0 +1,100 @@
+"""Plans: tapes in the order of use, ideal cycles, and what is refused."""
+
+import numpy as np
+import pytest
+from celosia.generators.config import ConfigError, load_config
+from celosia.generators.plan import make_plan
+from celosia.reference.model import random_model
+
+
+@pytest.fixture
+def make(tiny_config):
+    def make(settings=(), config="tiny", **changes):
+        return make_plan(
+            random_model(tiny_config(**changes), seed=2), load_config(config, settings)
+        )
+
+    return make
+
+
+def counted_macs(config, position):
+    """Multiplications of a token, matrix by matrix."""
+    shapes = config.layer_shapes
+    linear = sum(rows * columns for rows, columns in (s for s in shapes.values() if len(s) == 2))
+    scores = values = config.n_heads * config.head_dim * (position + 1)
+    return config.n_layers * (linear + scores + values) + config.vocab_size * config.dim
+
+
+@pytest.mark.parametrize("position", [0, 7])
+def test_ideal_cycles(make, position):
+    plan = make(["token_parallelism=2"])
+    config = plan.model.config
+    assert plan.macs(position) == counted_macs(config, position)
+    assert plan.macs(position, logits=False) == plan.macs(position) - 33 * 12
+    assert plan.shape.multipliers == 16
+    assert plan.ideal_cycles(position) == plan.macs(position) / 16
+
+
+def test_stories260k_has_its_known_macs(stories260k_model):
+    plan = make_plan(stories260k_model, load_config("small"))
+    attention = 5 * 2 * 8 * 8
+    assert plan.macs(0) == 259_328 + attention
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tape_holds_every_weight_once(make, tied):
+    """As many of each value as the model has, and the padding's zeros."""
+    plan = make(["weight_parallelism=16", "vector_lanes=4"], tied=tied)
+    model = plan.model
+    matrices = [w for layer in model.layers for w in (layer.q, layer.k, layer.v, layer.o)]
+    matrices += [w for layer in model.layers for w in (layer.gate_up, layer.down)]
+    matrices += [model.head] if tied else [model.head, model.embedding]
+    expected = sum(
+        np.bincount(m.weight.reshape(-1).astype(int) + 128, minlength=256) for m in matrices
+    )
+    found = np.bincount(plan.weights.reshape(-1).astype(int) + 128, minlength=256)
+    expected[128] = found[128] = 0
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_first_beats_are_the_first_rows_of_q(make):
+    plan = make()
+    assert plan.weights.shape[1:] == (4, 2)
+    q = plan.model.layers[0].q.weight
+    np.testing.assert_array_equal(plan.weights[0], q[:4, :2])
+    np.testing.assert_array_equal(plan.weights[1], q[:4, 2:4])
+    np.testing.assert_array_equal(plan.weights[q.shape[1] // 2], q[4:8, :2])
+
+
+def test_hash_tells_models_apart(make):
+    same = {make().info.model_hash for _ in range(2)}
+    assert len(same) == 1
+    assert make(["weight_width=7"]).info.model_hash not in same
+
+
+@pytest.mark.parametrize("width", [8, 5])
+def test_images_hold_the_tape(make, width):
+    """Two ports, each with its half of every beat; little-endian."""
+    settings = ["memory=axi", "axi_ports=2", "axi_width=32", "weight_parallelism=64"]
+    plan = make([*settings, "vector_lanes=4", f"weight_width={width}"], hidden_dim=40)
+    images = plan.images()
+    assert len(images) == 2
+    for beat in (0, len(plan.weights) - 1):
+        size = 64 * width // 8 // 2
+        octets = b"".join(image[beat * size : (beat + 1) * size].tobytes() for image in images)
+        word = int.from_bytes(octets, "little")
+        values = [word >> width * n & (1 << width) - 1 for n in range(64)]
+        assert values == (plan.weights[beat].reshape(-1).astype(int) & (1 << width) - 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "message"),
+    [
+        (["max_seq_len=17"], {}, "max_seq_len must be at most the model's 16, not 17"),
+        (["weight_parallelism=128"], {}, "64 rows, more than the model can fill"),
+        ([], {"n_layers": 128}, "n_layers must be at most 127, not 128"),
+    ],
+)
+def test_refused(make, settings, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make(settings, **changes)
