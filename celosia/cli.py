@@ -28,6 +28,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from celosia import __version__
+from celosia.boards.cli import register as register_boards
 from celosia.components import components
 from celosia.output import new_file
 
@@ -81,6 +82,7 @@ app = typer.Typer(
     help="From a language model's checkpoint to a hardware accelerator.",
 )
 app.command()(components)
+register_boards(app)
 progress_console = Console(stderr=True)
 
 MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or the name 'demo'."

@@ -55,6 +55,8 @@ def new_folder(path, marker):
             )
     unfinished, old = (path.with_name(f".{path.name}.{os.getpid()}{n}") for n in ("", ".old"))
     with _named(path):
+        if path.parent.is_file():
+            raise NotADirectoryError(20, "Not a directory")
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
     try:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 BEATS = ("linear", "scores", "values")  # counters of cycles in which the fabric works
+HEAT_LIMIT = TEMPERATURE_LIMIT - 0.5  # what is below rounds to what the machine takes
 PATIENCE = 600.0  # seconds for one token
 
 
@@ -74,7 +75,7 @@ class Request:
                 f"a prompt of {len(self.prompt)} tokens and {self.count} generated ones take "
                 f"{positions} positions, more than max_seq_len, {max_seq_len}"
             )
-        if not (self.temperature == 0 or 1 <= self.heat < TEMPERATURE_LIMIT):
+        if not (self.temperature == 0 or 0.5 < self.temperature * TEMPERATURE_ONE < HEAT_LIMIT):
             raise RequestError(
                 f"temperature must be 0, or from 1/256 to less than 16, not {self.temperature:g}"
             )

@@ -1,0 +1,125 @@
+"""``celosia generate``: the files, and nothing where something fails."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from celosia.generators import generate as module
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.generators.verilog import to_verilog
+from celosia.reference.checkpoint import load
+from command_line import fails, run
+from small_checkpoint import write_checkpoint
+
+FILES = ["gains.hex", "report.json", "scales.hex", "top.v", "weights.hex"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files(tmp_path, small):
+    folder = tmp_path / "a" / "machine"
+    assert run("generate", small, "--config", "tiny", "-o", folder).exit_code == 0
+    assert names(folder) == FILES
+    assert names(folder.parent) == ["machine"]
+    plan = make_plan(load(small), load_config("tiny"))
+    assert (folder / "top.v").read_text() == to_verilog(plan.machine())
+    report = json.loads((folder / "report.json").read_text())
+    assert report["multipliers"] == 8
+    assert report["model"]["name"] == "small"
+    assert report["memory_bits"] > 0
+    words = [int(line, 16) for line in (folder / "weights.hex").read_text().split()]
+    weights = plan.weights.reshape(len(words), -1).astype(int)
+    assert words == [sum((v & 255) << 8 * n for n, v in enumerate(w)) for w in weights.tolist()]
+    gains = [int(line, 16) & 0xFFFF for line in (folder / "gains.hex").read_text().split()]
+    assert gains == (np.concatenate(plan.gains)[::2] & 0xFFFF).tolist()
+
+
+def test_the_same_bytes_in_another_process(tmp_path, small):
+    """Whatever order Python's sets have there; and over an earlier result."""
+    run("generate", small, "--config", "tiny", "-o", tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "celosia", "generate", str(small), "--config", "tiny"]
+        command += ["-o", str(tmp_path / "two")]
+        subprocess.run(command, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True)
+        for name in FILES:
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_external_memory(tmp_path, small):
+    settings = ("--set", "memory=axi", "--set", "axi_width=32", "--set", "axi_ports=2")
+    done = run("generate", small, "--config", "tiny", *settings, "-o", tmp_path / "machine")
+    assert done.exit_code == 0
+    images = [(tmp_path / "machine" / f"axi{port}.bin").read_bytes() for port in range(2)]
+    words = (tmp_path / "machine" / "weights.hex").read_text().split()
+    assert len(images[0]) == len(images[1]) == 4 * len(words)
+    assert images[1][:4][::-1].hex() + images[0][:4][::-1].hex() == words[0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_nothing_is_left_of_an_interrupted_run(tmp_path, small, monkeypatch, error):
+    def interrupt(component):
+        raise error
+
+    monkeypatch.setattr(module, "to_verilog", interrupt)
+    command = ("generate", small, "--config", "tiny", "-o", tmp_path / "machine")
+    if error is KeyboardInterrupt:
+        assert fails(*command, status=130) == "interrupted"
+    else:  # a bug: it shows as one
+        with pytest.raises(RuntimeError):
+            run(*command)
+    assert names(tmp_path) == []
+
+
+def test_unwritable_folders(tmp_path, small):
+    (tmp_path / "file").touch()
+    command = ("generate", small, "--config", "tiny", "-o")
+    assert fails(*command, tmp_path / "file").endswith("file: is a file, not a folder")
+    assert "file/below: Not a directory" in fails(*command, tmp_path / "file" / "below")
+    assert "left as it is" in fails(*command, tmp_path)
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),
+        (["weight_parallelism=0"], "weight_parallelism must be a power of two from 8 to 1024"),
+        (["weight_parallelism=1024"], "more than the model can fill"),
+        (["max_seq_len=1000"], "max_seq_len must be at most the model's 24, not 1000"),
+        (["colour=red"], "--set takes name=value"),
+    ],
+)
+def test_impossible_parameters(tmp_path, small, settings, message):
+    options = [part for setting in settings for part in ("--set", setting)]
+    command = ("generate", small, "--config", "tiny", *options, "-o", tmp_path / "machine")
+    assert message in fails(*command)
+    assert names(tmp_path) == []
+
+
+def test_memory_that_does_not_fit(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(module, "MEMORY_LIMIT", 1000)
+    message = fails("generate", small, "--config", "tiny", "-o", tmp_path / "machine")
+    assert message.startswith("tape and KV cache need 0.0 MiB on chip")
+    assert names(tmp_path) == []
+    assert "is no configuration" in fails("generate", small, "--config", "no", "-o", tmp_path)
+
+
+@pytest.mark.slow
+def test_stories260k(tmp_path, stories260k):
+    """The real model's machine: as much tape as it has weights."""
+    model = stories260k / "stories260K.bin"
+    assert run("generate", model, "-o", tmp_path / "machine").exit_code == 0
+    report = json.loads((tmp_path / "machine" / "report.json").read_text())
+    assert report["ideal_cycles"] == {"0": 4062.0, "100": 5062.0}
+    assert report["memory_map"]["weights"]["bytes"] == 263_168
