@@ -9,11 +9,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.sim import Simulator
 from celosia.generators.synthesis import fmax, synthesise
 from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.dequantizer import Dequantizer
+from celosia.rtl.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.kv_cache import KeyCache, ValueCache
 from celosia.rtl.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_paged import KvPaged
 from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
@@ -43,9 +46,22 @@ def _rope(lanes, head_words, base, tokens):
     return Rope(lanes, head_words, increments, tokens)
 
 
+def _static_quantizer(lanes, channels, shift, x_width, width, group_size):
+    multipliers = np.random.default_rng(0).integers(0, 1 << 16, channels // group_size)
+    return StaticQuantizer(lanes, multipliers.tolist(), shift, x_width, width, group_size)
+
+
 # name: what makes it, and its standard parameters
 STANDARD = {
     "block_quantize": (BlockQuantize, {"lanes": 8, "width": 23, "tokens": 1}),
+    "dequantizer": (
+        Dequantizer,
+        {"lanes": 8, "acc_width": 32, "sum_width": 16, "groups": 64, "width": 24},
+    ),
+    "dynamic_quantizer": (
+        DynamicQuantizer,
+        {"lanes": 8, "words": 64, "x_width": 16, "width": 8, "symmetric": True},
+    ),
     "head_quantize": (HeadQuantize, {"lanes": 8, "head_words": 8, "tokens": 1}),
     "key_cache": (
         KeyCache,
@@ -80,6 +96,10 @@ STANDARD = {
     "scale": (Scale, {"lanes": 8, "acc_width": 40, "tokens": 1}),
     "softmax_block": (SoftmaxBlock, {"lanes": 8, "tokens": 1}),
     "softmax_sum": (SoftmaxSum, {"lanes": 8, "tokens": 1, "words": 64}),
+    "static_quantizer": (
+        _static_quantizer,
+        {"lanes": 8, "channels": 512, "shift": 20, "x_width": 16, "width": 8, "group_size": 64},
+    ),
     "sum_of_squares": (
         SumOfSquares,
         {"lanes": 8, "words": 64, "width": 24, "epsilon": 1, "tokens": 1},
