@@ -8,6 +8,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Cause, Controller
 from celosia.rtl.head_quantize import HeadQuantize
@@ -165,6 +166,7 @@ class Machine(wiring.Component):
         key_cache = KeyCache(*cache)
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         quantized = framed(lanes, 23, tokens)
+        scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
             "link": HostLink(self.info, LINK_TIMEOUT),
             "controller": Controller(s.max_seq_len, tokens),
@@ -176,7 +178,10 @@ class Machine(wiring.Component):
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width),
-            "scale": Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10)),
+            "scale": scale,
+            "scaled": Buffer(scale.o.payload.shape()),
+            "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
+            "embedded": Buffer(data.ArrayLayout(signed(8), lanes)),
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
             "swiglu": SwiGlu(lanes, tokens),
@@ -249,11 +254,10 @@ class Machine(wiring.Component):
             self.passes.valid.eq(u.controller.passes.valid),
             self.passes.payload.eq(u.controller.passes.payload),
         ]
-        logits = u.scale.o.valid & (u.scale.o.p.kind == Kind.LOGITS)
+        scaled = u.scaled.o
+        logits = scaled.valid & (scaled.p.kind == Kind.LOGITS)
         m.d.comb += [
-            u.sequencer.retired.eq(
-                u.activations.written + (logits & u.scale.o.ready & u.scale.o.p.last)
-            ),
+            u.sequencer.retired.eq(u.activations.written + (logits & scaled.ready & scaled.p.last)),
             u.sequencer.written.eq(
                 Cat(
                     u.queries.written,
@@ -291,10 +295,12 @@ class Machine(wiring.Component):
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         connect(m, u.scale_tape.o, u.row_scales.tape)
         connect(m, u.fabric.o, u.collect.tiles)
-        connect(m, u.row_scales.o, u.collect.row_scales)
+        connect(m, u.row_scales.o, u.chosen_scales.i)
+        connect(m, u.chosen_scales.o, u.collect.row_scales)
+        connect(m, u.embedded.o, u.collect.embedded)
         connect(m, u.sums.o, u.collect.sums)
         fetched = u.fetch.o.p
-        embedded = u.collect.embedded
+        embedded = u.embedded.i
         row = fetched.beat.weights[fetched.row]
         m.d.comb += [embedded.payload[n].eq(row[n]) for n in range(self.shape.lanes)]
         m.d.comb += [
@@ -333,7 +339,8 @@ class Machine(wiring.Component):
     def _results(self, m, u):
         """Scaled words to the unit of their kind, and on to the memories."""
         connect(m, u.collect.o, u.scale.i)
-        scaled, word = u.scale.o, u.scale.o.p
+        connect(m, u.scale.o, u.scaled.i)
+        scaled, word = u.scaled.o, u.scaled.o.p
         targets = (
             ((Kind.LOAD, Kind.ADD), u.residual.i),
             ((Kind.QUERY, Kind.KEY), u.rope.i),

@@ -45,7 +45,7 @@ class OperandFetch(wiring.Component):
     the tape, until the tape delivers. Exponentials are aligned to the largest exponent of their
     score vector, as :func:`celosia.reference.softmax.align` does.
 
-    Latency 2 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
+    Latency 3 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
     from step to step.
 
     Parameters
@@ -125,6 +125,9 @@ class OperandFetch(wiring.Component):
         m = Module()
         advance = Signal()
         held = Signal()  # the memories' outputs are a beat
+        complete = Signal()  # and what else it needs is there
+        move = Signal()  # the beat that is offered may be replaced
+        starved = Signal()
         step = Signal(fetch_layout())
         word = Signal(INDEX_WIDTH)
         tile = Signal(INDEX_WIDTH)
@@ -155,11 +158,12 @@ class OperandFetch(wiring.Component):
             last_word.eq(word + 1 == step.words),
             last_tile.eq(tile + 1 == step.tiles),
             self.read_en.eq(advance),
-            advance.eq(~held | (self.o.valid & self.o.ready)),
+            move.eq(self.o.ready | ~self.o.valid),
+            advance.eq(~held | (complete & move)),
             self.step.ready.eq(~active | (advance & available & last_word & last_tile)),
         ]
         with m.If(advance):
-            m.d.sync += [held.eq(active & available), self.starved.eq(active & ~available)]
+            m.d.sync += [held.eq(active & available), starved.eq(active & ~available)]
             with m.If(active & available):
                 m.d.sync += [
                     word.eq(word + 1),
@@ -189,47 +193,66 @@ class OperandFetch(wiring.Component):
                 active.eq(1),
             ]
 
-        o = self.o.p
+        # The beat that is offered, as the memories gave it: they are slow.
         from_tape = fetched.operand == Operand.TAPE
+        offered = Signal.like(fetched)
         m.d.comb += [
-            self.o.valid.eq(held & (~from_tape | self.tape.valid)),
-            self.tape.ready.eq(held & from_tape & self.o.ready),
-            self.operand.eq(fetched.operand),
-            self.waiting.eq(held & from_tape & ~self.tape.valid),
-            o.beat.first.eq(fetched.first),
-            o.beat.last.eq(fetched.last),
-            o.embedding.eq(fetched.kind == Kind.LOAD),
-            o.row.eq(fetched.row),
-            o.sum.eq((fetched.kind == Kind.ATTENTION) & fetched.first_tile),
-            o.sum_last.eq(fetched.last),
+            complete.eq(held & (~from_tape | self.tape.valid)),
+            self.tape.ready.eq(held & from_tape & move),
         ]
-        self._choose(m, fetched)
+        with m.If(move):
+            m.d.sync += [
+                self.o.valid.eq(complete),
+                self.starved.eq(starved & ~held),
+                self.waiting.eq(held & ~complete),
+                offered.eq(fetched),
+            ]
+        o = self.o.p
+        m.d.comb += [
+            self.operand.eq(offered.operand),
+            o.beat.first.eq(offered.first),
+            o.beat.last.eq(offered.last),
+            o.embedding.eq(offered.kind == Kind.LOAD),
+            o.row.eq(offered.row),
+            o.sum.eq((offered.kind == Kind.ATTENTION) & offered.first_tile),
+            o.sum_last.eq(offered.last),
+        ]
+        self._choose_weights(m, fetched, move)
+        for token in range(self.tokens):
+            self._choose_block(m, fetched, offered, move, token)
         return m
 
-    def _choose(self, m, fetched):
-        beat = self.o.p.beat
+    def _choose_weights(self, m, fetched, move):
         for row in range(self.rows):
             for lane in range(self.lanes):
-                weight = beat.weights[row][lane]
-                with m.Switch(fetched.operand):
+                weight = self.o.p.beat.weights[row][lane]
+                with m.If(move), m.Switch(fetched.operand):
                     with m.Case(Operand.KEYS):
-                        m.d.comb += weight.eq(self.keys[row][lane])
+                        m.d.sync += weight.eq(self.keys[row][lane])
                     with m.Case(Operand.VALUES):
-                        m.d.comb += weight.eq(self.values[row][lane])
+                        m.d.sync += weight.eq(self.values[row][lane])
                     with m.Default():
-                        m.d.comb += weight.eq(self.tape.payload[row][lane])
-        for token in range(self.tokens):
-            block = beat.activations[token]
-            score = self.scores[token]
-            shift = Signal(signed(12), name=f"shift_{token}")
-            m.d.comb += shift.eq(score.exponent - self.largest[token] + SPAN)
+                        m.d.sync += weight.eq(self.tape.payload[row][lane])
+
+    def _choose_block(self, m, fetched, offered, move, token):
+        """A token's block; exponentials are aligned when they are offered."""
+        read = Signal(activation_layout(self.lanes), name=f"read_{token}")
+        score = self.scores[token]
+        shift = Signal(signed(12), name=f"shift_{token}")
+        with m.If(move):
+            m.d.sync += shift.eq(score.exponent - self.largest[token] + SPAN)
             with m.Switch(fetched.source):
                 with m.Case(Source.SCORES):
-                    m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))
                     for lane in range(self.lanes):
-                        power = Mux(shift < 0, 0, score.power[lane])
-                        m.d.comb += block.mantissa[lane].eq(power)
+                        m.d.sync += read.mantissa[lane].eq(score.power[lane])
                 with m.Case(Source.QUERIES):
-                    m.d.comb += block.mantissa.eq(self.queries[token])
+                    m.d.sync += [read.mantissa.eq(self.queries[token]), read.exponent.eq(0)]
                 with m.Default():
-                    m.d.comb += block.eq(self.activations[token])
+                    m.d.sync += read.eq(self.activations[token])
+        block = self.o.p.beat.activations[token]
+        m.d.comb += block.eq(read)
+        with m.If(offered.source == Source.SCORES):
+            m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))
+            with m.If(shift < 0):
+                for lane in range(self.lanes):
+                    m.d.comb += block.mantissa[lane].eq(0)

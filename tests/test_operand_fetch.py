@@ -255,10 +255,10 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width):
     results = bench.run_many(component, cases)
     for result, y in zip(results, answers, strict=True):
         assert [seen_as(p, e) for p, e in zip(result.outputs["o"], y, strict=True)] == y
-    assert results[0].stream_cycles["o"] == [*range(2, len(answers[0]) + 2)]
+    assert results[0].stream_cycles["o"] == [*range(3, len(answers[0]) + 3)]
     for result, y in zip(results[:3], answers, strict=False):  # nothing else stops the beats
         signals = result.signals
-        assert result.last_cycle["o"] == len(y) + 1 + signals["starved"] + signals["waiting"]
+        assert result.last_cycle["o"] == len(y) + 2 + signals["starved"] + signals["waiting"]
     assert results[1].signals["starved"] > 0
     assert results[2].signals["waiting"] > 0
 
