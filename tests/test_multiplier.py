@@ -124,6 +124,7 @@ def test_ecp5_block_is_proved_equal(a, b):
     files["model"] = model()
     yosys(
         "read_rtlil gold.il; read_rtlil gate.il; read_verilog model.il; proc\n"
+        "setattr -mod -unset top gold gate\n"
         "flatten; miter -equiv -flatten gold gate miter\n"
         "sat -verify -prove trigger 0 miter\n",
         **files,

@@ -1,0 +1,25 @@
+"""All boards that Celosia builds for."""
+
+from celosia.boards import ulx3s
+from celosia.generators.config import ConfigError
+
+__all__ = ["BOARDS", "BoardError", "find_board"]
+
+BOARDS = {**ulx3s.BOARDS}
+
+
+class BoardError(ConfigError):
+    """What a board cannot do; the message says what it could."""
+
+
+def find_board(name):
+    """The board of this name.
+
+    Raises
+    ------
+    BoardError
+        If there is none; the message names those that there are.
+    """
+    if name not in BOARDS:
+        raise BoardError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
+    return BOARDS[name]

@@ -1,0 +1,96 @@
+"""A conversation with a machine behind a transport."""
+
+import time
+
+from celosia.sim.driver import Driver, DriverError
+
+__all__ = ["Chat"]
+
+
+class Chat:
+    """Texts in, their continuations out.
+
+    Parameters
+    ----------
+    transport : celosia.sim.driver.Transport
+    tokenizer : celosia.reference.tokenizer.Tokenizer
+    tokens : int
+        The most tokens that one text is continued with.
+    temperature : float
+    seed : int
+        Of the first text; the next text has the next one.
+
+    Raises
+    ------
+    celosia.sim.driver.DriverError
+        If nobody answers, or the machine is one for another vocabulary.
+    """
+
+    def __init__(self, transport, tokenizer, tokens, temperature, seed):
+        self.tokenizer = tokenizer
+        self.tokens = tokens
+        self.temperature = temperature
+        self.seed = seed
+        self.driver = Driver(transport)
+        self.driver.reset()
+        self.info = self.driver.info()
+        if self.info.vocab_size != tokenizer.vocab_size:
+            raise DriverError(
+                f"the machine's model has {self.info.vocab_size} tokens, "
+                f"this tokenizer {tokenizer.vocab_size}"
+            )
+
+    def greeting(self):
+        """What the machine says it is, in a line."""
+        info = self.info
+        clock = f", {info.frequency / 1e6:g} MHz" if info.frequency else ""
+        return (
+            f"{info.name}: {info.weight_parallelism} weights a cycle, "
+            f"{info.max_seq_len} positions{clock}"
+        )
+
+    def loop(self, lines, output):
+        """Answer each of ``lines`` until ``/quit`` or their end."""
+        for line in lines:
+            text = line.rstrip("\n")
+            if text == "/quit":
+                return
+            if text == "/reset":
+                self.driver.reset()
+                print("ready", file=output, flush=True)
+            elif text == "/status":
+                status = self.driver.status()
+                state = "busy" if status.busy else "ready"
+                print(f"{state}, {status.tokens} tokens given", file=output, flush=True)
+            elif text.startswith("/"):
+                print("commands: /reset, /status, /quit", file=output, flush=True)
+            else:
+                self.answer(text, output)
+
+    def answer(self, text, output):
+        """Continue ``text``; a line about the speed comes last."""
+        prompt = self.tokenizer.encode(text)
+        room = self.info.max_seq_len - len(prompt) + 1
+        if room < 1:
+            print(f"too long: {len(prompt)} tokens", file=output, flush=True)
+            return
+        begin = time.monotonic()
+        count = min(self.tokens, room)
+        run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.tokenizer.eos)
+        self.seed = (self.seed + 1) % (1 << 32)
+        output.write(self.tokenizer.decode(prompt))
+        feed = self.tokenizer.stream(prompt[-1])
+        n_tokens = 0
+        for token in run:
+            n_tokens += 1
+            if token.token != self.tokenizer.eos:
+                output.write(feed(token.token))
+                output.flush()
+        seconds = time.monotonic() - begin
+        speed = f"{n_tokens} tokens, {n_tokens / seconds:,.0f} per second at the host"
+        cycles = run.done.counters.get("counter_0")
+        if cycles and self.info.frequency:
+            speed += f", {n_tokens * self.info.frequency / cycles:,.0f} in the machine"
+        elif cycles:
+            speed += f", {cycles / n_tokens:,.0f} cycles each"
+        print(f"\n[{speed}]", file=output, flush=True)

@@ -1,0 +1,158 @@
+"""What a machine takes of a chip, before synthesis."""
+
+import itertools
+from dataclasses import dataclass
+
+from celosia.boards.catalog import BoardError
+from celosia.generators.config import Config, ConfigError
+from celosia.rtl.operation import BUFFERS
+
+__all__ = ["Estimate", "check_fit", "estimate", "fitting_config"]
+
+SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+SMALLEST = 32  # words of a memory that goes into block RAM
+STEP_BITS = 300
+SHORTEST = 128  # positions of a shortened cache
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Resources: ``dsp`` exact, ``bram`` within a few blocks, ``lut`` within a fifth.
+
+    Parameters
+    ----------
+    lut, dsp, bram : int
+    """
+
+    lut: int
+    dsp: int
+    bram: int
+
+    def missing(self, available):
+        """``{"bram": (needed, available), ...}`` of what ``available`` does not have."""
+        needs = {"dsp": self.dsp, "bram": self.bram, "lut": self.lut}
+        return {n: (x, available[n]) for n, x in needs.items() if x > available[n]}
+
+
+def estimate(model, config):
+    """The resources of a machine on an ECP5.
+
+    Parameters
+    ----------
+    model : celosia.reference.model.ModelConfig
+    config : celosia.generators.config.Config
+    """
+    rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
+    length = config.max_seq_len or model.seq_len
+    beats, scale_words = _tape(model, rows, lanes)
+    head = _up(model.head_dim, lanes)
+    heads = model.n_layers * model.n_kv_heads
+    positions = _up(length, lanes) // lanes
+    key_tiles, channel_tiles = _up(length, rows) // rows, _up(head, rows) // rows
+    dim_words = _up(model.dim, lanes) // lanes
+    memories = [  # (depth, bits, whether bytes are written on their own)
+        (beats, rows * lanes * config.weight_width, False),
+        (scale_words, 16 * lanes, False),
+        (heads * key_tiles * head // lanes, 8 * rows * lanes, True),
+        (heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
+        (heads * positions, 9 * lanes, True),
+        ((2 * model.n_layers + 1) * dim_words, 16 * lanes, False),
+        *[(BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
+        (length, 52, False),
+        (length, 20, False),
+        (model.n_layers * (6 + 2 * model.n_heads) + 1, STEP_BITS, False),
+        *[(512, 36, False)] * (lanes + 5),  # tables
+    ]
+    multipliers = rows * lanes * tokens
+    return Estimate(
+        lut=8000 + 2200 * lanes + rows * tokens * (40 * lanes + 260) + 300 * lanes * tokens,
+        dsp=multipliers + 7 * lanes,
+        bram=sum(_blocks(*memory) for memory in memories if memory[0] > SMALLEST),
+    )
+
+
+def check_fit(model, config, board):
+    """The estimate of ``config``, if ``board`` has all of that.
+
+    Raises
+    ------
+    BoardError
+        Otherwise: what is needed, what there is, and the nearest configuration that fits.
+    """
+    found = estimate(model, config)
+    missing = found.missing(board.resources)
+    if not missing:
+        return found
+    names = {"dsp": "multiplier blocks", "bram": "block RAMs", "lut": "LUTs"}
+    parts = [f"{names[n]}: {a:,} needed, {b:,} available" for n, (a, b) in missing.items()]
+    text = f"{model_text(config)} does not fit {board.name}: {'; '.join(parts)}. "
+    try:
+        nearest = fitting_config(model, board, config)
+        raise BoardError(f"{text}The nearest configuration that fits: {_settings(nearest)}")
+    except LookupError:
+        raise BoardError(f"{text}No configuration of this model fits {board.name}") from None
+
+
+def model_text(config):
+    """A configuration in a few words."""
+    return f"the machine of {config.weight_parallelism} weights a cycle"
+
+
+def fitting_config(model, board, wish=None):
+    """The configuration that fits and exceeds nothing that ``wish`` asks for.
+
+    The one with the widest weights; of those that with the most multipliers, then the most
+    positions, then the most lanes.
+
+    Raises
+    ------
+    LookupError
+        If none fits.
+    """
+    wish = wish or Config(weight_parallelism=1024, vector_lanes=32)
+    length = wish.max_seq_len or model.seq_len
+    lengths = [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
+    widths = range(wish.weight_width, min(wish.weight_width, 4) - 1, -1)
+    parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
+    lanes = [n for n in (32, 16, 8, 4, 2) if n <= wish.vector_lanes]
+    largest = max(model.dim, model.hidden_dim, model.vocab_size)
+    names = ("weight_width", "weight_parallelism", "max_seq_len", "vector_lanes")
+    for values in itertools.product(widths, parallelisms, lengths, lanes):
+        try:
+            config = Config(**dict(zip(names, values, strict=True)), name="fit")
+        except ConfigError:
+            continue
+        if config.rows <= largest and not estimate(model, config).missing(board.resources):
+            return config
+    raise LookupError("no configuration fits")
+
+
+def _settings(config):
+    names = ("weight_parallelism", "vector_lanes", "weight_width", "max_seq_len")
+    return " ".join(f"--set {name}={getattr(config, name)}" for name in names)
+
+
+def _tape(model, rows, lanes):
+    """Beats of the weights, words of their scales."""
+    dim, hidden = _up(model.dim, lanes), _up(model.hidden_dim, lanes)
+    head = _up(model.head_dim, lanes)
+    queries, keys = model.n_heads * head, model.n_kv_heads * head
+    layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries), (2 * hidden, dim)]
+    matrices = [*layer, (dim, hidden)] * model.n_layers
+    matrices += [(model.vocab_size, dim)] * (1 if model.tied else 2)
+    beats = sum(_up(height, rows) // rows * width // lanes for height, width in matrices)
+    scales = sum(_up(height, lanes) // lanes for height, _ in matrices)
+    scales += model.n_layers * queries // lanes
+    return beats, scales
+
+
+def _blocks(depth, bits, bytewise):
+    """Block RAMs of 18 Kbit in a memory, in the best of their shapes."""
+    if bytewise:  # bytes (or 9 bits) written on their own take 9 bits each
+        bits = -(-bits // 8) * 9 if bits % 9 else bits
+    shapes = [s for s in SHAPES if s[1] >= 9 or not bytewise]
+    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
+
+
+def _up(n, unit):
+    return -(-n // unit) * unit

@@ -1,0 +1,65 @@
+"""A machine on a board, behind a serial port."""
+
+import time
+
+from celosia.sim.driver import DriverError
+from celosia.sim.toolchain import ToolError
+
+__all__ = ["SerialTransport"]
+
+
+class SerialTransport:
+    """Bytes to a board and back (:class:`celosia.sim.driver.Transport`).
+
+    Parameters
+    ----------
+    port : str
+        The serial port's name: ``/dev/ttyUSB0``, ``COM3``, or a URL of pyserial.
+    baud : int
+
+    Raises
+    ------
+    celosia.sim.driver.DriverError
+        If the port cannot be opened, or, later, when the board was unplugged.
+    celosia.sim.toolchain.ToolError
+        If pyserial is not installed.
+    """
+
+    def __init__(self, port, baud):
+        try:
+            import serial
+        except ImportError:
+            raise ToolError(
+                "a board needs pyserial: pip install pyserial (or celosia[boards])"
+            ) from None
+        self.port = port
+        self._failures = (serial.SerialException, OSError)
+        try:
+            self._line = serial.serial_for_url(port, baudrate=baud, timeout=0)
+        except self._failures as error:
+            raise DriverError(f"{port} cannot be opened: {error}") from None
+
+    def send(self, data):
+        """Give bytes to the board."""
+        try:
+            self._line.write(data)
+        except self._failures as error:
+            raise self._gone(error) from None
+
+    def receive(self, timeout):
+        """The bytes that came since the last call; waits up to `timeout` seconds for the first."""
+        deadline = time.monotonic() + timeout
+        try:
+            self._line.timeout = max(0.0, deadline - time.monotonic())
+            first = self._line.read(1)
+            self._line.timeout = 0
+            return first + (self._line.read(4096) if first else b"")
+        except self._failures as error:
+            raise self._gone(error) from None
+
+    def close(self):
+        """Close the port."""
+        self._line.close()
+
+    def _gone(self, error):
+        return DriverError(f"the board at {self.port} is gone: is it plugged in? ({error})")
