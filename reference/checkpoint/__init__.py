@@ -5,13 +5,9 @@ from pathlib import Path
 
 from celosia.reference.checkpoint import gguf_file, hugging_face, llama2c, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.known import FETCHED, KNOWN, fetch, locate
 
-import celosia
-
-__all__ = ["KNOWN", "CheckpointError", "load", "load_tokenizer"]
-
-#: The models that have a name, and the folder or file of each.
-KNOWN = {"demo": Path(celosia.__file__).parent / "models" / "demo"}
+__all__ = ["FETCHED", "KNOWN", "CheckpointError", "fetch", "load", "load_tokenizer"]
 
 
 def load(path, tokenizer=None):
@@ -22,7 +18,7 @@ def load(path, tokenizer=None):
     Parameters
     ----------
     path : str or Path
-        A name in :data:`KNOWN` comes before a file of that name.
+        A name in :data:`KNOWN` or :data:`FETCHED` comes before a file of that name.
     tokenizer : str or Path, optional
         A file to take the tokenizer from, instead of the checkpoint's own. A model may have no
         tokenizer at all.
@@ -32,9 +28,10 @@ def load(path, tokenizer=None):
     CheckpointError
         If the model or the tokenizer cannot be loaded, or do not belong together.
     """
-    given, path = str(path), KNOWN.get(str(path), Path(path))
+    given, named = str(path), locate(str(path))
+    path = named or Path(path)
     if not path.exists():
-        known = ", ".join(KNOWN)
+        known = ", ".join((*KNOWN, *FETCHED))
         raise CheckpointError(f"{given}: no such file or directory, nor a known model ({known})")
     try:
         model = _reader(path).read_model(path, with_tokenizer=tokenizer is None)
@@ -45,7 +42,7 @@ def load(path, tokenizer=None):
     if tokenizer is not None:
         model = replace(model, tokenizer=load_tokenizer(tokenizer))
     _check_vocabulary(model, tokenizer or path)
-    return replace(model, name=given if given in KNOWN else path.resolve().stem)
+    return replace(model, name=given if named else path.resolve().stem)
 
 
 def load_tokenizer(path):
