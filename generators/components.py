@@ -28,6 +28,7 @@ from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.top_k import TopK
 
 __all__ = ["STANDARD", "build", "markdown", "measure", "price"]
 
@@ -105,6 +106,7 @@ STANDARD = {
         {"lanes": 8, "words": 64, "width": 24, "epsilon": 1, "tokens": 1},
     ),
     "swiglu": (SwiGlu, {"lanes": 8, "tokens": 1}),
+    "top_k": (TopK, {"lanes": 8, "k": 5, "vocab_size": 32000}),
     "value_cache": (
         ValueCache,
         {
