@@ -8,8 +8,8 @@ from amaranth.utils import exact_log2
 __all__ = ["interpolate", "normalize"]
 
 
-def interpolate(m, pipe, table, bits, places, carried):
-    """``base[segment] + round(step[segment] * fraction / 2**bits)`` for each of ``places``.
+def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
+    """``base[segment] + round(step[segment] * fraction / 2**shift)`` for each of ``places``.
 
     Rounds half up. Three register stages: the table's memory, one for each of ``places``, what it
     gave (memories are slow), and the product. The sum is left to the caller to register.
@@ -25,6 +25,10 @@ def interpolate(m, pipe, table, bits, places, carried):
         Segment and, in the low ``bits``, fraction.
     carried : list of values
         To be delayed by the same stages.
+    shift : int, 1 to ``bits``, optional
+        ``bits`` by default.
+    width : int, optional
+        Bits of the function's values; by default those of the largest base.
 
     Returns
     -------
@@ -32,7 +36,8 @@ def interpolate(m, pipe, table, bits, places, carried):
         The function's values and ``carried``.
     """
     base, step = ([int(x) for x in column] for column in table)
-    base_width = max(base).bit_length()
+    shift = bits if shift is None else shift
+    base_width = max(base).bit_length() if width is None else width
     step_width = max(max(x, -x - 1).bit_length() for x in step) + 1
     shape = data.StructLayout({"base": unsigned(base_width), "step": signed(step_width)})
     init = [{"base": b, "step": s} for b, s in zip(base, step, strict=True)]
@@ -49,11 +54,11 @@ def interpolate(m, pipe, table, bits, places, carried):
     segments, fractions, carried = registers[:n], registers[n : 2 * n], registers[2 * n :]
     products = [s.step * f for s, f in zip(segments, fractions, strict=True)]
     registers = pipe.stage(*products, *(s.base for s in segments), *carried)
-    half = Const(1 << (bits - 1), bits)
+    half = Const(1 << (shift - 1), shift)
     values = []
     for product, offset in zip(registers[:n], registers[n : 2 * n], strict=True):
         value = Signal(base_width)
-        m.d.comb += value.eq((Cat(half, offset) + product) >> bits)
+        m.d.comb += value.eq((Cat(half, offset) + product) >> shift)
         values.append(value)
     return values, registers[2 * n :]
 
