@@ -65,7 +65,7 @@ def estimate(model, config):
     ]
     multipliers = rows * lanes * tokens
     return Estimate(
-        lut=8000 + 2200 * lanes + rows * tokens * (40 * lanes + 260) + 300 * lanes * tokens,
+        lut=9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens,
         dsp=multipliers + 7 * lanes,
         bram=sum(_blocks(*memory) for memory in memories if memory[0] > SMALLEST),
     )

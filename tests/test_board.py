@@ -1,0 +1,247 @@
+"""Boards: clocks, estimates and refusals, the stages of a build, and chats."""
+
+import io
+import json
+import stat
+
+import pytest
+from celosia.boards import build as flow
+from celosia.boards.catalog import BOARDS, BoardError, find_board
+from celosia.boards.chat import Chat
+from celosia.boards.estimate import check_fit, estimate, fitting_config
+from celosia.boards.pll import plan_pll
+from celosia.boards.serial_port import SerialTransport
+from celosia.boards.ulx3s import Ulx3s
+from celosia.generators.config import Config, load_config
+from celosia.generators.plan import make_plan
+from celosia.reference.model import ModelConfig, random_model
+from celosia.sim.driver import DriverError
+from celosia.sim.toolchain import ToolError
+
+STORIES = ModelConfig(
+    dim=64, hidden_dim=172, n_layers=5, n_heads=8, n_kv_heads=4, head_dim=8, vocab_size=512,
+    seq_len=512, tied=True,
+)  # fmt: skip
+SMALL = ModelConfig(
+    dim=16, hidden_dim=24, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=4, vocab_size=37,
+    seq_len=24, tied=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def plan():
+    return make_plan(random_model(SMALL, seed=1), load_config("tiny"))
+
+
+@pytest.mark.parametrize("megahertz", [25, 50, 60, 66, 75, 80, 85, 90, 95, 100, 110, 133])
+def test_pll_keeps_to_its_ranges(megahertz):
+    pll = plan_pll(25e6, megahertz * 1e6)
+    assert 0.98 * megahertz * 1e6 <= pll.frequency <= megahertz * 1e6
+    assert 400e6 <= 25e6 * pll.multiply <= 800e6
+    assert pll.frequency == 25e6 * pll.multiply / pll.divide
+
+
+@pytest.mark.parametrize("megahertz", [1, 900])
+def test_pll_cannot(megahertz):
+    with pytest.raises(ValueError, match=f"no clock of {megahertz} MHz can be made of 25 MHz"):
+        plan_pll(25e6, megahertz * 1e6)
+
+
+def test_unknown_names():
+    with pytest.raises(BoardError, match=r"board must be one of ulx3s_12f, .*, not 'arty'"):
+        find_board("arty")
+    with pytest.raises(ValueError, match=r"size must be one of 12f, 25f, 45f, 85f, not '85g'"):
+        Ulx3s("85g")
+
+
+def test_estimate_counts_multiplier_blocks():
+    # The fabric's, and per lane: scale 2, rope 2, swiglu 2, norm 1.
+    config = Config(weight_parallelism=128, vector_lanes=4, max_seq_len=256)
+    found = estimate(STORIES, config)
+    assert found.dsp == 128 + 28
+    # Synthesis found 201 block RAMs and about 44,000 LUTs; the estimate may not be below.
+    assert 201 <= found.bram <= 208
+    assert 40_000 <= found.lut <= 60_000
+
+
+def test_what_fits_the_largest_board():
+    config = fitting_config(STORIES, BOARDS["ulx3s_85f"])
+    assert (config.weight_parallelism, config.vector_lanes) == (128, 4)
+    assert (config.weight_width, config.max_seq_len) == (8, 256)
+
+
+def test_refusal_names_numbers_and_the_nearest_configuration():
+    with pytest.raises(BoardError) as refused:
+        check_fit(STORIES, Config(weight_parallelism=256, vector_lanes=8), BOARDS["ulx3s_85f"])
+    text = str(refused.value)
+    assert "the machine of 256 weights a cycle does not fit ulx3s_85f" in text
+    assert "multiplier blocks: 312 needed, 156 available" in text
+    assert "--set weight_parallelism=128 --set vector_lanes=4 --set weight_width=8" in text
+
+
+def test_refusal_where_nothing_fits():
+    with pytest.raises(BoardError, match="No configuration of this model fits ulx3s_12f"):
+        check_fit(STORIES, Config(weight_parallelism=64), BOARDS["ulx3s_12f"])
+    with pytest.raises(LookupError):
+        fitting_config(STORIES, BOARDS["ulx3s_25f"])
+
+
+FAKE = """#!/bin/sh
+echo "{name} $*" >> {folder}/calls
+case {name} in
+yosys) echo '{{}}' > top.json ;;
+nextpnr-ecp5)
+  for argument; do
+    case $argument in
+    *.config) echo routed > $argument ;;
+    route*.json) cp {folder}/report-$argument $argument ;;
+    esac
+  done ;;
+ecppack) echo bits > top.bit ;;
+esac
+"""
+
+
+@pytest.fixture
+def fake_tools(tmp_path, monkeypatch):
+    """Tools on the PATH that only say what they were asked; a list of it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("yosys", "nextpnr-ecp5", "ecppack"):
+        path = folder / name
+        path.write_text(FAKE.format(name=name, folder=folder))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    cell = {"used": 1, "available": 2}
+    for seed, speed in ((1, 61.5), (2, 83.25)):
+        clocks = {
+            "$glbnet$clk": {"achieved": speed, "constraint": 80.0},
+            "clk25": {"achieved": 300.0, "constraint": 25.0},
+        }
+        report = {"fmax": clocks, "utilization": dict.fromkeys(flow.CELLS.values(), cell)}
+        (folder / f"report-route{seed}.json").write_text(json.dumps(report))
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+    def calls():
+        log = folder / "calls"
+        return [x.split()[0] for x in log.read_text().splitlines()] if log.exists() else []
+
+    return calls
+
+
+def test_stages_are_not_repeated(plan, tmp_path, fake_tools):
+    out = tmp_path / "out"
+    said = []
+    options = {"megahertz": 80, "seeds": 3, "say": said.append}
+    result = flow.build(plan, BOARDS["ulx3s_85f"], out, **options)
+    assert fake_tools() == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
+    assert (result["seed"], result["fmax_mhz"], result["clock_mhz"]) == (2, 83.25, 80)
+    assert result["dsp"] == {"used": 1, "available": 2}
+    assert (out / "top.bit").is_file()
+
+    flow.build(plan, BOARDS["ulx3s_85f"], out, **options)
+    assert len(fake_tools()) == 4  # nothing again
+    (out / "route1.config").unlink()
+    flow.build(plan, BOARDS["ulx3s_85f"], out, **options)
+    assert fake_tools()[4:] == ["nextpnr-ecp5"]
+    flow.build(plan, BOARDS["ulx3s_85f"], out, **options | {"megahertz": 60})
+    assert fake_tools()[5:] == ["yosys", "nextpnr-ecp5", "ecppack"]  # another clock, other files
+
+
+def test_a_missed_clock_is_a_failure(plan, tmp_path, fake_tools):
+    options = {"megahertz": 80, "say": lambda text: None}
+    with pytest.raises(flow.TimingError, match=r"best of 1 placements reaches 61.50 MHz, not 80"):
+        flow.build(plan, BOARDS["ulx3s_85f"], tmp_path / "out", **options)
+    result = flow.build(plan, BOARDS["ulx3s_85f"], tmp_path / "out", allow_fail=True, **options)
+    assert result["fmax_mhz"] == 61.5
+    assert fake_tools() == ["yosys", "nextpnr-ecp5", "ecppack"]
+
+
+def test_a_tool_that_fails(plan, tmp_path, fake_tools):
+    (tmp_path / "bin" / "yosys").write_text("#!/bin/sh\necho no such thing\nexit 3\n")
+    with pytest.raises(ToolError, match=r"synthesis failed \(3\).*\n.*no such thing"):
+        flow.build(plan, BOARDS["ulx3s_85f"], tmp_path / "out", megahertz=80, say=[].append)
+
+
+def test_the_design_is_the_same_every_time(plan, tmp_path):
+    board = BOARDS["ulx3s_45f"]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        flow._write_design(board, plan.machine(), 80, 1_000_000, tmp_path / name)
+    for name in ("top.il", "top.lpf"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    constraints = (tmp_path / "a" / "top.lpf").read_text()
+    assert 'FREQUENCY NET "running" 80000000.0 HZ;' in constraints
+    assert 'LOCATE COMP "uart_0__rx__io" SITE "M1";' in constraints
+    design = (tmp_path / "a" / "top.il").read_text()
+    assert "EHXPLLL" in design
+    blocks = plan.shape.multipliers + 7 * plan.shape.lanes
+    assert design.count("cell \\MULT18X18D") == blocks
+
+
+def test_no_port():
+    pytest.importorskip("serial")
+    with pytest.raises(DriverError, match="/dev/nothing cannot be opened"):
+        SerialTransport("/dev/nothing", 1_000_000)
+
+
+def test_a_board_that_is_unplugged():
+    pytest.importorskip("serial")
+    line = SerialTransport("loop://", 1_000_000)
+    line.send(b"abc")
+    assert line.receive(1) == b"abc"
+    assert line.receive(0.01) == b""
+    line.close()
+    with pytest.raises(DriverError, match="the board at loop:// is gone"):
+        line.send(b"abc")
+
+
+class Letters:
+    """A tokenizer of 37 letters."""
+
+    vocab_size, bos, eos = 37, 0, 36
+
+    def encode(self, text):
+        return [0, *(ord(c) - 96 for c in text)]
+
+    def decode(self, tokens):
+        return "".join(chr(96 + t) for t in tokens[1:])
+
+    def stream(self, previous):
+        return lambda token: chr(96 + token) if token < 27 else "?"
+
+
+def test_chat(plan):
+    from celosia.generators.verilog import to_verilog
+    from celosia.reference import integer
+    from celosia.sim.native import NativeSimulation
+    from celosia.sim.native_transport import NativeTransport
+
+    simulation = NativeSimulation(to_verilog(plan.machine()), ())
+    chat = Chat(NativeTransport(simulation), Letters(), 5, 0.0, 0)
+    output = io.StringIO()
+    chat.loop(["abc\n", "/status\n", "/what\n", "a" * 30 + "\n", "/reset\n", "/quit\n"], output)
+    tokens, _ = integer.generate(plan.model, [0, 1, 2, 3], 5, 0, 0)
+    lines = output.getvalue().splitlines()
+    feed = Letters().stream(3)
+    assert lines[0] == "abc" + "".join(feed(t) for t in tokens)
+    assert lines[1].startswith("[5 tokens, ")
+    assert lines[2:] == [
+        "ready, 5 tokens given",
+        "commands: /reset, /status, /quit",
+        "too long: 31 tokens",
+        "ready",
+    ]
+    assert chat.greeting() == f"{plan.info.name}: 8 weights a cycle, 24 positions"
+
+
+def test_chat_with_the_wrong_tokenizer(plan):
+    from celosia.generators.verilog import to_verilog
+    from celosia.sim.native import NativeSimulation
+    from celosia.sim.native_transport import NativeTransport
+
+    class Other(Letters):
+        vocab_size = 36
+
+    simulation = NativeSimulation(to_verilog(plan.machine()), ())
+    with pytest.raises(DriverError, match="the machine's model has 37 tokens, this tokenizer 36"):
+        Chat(NativeTransport(simulation), Other(), 5, 0.0, 0)

@@ -1,0 +1,61 @@
+"""What a board holds, at its pins: a foreign UART talks to the machine and gets the reference."""
+
+import pytest
+from celosia.boards.serial_machine import SerialMachine
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.reference import integer
+from celosia.reference.model import ModelConfig, random_model
+from celosia.sim import bench, messages
+from celosia.sim.frames import FrameDecoder
+
+pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")
+
+FREQUENCY, BAUD = 8e6, 1_000_000
+PROMPT, COUNT = (3, 17, 5), 6
+
+
+@pytest.fixture(scope="module")
+def plan():
+    sizes = ModelConfig(
+        dim=16, hidden_dim=24, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=4, vocab_size=37,
+        seq_len=24, tied=True,
+    )  # fmt: skip
+    return make_plan(random_model(sizes, seed=1), load_config("tiny"))
+
+
+def heard(data):
+    decoder = FrameDecoder()
+    return [messages.decode(frame) for frame in decoder.feed(data)], decoder.damaged
+
+
+def test_text_comes_out_of_the_pins(plan):
+    vocab = plan.shape.vocab_size
+    commands = [
+        messages.AskInfo(),
+        messages.Prompt(0, PROMPT),
+        messages.Run(0, len(PROMPT), COUNT, vocab, 0, 0),
+    ]
+    answers = [len(messages.encode(plan.info)), 6, 6]
+    answers[-1] += 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
+    talk, expect = [], 0
+    for command, length in zip(commands, answers, strict=True):
+        expect += length
+        talk.append((messages.encode(command), expect))
+    machine = SerialMachine(plan.machine(), FREQUENCY, BAUD)
+    given = {"divisor": machine.divisor, "skew": 0.01, "talk": talk, "patience": 20_000}
+    messages_, damaged = heard(bench.run_program(machine, "bench_uart", given))
+    assert damaged == 0
+    assert messages_[0] == plan.info
+    tokens = [m.token for m in messages_ if isinstance(m, messages.Token)]
+    expected, _ = integer.generate(plan.model, PROMPT, COUNT, 0, 0)
+    assert tokens == expected
+    assert isinstance(messages_[-1], messages.Done)
+    assert messages_[-1].tokens == COUNT
+
+
+@pytest.mark.parametrize(("frequency", "baud"), [(11e6, 1_500_000), (25e6, 3_900_000)])
+def test_baud_that_the_clock_cannot_make(plan, frequency, baud):
+    match = f"baud {baud} cannot be made of a clock of {frequency / 1e6:g} MHz within 2 %"
+    with pytest.raises(ValueError, match=match):
+        SerialMachine(plan.machine(), frequency, baud)
