@@ -45,22 +45,15 @@ class Plan:
         if self.config.memory == "axi":
             weights = AxiMemory(self.config.axi_width, self.config.axi_ports)
         else:
-            weights = self.weights.tolist()
-        scales = self.scales.tolist()
+            weights = _words(_packed(self.weights, self.config.weight_width))
+        scales = _words(self.scales.astype("<u2").view(np.uint8))
         gains = [gain.tolist() for gain in self.gains]
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
 
     def images(self):
         """What the external memory of each AXI port holds: list of uint8[bytes]."""
-        beats = len(self.weights)
-        flat = self.weights.reshape(beats, -1)
-        width = self.config.weight_width
-        if width == 8:
-            flat = flat.view(np.uint8)
-        else:
-            bits = (flat[..., None] >> np.arange(width, dtype=np.int8)) & 1
-            flat = np.packbits(bits.reshape(beats, -1).astype(np.uint8), axis=1, bitorder="little")
-        stripes = flat.reshape(beats, self.config.axi_ports, -1)
+        flat = _packed(self.weights, self.config.weight_width)
+        stripes = flat.reshape(len(flat), self.config.axi_ports, -1)
         return [
             np.ascontiguousarray(stripes[:, n]).reshape(-1) for n in range(self.config.axi_ports)
         ]
@@ -146,3 +139,18 @@ def _check_fit(c, config):
     ):
         if value > most:
             raise ConfigError(f"{name} must be at most {most}, not {value}")
+
+
+def _packed(weights, width):
+    """Beats int8[beats, rows, lanes] in ``width`` bits each, lowest first: uint8[beats, bytes]."""
+    flat = weights.reshape(len(weights), -1)
+    if width == 8:
+        return flat.view(np.uint8)
+    bits = (flat[..., None] >> np.arange(width, dtype=np.int8)) & 1
+    bits = bits.reshape(len(flat), -1).astype(np.uint8)
+    return np.packbits(bits, axis=1, bitorder="little")
+
+
+def _words(octets):
+    """Rows of ``octets`` uint8[words, bytes] as ints."""
+    return [int.from_bytes(row.tobytes(), "little") for row in octets]

@@ -152,14 +152,18 @@ class Calibration:
         return 2.0 ** (np.ceil(8 * np.log2(x)) / 8)
 
 
-def calibrate(model, tokens=None, n_tokens=256):
-    """Run the float model over ``tokens``, by default a sample of its own writing from BOS."""
+def calibrate(model, tokens=None):
+    """Run the float model over ``tokens``, by default a sample of its own writing from BOS.
+
+    The sample has 256 tokens, 64 where the model has more than 16 million parameters.
+    """
     observer = Calibration(model)
     c = model.config
     if tokens is None:
         bos = getattr(model.tokenizer, "bos", None)
         bos = 1 % c.vocab_size if bos is None else bos
-        count = min(n_tokens, c.seq_len) - 1
+        large = c.dim * (c.vocab_size + c.n_layers * (3 * c.hidden_dim + 2 * c.dim)) > 1 << 24
+        count = min(64 if large else 256, c.seq_len) - 1
         tokens = [bos]
         if count > 0:
             tokens += float32.generate(model, [bos], count, temperature=1.0, seed=0)

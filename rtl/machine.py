@@ -104,10 +104,10 @@ class Machine(wiring.Component):
     ----------
     shape : MachineShape
     program : Program
-    weights : list of int8[rows][lanes], or AxiMemory
-        The tape.
-    scales : list of uint16[lanes]
-        The row scales' tape.
+    weights : list of int, or AxiMemory
+        The tape, a word's bits in an int: int[rows, lanes], lowest first.
+    scales : list of int
+        The row scales' tape, likewise: uint16[lanes].
     gains : list of int16[dim_words * lanes]
         Of every norm.
     info : celosia.sim.messages.Info

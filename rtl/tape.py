@@ -1,6 +1,6 @@
 """The tape: a memory read in long runs, so that its address is a counter."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Const, Module, Shape, ShapeCastable, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
@@ -26,7 +26,7 @@ class Tape(wiring.Component):
     shape : shape-like
         Of one word.
     words : list of 1 to 2**28
-        The memory's contents, initial values of ``shape``.
+        The memory's contents: initial values of ``shape``, or the bits of a word as an int.
 
     Members
     -------
@@ -50,8 +50,10 @@ class Tape(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        width = Shape.cast(self.shape).width
+        words = [self._bits(word) for word in self.words]
         m.submodules.memory = store = memory.Memory(
-            shape=self.shape, depth=len(self.words), init=self.words
+            shape=unsigned(width), depth=len(words), init=words
         )
         read = store.read_port()
         address = Signal(ADDRESS_WIDTH)
@@ -71,3 +73,8 @@ class Tape(wiring.Component):
         with m.If(self.run.valid & self.run.ready):
             m.d.sync += [address.eq(self.run.p.address), left.eq(self.run.p.count)]
         return m
+
+    def _bits(self, word):
+        if isinstance(word, int) or not isinstance(self.shape, ShapeCastable):
+            return word
+        return Const.cast(self.shape.const(word)).value
