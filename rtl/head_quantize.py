@@ -12,6 +12,7 @@ from celosia.rtl.words import framed
 
 __all__ = ["HeadQuantize"]
 
+HALF = 8  # bits of a reciprocal that are multiplied at once
 LEAST = 259  # more than any head's least step: (2**15 * 129 + 2**14 - 1) >> 14 is 258
 
 
@@ -21,7 +22,7 @@ class HeadQuantize(wiring.Component):
     Rounds half up; results are from -127 to 127. Bit-exact with
     :func:`celosia.reference.head_quantize.head_quantize`.
 
-    Latency: 7 cycles (8 for more than 4 lanes, 9 for more than 16) from a token's last word of a
+    Latency: 8 cycles (9 for more than 4 lanes, 10 for more than 16) from a token's last word of a
     head, accepted, to its first, offered. Throughput 1 word per cycle; words are accepted while
     earlier ones leave.
 
@@ -132,7 +133,7 @@ class HeadQuantize(wiring.Component):
         ]
 
     def _divide(self, m, i, word, least):
-        """Divide ``word`` by the smallest ``m * 2**e`` from ``least`` on; 4 stages."""
+        """Divide ``word`` by the smallest ``m * 2**e`` from ``least`` on; 5 stages."""
         pipe = Pipeline(m, i, self.o)
         shape = data.StructLayout({"reciprocal": 15, "exponent": 3, "step": 9})
         init = [_divisor(x) for x in range(LEAST)]
@@ -141,7 +142,11 @@ class HeadQuantize(wiring.Component):
         m.d.comb += [port.addr.eq(least), port.en.eq(pipe.advance)]
         (word,) = pipe.stage(word)
         word, divisor = pipe.stage(word, port.data)
-        products = [v * divisor.reciprocal for v in word.data]
+        # The product in two halves, small enough for a stage of LUTs, and their sum.
+        low = [v * divisor.reciprocal[:HALF] for v in word.data]
+        high = [v * divisor.reciprocal[HALF:] for v in word.data]
+        word, divisor, low, high = pipe.stage(word, divisor, low, high)
+        products = [(b << HALF) + a for a, b in zip(low, high, strict=True)]
         word, divisor, *products = pipe.stage(word, divisor, *products)
         quotients = []
         for product in products:

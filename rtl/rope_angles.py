@@ -116,10 +116,12 @@ class RopeAngles(wiring.Component):
         m.d.comb += [port.addr.eq(question[1:]), port.en.eq(pipe.advance)]
         position, cosine = pipe.stage(position, question[0])
         increment, position, cosine = pipe.stage(port.data, position, cosine)
-        low = (increment[:16] * position)[:32]
-        high = (increment[16:] * position[:16])[:16]
-        low, high, cosine = pipe.stage(low, high, cosine)
-        pipe.finish(low + Cat(Const(0, 16), high) + Cat(Const(0, 30), cosine))
+        # Products of 8 bits each, small enough for a stage of LUTs.
+        places = range(0, 32, 8)
+        parts = [(increment[n : n + 8] * position)[: 32 - n] for n in places]
+        parts, cosine = pipe.stage(parts, cosine)
+        shifted = [Cat(Const(0, n), part) for n, part in zip(places, parts, strict=True)]
+        pipe.finish(sum(shifted, Cat(Const(0, 30), cosine)))
 
 
 def check_rope(lanes, head_words, increments, tokens):

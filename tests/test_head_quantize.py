@@ -58,7 +58,7 @@ def test_matches_reference(lanes, head_words, tokens):
     cases.append({"inputs": frame(operations[1]), "stall": 0.0})
     results = bench.run_many(HeadQuantize(lanes, head_words, tokens), cases)
     assert [r.outputs["o"] for r in results[:2]] == [expected] * 2
-    latency = 7 + (lanes > 4) + (lanes > 16)
+    latency = 8 + (lanes > 4) + (lanes > 16)
     whole = results[2]
     assert whole.first_cycle["o"] == (head_words - 1) * tokens + latency
     assert whole.cycles == len(operations[1]) * tokens + whole.latency
