@@ -88,7 +88,7 @@ def beats(a, b, rows):
         {
             "activations": x.tolist(),
             "weights": w.tolist(),
-            "last": int(n == len(b) - 1),
+            "last": int(n == last),
             "rows": len(a),
         }
         for n, (x, w) in enumerate(zip(columns, b, strict=True))
