@@ -25,8 +25,8 @@ class LayerNorm(wiring.Component):
 
     Statistics are exact, gathered while the vector is collected: a single pass. One rounding of
     the result (half up), which saturates to ``o_width`` bits. Bit-exact with
-    :func:`celosia.reference.layer_norm.layer_norm`; the error is at most 0.5, and 6e-5 of the
-    result and 2**-16 of a gain beside the bias.
+    :func:`celosia.reference.layer_norm.layer_norm`. For a normalised value ``z`` and its ``gain``
+    the error is at most ``0.5 + (6.2e-5 |z gain| + |z| / 4 + 2**-15 |gain|) / 2**shift``.
 
     Latency :attr:`latency`, 20 to 22 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.

@@ -39,6 +39,14 @@ def rotated(x, position, increments, head_words):
     return y.reshape(n, words, lanes).transpose(1, 0, 2)
 
 
+def test_halves_are_the_pairs_in_another_order():
+    x = operation(3, 8, 1, 2, 5)
+    sine, cosine = (t[None] for t in angles(7, 5, increments_of(4), 8))
+    order = np.arange(8).reshape(2, 4).T.reshape(-1)  # 0, 4, 1, 5, ...
+    y = rope(x, sine, cosine, halves=True)
+    np.testing.assert_array_equal(y[..., order], rope(x[..., order], sine, cosine))
+
+
 @pytest.mark.parametrize(("lanes", "head_words", "tokens", "missing"), [(8, 1, 1, 0), (4, 3, 3, 1)])
 def test_matches_reference(lanes, head_words, tokens, missing):
     increments = increments_of(head_words * lanes // 2 - missing)

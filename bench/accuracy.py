@@ -1,0 +1,276 @@
+"""The references against float64 and against ONNX's own test cases: docs/accuracy.md.
+
+    python bench/accuracy.py [-o docs/accuracy.md]
+
+Needs the `onnx` package (`pip install "celosia[test]"`). All inputs are seeded or come with it.
+"""
+
+import argparse
+import importlib
+import math
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from celosia.reference import integer
+from celosia.reference.arithmetic import saturate
+from celosia.reference.function_table import FUNCTIONS, named
+from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
+from celosia.reference.hadamard import hadamard, hadamard_matrix
+from celosia.reference.head_quantize import head_quantize
+from celosia.reference.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.rope import rope
+from celosia.reference.softmax import EMPTY, align, softmax_block
+
+Row = namedtuple("Row", "name what count largest mean")
+
+LANES = 8
+MODULES = {
+    "Attention": "attention",
+    "Gelu": "gelu",
+    "LayerNormalization": "layernormalization",
+    "RMSNormalization": "rmsnormalization",
+    "RotaryEmbedding": "rotaryembedding",
+    "Softmax": "softmax",
+}
+
+
+def fixed(x, fraction, width):
+    """``x`` in units of ``2**-fraction``, saturated."""
+    return saturate(np.round(np.asarray(x, np.float64) * 2.0**fraction).astype(np.int64), width)
+
+
+# One function per operator: attributes and inputs to outputs, or a reason why not (a str).
+
+
+def gelu(attributes, x):
+    name = "gelu_tanh" if attributes.get("approximate") == b"tanh" else "gelu"
+    return named(name)(fixed(x, 12, 16)) / 4096
+
+
+def layer_normalization(attributes, x, gains, biases=None):
+    """Both norms: that of a mean where ``biases`` are given."""
+    axis = attributes.get("axis", -1)
+    rows = x.reshape(*x.shape[: axis % x.ndim], -1)
+    n = rows.shape[-1]
+    epsilon = max(1, round(attributes.get("epsilon", 1e-5) * n**2 * 4.0**14))
+    rows, gains = fixed(rows, 14, 18), fixed(gains.reshape(-1), 12, 16)
+    if biases is None:
+        y = rms_norm_stream(rows, gains, epsilon, 0, 18)
+    else:
+        y = layer_norm(rows, gains, fixed(biases.reshape(-1), 12, 18), epsilon, 0, 18)
+    return y.reshape(x.shape) / 4096
+
+
+def rotary_embedding(attributes, x, cosine, sine, positions=None):
+    shape, heads = x.shape, attributes.get("num_heads", 0)
+    if x.ndim == 3:
+        x = x.reshape(*shape[:2], heads, -1).transpose(0, 2, 1, 3)
+    if positions is not None:
+        cosine, sine = cosine[positions], sine[positions]
+    size = attributes.get("rotary_embedding_dim") or x.shape[-1]
+    angles = (fixed(t[:, None], 14, 16) for t in (sine, cosine))
+    x = fixed(x, 12, 18)
+    y = rope(x[..., :size], *angles, halves=not attributes.get("interleaved"))
+    y = np.concatenate([y, x[..., size:]], axis=-1) / 4096
+    return y.reshape(shape) if len(shape) == 4 else y.transpose(0, 2, 1, 3).reshape(shape)
+
+
+def softmax(attributes, x):
+    axis = attributes.get("axis", -1)
+    x = np.moveaxis(x, axis, -1)
+    if np.abs(x).max() > 88:
+        return "scores beyond 16 bits (128 powers of two) saturate"
+    n, shape = x.shape[-1], (*x.shape[:-1], -1, LANES)
+    blocks = -(-n // LANES) * LANES
+    scores = np.zeros((*x.shape[:-1], blocks), np.int64)
+    scores[..., :n] = fixed(x / math.log(2), 8, 16)
+    valid = np.broadcast_to(np.arange(blocks) < n, scores.shape)
+    power, exponent = softmax_block(scores.reshape(shape), valid.reshape(shape))
+    power, shift = align(power, exponent, exponent.max(axis=-1, initial=EMPTY, keepdims=True))
+    power = (power << shift[..., None]).reshape(scores.shape)
+    mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
+    y = power[..., :n] * mantissa * 2.0 ** (-15 - exponent)
+    return np.moveaxis(y, -1, axis)
+
+
+def attention(attributes, q, k, v, mask=None, past_k=None, past_v=None, lengths=None):
+    """The machine's attention: keys, queries and values in 8 bits, blocks of powers."""
+    if mask is not None or lengths is not None:
+        return "masks given as tensors: the machine's is causal"
+    if attributes.get("softcap"):
+        return "softcap"
+    if any(attributes.get(f"{side}_window_size", -1) >= 0 for side in ("left", "right")):
+        return "windows"
+    three = q.ndim == 3
+    if three:
+        heads, kv_heads = attributes["q_num_heads"], attributes["kv_num_heads"]
+        q, k, v = (
+            x.reshape(*x.shape[:2], h, -1).transpose(0, 2, 1, 3)
+            for x, h in ((q, heads), (k, kv_heads), (v, kv_heads))
+        )
+    if past_k is not None:
+        k, v = np.concatenate([past_k, k], axis=2), np.concatenate([past_v, v], axis=2)
+    n, keys = q.shape[2], k.shape[2]
+    positions = np.full(n, keys - 1)
+    if attributes.get("is_causal"):
+        positions = np.arange(n) + (0 if past_k is None else past_k.shape[2])
+    positions = np.minimum(positions, keys - 1)
+    factor = attributes.get("scale") or q.shape[-1] ** -0.5
+    y = np.stack([_attention(*one, positions, factor) for one in zip(q, k, v, strict=True)])
+    return y.transpose(0, 2, 1, 3).reshape(*y.shape[:1], n, -1) if three else y
+
+
+def _attention(q, k, v, positions, factor):
+    """One batch: q [heads, n, size], k and v [kv_heads, keys, size], through the integer model."""
+    k_fold = 2.0**14 / np.abs(k).max()
+    q_fold = factor / math.log(2) / k_fold
+    bits = 14 - math.ceil(math.log2(np.abs(q).max() * q_fold))
+    queries = head_quantize(np.round(q * q_fold * 2.0**bits).astype(np.int64).transpose(1, 0, 2))
+    pad = ((0, 0), (0, -k.shape[1] % LANES), (0, 0))
+    keys, key_steps = head_quantize(np.round(np.pad(k, pad) * k_fold).astype(np.int64))
+    step = np.abs(v).max(axis=1) / 127  # [kv_heads, size]
+    values = saturate(np.round(np.pad(v, pad) / step[:, None]).astype(np.int64), 8)
+    fraction = 21 - math.ceil(math.log2(np.abs(v).max()))
+    shift = 15 - math.floor(math.log2(step.max()) + fraction)
+    layer = SimpleNamespace(
+        score_shift=bits - 10,
+        value_scale=np.minimum(np.round(step * 2.0 ** (fraction + shift)), 65535).astype(np.int64),
+        value_shift=shift,
+    )
+    config = SimpleNamespace(n_heads=len(q), n_kv_heads=len(k))
+    model = SimpleNamespace(config=config, scheme=SimpleNamespace(lanes=LANES))
+    y = integer._attention(model, layer, queries, (keys, key_steps, values), positions)
+    return y.reshape(len(positions), len(q), -1).transpose(1, 0, 2) * 2.0**-fraction
+
+
+OPERATORS = {
+    "Attention": attention,
+    "Gelu": gelu,
+    "LayerNormalization": layer_normalization,
+    "RMSNormalization": layer_normalization,
+    "RotaryEmbedding": rotary_embedding,
+    "Softmax": softmax,
+}
+
+
+def onnx_cases(operator):
+    """The float32 cases of one operator: name, attributes, inputs, the first output."""
+    module = importlib.import_module("onnx.backend.test.case.node")
+    importlib.import_module(f"onnx.backend.test.case.node.{MODULES[operator]}")
+    from onnx.helper import get_attribute_value
+
+    for case in module._NodeTestCases:
+        node = case.model.graph.node[0]
+        if node.op_type != operator or len(case.model.graph.node) != 1:
+            continue
+        given, outputs = case.data_sets[0]
+        given = iter(given)
+        inputs = [next(given) if name else None for name in node.input]
+        if inputs[0].dtype == np.float32:
+            attributes = {a.name: get_attribute_value(a) for a in node.attribute}
+            yield case.name, attributes, inputs, outputs[0]
+
+
+def judge(operator):
+    """A Row for the cases that fit, errors relative to each case's largest value; reasons."""
+    errors, reasons = [], {}
+    for name, attributes, inputs, expected in onnx_cases(operator):
+        y = OPERATORS[operator](attributes, *inputs)
+        if isinstance(y, str):
+            reasons.setdefault(y, []).append(name)
+        else:
+            errors.append(np.abs(y - expected).ravel() / np.abs(expected).max())
+    whole = np.concatenate(errors)
+    return Row(operator, "", len(errors), whole.max(), whole.mean()), reasons
+
+
+def units():
+    """A Row for each unit against float64, errors in units of the result's last place."""
+    rng = np.random.default_rng(0)
+    for name, (f, low, high, x_fraction, y_fraction, _) in FUNCTIONS.items():
+        x = np.arange(low, high)
+        exact = f(x / 2.0**x_fraction) * 2.0**y_fraction
+        what = f"all {high - low} inputs, units of 2**-{y_fraction}"
+        yield _row(name, what, named(name)(x), exact)
+    for name, f, power in (("rsqrt (wide)", rsqrt, -0.5), ("reciprocal (wide)", reciprocal, -1)):
+        x = np.unique(np.exp2(rng.uniform(0, 61, 100_000)).astype(np.int64))
+        mantissa, shift = f(x)
+        exact = x.astype(np.float64) ** power * np.exp2(15.0 + shift)
+        yield _row(name, "1 to 2**61, units of the mantissa (16 bits)", mantissa, exact)
+    positions, increments = np.arange(4096), rng.integers(1, 1 << 32, 32)
+    angles = positions[:, None] * increments / 2.0**32 * 2 * np.pi
+    sine, cosine = sine_cosine(positions, increments)
+    yield _row("sine and cosine", "units of 2**-14", sine, np.sin(angles) * 2**14)
+    x = np.round(rng.normal(0, 4000, (4096, 64))).astype(np.int64)
+    even, odd = x[:, 0::2], x[:, 1::2]
+    exact = [even * np.cos(angles) - odd * np.sin(angles), even * np.sin(angles)]
+    exact[1] = exact[1] + odd * np.cos(angles)
+    exact = np.stack(exact, axis=-1).reshape(x.shape)
+    yield _row("rope", "normal values of 13 bits", rope(x, sine, cosine), exact)
+    for n in (64, 576, 1536):
+        x = rng.integers(-1 << 15, 1 << 15, (50, n))
+        exact = x @ hadamard_matrix(n, LANES) / np.sqrt(n)
+        yield _row(f"hadamard, n = {n}", "values of 16 bits", hadamard(x, LANES), exact)
+    for n in (64, 768):
+        x = np.round(rng.normal(300, 1000, (50, n))).astype(np.int64)
+        gains, biases = rng.integers(0, 1 << 13, n), rng.integers(-1 << 12, 1 << 12, n)
+        exact = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) * gains + biases
+        y = layer_norm(x, gains, biases, 1, 0, 24)
+        yield _row(f"layer_norm, n = {n}", "gains of 13 bits", y, exact)
+        exact = x / np.sqrt((x * x).mean(-1, keepdims=True)) * gains
+        y = rms_norm_stream(x, gains, 1, 0, 24)
+        yield _row(f"rms_norm_stream, n = {n}", "gains of 13 bits", y, exact)
+
+
+def _row(name, what, y, exact):
+    error = np.abs(y - exact)
+    return Row(name, what, error.size, error.max(), error.mean())
+
+
+def document():
+    """docs/accuracy.md."""
+    lines = [
+        "# Accuracy of the units",
+        "",
+        "Written by `python bench/accuracy.py -o docs/accuracy.md`. The RTL equals these",
+        "references bit for bit.",
+        "",
+        "## Against float64, in units of the result's last place",
+        "",
+        "| reference | inputs | values | largest error | mean error |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.name} | {r.what} | {r.count} | {r.largest:.2f} | {r.mean:.2f} |" for r in units()
+    ]
+    lines += [
+        "",
+        "## Against ONNX's node test cases, relative to each case's largest value",
+        "",
+        "All float32 cases of these operators. Attention is the machine's: keys, values and",
+        "queries in 8 bits, and so are the powers in Softmax.",
+        "",
+        "| operator | cases | largest error | mean error | not judged |",
+        "|---|---|---|---|---|",
+    ]
+    for operator in OPERATORS:
+        row, reasons = judge(operator)
+        why = "; ".join(f"{len(names)}: {reason}" for reason, names in reasons.items())
+        lines.append(f"| {operator} | {row.count} | {row.largest:.1e} | {row.mean:.1e} | {why} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, help="where to write the table too")
+    args = parser.parse_args()
+    text = document()
+    print(text, end="")
+    if args.output:
+        args.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
