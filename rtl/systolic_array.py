@@ -127,10 +127,10 @@ class WeightStationary(wiring.Component):
                 m.d.sync += [operand.eq(form.pack(standby)), *(s.eq(0) for s in standby)]
             with m.If(enable[r]):
                 m.d.sync += [s.eq(w) for s, w in zip(standby, word, strict=True)]
-            x = form.register(m, activation, "activation")
-            product = form.register(m, form.multiply(operand, x), "product")
+            x = _delayed(m, activation, 1, "activation")
+            product = _delayed(m, form.multiply(operand, x), 1, "product")
             parts = zip(sums, form.split(product), strict=True)
-            sums = [form.register(m, (s + p)[: self.acc_width], "sum") for s, p in parts]
+            sums = [_delayed(m, (s + p)[: self.acc_width].as_signed(), 1, "sum") for s, p in parts]
         return sums
 
 
@@ -155,8 +155,8 @@ class OutputStationary(wiring.Component):
     Members
     -------
     i : In(stream of {activations: signed[rows], weights: signed[cols], last: 1, rows: unsigned})
-        Column k of a, row k of b; ``last`` marks a tile's last beat, whose ``rows`` says how many
-        rows the tile has.
+        Column k of a, row k of b; ``last`` marks a tile's last beat, whose ``rows`` (1 or
+        more) says how many rows the tile has.
     o : Out(stream of {data: signed(acc_width)[cols], last: 1})
         A tile's rows from the first; ``last`` marks its last one.
 
@@ -208,8 +208,8 @@ class OutputStationary(wiring.Component):
         for group in range(groups):
             word = list(i.p.weights)[group * form.group :][: form.group]
             operand = form.pack([_delayed(m, w, group) for w in word])
-            operand = form.register(m, operand, "operand")
-            a = [form.register(m, x, "activation") for x in a]
+            operand = _delayed(m, operand, 1, "operand")
+            a = [_delayed(m, x, 1, "activation") for x in a]
             rows = self._column(m, a, operand, flags)
             columns += [_delayed(m, v, groups - 1 - group) for v in rows]
             flags = _delayed(m, flags, 1)
@@ -229,7 +229,7 @@ class OutputStationary(wiring.Component):
         take, first, ending = flags
         leaving = [0] * form.group
         for x in reversed(a):
-            product = form.register(m, form.multiply(operand, x), "product")
+            product = _delayed(m, form.multiply(operand, x), 1, "product")
             for k, part in enumerate(form.split(product)):
                 acc, out = (Signal(signed(self.acc_width), name=n) for n in ("acc", "leaving"))
                 total = Signal(signed(self.acc_width), name="total")
@@ -267,9 +267,9 @@ def _results(m, array, depth):
     return results, room
 
 
-def _delayed(m, value, cycles):
+def _delayed(m, value, cycles, name="delayed"):
     for _ in range(cycles):
-        register = Signal(value.shape(), name="delayed")
+        register = Signal(value.shape(), name=name)
         m.d.sync += register.eq(value)
         value = register
     return value

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import Const, Mux, Signal, signed
+from amaranth import Const, Mux
 
 __all__ = ["SystolicFormat"]
 
@@ -90,9 +90,3 @@ class SystolicFormat:
             return [product]
         n = self.product_width
         return [product[:n].as_signed(), product[n:].as_signed() + product[n - 1]]
-
-    def register(self, m, value, name):
-        """A register of ``value``."""
-        register = Signal(signed(len(value)), name=name)
-        m.d.sync += register.eq(value)
-        return register
