@@ -13,6 +13,7 @@ from celosia.rtl.words import framed
 
 __all__ = ["Sampler"]
 
+HALF = 6  # bits of the temperature that are multiplied at once
 FAN_IN = 4  # candidates compared in one stage
 GOLDEN = 0x9E3779B1  # tells the lanes' seeds apart
 
@@ -83,8 +84,11 @@ class Sampler(wiring.Component):
             "within": word.p.index == whole,
         }
         frame, logits, noise = self._noise(m, pipe, states, frame, list(word.p.data))
-        scaled = [n * self.temperature for n in noise]  # small: no block is spent on it
-        frame, logits, scaled = pipe.stage(frame, logits, scaled)
+        # The product in two halves, small enough for a stage of LUTs.
+        low = [n * self.temperature[:HALF] for n in noise]
+        high = [n * self.temperature[HALF:] for n in noise]
+        frame, logits, low, high = pipe.stage(frame, logits, low, high)
+        scaled = [(b << HALF) + a for a, b in zip(low, high, strict=True)]
 
         shift = 19 - self.fraction
         values = []

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.operation import (
     BUFFERS,
     Kind,
@@ -132,7 +133,9 @@ class Sequencer(wiring.Component):
         m = Module()
         n_steps = len(self.program.steps)
         m.submodules.program = steps = Tape(step_layout(), self.program.steps)
-        step = steps.o.p
+        m.submodules.steps = offered = Buffer(step_layout())  # memories are slow
+        connect(m, steps.o, offered.i)
+        step = offered.o.p
         queues = {
             name: self._queue(m, name, depth)
             for name, depth in (
@@ -181,9 +184,9 @@ class Sequencer(wiring.Component):
             with m.State("RUN"):
                 waiting = (step.waits & busy).any()
                 m.d.comb += [
-                    go.eq(steps.o.valid & room & ~waiting),
-                    steps.o.ready.eq(room & ~waiting),
-                    self.blocked.eq(steps.o.valid & waiting),
+                    go.eq(offered.o.valid & room & ~waiting),
+                    offered.o.ready.eq(room & ~waiting),
+                    self.blocked.eq(offered.o.valid & waiting),
                 ]
                 with m.If(go):
                     m.d.sync += remaining.eq(remaining - 1)
