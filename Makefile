@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.celosia-installed
-DEMO := $(BIN)/celosia simulate demo --tokens 60
+DEMO := $(BIN)/celosia simulate demo --prompt ROMEO: --tokens 90 --temperature 0.7 --seed 7
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint setup clean
