@@ -7,6 +7,7 @@ from celosia.rtl.host_answers import done, result
 from celosia.rtl.host_commands import command, prompt
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import token_width
+from celosia.sim.messages import Reason
 
 __all__ = ["COUNTERS", "Cause", "Controller"]
 
@@ -60,6 +61,8 @@ class Controller(wiring.Component):
         One token for each pass with logits, taken while ``idle`` is high.
     seed : Out(stream of unsigned(32))
     temperature : Out(unsigned(12))
+    fault : In(1)
+        External memory has answered with an error.
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready
@@ -95,6 +98,7 @@ class Controller(wiring.Component):
                 "sampled": In(stream.Signature(unsigned(20))),
                 "seed": Out(stream.Signature(unsigned(32))),
                 "temperature": Out(12),
+                "fault": In(1),
                 "cause": In(Cause),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
             }
@@ -127,6 +131,9 @@ class Controller(wiring.Component):
         counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
         reason = Signal(8)
         counting = Signal()
+        faulty = Signal()  # the run had a fault
+        with m.If(self.fault):
+            m.d.sync += faulty.eq(1)
         m.d.comb += [
             group.eq(Mux(left > self.tokens, self.tokens, left) - 1),
             last_group.eq(left <= self.tokens),
@@ -162,6 +169,7 @@ class Controller(wiring.Component):
                         left.eq(self.command.p.length),
                         made.eq(0),
                         generated.eq(0),
+                        faulty.eq(0),
                         counters.eq(0),
                         cycles.eq(0),
                     ]
@@ -194,26 +202,29 @@ class Controller(wiring.Component):
                         left.eq(Mux(generated, 0, left - group - 1)),
                         token.eq(self.sampled.payload),
                     ]
-                    with m.If(logits):
+                    with m.If(faulty):
+                        m.d.sync += reason.eq(Reason.FAULT)
+                        m.next = "DONE"
+                    with m.Elif(logits):
                         m.d.sync += [generated.eq(1), made.eq(made + 1)]
                         m.next = "RESULT"
                     with m.Else():
                         m.next = "PASS"
                         with m.If(self.abort):
-                            m.d.sync += reason.eq(2)
+                            m.d.sync += reason.eq(Reason.ABORTED)
                             m.next = "DONE"
             with m.State("RESULT"):
                 m.d.comb += [self.result.valid.eq(1), counting.eq(1)]
                 with m.If(self.result.ready):
                     m.next = "PASS"
                     with m.If(self.abort):
-                        m.d.sync += reason.eq(2)
+                        m.d.sync += reason.eq(Reason.ABORTED)
                         m.next = "DONE"
                     with m.Elif(token == order.stop):
-                        m.d.sync += reason.eq(1)
+                        m.d.sync += reason.eq(Reason.STOP)
                         m.next = "DONE"
                     with m.Elif(made == order.count):
-                        m.d.sync += reason.eq(0)
+                        m.d.sync += reason.eq(Reason.COUNT)
                         m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.valid.eq(1)

@@ -290,6 +290,7 @@ class Machine(wiring.Component):
         """Operands to the fabric, embeddings past it, exponentials also to their sum."""
         connect(m, u.tape.o, u.fetch.tape)
         if isinstance(self.weights, AxiMemory):
+            m.d.comb += u.controller.fault.eq(u.tape.error)
             for name, member in axi_pins(self.weights).items():
                 outer, inner = getattr(self, name), getattr(u.tape, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
@@ -427,10 +428,10 @@ class Machine(wiring.Component):
             m.d.comb += cause.eq(Cause.DRAIN)
         with m.Else():
             m.d.comb += cause.eq(Cause.CONTROL)
+        m.d.sync += u.controller.cause.eq(cause)  # counted a cycle later
         logits = u.sampler.i
         watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
         m.d.comb += [
-            u.controller.cause.eq(cause),
             self.logits.valid.eq(logits.valid & logits.ready),
             self.logits.payload.eq(logits.payload),
             self.activity.eq(

@@ -97,7 +97,9 @@ class Generation:
             self.waiting.append(message)
             return
         self.done = Done(message.reason, dict(zip(self._names, message.counters, strict=False)))
-        if len(message.counters) != len(self._names):
+        if message.reason == Reason.FAULT:
+            self._failure = "the machine's external memory answered with an error"
+        elif len(message.counters) != len(self._names):
             self._failure = f"the machine sent {len(message.counters)} counters"
         elif message.tokens != n_tokens:
             self._failure = f"only {n_tokens} of {message.tokens} generated tokens arrived"

@@ -58,6 +58,7 @@ class Reason(enum.IntEnum):
     COUNT = 0
     STOP = 1
     ABORTED = 2
+    FAULT = 3  # external memory answered with an error; the token under way was lost
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.controller import COUNTERS
-from celosia.sim.driver import Driver
+from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 
@@ -17,6 +16,11 @@ from celosia.sim.native_transport import NativeTransport
 MACHINES = {
     "smallest": ((16, 24, 2, 4, 2, 4, 37, 24, True), "tiny", ()),
     "odd sizes, untied": ((18, 22, 1, 3, 1, 6, 41, 20, False), "tiny", ("token_parallelism=2",)),
+    "external memory, 4 bits": (
+        (16, 24, 2, 4, 2, 4, 37, 24, True),
+        "tiny",
+        ("memory=axi", "axi_width=32", "weight_width=4"),
+    ),
     "head of 1.5 blocks": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
@@ -31,7 +35,15 @@ def random_machine(sizes, settings, config="tiny", seed=0):
     model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
     plan = make_plan(random_model(model_config, seed=seed), load_config(config, settings))
     simulation = NativeSimulation(to_verilog(plan.machine()))
+    attach(plan, simulation)
     return plan, simulation, Driver(NativeTransport(simulation), COUNTERS)
+
+
+def attach(plan, simulation):
+    """Give the simulation the external memory that ``plan`` asks for, slow and stalling."""
+    if plan.config.memory == "axi":
+        for port, image in enumerate(plan.images()):
+            simulation.memory(port, image, latency=30, stall=60)
 
 
 def logits_of(plan, simulation):
@@ -66,3 +78,14 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
     assert tokens == expected
     counters = run.done.counters
     assert counters["cycles"] == sum(counters[name] for name in COUNTERS[1:])
+
+
+def test_a_memory_fault_ends_the_run():
+    plan, simulation, driver = random_machine(*MACHINES["external memory, 4 bits"][::2])
+    (image,) = plan.images()
+    simulation.memory(0, image[:400])  # what lies beyond is answered with DECERR
+    with pytest.raises(DriverError, match="external memory answered with an error"):
+        list(driver.run([1, 2, 3], 4))
+    attach(plan, simulation)
+    tokens = [token.token for token in driver.run([1, 2, 3], 4)]
+    assert tokens == integer.generate(plan.model, [1, 2, 3], 4)[0]

@@ -134,7 +134,7 @@ def test_noise(seed):
         (lambda: decode(Frame(Kind.PROMPT, bytes(2))), "PROMPT must have 3 bytes, and 3 for each"),
         (lambda: decode(Frame(Kind.PROMPT, bytes(4))), "PROMPT must have 3 bytes, and 3 for each"),
         (lambda: decode(Frame(Kind.DONE, bytes(6))), "DONE must have 4 bytes, and 4 for each"),
-        (lambda: decode(Frame(Kind.DONE, bytes([3, 0, 0, 0]))), "3 is not a valid Reason"),
+        (lambda: decode(Frame(Kind.DONE, bytes([4, 0, 0, 0]))), "4 is not a valid Reason"),
         (lambda: decode(Frame(Kind.INFO, b"")), "INFO must be of version 1, not $"),
         (lambda: decode(Frame(Kind.INFO, b"\2")), "INFO must be of version 1, not 02"),
         (lambda: decode(Frame(Kind.INFO, b"\1")), "INFO must have 24 bytes or more"),
