@@ -1,6 +1,6 @@
 """Any function of one variable, from a table that was searched for it."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.function_table import FunctionTable, named
@@ -85,7 +85,8 @@ class Function(wiring.Component):
         for place, x in zip(places, self.i.p.data, strict=True):
             above, below = x >= table.high, x < table.low
             end = Mux(below, table.low, Mux(above, table.high - 1, x))
-            m.d.comb += place.eq((end if self._limits else x) - table.low)
+            whole = Cat(x[:-1], x[-1] ^ self.x_shape.signed)
+            m.d.comb += place.eq(end - table.low if self._limits else whole)
         if self._limits:
             frame, places = pipe.stage(frame, places)
 

@@ -180,8 +180,8 @@ class Core(wiring.Component):
             m.d.sync += place.eq(Mux(place == n - 1, 0, place + 1))
         signs = Array(Const(_bits(column), n) for column in self.matrix.T)
         tag = {"token": word.token, "argument": word.argument, "last": word.last}
-        first, final = place == 0, place == n - 1
-        tag, first, final, signs, x = pipe.stage(tag, first, final, signs[place], list(word.data))
+        final, x = place == n - 1, list(word.data)
+        tag, final, signs, x = pipe.stage(tag, final, signs[place], x)
 
         # The sums so far; complete ones move to the results, which leave one word a cycle.
         shape = data.ArrayLayout(signed(self.o_width), self.lanes)
@@ -195,14 +195,19 @@ class Core(wiring.Component):
         with m.If(pipe.advance & complete):
             m.d.sync += [held[name].eq(value) for name, value in tag.items()]
         for k, result in enumerate(results):
-            acc, total = Signal(shape, name=f"acc_{k}"), Signal(shape, name=f"total_{k}")
+            # -x is ~x + 1: the sum starts with a 1 for each.
+            start = [int((self.matrix[k] < 0).sum())] * self.lanes
+            acc, total = (
+                Signal(shape, init=start, name=f"acc_{k}"),
+                Signal(shape, name=f"total_{k}"),
+            )
             for lane, value in enumerate(x):
-                start = Mux(first, 0, acc[lane])
-                m.d.comb += total[lane].eq(Mux(signs[k], start - value, start + value))
+                addend = (value.as_unsigned() ^ signs[k].replicate(self.width)).as_signed()
+                m.d.comb += total[lane].eq(acc[lane] + addend)
             with m.If(pipe.advance & pipe.valid):
                 m.d.sync += acc.eq(total)
             with m.If(pipe.advance & complete):
-                m.d.sync += result.eq(total)
+                m.d.sync += [acc.eq(Const(start, shape)), result.eq(total)]
         m.d.comb += [
             self.o.p.data.eq(results[0]),
             self.o.p.token.eq(held["token"]),

@@ -3,13 +3,14 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.rsqrt import Rsqrt
 
 __all__ = ["NormStatistics", "multiple"]
 
-FAN_IN = 8  # values added in one stage
+FAN_IN = 4  # values added in one stage
 SPLIT = 16  # low bits of a sum, squared on their own
 
 
@@ -19,7 +20,7 @@ class NormStatistics(wiring.Component):
     Where ``centred`` is false the sum counts as 0. Exact up to the square root. Bit-exact with
     :func:`celosia.reference.layer_norm.layer_norm`.
 
-    Latency :attr:`latency`, 10 to 12 cycles, from a vector's last word. Throughput 1 word per
+    Latency :attr:`latency`, 10 to 13 cycles, from a vector's last word. Throughput 1 word per
     cycle.
 
     Parameters
@@ -65,8 +66,7 @@ class NormStatistics(wiring.Component):
         self.total_width = max((n << (width - 1)).bit_length() + 1, SPLIT + 1)
         self._squares_width = (n * 4 ** (width - 1)).bit_length()
         self._v_width = largest.bit_length()
-        levels = 0 if lanes == 1 else 1 if lanes <= FAN_IN else 2
-        self.latency = 10 + levels
+        self.latency = 10 + -(-exact_log2(lanes) // exact_log2(FAN_IN))
         word = {"data": data.ArrayLayout(signed(width), lanes), "first": 1, "final": 1}
         scalars = {
             "total": signed(self.total_width),
