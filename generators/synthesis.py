@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.generators.verilog import to_rtlil
 from celosia.sim.toolchain import ToolError, run_tool
 
-__all__ = ["TARGETS", "fmax", "synthesise"]
+__all__ = ["TARGETS", "fmax", "run_yosys", "synthesise"]
 
 SEEDS = (1, 2, 3)
 
@@ -124,7 +124,8 @@ def synthesise(component, target):
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
     command, kinds = TARGETS[target]
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
-        _yosys(folder, component, target, f"{command}\ntee -q -o stat.json stat -json")
+        rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
+        run_yosys(folder, rtlil, f"{command}\ntee -q -o stat.json stat -json")
         stat = json.loads((Path(folder) / "stat.json").read_text())
     counts = {"lut": 0, "ff": 0, "dsp": 0, "bram": 0}
     for cell, number in stat["design"]["num_cells_by_type"].items():
@@ -134,8 +135,14 @@ def synthesise(component, target):
     return counts
 
 
-def _yosys(folder, component, target, script):
-    rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
+def run_yosys(folder, rtlil, script):
+    """Run the commands ``script`` on the design ``rtlil`` in ``folder``.
+
+    Raises
+    ------
+    ToolError
+        If there is no Yosys, or it fails.
+    """
     (Path(folder) / "top.il").write_text(rtlil)
     (Path(folder) / "script.ys").write_text(f"read_rtlil top.il\n{script}\n")
     run_tool([*_tool("yosys"), "-q", "-s", "script.ys"], folder)
@@ -155,7 +162,8 @@ def fmax(component, seeds=SEEDS, device="85k", speed=6):
     reached = []
     with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
         command, _ = TARGETS["ecp5"]
-        _yosys(folder, _Registered(component), "ecp5", f"{command} -json top.json")
+        rtlil = to_rtlil(_Registered(component), platform=SimpleNamespace(family="ecp5"))
+        run_yosys(folder, rtlil, f"{command} -json top.json")
         for seed in seeds:
             options = ["--json", "top.json", f"--{device}", "--package", "CABGA381"]
             options += ["--speed", str(speed), "--seed", str(seed), "--out-of-context"]

@@ -166,7 +166,6 @@ class KvRing(wiring.Component):
                 ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += self.o.valid.eq(1)
                 m.next = "OFFER"
                 unknown = command.sequence >= self.n_sequences
                 with m.If(unknown | (command.operation == Operation.FORK)):
@@ -194,16 +193,16 @@ class KvRing(wiring.Component):
                         o.first.eq(n - count),
                         o.last.eq((count == 1) & (self.group == 1)),
                     ]
-                    m.d.sync += self.o.valid.eq(0)
                     m.next = "START"
             with m.State("START"):
-                m.d.sync += [slot.eq(start), o.slot.eq(base + start), self.o.valid.eq(1)]
+                m.d.sync += [slot.eq(start), o.slot.eq(base + start)]
                 m.next = "OFFER"
-            with m.State("OFFER"), m.If(self.o.ready):
-                with m.If(o.last):
-                    m.d.sync += self.o.valid.eq(0)
-                    m.next = "IDLE"
-                self._next(m, o, slot, start, base, end)
+            with m.State("OFFER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    self._next(m, o, slot, start, base, end)
+                    with m.If(o.last):
+                        m.next = "IDLE"
         return m
 
     def _next(self, m, o, slot, start, base, end):

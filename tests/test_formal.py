@@ -1,0 +1,200 @@
+"""The stream rules of every unit, proved; and the prover itself, on units that break them."""
+
+import pytest
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.collect import Collect
+from celosia.rtl.controller import Controller
+from celosia.rtl.dequantizer import Dequantizer
+from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.host_link import HostLink
+from celosia.rtl.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_paged import KvPaged
+from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.merge import Merge
+from celosia.rtl.operand_fetch import OperandFetch
+from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.residual import Residual
+from celosia.rtl.rms_norm import RmsNorm
+from celosia.rtl.rope import Rope
+from celosia.rtl.rope_angles import RopeAngles
+from celosia.rtl.row_scales import RowScales
+from celosia.rtl.rsqrt import Rsqrt
+from celosia.rtl.sampler import Sampler
+from celosia.rtl.scale import Scale
+from celosia.rtl.sine import Sine
+from celosia.rtl.softmax_block import SoftmaxBlock
+from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.tape import Tape
+from celosia.rtl.top_k import TopK, TopKSampler
+from celosia.sim.formal import Refuted, prove
+from celosia.sim.messages import Info
+
+INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
+
+UNITS = {
+    "block_quantize": lambda: BlockQuantize(2, 20, 2),
+    "collect": lambda: Collect(2, 2, 1, 24),
+    "controller": lambda: Controller(16, 2),
+    "dequantizer": lambda: Dequantizer(2, 8, 8, 2, 8),
+    "dynamic_quantizer": lambda: DynamicQuantizer(2, 2, 8, 4),
+    "frame_receiver": lambda: FrameReceiver(100),
+    "frame_transmitter": lambda: FrameTransmitter(),
+    "head_quantize": lambda: HeadQuantize(2, 2, 2),
+    "host_link": lambda: HostLink(INFO, 50),
+    "kv_linear": lambda: KvLinear(3, 2, 2),
+    "kv_paged": lambda: KvPaged(4, 2, 2, 2),
+    "kv_ring": lambda: KvRing(4, 3, 2, 2),
+    "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
+    "merge": lambda: Merge(4, 2),
+    "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
+    "reciprocal": lambda: Reciprocal(8),
+    "residual": lambda: Residual(2, 4, 20, 2),
+    "rms_norm": lambda: RmsNorm(2, 2, 20, 1, [[1, 2, 3, 4]], 2),
+    "rope": lambda: Rope(2, 2, [1, 2]),
+    "rope_angles": lambda: RopeAngles(2, 2, [1, 2]),
+    "row_scales": lambda: RowScales(2),
+    "rsqrt": lambda: Rsqrt(8),
+    "sampler": lambda: Sampler(2, 6),
+    "scale": lambda: Scale(2, 16, 2),
+    "sine": lambda: Sine(),
+    "softmax_block": lambda: SoftmaxBlock(2, 2),
+    "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
+    "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
+    "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
+    "swiglu": lambda: SwiGlu(2, 2),
+    "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
+    "top_k": lambda: TopK(2, 2, 4),
+    "top_k_sampler": lambda: TopKSampler(2, 2, 4),
+}
+
+STEPS = {"held": {"steps": "read_en"}}
+SEEDLESS = {"idle": ["seed"]}
+ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
+ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}
+QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt during a run
+
+# Proved from reset, for so many cycles: units whose states are many, and their patience.
+BOUNDED = {
+    ("controller", "stable"): (14, QUIET | {"exact": True}),
+    ("dynamic_quantizer", "alive"): (36, {"patience": 30}),
+    ("frame_receiver", "alive"): (24, {"patience": 8}),
+    ("frame_transmitter", "stable"): (24, {}),
+    ("frame_transmitter", "alive"): (24, {"patience": 8}),
+    ("head_quantize", "alive"): (24, {"patience": 12}),
+    ("host_link", "stable"): (14, {}),
+    ("host_link", "alive"): (18, {"patience": 12}),
+    ("kv_linear", "alive"): (20, {"patience": 7}),
+    ("kv_paged", "stable"): (20, {}),
+    ("kv_paged", "alive"): (24, {"patience": 15}),
+    ("kv_ring", "alive"): (20, {"patience": 7}),
+    ("mac_fabric", "stable"): (14, {"exact": True}),
+    ("mac_fabric", "alive"): (20, {"patience": 12}),
+    ("rms_norm", "stable"): (14, {"exact": True}),
+    ("rms_norm", "alive"): (20, {"patience": 16}),
+    ("rope", "alive"): (30, {"patience": 24} | ONE_TOKEN),
+    ("rope_angles", "alive"): (30, {"patience": 16} | ANGLES),
+    ("top_k_sampler", "alive"): (26, {"patience": 20}),
+}
+
+ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
+WAITS_FOR_MARKS = ("operand_fetch", "alive")  # as long as its neighbours let it wait
+QUICK = {"frame_receiver", "frame_transmitter", "head_quantize", "rope_angles", "kv_linear"}
+
+
+def cases(bounded):
+    for name in UNITS:
+        for rule in ("stable", "alive"):
+            if ((name, rule) in BOUNDED) == bounded and (name, rule) != WAITS_FOR_MARKS:
+                marks = [pytest.mark.slow] if bounded and name not in QUICK else []
+                yield pytest.param(name, rule, marks=marks, id=f"{name}-{rule}")
+
+
+@pytest.mark.parametrize(("name", "rule"), [*cases(bounded=False)])
+def test_rule_holds_for_ever(name, rule):
+    prove(UNITS[name](), rule, **ASSUMED.get(name, {}))
+
+
+@pytest.mark.parametrize(("name", "rule"), [*cases(bounded=True)])
+def test_rule_holds_from_reset(name, rule):
+    depth, assumed = BOUNDED[name, rule]
+    prove(UNITS[name](), rule, depth, **ASSUMED.get(name, {}) | assumed)
+
+
+class Register(wiring.Component):
+    """A register between two streams, with one fault or none."""
+
+    i: In(stream.Signature(unsigned(4)))
+    o: Out(stream.Signature(unsigned(4)))
+
+    def __init__(self, fault=None):
+        self.fault = fault
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        advance, valid, payload = Signal(), Signal(), Signal(4)
+        age = Signal(3)
+        m.d.sync += age.eq(Mux(self.o.valid & self.o.ready, age + 1, age))
+        m.d.comb += [
+            advance.eq(self.o.ready | ~valid),
+            self.i.ready.eq(advance),
+            self.o.valid.eq(valid),
+            self.o.payload.eq(payload),
+        ]
+        if self.fault == "changes":
+            m.d.comb += self.o.payload.eq(payload ^ self.i.payload[0])
+        if self.fault == "withdraws":
+            m.d.comb += self.o.valid.eq(valid & ~self.i.valid)
+        if self.fault == "overwrites":
+            m.d.comb += [advance.eq(1), self.i.ready.eq(1)]
+        if self.fault == "waits for ready":
+            m.d.comb += [self.o.valid.eq(valid & self.o.ready), advance.eq(self.o.ready)]
+        if self.fault == "hangs":
+            m.d.comb += self.i.ready.eq(advance & (age != 3))
+        with m.If(advance):
+            m.d.sync += [valid.eq(self.i.valid & self.i.ready), payload.eq(self.i.payload)]
+        return m
+
+
+@pytest.mark.parametrize("rule", ["stable", "alive"])
+def test_a_good_register_is_proved(rule):
+    prove(Register(), rule)
+    prove(Register(), rule, depth=6)
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("changes", "stable"),
+        ("withdraws", "stable"),
+        ("overwrites", "stable"),
+        ("waits for ready", "alive"),
+        ("hangs", "alive"),
+    ],
+)
+def test_a_faulty_register_is_refuted(fault, rule):
+    with pytest.raises(Refuted, match=f"Register breaks the rule '{rule}'"):
+        prove(Register(fault), rule, depth=16)
+    with pytest.raises(Refuted, match=f"the rule '{rule}'"):
+        prove(Register(fault), rule)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": "fair"}, "rule must be one of stable, alive, not 'fair'"),
+        ({"rule": "alive", "idle": ["seed"]}, r"idle must be among \['i'\], not 'seed'"),
+        ({"rule": "stable", "held": {"x": "i__ready"}}, "held must be of .*, not 'x'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        prove(Register(), **arguments)
