@@ -27,7 +27,8 @@ def test_demo():
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(CheckpointError, match=r"^dmeo: no such file .* known model \(demo, smollm2\)$"):
+    message = r"^dmeo: no such file .* known model \(demo, smollm2\)$"
+    with pytest.raises(CheckpointError, match=message):
         load("dmeo")
     with pytest.raises(CheckpointError, match="gone: no such file"):
         load(tmp_path / "gone")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.sim import bench
 
