@@ -190,7 +190,7 @@ class OutputStationary(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, form = self.i, self.form
-        take, ending, first = Signal(), Signal(), Signal(init=1)
+        take, ending = Signal(), Signal()
         results, room = _results(m, self, 2 * self.rows + self.latency + 1)
         leaving = Signal(range(self.rows))  # cycles until the last tile's rows are on their way
         m.d.comb += [
@@ -200,10 +200,8 @@ class OutputStationary(wiring.Component):
         ]
         m.d.sync += room.eq(room + (self.o.valid & self.o.ready) - Mux(ending, i.p.rows, 0))
         m.d.sync += leaving.eq(Mux(ending, i.p.rows - 1, leaving - (leaving != 0)))
-        with m.If(take):
-            m.d.sync += first.eq(i.p.last)
 
-        flags = _delayed(m, Cat(take, first, ending), 2)
+        flags = _delayed(m, Cat(take, ending), 2)
         a, columns, groups = list(i.p.activations), [], self.cols // form.group
         for group in range(groups):
             word = list(i.p.weights)[group * form.group :][: form.group]
@@ -226,16 +224,18 @@ class OutputStationary(wiring.Component):
     def _column(self, m, a, operand, flags):
         """One group of columns: the sums that leave it, row by row."""
         form = self.form
-        take, first, ending = flags
+        take, ending = flags
         leaving = [0] * form.group
         for x in reversed(a):
             product = _delayed(m, form.multiply(operand, x), 1, "product")
             for k, part in enumerate(form.split(product)):
                 acc, out = (Signal(signed(self.acc_width), name=n) for n in ("acc", "leaving"))
                 total = Signal(signed(self.acc_width), name="total")
-                m.d.comb += total.eq(Mux(first, 0, acc) + part)
+                m.d.comb += total.eq(acc + part)
                 with m.If(take):
                     m.d.sync += acc.eq(total)
+                with m.If(ending):
+                    m.d.sync += acc.eq(0)
                 m.d.sync += out.eq(Mux(ending, total, leaving[k]))
                 leaving[k] = out
         return leaving
