@@ -13,7 +13,6 @@ from celosia.sim.toolchain import ToolError
 
 __all__ = ["TimingError", "build", "with_clock"]
 
-POSITION = 100  # where speed is measured
 BAUD = 1_000_000
 
 
@@ -101,7 +100,6 @@ def build(plan, board, folder, *, megahertz, baud=BAUD, seeds=1, allow_fail=Fals
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = with_clock(plan, board, megahertz)
-    say("writing RTLIL ...")
     _write_design(board, plan.machine(), megahertz, baud, folder)
     (folder / "synthesis.ys").write_text(
         "read_rtlil top.il\nsynth_ecp5 -nodsp -top top -json top.json\ntee -o stat.txt stat\n"

@@ -75,7 +75,7 @@ def build(
     from celosia.boards import build as flow
     from celosia.boards.catalog import find_board
     from celosia.boards.estimate import check_fit, fitting_config
-    from celosia.boards.measure import measure
+    from celosia.boards.measure import Measurement
     from celosia.generators.config import ConfigError, load_config
     from celosia.generators.plan import make_plan
     from celosia.reference.checkpoint import load
@@ -105,6 +105,9 @@ def build(
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
     plan = make_plan(loaded, parameters)
+    output.mkdir(parents=True, exist_ok=True)
+    _say("writing the design ...")
+    measurement = Measurement(plan, output)
     try:
         result = flow.build(
             plan,
@@ -120,7 +123,7 @@ def build(
         print(f"celosia: error: {error}", file=sys.stderr)
         raise typer.Exit(MISSED) from None
     _say("simulating, for the cycles per token ...")
-    measured = measure(plan)
+    measured = measurement.result()
     clock_mhz = min(result["clock_mhz"], result["fmax_mhz"])
     report = {
         "board": target.name,

@@ -245,3 +245,27 @@ def test_chat_with_the_wrong_tokenizer(plan):
     simulation = NativeSimulation(to_verilog(plan.machine()), ())
     with pytest.raises(DriverError, match="the machine's model has 37 tokens, this tokenizer 36"):
         Chat(NativeTransport(simulation), Other(), 5, 0.0, 0)
+
+
+def test_build_reports(tmp_path, fake_tools, monkeypatch):
+    from celosia.reference import checkpoint
+    from typer.testing import CliRunner
+
+    from celosia.cli import app
+
+    monkeypatch.setattr(checkpoint, "load", lambda *_: random_model(SMALL, seed=1))
+    out = tmp_path / "out"
+    words = ["build", "m", "--board", "ulx3s_85f", "--config", "tiny", "-o", str(out)]
+    done = CliRunner().invoke(app, [*words, "--seeds", "2", "--json", str(tmp_path / "r.json")])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report == json.loads((out / "report.json").read_text())
+    keys = "board model config clock_mhz fmax_mhz lut ff dsp bram cycles_per_token bitstream"
+    assert {*keys.split(), "tokens_per_second", "multipliers", "utilisation"} <= report.keys()
+    assert (report["multipliers"], report["position"]) == (8, 23)
+    assert report["tokens_per_second"] == 80e6 / report["cycles_per_token"]
+    assert 0 < report["utilisation"] < 1
+
+    done = CliRunner().invoke(app, words)  # one placement misses the clock
+    assert done.exit_code == 1
+    assert "reaches 61.50 MHz, not 80.00 MHz" in done.output
