@@ -184,37 +184,37 @@ class Core(wiring.Component):
         tag, final, signs, x = pipe.stage(tag, final, signs[place], x)
 
         # The sums so far; complete ones move to the results, which leave one word a cycle.
-        shape = data.ArrayLayout(signed(self.o_width), self.lanes)
-        results, left = [Signal(shape, name=f"result_{k}") for k in range(n)], Signal(range(n + 1))
+        results, left = [self._lanes("result") for _ in range(n)], Signal(range(n + 1))
         held = {name: Signal.like(value, name=f"held_{name}") for name, value in tag.items()}
         complete = Signal()
         m.d.comb += [complete.eq(pipe.valid & final), self.o.valid.eq(left != 0)]
         with m.If(pipe.advance):
             m.d.sync += left.eq(Mux(complete, n, left - (left != 0)))
-            m.d.sync += [a.eq(b) for a, b in pairwise(results)]
+            for pair in pairwise(results):
+                m.d.sync += [a.eq(b) for a, b in zip(*pair, strict=True)]
         with m.If(pipe.advance & complete):
             m.d.sync += [held[name].eq(value) for name, value in tag.items()]
-        for k, result in enumerate(results):
-            # -x is ~x + 1: the sum starts with a 1 for each.
-            start = [int((self.matrix[k] < 0).sum())] * self.lanes
-            acc, total = (
-                Signal(shape, init=start, name=f"acc_{k}"),
-                Signal(shape, name=f"total_{k}"),
-            )
-            for lane, value in enumerate(x):
-                addend = (value.as_unsigned() ^ signs[k].replicate(self.width)).as_signed()
-                m.d.comb += total[lane].eq(acc[lane] + addend)
-            with m.If(pipe.advance & pipe.valid):
-                m.d.sync += acc.eq(total)
-            with m.If(pipe.advance & complete):
-                m.d.sync += [acc.eq(Const(start, shape)), result.eq(total)]
+        for sign, row, lanes in zip(signs, self.matrix, results, strict=True):
+            start = int((row < 0).sum())  # -x is ~x + 1: a 1 for each
+            for value, acc, result in zip(x, self._lanes("acc", start), lanes, strict=True):
+                total = Signal(signed(self.o_width), name="total")
+                addend = (value.as_unsigned() ^ sign.replicate(self.width)).as_signed()
+                m.d.comb += total.eq(acc + addend)
+                with m.If(pipe.advance & pipe.valid):
+                    m.d.sync += acc.eq(total)
+                with m.If(pipe.advance & complete):
+                    m.d.sync += [acc.eq(start), result.eq(total)]
         m.d.comb += [
-            self.o.p.data.eq(results[0]),
+            *(self.o.p.data[lane].eq(result) for lane, result in enumerate(results[0])),
             self.o.p.token.eq(held["token"]),
             self.o.p.argument.eq(held["argument"]),
             self.o.p.last.eq(held["last"] & (left == 1)),
         ]
         return m
+
+    def _lanes(self, name, init=0):
+        """A signal for each lane; one signal of them all is more than Yosys' abc9 bears."""
+        return [Signal(signed(self.o_width), init=init, name=name) for _ in range(self.lanes)]
 
 
 def _bits(column):
