@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -273,9 +274,20 @@ def _build(verilog, header, trace):
         units = {"slow.cpp": "-O0", "native.cpp": "-O2"}
         units |= {name: "-O2" for name in sources if name not in slow}
         base = [*tools.compile_flags(trace), "-I.", "-Iobj", "-c"]
+        stopped = threading.Event()  # a compiler failed or was interrupted: start no other
+
+        def compile_unit(arguments):
+            if stopped.is_set():
+                return
+            try:
+                tools.compile(folder, arguments)
+            except BaseException:
+                stopped.set()
+                raise
+
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(tools.compile, folder, [*base, level, name, "-o", f"{index}.o"])
+                pool.submit(compile_unit, [*base, level, name, "-o", f"{index}.o"])
                 for index, (name, level) in enumerate(units.items())
             ]
             for job in jobs:

@@ -227,7 +227,7 @@ def test_missing_compiler(tmp_path, command, monkeypatch):
 def test_interrupted_build(tmp_path, small):
     """Ctrl-C while the compiler runs: 130, and neither results nor half a build remain."""
     compiler = tmp_path / "compiler"
-    compiler.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 60\n")
+    compiler.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 200\n")
     compiler.chmod(0o755)
     cache = tmp_path / "cache"
     command = [sys.executable, "-m", "celosia", "simulate", str(small), "--config", "tiny"]
@@ -240,12 +240,12 @@ def test_interrupted_build(tmp_path, small):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.1)
     os.killpg(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=30)
+    _, said = child.communicate(timeout=120)
     assert child.returncode == 130
     assert said.splitlines()[-1] == "celosia: error: interrupted"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "compiler", "started"]
