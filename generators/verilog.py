@@ -2,12 +2,13 @@
 
 import contextlib
 import gc
+import itertools
 
 from amaranth.back import rtlil, verilog
 from amaranth.hdl import Const, ValueCastable
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
-from amaranth.hdl._nir import Value
+from amaranth.hdl._nir import Net, Value
 from amaranth.lib import wiring
 
 __all__ = ["to_rtlil", "to_verilog"]
@@ -71,11 +72,53 @@ def to_rtlil(component, name="top", platform=None):
                 if index == 0:
                     builder.attribute("top", 1)
                 _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty).emit()
+                _drop_empty_wires(builder)
         return str(design)
 
 
+def _drop_empty_wires(builder):
+    """Without wires of no bits, which Verilog cannot say: ``[-1:0]`` are two."""
+    builder.contents = {
+        name: item
+        for name, item in builder.contents.items()
+        if not (isinstance(item, rtlil.Wire) and item.width == 0)
+    }
+    builder.connections = [(lhs, rhs) for lhs, rhs in builder.connections if rhs.strip("{ }")]
+
+
 class _Emitter(rtlil.ModuleEmitter):
-    """Amaranth's own, but for the contents of memories: a word at a time instead of a bit."""
+    """Amaranth's own, with memories a word at a time, and without constants that come too late.
+
+    Where some bits of a variable are constant and others are not, Yosys writes
+    ``always @* a[3:0] = 4'h0;``, which nothing ever triggers: in an event-driven simulator those
+    bits stay unknown. So the bits that no condition reaches get a wire of their own.
+    """
+
+    def emit_operator(self, cell_idx, cell):
+        if cell.width:
+            super().emit_operator(cell_idx, cell)
+
+    def emit_assignment_list(self, cell_idx, cell):
+        always = Net.from_const(1)
+        reached = [False] * len(cell.default)
+        for assign in cell.assignments:
+            if assign.cond != always:
+                some = slice(assign.start, assign.start + len(assign.value))
+                reached[some] = [True] * len(assign.value)
+        if len(set(reached)) < 2:
+            super().emit_assignment_list(cell_idx, cell)
+            return
+        nets = [Net.from_cell(cell_idx, bit) for bit in range(len(reached))]
+        own = [self.nets[net] for net in nets]
+        rest = iter(nets)
+        for _, run in itertools.groupby(reached):
+            part = [next(rest) for _ in run]
+            wire = self.builder.wire(len(part))
+            self.nets.update((net, (wire, bit)) for bit, net in enumerate(part))
+        super().emit_assignment_list(cell_idx, cell)
+        parts = self.sigspec(nets)
+        self.nets.update(zip(nets, own, strict=True))
+        self.builder.connect(self.sigspec(nets), parts)
 
     def emit_memory(self, cell_idx, cell):
         mask = (1 << cell.width) - 1

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -21,6 +22,29 @@ class Mixed(wiring.Component):
         for lane, o in enumerate(self.o):
             m.d.comb += o.valid.eq(1)
             m.d.sync += o.payload.eq(self.i.payload[lane] + self.bias)
+        return m
+
+
+class PartlyConstant(wiring.Component):
+    """A variable of which a condition sets some bits, others are constant, others follow ``i``.
+
+    And a shift by a number of no bits.
+    """
+
+    i: In(5)
+    o: Out(16)
+    shifted: Out(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        empty = Signal(0)
+        m.d.comb += [
+            self.o.eq(0xA005),
+            self.o[4:8].eq(self.i),
+            self.shifted.eq(self.i >> empty),
+        ]
+        with m.If(self.i[4]):
+            m.d.comb += self.o[8:12].eq(self.i)
         return m
 
 
@@ -49,6 +73,14 @@ def test_ports_are_the_members_joined_by_underscores():
 def test_no_source_paths():
     assert __file__ not in to_verilog(Mixed())
     assert "test_verilog" not in to_rtlil(Mixed())
+
+
+def test_constants_are_assigned_by_statements_that_run():
+    """No ``always @*`` reads constants alone, and no wire has the range of no bits."""
+    text = to_verilog(PartlyConstant())
+    assert "always @* begin" in text  # the condition's bits
+    assert not re.search(r"always @\*\n\s+\S+ (\[\S+\] )?= \d+'h", text)
+    assert "[-1:0]" not in text
 
 
 @pytest.mark.parametrize("function", ["to_verilog", "to_rtlil"])
