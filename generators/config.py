@@ -121,7 +121,8 @@ def load_config(source="small", settings=()):
         values = tomllib.loads(path.read_text())
     except OSError as e:
         names = ", ".join(NAMED)
-        raise ConfigError(f"{source!r} is no configuration ({names}) and no file: {e}") from None
+        why = e.strerror or e
+        raise ConfigError(f"{source!r} is no configuration ({names}), nor a file: {why}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{source}: not valid TOML: {e}") from None
     names = {field.name: field.type for field in fields(Config)}

@@ -85,8 +85,11 @@ def make_plan(model, config, calibration=None):
         raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
     _check_fit(c, config)
     scheme = Scheme(lanes=config.vector_lanes, weight_width=config.weight_width)
-    quantized = quantize(model, scheme, calibration)
-    tapes = write_program(quantized, config.rows, max_seq_len)
+    try:
+        quantized = quantize(model, scheme, calibration)
+        tapes = write_program(quantized, config.rows, max_seq_len)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
     longest = max(scheme.padded(n) for n in (c.dim, c.hidden_dim, max_seq_len))
     longest = max(longest, c.n_heads * quantized.head_dim)

@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source
+from amaranth.hdl import Shape
+from celosia.rtl.operation import (
+    BUFFERS,
+    Kind,
+    Operand,
+    Region,
+    Resource,
+    Source,
+    step_layout,
+)
 from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.sequencer import Program
 
 __all__ = ["Tapes", "write_program"]
 
+STEP = step_layout()
 AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first head's values
 
 
@@ -50,7 +60,7 @@ def write_program(model, rows, max_seq_len):
     Raises
     ------
     ValueError
-        If a parameter is out of range.
+        If a parameter, or what a step says of the model, is out of range.
     """
     check_power_of_two("rows", rows, 1024)
     if rows < model.scheme.lanes:
@@ -219,6 +229,11 @@ class _Writer:
         )
 
     def _step(self, region=Region.NONE, fills=Region.NONE, **fields):
+        for name, value in fields.items():
+            if isinstance(value, (int, np.integer)):
+                shape = Shape.cast(STEP[name].shape)
+                low = -(1 << shape.width - 1) if shape.signed else 0
+                check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})
 
     def _weights(self, weight):

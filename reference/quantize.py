@@ -144,6 +144,8 @@ class Calibration:
             self._see((name, layer), np.abs(array).max())
 
     def _see(self, key, value):
+        if not np.isfinite(value).all():
+            raise ValueError(f"{key!r} is not finite when the model runs in float32")
         self._largest[key] = np.maximum(self._largest.get(key, 0.0), value)
 
     def largest(self, key):
@@ -156,19 +158,25 @@ def calibrate(model, tokens=None):
     """Run the float model over ``tokens``, by default a sample of its own writing from BOS.
 
     The sample has 256 tokens, 64 where the model has more than 16 million parameters.
+
+    Raises
+    ------
+    ValueError
+        If the float model comes to a value that is not finite.
     """
     observer = Calibration(model)
     c = model.config
-    if tokens is None:
-        bos = getattr(model.tokenizer, "bos", None)
-        bos = 1 % c.vocab_size if bos is None else bos
-        large = c.dim * (c.vocab_size + c.n_layers * (3 * c.hidden_dim + 2 * c.dim)) > 1 << 24
-        count = min(64 if large else 256, c.seq_len) - 1
-        tokens = [bos]
-        if count > 0:
-            tokens += float32.generate(model, [bos], count, temperature=1.0, seed=0)
-    for start in range(0, len(tokens), c.seq_len):
-        float32.forward(model, tokens[start : start + c.seq_len], observe=observer)
+    with np.errstate(all="ignore"):  # the observer tells
+        if tokens is None:
+            bos = getattr(model.tokenizer, "bos", None)
+            bos = 1 % c.vocab_size if bos is None else bos
+            large = c.dim * (c.vocab_size + c.n_layers * (3 * c.hidden_dim + 2 * c.dim)) > 1 << 24
+            count = min(64 if large else 256, c.seq_len) - 1
+            tokens = [bos]
+            if count > 0:
+                tokens += float32.generate(model, [bos], count, temperature=1.0, seed=0)
+        for start in range(0, len(tokens), c.seq_len):
+            float32.forward(model, tokens[start : start + c.seq_len], observe=observer)
     return observer
 
 
@@ -298,7 +306,7 @@ def _head_rows(n_heads, head_dim, padded):
 
 def _gain(gains, residual, largest, scheme):
     """int16 gains[padded dim], the shift behind the product, and the product's binary point."""
-    mantissa_shift = 14 - _ceil_log2(np.abs(gains).max())
+    mantissa_shift = 14 - _ceil_log2(max(np.abs(gains).max(), 2.0**-100))
     places, size = _columns(len(gains), scheme)
     mantissa = np.zeros(size, np.int64)
     mantissa[places] = np.round(gains.astype(np.float64) * 2.0**mantissa_shift)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.plan import make_plan
+from celosia.reference import integer
 from celosia.reference.model import random_model
 
 
@@ -98,3 +99,26 @@ def test_images_hold_the_tape(make, width):
 def test_refused(make, settings, changes, message):
     with pytest.raises(ConfigError, match=message):
         make(settings, **changes)
+
+
+def test_refuses_what_has_no_integers(tiny_config):
+    """A model whose float arithmetic overflows, and one whose steps do not fit their fields."""
+    model = random_model(tiny_config())
+    model.layers[0].w_down[:] = 3e38
+    with pytest.raises(ConfigError, match=r"random0 has no such machine: .* is not finite"):
+        make_plan(model, load_config("tiny"))
+    model = random_model(tiny_config())
+    model.layers[1].wo *= np.float32(1e-36)
+    with pytest.raises(ConfigError, match="a step's shift must be from -128 to 127, not 1"):
+        make_plan(model, load_config("tiny"))
+
+
+def test_layers_of_zeros(tiny_config):
+    """Norms without any gain, matrices without any weight: integers that are all 0."""
+    model = random_model(tiny_config(tied=False))
+    model.norm[:] = 0
+    for array in (model.head, *vars(model.layers[0]).values()):
+        array[:] = 0
+    plan = make_plan(model, load_config("tiny"))
+    _, logits = integer.generate(plan.model, [1, 2, 3], 2)
+    assert not logits.any()
