@@ -45,6 +45,20 @@ def test_matches_exact_sums(rows, lanes, tokens, width):
         assert result.outputs["o"] == expected
 
 
+def test_beats_wait_for_room():
+    """Tiles of one beat, and results that are taken late: more of them than there is room for."""
+    beats, expected = tiles(1, 1, 1, 1, 8, 700)
+    kept = [k for k, beat in enumerate(beats) if beat["last"]]
+    beats = [beats[k] | {"first": 1} for k in kept]
+    expected = [
+        [[b["weights"][0][0] * a["mantissa"][0] << a["exponent"]]]
+        for b in beats
+        for a in b["activations"]
+    ]
+    result = bench.run(MacFabric(1, 1), {"i": beats}, counts=700, stall=0.8)
+    assert result.outputs["o"] == expected
+
+
 def test_latency_and_throughput():
     fabric = MacFabric(2, 4)
     beats, expected = tiles(0, 2, 4, 1, 8, 30)
