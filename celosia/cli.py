@@ -30,7 +30,7 @@ from typer.core import TyperGroup
 from celosia import __version__
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
-from celosia.output import new_file
+from celosia.output import check_folder, new_file
 
 __all__ = ["app", "main"]
 
@@ -78,6 +78,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From a language model's checkpoint to a hardware accelerator.",
 )
@@ -235,6 +236,7 @@ def generate(
     """
     from celosia.generators.generate import generate
 
+    check_folder(output, "report.json")
     loaded = _load(model, tokenizer)
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["new_file", "new_folder"]
+__all__ = ["check_folder", "new_file", "new_folder"]
 
 
 @contextlib.contextmanager
@@ -33,6 +33,18 @@ def new_file(path):
         unfinished.unlink(missing_ok=True)
 
 
+def check_folder(path, marker):
+    """Raise the OSError with which :func:`new_folder` would refuse to replace ``path``."""
+    path = Path(path).absolute()
+    if path.exists():
+        if not path.is_dir():
+            raise NotADirectoryError(20, "is a file, not a folder", str(path))
+        if any(path.iterdir()) and not (path / marker).is_file():
+            raise FileExistsError(
+                17, f"holds other files (no {marker}) and is left as it is", str(path)
+            )
+
+
 @contextlib.contextmanager
 def new_folder(path, marker):
     """The path of an empty folder to fill, which is renamed to ``path`` when the block ends.
@@ -46,13 +58,7 @@ def new_folder(path, marker):
         If the folder cannot be made, or ``path`` is something else.
     """
     path = Path(path).absolute()
-    if path.exists():
-        if not path.is_dir():
-            raise NotADirectoryError(20, "is a file, not a folder", str(path))
-        if any(path.iterdir()) and not (path / marker).is_file():
-            raise FileExistsError(
-                17, f"holds other files (no {marker}) and is left as it is", str(path)
-            )
+    check_folder(path, marker)
     unfinished, old = (path.with_name(f".{path.name}.{os.getpid()}{n}") for n in ("", ".old"))
     with _named(path):
         if path.parent.is_file():

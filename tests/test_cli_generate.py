@@ -90,6 +90,11 @@ def test_unwritable_folders(tmp_path, small):
     assert names(tmp_path) == ["file"]
 
 
+def test_folders_are_looked_at_before_the_model(tmp_path):
+    (tmp_path / "precious").touch()
+    assert "left as it is" in fails("generate", "no such model", "-o", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -123,3 +128,10 @@ def test_stories260k(tmp_path, stories260k):
     report = json.loads((tmp_path / "machine" / "report.json").read_text())
     assert report["ideal_cycles"] == {"0": 4062.0, "100": 5062.0}
     assert report["memory_map"]["weights"]["bytes"] == 263_168
+
+
+def test_help_fills_its_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("generate", "--help").stdout.splitlines()
+    assert any("all is done" in line and "weights.hex" in line for line in lines)
+    assert any("replaced" in line and "report.json" in line for line in lines)
