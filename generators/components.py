@@ -11,10 +11,14 @@ from celosia.generators.synthesis import fmax, synthesise
 from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.dequantizer import Dequantizer
 from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.function_table import Function
+from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.kv_cache import KeyCache, ValueCache
 from celosia.rtl.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_paged import KvPaged
+from celosia.rtl.kv_store import KvStore
+from celosia.rtl.layer_norm import LayerNorm
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
@@ -28,6 +32,8 @@ from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.systolic_array import OutputStationary, WeightStationary
+from celosia.rtl.systolic_format import SystolicFormat
 from celosia.rtl.top_k import TopK
 
 __all__ = ["STANDARD", "build", "markdown", "measure", "price"]
@@ -39,6 +45,19 @@ PATIENCE = 2000  # cycles without a movement after which a measurement ends
 def _rms_norm(lanes, words, width, epsilon, norms, tokens):
     gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (norms, words * lanes))
     return RmsNorm(lanes, words, width, epsilon, gains.tolist(), tokens)
+
+
+def _layer_norm(lanes, words, width, epsilon, tokens):
+    gains, biases = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (2, words * lanes))
+    return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
+
+
+def _systolic(component):
+    def make(rows, cols, activation_width, weight_width):
+        form = SystolicFormat(activation_width, weight_width)
+        return component(rows, cols, form)
+
+    return make
 
 
 def _rope(lanes, head_words, base, tokens):
@@ -63,6 +82,8 @@ STANDARD = {
         DynamicQuantizer,
         {"lanes": 8, "words": 64, "x_width": 16, "width": 8, "symmetric": True},
     ),
+    "gelu": (Function, {"table": "gelu", "lanes": 8, "tokens": 1}),
+    "hadamard": (Hadamard, {"n": 64, "lanes": 8, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 8, "head_words": 8, "tokens": 1}),
     "key_cache": (
         KeyCache,
@@ -81,9 +102,18 @@ STANDARD = {
         {"n_blocks": 512, "block_size": 16, "n_sequences": 4, "max_blocks": 128, "group": 4},
     ),
     "kv_ring": (KvRing, {"n_slots": 512, "window": 512, "n_sequences": 4, "group": 4}),
+    "kv_store": (KvStore, {"n_slots": 512, "lanes": 8, "words": 8, "width": 4, "x_width": 16}),
+    "layer_norm": (
+        _layer_norm,
+        {"lanes": 8, "words": 64, "width": 16, "epsilon": 1, "tokens": 1},
+    ),
     "mac_fabric": (
         MacFabric,
         {"rows": 8, "lanes": 8, "tokens": 1, "weight_width": 8, "acc_width": 40},
+    ),
+    "output_stationary": (
+        _systolic(OutputStationary),
+        {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},
     ),
     "reciprocal": (Reciprocal, {"width": 32}),
     "residual": (Residual, {"lanes": 8, "words": 64, "width": 24, "tokens": 1}),
@@ -117,6 +147,10 @@ STANDARD = {
             "head_words": 1,
             "max_seq_len": 256,
         },
+    ),
+    "weight_stationary": (
+        _systolic(WeightStationary),
+        {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},
     ),
 }
 
