@@ -4,6 +4,7 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
+from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import INDEX_WIDTH
 
 __all__ = ["FrameGuard"]
@@ -15,7 +16,7 @@ class FrameGuard(wiring.Component):
     A vector that breaks off (a wrong index, or ``last`` before its end) is filled up with zeros; an
     early ``last`` then marks its last word. Words from there to the next index 0 are dropped.
 
-    Latency 0 cycles. Throughput 1 word per cycle; a missing word costs one.
+    Latency 1 cycle. Throughput 1 word per cycle; a missing word costs one.
 
     Parameters
     ----------
@@ -46,7 +47,9 @@ class FrameGuard(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        i, o = self.i, self.o
+        i, o = self.i, stream.Signature(self.layout).create()
+        pipe = Pipeline(m, o, self.o)
+        pipe.finish(*pipe.stage(o.p))
         place, final, cut = Signal(INDEX_WIDTH), Signal(), Signal()
         right, pad, drop = Signal(), Signal(), Signal()
         m.d.comb += [

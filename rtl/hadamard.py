@@ -78,7 +78,7 @@ class Hadamard(wiring.Component):
         self._distances = [order << k for k in reversed(range(exact_log2(outer)))]
         levels = exact_log2(lanes)
         self.latency = sum(d + 3 for d in self._distances) + (order + 1) * (order > 1)
-        self.latency += -(-levels // 2) + 3
+        self.latency += -(-levels // 2) + 4
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, width, tokens))),

@@ -28,7 +28,7 @@ class LayerNorm(wiring.Component):
     :func:`celosia.reference.layer_norm.layer_norm`. For a normalised value ``z`` and its ``gain``
     the error is at most ``0.5 + (6.2e-5 |z gain| + |z| / 4 + 2**-15 |gain|) / 2**shift``.
 
-    Latency :attr:`latency`, 21 to 24 cycles, from a vector's last word to the first of its result.
+    Latency :attr:`latency`, 22 to 25 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
 
     Parameters
@@ -78,7 +78,7 @@ class LayerNorm(wiring.Component):
         self.shift = shift
         self.o_width = o_width
         self.tokens = tokens
-        self.latency = self._statistics.latency + 11
+        self.latency = self._statistics.latency + 12
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, width, tokens))),
