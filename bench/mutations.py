@@ -1,0 +1,347 @@
+"""Plant single faults in units and show that the units' tests catch every one.
+
+    python bench/mutations.py [NAME ...] [--json FILE]
+
+Each fault is one replaced piece of text in a copy of the package. A fault is caught when the tests
+named with it, which pass without it, fail. The exit status is 1 if a fault survives.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("boards", "generators", "reference", "rtl", "sim")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: in ``file``, ``old`` (which is there once) becomes ``new``; ``tests`` catch it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+FAULTS = [
+    Fault(
+        "pipeline: rounds down",
+        "rtl/pipeline.py",
+        "rounded.eq((shifted + 1) >> 1)",
+        "rounded.eq(shifted >> 1)",
+        "tests/test_pipeline.py",
+    ),
+    Fault(
+        "pipeline: a constant shift rounds down",
+        "rtl/pipeline.py",
+        "half = 1 << (shift - 1) if shift else 0",
+        "half = 0",
+        "tests/test_scale.py",
+    ),
+    Fault(
+        "pipeline: loses stalls",
+        "rtl/pipeline.py",
+        "self.advance.eq(o.ready | ~o.valid)",
+        "self.advance.eq(1)",
+        "tests/test_rsqrt.py",
+    ),
+    Fault(
+        "pipeline: valid waits for ready",
+        "rtl/pipeline.py",
+        "self.advance.eq(o.ready | ~o.valid)",
+        "self.advance.eq(o.ready)",
+        "tests/test_rsqrt.py",
+    ),
+    Fault(
+        "pipeline: clamps to the wrong side",
+        "rtl/pipeline.py",
+        "return Mux(beyond, Cat((~sign).replicate(width - 1), sign), x[:width]).as_signed()",
+        "return Mux(beyond, Cat(sign.replicate(width - 1), ~sign), x[:width]).as_signed()",
+        "tests/test_residual.py",
+    ),
+    Fault(
+        "block_quantize: 128 is not limited",
+        "rtl/block_quantize.py",
+        "Mux(halves == 255, 127, (halves + 1)[1:9]).as_signed()",
+        "(halves + 1)[1:9].as_signed()",
+        "tests/test_block_quantize.py",
+    ),
+    Fault(
+        "block_quantize: an exponent too small",
+        "rtl/block_quantize.py",
+        "drop=7",
+        "drop=8",
+        "tests/test_block_quantize.py",
+    ),
+    Fault(
+        "head_quantize: the step rounds down",
+        "rtl/head_quantize.py",
+        "+ ((1 << 14) - 1)",
+        "+ 0",
+        "tests/test_head_quantize.py",
+    ),
+    Fault(
+        "head_quantize: a step of 0",
+        "rtl/head_quantize.py",
+        "Mux(least == 0, 1, least)",
+        "least",
+        "tests/test_head_quantize.py",
+    ),
+    Fault(
+        "head_quantize: maxima of one token for all",
+        "rtl/head_quantize.py",
+        "m.d.sync += largest[token].eq(total)",
+        "m.d.sync += largest[0].eq(total)",
+        "tests/test_head_quantize.py",
+    ),
+    Fault(
+        "residual: old values stay at the load",
+        "rtl/residual.py",
+        "Mux(load, 0, old)",
+        "old",
+        "tests/test_residual.py",
+    ),
+    Fault(
+        "residual: no hazard",
+        "rtl/residual.py",
+        "m.d.comb += hazard.eq(Cat(*same).any())",
+        "m.d.comb += hazard.eq(0)",
+        "tests/test_residual.py",
+    ),
+    Fault(
+        "rope: the sine's sign",
+        "rtl/rope.py",
+        "totals += [a - b, c + d]",
+        "totals += [a + b, c + d]",
+        "tests/test_rope.py",
+    ),
+    Fault(
+        "rope: words before the table is complete",
+        "rtl/rope.py",
+        "usable.eq(complete & ~self.positions.valid)",
+        "usable.eq(~self.positions.valid)",
+        "tests/test_rope.py",
+    ),
+    Fault(
+        "softmax_block: the token's own position is masked",
+        "rtl/softmax_block.py",
+        "(within & (limit[:bits] >= n))",
+        "(within & (limit[:bits] > n))",
+        "tests/test_softmax_block.py",
+    ),
+    Fault(
+        "softmax_block: the exponent of empty blocks",
+        "rtl/softmax_block.py",
+        "Mux(valid[0], best + 1, EMPTY)",
+        "best + 1",
+        "tests/test_softmax_block.py",
+    ),
+    Fault(
+        "softmax_sum: sums run on",
+        "rtl/softmax_sum.py",
+        "m.d.sync += started.eq(~last)",
+        "m.d.sync += started.eq(1)",
+        "tests/test_softmax_sum.py",
+    ),
+    Fault(
+        "sum_of_squares: epsilon forgotten",
+        "rtl/sum_of_squares.py",
+        'Mux(vector["first"], self.epsilon, totals',
+        'Mux(vector["first"], 0, totals',
+        "tests/test_sum_of_squares.py",
+    ),
+    Fault(
+        "sum_of_squares: the last word missed",
+        "rtl/sum_of_squares.py",
+        '"final": i.p.index == self.words - 1',
+        '"final": i.p.index == self.words - 2',
+        "tests/test_sum_of_squares.py",
+    ),
+    Fault(
+        "swiglu: sigmoid not mirrored",
+        "rtl/swiglu.py",
+        "Mux(negative, (1 << 16) - right, right)",
+        "right",
+        "tests/test_swiglu.py",
+    ),
+    Fault(
+        "swiglu: stale gates",
+        "rtl/swiglu.py",
+        "silu.read_port(transparent_for=[write])",
+        "silu.read_port()",
+        "tests/test_swiglu.py",
+    ),
+    Fault(
+        "tape: one word short",
+        "rtl/tape.py",
+        "(advance & (left == 1))",
+        "(advance & (left == 2))",
+        "tests/test_tape.py",
+    ),
+    Fault(
+        "tape: reads on while stalled",
+        "rtl/tape.py",
+        "read.en.eq(advance)",
+        "read.en.eq(1)",
+        "tests/test_tape.py",
+    ),
+    Fault(
+        "merge: an offer is withdrawn for another",
+        "rtl/merge.py",
+        "m.d.comb += chosen.eq(holder)",
+        "pass",
+        "tests/test_merge.py",
+    ),
+    Fault(
+        "mac_fabric: no room for a result",
+        "rtl/mac_fabric.py",
+        "self.i.ready.eq(room != 0)",
+        "self.i.ready.eq(1)",
+        "tests/test_mac_fabric.py",
+    ),
+    Fault(
+        "mac_fabric: tiles run together",
+        "rtl/mac_fabric.py",
+        "with m.If(first):\n                        m.d.sync += acc.eq(shifted)",
+        "with m.If(first):\n                        m.d.sync += acc.eq(acc + shifted)",
+        "tests/test_mac_fabric.py",
+    ),
+    Fault(
+        "kv_ring: the window is one too long",
+        "rtl/kv_controller.py",
+        "n - (self.window - 1)",
+        "n - self.window",
+        "tests/test_kv_controller.py -k matches_reference",
+    ),
+    Fault(
+        "kv_ring: the ring is one slot too long",
+        "rtl/kv_controller.py",
+        "Mux(slot == final, 0, slot + 1)",
+        "slot + 1",
+        "tests/test_kv_controller.py -k matches_reference",
+    ),
+    Fault(
+        "kv_paged: no copy on write",
+        "rtl/kv_paged.py",
+        "r.shared.eq(r.references.value > 1)",
+        "r.shared.eq(0)",
+        "tests/test_kv_controller.py -k matches_reference",
+    ),
+    Fault(
+        "kv_paged: a shared block is freed",
+        "rtl/kv_paged.py",
+        "~fork & (held == 1)",
+        "~fork",
+        "tests/test_kv_controller.py -k matches_reference",
+    ),
+    Fault(
+        "kv_paged: out of memory is not said",
+        "rtl/kv_paged.py",
+        "new & ~r.there",
+        "new & 0",
+        "tests/test_kv_controller.py -k matches_reference",
+    ),
+    Fault(
+        "static_quantizer: no upper limit",
+        "rtl/quantizer.py",
+        "Mux(total > high, high, Mux(total < low, low, total))",
+        "Mux(total < low, low, total)",
+        "tests/test_quantizer.py -k static_matches",
+    ),
+    Fault(
+        "dynamic_quantizer: the first group's maximum stays",
+        "rtl/dynamic_quantizer.py",
+        "Mux(~fresh & (kept > top), kept, top)",
+        "Mux(kept > top, kept, top)",
+        "tests/test_quantizer.py -k dynamic_matches",
+    ),
+    Fault(
+        "dequantizer: zero points forgotten",
+        "rtl/dequantizer.py",
+        "acc - correction for acc",
+        "acc for acc",
+        "tests/test_quantizer.py -k dequantizer_matches",
+    ),
+    Fault(
+        "top_k: later tokens win ties",
+        "rtl/top_k.py",
+        "new[TOKEN:] > entry[TOKEN:]",
+        "new[TOKEN:] >= entry[TOKEN:]",
+        "tests/test_top_k.py -k test_matches",
+    ),
+    Fault(
+        "top_k: tokens beyond the vocabulary count",
+        "rtl/top_k.py",
+        "((word.index == whole) if lane < rest else 0)",
+        "(word.index == whole)",
+        "tests/test_top_k.py -k test_matches",
+    ),
+]
+
+
+def plant(fault, folder):
+    """Copy the package and its tests to ``folder``, with ``fault`` or, for None, without any."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "celosia", folder / "celosia", ignore=ignored)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / "celosia" / name, ignore=ignored)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    if fault is not None:
+        path = folder / "celosia" / fault.file
+        text = path.read_text()
+        if text.count(fault.old) != 1:
+            raise ValueError(f"{fault.name}: {fault.old!r} is {text.count(fault.old)} times there")
+        path.write_text(text.replace(fault.old, fault.new))
+
+
+def outcome(fault, tests):
+    """``passed`` or ``failed``: what ``tests`` say of the package with ``fault``."""
+    with tempfile.TemporaryDirectory(prefix="celosia-") as name:
+        folder = Path(name)
+        plant(fault, folder)
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        command += ["-m", "not slow", *tests.split(" -k ")[:1]]
+        command += ["-k", tests.split(" -k ")[1]] if " -k " in tests else []
+        environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{tests} did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return ("passed", "failed")[done.returncode]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="faults; by default all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
+    given = parser.parse_args()
+    known = {fault.name for fault in FAULTS}
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"no such fault: {', '.join(unknown)}")
+    faults = [f for f in FAULTS if not given.names or f.name in given.names]
+    rows = []
+    for tests in dict.fromkeys(fault.tests for fault in faults):
+        if outcome(None, tests) != "passed":
+            sys.exit(f"{tests} fails without a fault")
+    for fault in faults:
+        caught = outcome(fault, fault.tests) == "failed"
+        print(f"{'caught' if caught else 'SURVIVED'}: {fault.name}", flush=True)
+        row = {"name": fault.name, "file": fault.file, "tests": fault.tests, "caught": caught}
+        rows.append(row)
+    if given.json is not None:
+        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    sys.exit(any(not row["caught"] for row in rows))
+
+
+if __name__ == "__main__":
+    main()
