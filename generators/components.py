@@ -73,7 +73,7 @@ def _static_quantizer(lanes, channels, shift, x_width, width, group_size):
 
 # name: what makes it, and its standard parameters
 STANDARD = {
-    "block_quantize": (BlockQuantize, {"lanes": 8, "width": 23, "tokens": 1}),
+    "block_quantize": (BlockQuantize, {"lanes": 4, "width": 23, "tokens": 1}),
     "dequantizer": (
         Dequantizer,
         {"lanes": 8, "acc_width": 32, "sum_width": 16, "groups": 64, "width": 24},
