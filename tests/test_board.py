@@ -89,7 +89,7 @@ def test_refusal_where_nothing_fits():
 FAKE = """#!/bin/sh
 echo "{name} $*" >> {folder}/calls
 case {name} in
-yosys) echo '{{}}' > top.json ;;
+yosys) [ ! -e synthesis.ys ] || echo '{{}}' > top.json ;;
 nextpnr-ecp5)
   for argument; do
     case $argument in
