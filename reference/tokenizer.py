@@ -192,7 +192,7 @@ class LibraryTokenizer(Tokenizer):
 
     def __init__(self, library, pieces, bos, eos, *, stop=(), strip=False):
         super().__init__(pieces, bos, eos, stop=stop, strip=strip)
-        self.library = library
+        self.backend = library
 
     def _cut(self, text):
-        return self.library.encode(text, add_special_tokens=False).ids
+        return self.backend.encode(text, add_special_tokens=False).ids

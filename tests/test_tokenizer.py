@@ -317,7 +317,7 @@ def test_gguf_default_words(tmp_path):
     write_gguf(path, fields)
     tokenizer = load_tokenizer(path)
     words = [
-        word for word, _ in tokenizer.library.pre_tokenizer.pre_tokenize_str("a 12345, (b) $c")
+        word for word, _ in tokenizer.backend.pre_tokenizer.pre_tokenize_str("a 12345, (b) $c")
     ]
     assert words == ["a", "Ġ", "123", "45", ",", "Ġ", "(", "b", ")", "Ġ", "$", "c"]
     for text in HARD:
