@@ -8,7 +8,8 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.program import write_program
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.controller import COUNTERS
-from celosia.rtl.machine import AxiMemory, Machine, MachineShape
+from celosia.rtl.machine import Machine
+from celosia.rtl.machine_shape import AxiMemory, MachineShape
 from celosia.rtl.sequencer import Program
 from celosia.sim.messages import Info
 

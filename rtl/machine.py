@@ -1,6 +1,5 @@
 """The whole machine, wired: tape, fabric, vector units, caches, sequencer and host link."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth import Cat, Module, Signal, signed, unsigned
@@ -15,6 +14,7 @@ from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
 from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.machine_shape import AxiMemory
 from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind, Operand
@@ -33,66 +33,9 @@ from celosia.rtl.tape import Tape
 from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.words import framed
 
-__all__ = ["AxiMemory", "Machine", "MachineShape"]
+__all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
-
-
-@dataclass(frozen=True)
-class AxiMemory:
-    """A tape in external memory: ``ports`` AXI4 read masters of ``data_width`` bits."""
-
-    data_width: int
-    ports: int = 1
-
-
-@dataclass(frozen=True)
-class MachineShape:
-    """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
-
-    Parameters
-    ----------
-    rows, lanes, tokens : int
-        The fabric: ``rows * lanes`` is the weight parallelism, ``tokens`` the token parallelism.
-    weight_width, acc_width, residual_width : int
-    dim_words, hidden_words, head_words : int
-    n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
-    epsilon : int
-        The norm's, see :class:`celosia.rtl.rms_norm.RmsNorm`.
-    rope_increments : tuple of int
-    """
-
-    rows: int
-    lanes: int
-    tokens: int
-    weight_width: int
-    acc_width: int
-    residual_width: int
-    dim_words: int
-    hidden_words: int
-    head_words: int
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    vocab_size: int
-    max_seq_len: int
-    epsilon: int
-    rope_increments: tuple
-
-    @property
-    def multipliers(self):
-        """All multipliers of the MAC fabric."""
-        return self.rows * self.lanes * self.tokens
-
-    @property
-    def attention_start(self):
-        """Where the activation memory's second region, attention's result, begins."""
-        return self.dim_words
-
-    @property
-    def hidden_start(self):
-        """Where its third region, the hidden layer, begins."""
-        return self.dim_words + self.n_heads * self.head_words
 
 
 class Machine(wiring.Component):

@@ -1,0 +1,62 @@
+"""The sizes of a machine, and where its tape lies: plain numbers that a plan fills in."""
+
+from dataclasses import dataclass
+
+__all__ = ["AxiMemory", "MachineShape"]
+
+
+@dataclass(frozen=True)
+class AxiMemory:
+    """A tape in external memory: ``ports`` AXI4 read masters of ``data_width`` bits."""
+
+    data_width: int
+    ports: int = 1
+
+
+@dataclass(frozen=True)
+class MachineShape:
+    """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
+
+    Parameters
+    ----------
+    rows, lanes, tokens : int
+        The fabric: ``rows * lanes`` is the weight parallelism, ``tokens`` the token parallelism.
+    weight_width, acc_width, residual_width : int
+    dim_words, hidden_words, head_words : int
+    n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
+    epsilon : int
+        The norm's, see :class:`celosia.rtl.rms_norm.RmsNorm`.
+    rope_increments : tuple of int
+    """
+
+    rows: int
+    lanes: int
+    tokens: int
+    weight_width: int
+    acc_width: int
+    residual_width: int
+    dim_words: int
+    hidden_words: int
+    head_words: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    max_seq_len: int
+    epsilon: int
+    rope_increments: tuple
+
+    @property
+    def multipliers(self):
+        """All multipliers of the MAC fabric."""
+        return self.rows * self.lanes * self.tokens
+
+    @property
+    def attention_start(self):
+        """Where the activation memory's second region, attention's result, begins."""
+        return self.dim_words
+
+    @property
+    def hidden_start(self):
+        """Where its third region, the hidden layer, begins."""
+        return self.dim_words + self.n_heads * self.head_words
