@@ -95,12 +95,6 @@ class Config:
             raise ConfigError(f"axi_width must be 32, 64, 128, 256 or 512, not {self.axi_width}")
         if self.axi_ports not in range(1, 17):
             raise ConfigError(f"axi_ports must be from 1 to 16, not {self.axi_ports}")
-        beat = self.weight_parallelism * self.weight_width
-        if self.memory == "axi" and beat % (self.axi_width * self.axi_ports):
-            raise ConfigError(
-                f"axi_ports times axi_width must divide the {beat} bits of weights that a cycle "
-                f"uses, which {self.axi_ports} x {self.axi_width} does not"
-            )
 
     @property
     def rows(self):

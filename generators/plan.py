@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.program import write_program
+from celosia.generators.tape_image import port_images
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.controller import COUNTERS
 from celosia.rtl.machine import Machine
@@ -53,11 +54,9 @@ class Plan:
 
     def images(self):
         """What the external memory of each AXI port holds: list of uint8[bytes]."""
-        flat = _packed(self.weights, self.config.weight_width)
-        stripes = flat.reshape(len(flat), self.config.axi_ports, -1)
-        return [
-            np.ascontiguousarray(stripes[:, n]).reshape(-1) for n in range(self.config.axi_ports)
-        ]
+        words = _packed(self.weights, self.config.weight_width)
+        width = self.config.weight_parallelism * self.config.weight_width
+        return port_images(words, width, self.config.axi_width, self.config.axi_ports)
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""

@@ -3,15 +3,17 @@
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.gearbox import Gearbox
 from celosia.rtl.parameters import check_range
 from celosia.rtl.tape import run_layout
 
-__all__ = ["AxiReader", "AxiTape", "axi_pins", "axi_read_port"]
+__all__ = ["AxiReader", "AxiTape", "axi_pins", "axi_read_port", "port_width"]
 
 ADDRESS_WIDTH = 40
 PAGE = 4096  # bytes that a burst must not leave
-LONGEST = 256  # words of a burst
+LONGEST = 256  # transfers of a burst
+SPANS = 4  # runs asked for ahead of their words
 
 
 def axi_read_port(data_width):
@@ -39,19 +41,27 @@ def axi_pins(memory):
     return {f"m_axi{n}_{k}": member for n in range(memory.ports) for k, member in names.items()}
 
 
+def port_width(width, ports):
+    """The bits of a word of ``width`` bits that lie behind each of ``ports`` ports."""
+    return -(-width // ports)
+
+
 class AxiReader(wiring.Component):
     """``o`` delivers ``width`` bits for each word of each run, from AXI4 memory, in order.
 
-    Word ``n`` lies at byte ``n * width / 8``. Bursts are as long as the run, 256 transfers, the
-    4 KiB page and the room in the buffer allow, and follow each other without waiting for data;
-    the buffer always has room for what was asked for, so that ``rready`` is never low.
+    Word ``n`` begins at bit ``n * packed_width(width, data_width)`` of the memory, the lowest bit
+    of a byte first: see :func:`celosia.rtl.gearbox.packed_width`, which pads by at most 1.25 %.
+    Bursts are as long as the run, 256 transfers, the 4 KiB page and the room in the buffer allow,
+    and follow each other without waiting for data; the buffer always has room for what was asked
+    for, so that ``rready`` is never low.
 
-    Latency 4 cycles and the memory's. Throughput 1 transfer per cycle, that is a word in
-    ``width / data_width`` cycles, if ``buffer`` transfers cover the memory's latency.
+    Latency 7 cycles, 8 where a transfer holds several words, and the memory's. Throughput 1
+    transfer per cycle, or 1 word per cycle where a word is narrower, if ``buffer`` transfers cover
+    the memory's latency.
 
     Parameters
     ----------
-    width : int, a multiple of ``data_width``
+    width : int, 1 to 2**16
     data_width : int, a power of two from 32 to 1024
     buffer : int, at least 16
         Transfers that may be asked for or wait.
@@ -77,8 +87,7 @@ class AxiReader(wiring.Component):
             raise ValueError(
                 f"data_width must be a power of two from 32 to 1024, not {data_width!r}"
             )
-        if width < data_width or width % data_width:
-            raise ValueError(f"width must be a multiple of {data_width}, not {width!r}")
+        check_range("width", width, 1, 1 << 16)
         check_range("buffer", buffer, 16, 1 << 16)
         self.width = width
         self.data_width = data_width
@@ -97,11 +106,17 @@ class AxiReader(wiring.Component):
         m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(
             width=self.data_width, depth=self.buffer
         )
+        m.submodules.gearbox = gearbox = Gearbox(self.width, self.data_width)
+        m.submodules.spans = spans = fifo.SyncFIFO(width=gearbox.span.p.shape().size, depth=SPANS)
         size = self.data_width // 8
         page = PAGE // size
-        parts = self.width // self.data_width
+        shift = gearbox.transfers.bit_length() - 1
+        first = Signal(ADDRESS_WIDTH)  # of the run, in granules
+        length = Signal(ADDRESS_WIDTH)
+        count = Signal.like(gearbox.span.p.count)
+        span = Signal(gearbox.span.p.shape())
         address = Signal(ADDRESS_WIDTH)
-        left = Signal(28 + parts.bit_length())  # transfers of the run not yet asked for
+        left = Signal(ADDRESS_WIDTH - shift)  # transfers of the run not yet asked for
         room = Signal(range(self.buffer + 1), init=self.buffer)
         burst = Signal(range(LONGEST + 1))
         asked, taken = Signal(), Signal()
@@ -119,6 +134,18 @@ class AxiReader(wiring.Component):
             asked.eq(self.arvalid & self.arready),
         ]
         m.d.sync += room.eq(room + taken - Mux(asked, burst, 0))
+        m.d.comb += [
+            gearbox.i.payload.eq(buffer.r_data),
+            gearbox.i.valid.eq(buffer.r_rdy),
+            buffer.r_en.eq(gearbox.i.ready),
+            gearbox.span.payload.eq(spans.r_data),
+            gearbox.span.valid.eq(spans.r_rdy),
+            spans.r_en.eq(gearbox.span.ready),
+            spans.w_data.eq(span),
+            span.start.eq(first[:shift]),
+            span.count.eq(count),
+        ]
+        connect(m, gearbox.o, flipped(self.o))
 
         to_page = Signal(range(page + 1))
         m.d.comb += to_page.eq(page - address[size.bit_length() - 1 : 12])
@@ -133,10 +160,18 @@ class AxiReader(wiring.Component):
                 m.d.comb += self.run.ready.eq(1)
                 with m.If(self.run.valid):
                     m.d.sync += [
-                        address.eq(self.run.p.address * (self.width // 8)),
-                        left.eq(self.run.p.count * parts),
+                        first.eq(self.run.p.address * gearbox.words),
+                        length.eq(self.run.p.count * gearbox.words),
+                        count.eq(self.run.p.count),
                     ]
-                    m.next = "SIZE"
+                    m.next = "SPAN"
+            with m.State("SPAN"), m.If(spans.w_rdy):
+                m.d.comb += spans.w_en.eq(1)
+                m.d.sync += [
+                    address.eq(first[shift:] << size.bit_length() - 1),
+                    left.eq(span.start + length + gearbox.transfers - 1 >> shift),
+                ]
+                m.next = "SIZE"
             with m.State("SIZE"), m.If(room >= allowed):
                 m.d.sync += burst.eq(allowed)
                 m.next = "ASK"
@@ -147,40 +182,22 @@ class AxiReader(wiring.Component):
                     m.next = "SIZE"
                     with m.If(left == burst):
                         m.next = "RUN"
-
-        if parts == 1:
-            m.d.comb += [
-                self.o.payload.eq(buffer.r_data),
-                self.o.valid.eq(buffer.r_rdy),
-                buffer.r_en.eq(self.o.ready),
-            ]
-            return m
-        held = Signal(self.data_width * (parts - 1))
-        count = Signal(range(parts))
-        full = count == parts - 1
-        m.d.comb += [
-            self.o.payload.eq(Cat(held, buffer.r_data)),
-            self.o.valid.eq(full & buffer.r_rdy),
-            buffer.r_en.eq(~full | self.o.ready),
-        ]
-        with m.If(taken):
-            m.d.sync += count.eq(Mux(full, 0, count + 1))
-            with m.If(~full):
-                m.d.sync += held.eq(Cat(held, buffer.r_data) >> self.data_width)
         return m
 
 
 class AxiTape(wiring.Component):
     """A :class:`celosia.rtl.tape.Tape` in external memory, striped over ``ports`` AXI4 masters.
 
-    Port ``n`` holds slice ``n`` of every word, the lowest bits in port 0. Latency and throughput:
-    :class:`AxiReader`.
+    Port ``n`` holds slice ``n`` of every word, ``port_width(width, ports)`` bits each, the lowest
+    in port 0; :func:`celosia.generators.tape_image.port_images` makes the memories' contents.
+    Latency and throughput: :class:`AxiReader`.
 
     Parameters
     ----------
     shape : shape-like
-        Of one word; its size is a multiple of ``ports * data_width``.
-    data_width, ports : int
+        Of one word, of any number of bits from ``ports`` up.
+    data_width : int, a power of two from 32 to 1024
+    ports : int, 1 to 16
 
     Members
     -------
@@ -189,17 +206,18 @@ class AxiTape(wiring.Component):
     m_axi0_araddr ...
         The ports, see :func:`axi_read_port`.
     error : Out(1)
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     def __init__(self, shape, data_width, ports=1):
         check_range("ports", ports, 1, 16)
-        width = Shape.cast(shape).width
-        if width % (ports * data_width):
-            raise ValueError(
-                f"a word of the tape ({width} bits) must be a multiple of {ports} x {data_width}"
-            )
+        part = port_width(Shape.cast(shape).width, ports)
         self.ports = ports
-        self.readers = [AxiReader(width // ports, data_width) for _ in range(ports)]
+        self.readers = [AxiReader(part, data_width) for _ in range(ports)]
         self.data_width = data_width
         pins = axi_pins(self)
         self.pins = tuple(pins)

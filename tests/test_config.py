@@ -44,7 +44,6 @@ def test_lanes_follow_a_smaller_parallelism():
         (["memory=paper"], "memory must be on_chip or axi, not 'paper'"),
         (["axi_width=48"], "axi_width must be 32"),
         (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
-        (["memory=axi", "axi_ports=16"], "must divide the 512 bits"),
         (["weight_width=wide"], "weight_width must be a whole number, not 'wide'"),
         (["speed=9"], "--set takes name=value"),
         (["weight_width"], "--set takes name=value"),

@@ -16,10 +16,10 @@ from celosia.sim.native_transport import NativeTransport
 MACHINES = {
     "smallest": ((16, 24, 2, 4, 2, 4, 37, 24, True), "tiny", ()),
     "odd sizes, untied": ((18, 22, 1, 3, 1, 6, 41, 20, False), "tiny", ("token_parallelism=2",)),
-    "external memory, 4 bits": (
+    "external memory, 5 bits": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",
-        ("memory=axi", "axi_width=32", "weight_width=4"),
+        ("memory=axi", "axi_width=32", "weight_width=5"),
     ),
     "head of 1.5 blocks": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
@@ -81,7 +81,7 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
 
 
 def test_a_memory_fault_ends_the_run():
-    plan, simulation, driver = random_machine(*MACHINES["external memory, 4 bits"][::2])
+    plan, simulation, driver = random_machine(*MACHINES["external memory, 5 bits"][::2])
     (image,) = plan.images()
     simulation.memory(0, image[:400])  # what lies beyond is answered with DECERR
     with pytest.raises(DriverError, match="external memory answered with an error"):
