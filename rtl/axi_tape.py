@@ -19,6 +19,7 @@ SPANS = 4  # runs asked for ahead of their words
 def axi_read_port(data_width):
     """The members of an AXI4 read master, channel by channel, without their prefix."""
     return {
+        "arid": Out(1),
         "araddr": Out(ADDRESS_WIDTH),
         "arlen": Out(8),
         "arsize": Out(3),
@@ -27,6 +28,7 @@ def axi_read_port(data_width):
         "arprot": Out(3),
         "arvalid": Out(1),
         "arready": In(1),
+        "rid": In(1),
         "rdata": In(data_width),
         "rresp": In(2),
         "rlast": In(1),
@@ -71,7 +73,7 @@ class AxiReader(wiring.Component):
     run : In(stream of run_layout)
     o : Out(stream of unsigned(width))
     araddr ... rready
-        AXI4 read address and read data channels; one ID, incrementing bursts.
+        AXI4 read address and read data channels; the ID is 0, bursts increment.
     error : Out(1)
         High for a cycle when a transfer came with SLVERR or DECERR. Its data are used all the
         same.

@@ -55,6 +55,8 @@ struct Memory {
     uint64_t size = 0;
     uint64_t latency = 1;
     uint32_t stall = 0;
+    uint64_t bad = UINT64_MAX;  // a transfer that holds this byte is answered with `response`
+    uint8_t response = 0;
     uint32_t random = 0x9E3779B1;
     std::deque<Burst> bursts;
     bool offered = false;
@@ -77,7 +79,8 @@ struct Memory {
         const Burst& burst = bursts.front();
         const bool inside = burst.address + width <= size;
         if (inside) std::memcpy(&rdata, bytes + burst.address, width);
-        rresp = inside ? 0 : 3;
+        const bool hit = bad - burst.address < width;
+        rresp = !inside ? 3 : hit ? response : 0;
         rlast = burst.left == 1;
     }
 
@@ -247,6 +250,12 @@ void celosia_memory(Chip* chip, int port, const uint8_t* bytes, uint64_t size, u
     memory.size = size;
     memory.latency = latency;
     memory.stall = stall;
+    memory.bad = UINT64_MAX;
+}
+
+void celosia_fault(Chip* chip, int port, uint64_t address, uint32_t response) {
+    chip->memories[port].bad = address;
+    chip->memories[port].response = response;
 }
 
 uint64_t celosia_cycle(Chip* chip) { return chip->cycle; }

@@ -131,6 +131,13 @@ class NativeSimulation:
             self._chip, port, contents.ctypes.data, contents.size, latency, stall
         )
 
+    def fault(self, port, address, response=2):
+        """Answer reads of the byte at ``address`` with ``response`` until :meth:`memory` is called.
+
+        2 is SLVERR, 3 DECERR.
+        """
+        self._library.celosia_fault(self._chip, port, address, response)
+
     def step(self, max_cycles, until_tx=1):
         """Run until `until_tx` bytes wait to be fetched, or for `max_cycles` cycles.
 
@@ -310,6 +317,7 @@ def _load(path):
         ("send", None, [chip, ctypes.c_char_p, number]),
         ("unsent", number, [chip]),
         ("memory", None, [chip, which, ctypes.c_void_p, number, number, ctypes.c_uint32]),
+        ("fault", None, [chip, which, number, ctypes.c_uint32]),
         ("step", number, [chip, number, number]),
         ("cycle", number, [chip]),
         ("recording", None, [chip, ctypes.c_int, ctypes.c_int]),

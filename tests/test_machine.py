@@ -9,6 +9,7 @@ from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.controller import COUNTERS
 from celosia.sim.driver import Driver, DriverError
+from celosia.sim.messages import Reason
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 
@@ -81,11 +82,34 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
 
 
 def test_a_memory_fault_ends_the_run():
+    """SLVERR, DECERR, no such address: no wrong token, and the next run is right."""
     plan, simulation, driver = random_machine(*MACHINES["external memory, 5 bits"][::2])
     (image,) = plan.images()
-    simulation.memory(0, image[:400])  # what lies beyond is answered with DECERR
+    expected = integer.generate(plan.model, [1, 2, 3], 4)[0]
+    faults = (
+        lambda: simulation.fault(0, 400, response=2),
+        lambda: simulation.fault(0, image.size - 1, response=3),
+        lambda: simulation.memory(0, image[:400]),
+    )
+    for fault in faults:
+        fault()
+        run = driver.run([1, 2, 3], 4)
+        with pytest.raises(DriverError, match="external memory answered with an error"):
+            list(run)
+        assert (run.done.reason, run.heard) == (Reason.FAULT, 1)
+        assert not driver.status().busy
+        attach(plan, simulation)
+        assert [token.token for token in driver.run([1, 2, 3], 4)] == expected
+
+
+def test_a_fault_loses_one_token_only():
+    """Tokens before the fault are good."""
+    plan, simulation, driver = random_machine(*MACHINES["external memory, 5 bits"][::2])
+    expected = integer.generate(plan.model, [1, 2, 3], 4)[0]
+    run = driver.run([1, 2, 3], 4)
+    tokens = [next(run).token, next(run).token]
+    simulation.fault(0, 400)
     with pytest.raises(DriverError, match="external memory answered with an error"):
-        list(driver.run([1, 2, 3], 4))
-    attach(plan, simulation)
-    tokens = [token.token for token in driver.run([1, 2, 3], 4)]
-    assert tokens == integer.generate(plan.model, [1, 2, 3], 4)[0]
+        tokens.extend(token.token for token in run)
+    assert tokens == expected[: len(tokens)]
+    assert len(tokens) in (2, 3)
