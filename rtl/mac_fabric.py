@@ -1,15 +1,16 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.rtl.multiplier import multiply
+from celosia.rtl.multiplier import multiply_registered
 
 __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
+FINE = 3  # bits of the exponent that shift the mantissa once for all rows, before it is multiplied
 
 
 def activation_layout(lanes):
@@ -112,50 +113,68 @@ class MacFabric(wiring.Component):
         ]
         m.d.sync += room.eq(room + taken - ending)
 
-        beat = Signal.like(self.i.p)
-        m.d.sync += beat.eq(self.i.p)
-        valid = Signal()
-        m.d.sync += valid.eq(self.i.valid & self.i.ready)
-
-        depth = self.latency - 2  # stages from the registered beat to the accumulators' input
-        first, last, valids = beat.first, beat.last, valid
-        for _ in range(depth - 1):
-            first, last, valids = (_delay(m, s) for s in (first, last, valids))
-        written = _delay(m, valids & last)
+        # A register for the beat, two in the multipliers, those of the adders, the accumulator.
+        beat = self.i.p
+        weights = Signal.like(beat.weights)
+        frame = Signal(data.StructLayout({"first": 1, "last": 1, "valid": 1}))
+        m.d.sync += [
+            weights.eq(beat.weights),
+            frame.first.eq(beat.first),
+            frame.last.eq(beat.last),
+            frame.valid.eq(self.i.valid & self.i.ready),
+        ]
+        depth = self.latency - 3  # from the beat's register to the accumulators' input
+        frame = _delay(m, frame, depth)
+        written = Signal()
+        m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.w_en.eq(written)
         for token in range(self.tokens):
-            block = beat.activations[token]
-            exponent = block.exponent
-            for _ in range(depth - 2):
-                exponent = _delay(m, exponent)
+            block, coarse = self._fine(m, beat.activations[token])
+            coarse = _delay(m, coarse, depth)
             for row in range(self.rows):
-                dot = _dot(m, beat.weights[row], block.mantissa)
-                shifted = Signal(signed(len(dot) + (1 << EXPONENT_WIDTH) - 1), name="shifted")
+                dot = _dot(m, weights[row], block)
                 acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}")
-                m.d.sync += shifted.eq(dot << exponent)
-                with m.If(valids):
-                    with m.If(first):
-                        m.d.sync += acc.eq(shifted)
-                    with m.Else():
-                        m.d.sync += acc.eq(acc + shifted)
+                with m.If(frame.valid):
+                    m.d.sync += acc.eq(Mux(frame.first, 0, acc) + _coarse(m, dot, coarse))
                 place = (token * self.rows + row) * self.acc_width
                 m.d.comb += results.w_data[place : place + self.acc_width].eq(acc)
         return m
 
+    def _fine(self, m, block):
+        """Registers of the mantissas, shifted by ``FINE`` bits of the exponent, and of the rest."""
+        fine, coarse = block.exponent[:FINE], block.exponent[FINE:]
+        mantissas = []
+        for mantissa in block.mantissa:
+            shifted = Signal(signed(MANTISSA_WIDTH + (1 << FINE) - 1), name="mantissa")
+            m.d.sync += shifted.eq(mantissa << fine)
+            mantissas.append(shifted)
+        rest = Signal(EXPONENT_WIDTH - FINE, name="coarse")
+        m.d.sync += rest.eq(coarse)
+        return mantissas, rest
 
-def _delay(m, value):
-    delayed = Signal(value.shape(), name="delayed")
-    m.d.sync += delayed.eq(value)
-    return delayed
+
+def _delay(m, value, cycles):
+    for _ in range(cycles):
+        delayed = Signal(value.shape(), name="delayed")
+        m.d.sync += delayed.eq(value)
+        value = delayed
+    return value
 
 
-def _dot(m, weights, mantissa):
-    """The registered dot product: a stage of products, then one for each two levels of adders."""
-    terms = []
-    for weight, value in zip(weights, mantissa, strict=True):
-        product = Signal(signed(len(weight) + len(value)), name="product")
-        m.d.sync += product.eq(multiply(m, weight, value))
-        terms.append(product)
+def _coarse(m, dot, coarse):
+    """``dot`` shifted by the exponent's upper bits."""
+    widest = ((1 << len(coarse)) - 1) << FINE
+    shifted = Signal(signed(len(dot) + widest), name="shifted")
+    with m.Switch(coarse):
+        for steps in range(1 << len(coarse)):
+            with m.Case(steps):
+                m.d.comb += shifted.eq(dot << (steps << FINE))
+    return shifted
+
+
+def _dot(m, weights, mantissas):
+    """The registered dot product: products, then a stage for each two levels of adders."""
+    terms = [multiply_registered(m, w, x) for w, x in zip(weights, mantissas, strict=True)]
     while len(terms) > 1:
         sums = []
         for start in range(0, len(terms), 4):
