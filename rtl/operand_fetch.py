@@ -13,6 +13,20 @@ __all__ = ["OperandFetch", "fetched_layout", "score_layout"]
 
 CACHED_WIDTH = 8
 
+_FRAME = data.StructLayout(
+    {
+        "operand": Operand,
+        "source": Source,
+        "buffer": 2,
+        "row": 10,
+        "from_tape": 1,
+        "embedding": 1,
+        "sum": 1,
+        "first": 1,
+        "last": 1,
+    }
+)
+
 
 def score_layout(lanes):
     """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
@@ -72,7 +86,7 @@ class OperandFetch(wiring.Component):
     buffer : Out(unsigned(2))
     o : Out(stream of fetched_layout)
     refill, refill_en : Out(Region), Out(1)
-        The region that an accepted step will fill anew.
+        The region that a step will fill anew, in the cycle after its acceptance.
     operand : Out(Operand)
         Of the beat that ``o`` offers.
     starved, waiting : Out(1)
@@ -123,83 +137,29 @@ class OperandFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        advance = Signal()
+        beat = Signal(_FRAME)  # of the beat that the memories are asked for
         held = Signal()  # the memories' outputs are a beat
+        fetched = Signal(_FRAME)  # that one
         complete = Signal()  # and what else it needs is there
+        offered = Signal(_FRAME)
+        advance = Signal()
         move = Signal()  # the beat that is offered may be replaced
         starved = Signal()
-        step = Signal(fetch_layout())
-        word = Signal(INDEX_WIDTH)
-        tile = Signal(INDEX_WIDTH)
-        tile_address = Signal(28)
-        last_word = Signal()
-        last_tile = Signal()
-        active = Signal()  # a step is under way
-        available = Signal()
-        region = Signal(INDEX_WIDTH)
-        fetched = Signal(
-            data.StructLayout(
-                {"operand": Operand, "source": Source, "kind": Kind, "first": 1, "last": 1,
-                 "row": 10, "first_tile": 1}
-            )
-        )  # fmt: skip
-        with m.Switch(step.region):
-            for index, value in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
-                with m.Case(value):
-                    m.d.comb += region.eq(self.filled[index])
+        active, available = self._walk(m, beat, advance)
         m.d.comb += [
-            self.refill.eq(self.step.p.fills),
-            self.refill_en.eq(
-                self.step.valid & self.step.ready & (self.step.p.fills != Region.NONE)
-            ),
-            self.address.eq(tile_address + word),
-            self.activation_address.eq(step.source_base + word),
-            available.eq((step.region == Region.NONE) | (self.activation_address < region)),
-            last_word.eq(word + 1 == step.words),
-            last_tile.eq(tile + 1 == step.tiles),
             self.read_en.eq(advance),
             move.eq(self.o.ready | ~self.o.valid),
+            complete.eq(held & (~fetched.from_tape | self.tape.valid)),
             advance.eq(~held | (complete & move)),
-            self.step.ready.eq(~active | (advance & available & last_word & last_tile)),
+            self.tape.ready.eq(held & fetched.from_tape & move),
         ]
         with m.If(advance):
-            m.d.sync += [held.eq(active & available), starved.eq(active & ~available)]
-            with m.If(active & available):
-                m.d.sync += [
-                    word.eq(word + 1),
-                    fetched.operand.eq(step.operand),
-                    fetched.source.eq(step.source),
-                    fetched.kind.eq(step.kind),
-                    fetched.row.eq(step.row),
-                    fetched.first.eq(word == 0),
-                    fetched.last.eq(last_word),
-                    fetched.first_tile.eq(tile == 0),
-                    self.buffer.eq(step.buffer),
-                ]
-                with m.If(last_word):
-                    m.d.sync += [
-                        word.eq(0),
-                        tile.eq(tile + 1),
-                        tile_address.eq(tile_address + step.stride),
-                    ]
-                    with m.If(last_tile):
-                        m.d.sync += active.eq(0)
-        with m.If(self.step.valid & self.step.ready):
             m.d.sync += [
-                step.eq(self.step.p),
-                tile_address.eq(self.step.p.address),
-                word.eq(0),
-                tile.eq(0),
-                active.eq(1),
+                held.eq(active & available),
+                starved.eq(active & ~available),
+                fetched.eq(beat),
+                self.buffer.eq(beat.buffer),
             ]
-
-        # The beat that is offered, as the memories gave it: they are slow.
-        from_tape = fetched.operand == Operand.TAPE
-        offered = Signal.like(fetched)
-        m.d.comb += [
-            complete.eq(held & (~from_tape | self.tape.valid)),
-            self.tape.ready.eq(held & from_tape & move),
-        ]
         with m.If(move):
             m.d.sync += [
                 self.o.valid.eq(complete),
@@ -212,27 +172,102 @@ class OperandFetch(wiring.Component):
             self.operand.eq(offered.operand),
             o.beat.first.eq(offered.first),
             o.beat.last.eq(offered.last),
-            o.embedding.eq(offered.kind == Kind.LOAD),
+            o.embedding.eq(offered.embedding),
             o.row.eq(offered.row),
-            o.sum.eq((offered.kind == Kind.ATTENTION) & offered.first_tile),
+            o.sum.eq(offered.sum),
             o.sum_last.eq(offered.last),
         ]
-        self._choose_weights(m, fetched, move)
+        self._choose_weights(m, offered, move)
         for token in range(self.tokens):
             self._choose_block(m, fetched, offered, move, token)
         return m
 
-    def _choose_weights(self, m, fetched, move):
+    def _walk(self, m, beat, advance):
+        """The beats of one step after the other; whether there is one, and its word was written.
+
+        Addresses and ends are registers: they are known before their beat.
+        """
+        step = Signal(fetch_layout())
+        active, available = Signal(), Signal()
+        first_tile, last_tile, single = Signal(), Signal(), Signal()
+        words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
+        next_tile = Signal(28)
+        region = Signal(INDEX_WIDTH)
+        with m.Switch(step.region):
+            for index, value in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
+                with m.Case(value):
+                    m.d.comb += region.eq(self.filled[index])
+        m.d.comb += [
+            available.eq((step.region == Region.NONE) | (self.activation_address < region)),
+            self.step.ready.eq(~active | (advance & available & beat.last & last_tile)),
+            beat.operand.eq(step.operand),
+            beat.source.eq(step.source),
+            beat.row.eq(step.row),
+            beat.buffer.eq(step.buffer),
+            beat.from_tape.eq(step.operand == Operand.TAPE),
+            beat.embedding.eq(step.kind == Kind.LOAD),
+            beat.sum.eq((step.kind == Kind.ATTENTION) & first_tile),
+        ]
+        with m.If(advance & active & available):
+            m.d.sync += [
+                self.address.eq(self.address + 1),
+                self.activation_address.eq(self.activation_address + 1),
+                words.eq(words - 1),
+                beat.first.eq(0),
+                beat.last.eq(words == 2),
+            ]
+            with m.If(beat.last):
+                m.d.sync += [
+                    self.address.eq(next_tile),
+                    next_tile.eq(next_tile + step.stride),
+                    self.activation_address.eq(step.source_base),
+                    words.eq(step.words),
+                    tiles.eq(tiles - 1),
+                    beat.first.eq(1),
+                    beat.last.eq(single),
+                    first_tile.eq(0),
+                    last_tile.eq(tiles == 2),
+                    active.eq(~last_tile),
+                ]
+        new = self.step.p
+        with m.If(self.step.valid & self.step.ready):
+            m.d.sync += [
+                step.eq(new),
+                active.eq(1),
+                self.address.eq(new.address),
+                next_tile.eq(new.address + new.stride),
+                self.activation_address.eq(new.source_base),
+                words.eq(new.words),
+                tiles.eq(new.tiles),
+                single.eq(new.words == 1),
+                beat.first.eq(1),
+                beat.last.eq(new.words == 1),
+                first_tile.eq(1),
+                last_tile.eq(new.tiles == 1),
+            ]
+        accepted = self.step.valid & self.step.ready
+        m.d.sync += [
+            self.refill.eq(new.fills),
+            self.refill_en.eq(accepted & (new.fills != Region.NONE)),
+        ]
+        return active, available
+
+    def _choose_weights(self, m, offered, move):
+        """What the memories gave, in registers: they are slow."""
+        words = (self.tape.payload, self.keys, self.values)
+        tape, keys, values = (Signal.like(word, name_suffix="_word") for word in words)
+        with m.If(move):
+            m.d.sync += [tape.eq(words[0]), keys.eq(words[1]), values.eq(words[2])]
         for row in range(self.rows):
             for lane in range(self.lanes):
                 weight = self.o.p.beat.weights[row][lane]
-                with m.If(move), m.Switch(fetched.operand):
+                with m.Switch(offered.operand):
                     with m.Case(Operand.KEYS):
-                        m.d.sync += weight.eq(self.keys[row][lane])
+                        m.d.comb += weight.eq(keys[row][lane])
                     with m.Case(Operand.VALUES):
-                        m.d.sync += weight.eq(self.values[row][lane])
+                        m.d.comb += weight.eq(values[row][lane])
                     with m.Default():
-                        m.d.sync += weight.eq(self.tape.payload[row][lane])
+                        m.d.comb += weight.eq(tape[row][lane])
 
     def _choose_block(self, m, fetched, offered, move, token):
         """A token's block; exponentials are aligned when they are offered."""
