@@ -182,8 +182,8 @@ FAULTS = [
     Fault(
         "tape: one word short",
         "rtl/tape.py",
-        "(advance & (left == 1))",
-        "(advance & (left == 2))",
+        "final.eq(left == 2)",
+        "final.eq(left == 3)",
         "tests/test_tape.py",
     ),
     Fault(
@@ -196,22 +196,22 @@ FAULTS = [
     Fault(
         "merge: an offer is withdrawn for another",
         "rtl/merge.py",
-        "m.d.comb += chosen.eq(holder)",
-        "pass",
+        "i.ready.eq(free & ~earlier)",
+        "i.ready.eq(~earlier)",
         "tests/test_merge.py",
     ),
     Fault(
         "mac_fabric: no room for a result",
         "rtl/mac_fabric.py",
-        "self.i.ready.eq(room != 0)",
+        "self.i.ready.eq(open_)",
         "self.i.ready.eq(1)",
         "tests/test_mac_fabric.py",
     ),
     Fault(
         "mac_fabric: tiles run together",
         "rtl/mac_fabric.py",
-        "with m.If(first):\n                        m.d.sync += acc.eq(shifted)",
-        "with m.If(first):\n                        m.d.sync += acc.eq(acc + shifted)",
+        "Mux(frame.first, 0, acc)",
+        "acc",
         "tests/test_mac_fabric.py",
     ),
     Fault(

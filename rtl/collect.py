@@ -2,9 +2,10 @@
 
 from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.head_quantize import STEP_SHIFT
 from celosia.reference.scale import ONE
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.operation import Kind, operation_layout
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH, framed, token_width
@@ -105,6 +106,8 @@ class Collect(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.collected = collected = Buffer(self.o.p.shape())
+        connect(m, collected.o, flipped(self.o))
         operation = self.operation.p
         kind = operation.kind
         chunks = self.rows // self.lanes
@@ -130,7 +133,7 @@ class Collect(wiring.Component):
                 & source_valid
                 & self.row_scales.valid
                 & scalar_valid
-                & (self.o.ready | ~self.o.valid)
+                & collected.i.ready
             ),
             restart.eq(go & (embedding | (kind == Kind.ADD)) & (chunk == 0) & (token == 0)),
             last_token.eq(token == operation.group),
@@ -161,21 +164,20 @@ class Collect(wiring.Component):
         with m.If(embedding):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
-        o = self.o.p
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [
-                self.o.valid.eq(go),
-                o.data.eq(chosen),
-                o.token.eq(token),
-                o.index.eq(operation.base + chunk),
-                o.argument.eq(operation.argument),
-                o.last.eq(last),
-                o.row_scale.eq(self.row_scales.payload),
-                o.mantissa.eq(scalar.mantissa),
-                o.shift.eq(operation.shift + scalar.shift),
-                o.kind.eq(kind),
-                o.norm.eq(operation.norm),
-            ]
+        o = collected.i.p
+        m.d.comb += [
+            collected.i.valid.eq(go),
+            o.data.eq(chosen),
+            o.token.eq(token),
+            o.index.eq(operation.base + chunk),
+            o.argument.eq(operation.argument),
+            o.last.eq(last),
+            o.row_scale.eq(self.row_scales.payload),
+            o.mantissa.eq(scalar.mantissa),
+            o.shift.eq(operation.shift + scalar.shift),
+            o.kind.eq(kind),
+            o.norm.eq(operation.norm),
+        ]
         return m
 
     def _scalars(self, m, token, scalar, valid, restart):

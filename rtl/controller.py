@@ -1,6 +1,6 @@
 """The controller: closes the autoregressive loop, from a host's command to its last token."""
 
-from amaranth import Array, Module, Mux, Signal, unsigned
+from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.host_answers import done, result
@@ -153,12 +153,10 @@ class Controller(wiring.Component):
             self.passes.p.cycles.eq(cycles + 1),
         ]
         with m.If(counting):
-            which = Array(counters[1 + n] for n in range(len(Cause)))[self.cause.as_value()]
-            m.d.sync += [
-                cycles.eq(cycles + 1),
-                counters[0].eq(counters[0] + 1),
-                which.eq(which + 1),
-            ]
+            m.d.sync += [cycles.eq(cycles + 1), counters[0].eq(counters[0] + 1)]
+            for number, cause in enumerate(Cause, 1):
+                with m.If(self.cause == cause):
+                    m.d.sync += counters[number].eq(counters[number] + 1)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.command.ready.eq(1)

@@ -104,14 +104,20 @@ class MacFabric(wiring.Component):
 
         # The arithmetic never stalls: a tile's last beat is accepted only if its result has room.
         room = Signal(range(self.results + 1), init=self.results)
+        room_next = Signal.like(room)
+        open_ = Signal(init=1)
         taken = Signal()
         ending = Signal()
         m.d.comb += [
-            self.i.ready.eq(room != 0),
-            taken.eq(self.o.valid & self.o.ready),
+            self.i.ready.eq(open_),
             ending.eq(self.i.valid & self.i.ready & self.i.p.last),
+            room_next.eq(room + taken - ending),
         ]
-        m.d.sync += room.eq(room + taken - ending)
+        m.d.sync += [
+            taken.eq(self.o.valid & self.o.ready),
+            room.eq(room_next),
+            open_.eq(room_next != 0),
+        ]
 
         # A register for the beat, two in the multipliers, those of the adders, the accumulator.
         beat = self.i.p

@@ -7,7 +7,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.buffer import Buffer
+from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Cause, Controller
 from celosia.rtl.head_quantize import HeadQuantize
@@ -122,7 +122,7 @@ class Machine(wiring.Component):
             "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width),
             "scale": scale,
-            "scaled": Buffer(scale.o.payload.shape()),
+            "scaled": Skid(scale.o.payload.shape()),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "embedded": Buffer(data.ArrayLayout(signed(8), lanes)),
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
@@ -135,6 +135,7 @@ class Machine(wiring.Component):
             "value_words": ValueWords(lanes, tokens, s.head_words),
             "softmax": SoftmaxBlock(lanes, tokens),
             "sampler": Sampler(lanes, s.vocab_size),
+            "sampled": Buffer(unsigned(20)),
             "key_cache": key_cache,
             "value_cache": ValueCache(*cache),
             "activations": ActivationMemory(
@@ -338,10 +339,11 @@ class Machine(wiring.Component):
             u.key_cache.i.p.position.eq(u.sequencer.position + head.p.token),
             u.key_cache.i.p.step.eq(head.p.step),
             u.key_cache.i.p.last.eq(head.p.last),
-            u.controller.sampled.valid.eq(u.sampler.o.valid),
-            u.controller.sampled.payload.eq(u.sampler.o.p.token),
-            u.sampler.o.ready.eq(u.controller.sampled.ready),
+            u.sampled.i.valid.eq(u.sampler.o.valid),
+            u.sampled.i.payload.eq(u.sampler.o.p.token),
+            u.sampler.o.ready.eq(u.sampled.i.ready),
         ]
+        connect(m, u.sampled.o, u.controller.sampled)
 
     def _watch(self, m, u):
         """The taps, and the cause of every cycle."""

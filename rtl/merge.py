@@ -10,8 +10,7 @@ __all__ = ["Merge"]
 class Merge(wiring.Component):
     """Whichever of the inputs ``i`` offers a payload goes to ``o``; among several, the first.
 
-    An offer once made stays until it is taken, whatever else arrives. Latency 0 cycles.
-    Throughput 1 payload per cycle.
+    Latency 1 cycle. Throughput 1 payload per cycle.
 
     Parameters
     ----------
@@ -39,21 +38,15 @@ class Merge(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        held = Signal()  # an offer is waiting
-        holder = Signal(range(self.n))
-        chosen = Signal(range(self.n))
-        for number in reversed(range(self.n)):
-            with m.If(self.i[number].valid):
-                m.d.comb += chosen.eq(number)
-        with m.If(held):
-            m.d.comb += chosen.eq(holder)
-        with m.Switch(chosen):
-            for number, i in enumerate(self.i):
-                with m.Case(number):
-                    m.d.comb += [
-                        self.o.valid.eq(i.valid),
-                        self.o.payload.eq(i.payload),
-                        i.ready.eq(self.o.ready),
-                    ]
-        m.d.sync += [held.eq(self.o.valid & ~self.o.ready), holder.eq(chosen)]
+        free = Signal()
+        m.d.comb += free.eq(self.o.ready | ~self.o.valid)
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(0)
+        earlier = 0  # whether an input before this one offers a payload
+        for i in self.i:
+            taken = Signal(name="taken")
+            m.d.comb += [i.ready.eq(free & ~earlier), taken.eq(i.valid & i.ready)]
+            with m.If(taken):
+                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(i.payload)]
+            earlier = earlier | i.valid
         return m

@@ -59,34 +59,40 @@ class RowScales(wiring.Component):
         advance = Signal()
         active = Signal()
         left = Signal(INDEX_WIDTH)
+        last = Signal()  # left is 1
         operation = Signal(scales_layout())
         held = Signal()
-        word = Signal(data.StructLayout({"kind": Kind, "lane": 6, "last": 1}))
+        word = Signal(data.StructLayout({"steps": 1, "single": 1, "lane": 6, "last": 1}))
         m.d.comb += [
             advance.eq(~held | (self.o.valid & self.o.ready)),
             self.read_en.eq(advance),
             self.address.eq(operation.address),
-            self.i.ready.eq(~active | (advance & (left == 1))),
+            self.i.ready.eq(~active | (advance & last)),
         ]
         with m.If(advance):
             m.d.sync += held.eq(active)
             with m.If(active):
                 m.d.sync += [
-                    word.kind.eq(operation.kind),
+                    word.steps.eq(operation.kind == Kind.SCORE),
+                    word.single.eq(operation.kind == Kind.LOAD),
                     word.lane.eq(operation.lane),
-                    word.last.eq(left == 1),
+                    word.last.eq(last),
                     operation.address.eq(operation.address + 1),
                     left.eq(left - 1),
-                    active.eq(left != 1),
+                    last.eq(left == 2),
+                    active.eq(~last),
                 ]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [operation.eq(self.i.p), left.eq(self.i.p.chunks), active.eq(1)]
+            m.d.sync += [
+                operation.eq(self.i.p),
+                left.eq(self.i.p.chunks),
+                last.eq(self.i.p.chunks == 1),
+                active.eq(1),
+            ]
 
-        steps, single = Signal(), Signal()
+        steps, single = word.steps, word.single
         chosen = Signal(16)
         m.d.comb += [
-            steps.eq(word.kind == Kind.SCORE),
-            single.eq(word.kind == Kind.LOAD),
             self.o.valid.eq(held & (steps | self.tape.valid)),
             self.tape.ready.eq(held & self.o.ready & ~steps & (~single | word.last)),
             chosen.eq(self.tape.payload[word.lane]),

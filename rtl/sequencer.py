@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.buffer import Buffer
 from celosia.rtl.operation import (
     BUFFERS,
@@ -60,9 +60,9 @@ class Sequencer(wiring.Component):
     it waits for is being written. Tapes are sent on their runs when a pass begins. The logits are
     those of the group's last token alone.
 
-    From the end of a write to the step that waited for it 2 cycles. Throughput 1 step per cycle;
-    up to 8 steps may be dispatched before they are carried out, of which the fetcher's queue takes
-    2.
+    From the end of a write to the fetcher's step that waited for it 2 cycles; the other parts have
+    a step one cycle later. Throughput 1 step per cycle; up to 7 steps may be dispatched before they
+    are carried out, 3 before they are fetched.
 
     Parameters
     ----------
@@ -139,12 +139,12 @@ class Sequencer(wiring.Component):
         queues = {
             name: self._queue(m, name, depth)
             for name, depth in (
-                *(("fetch", 2), ("operation", 8), ("scales", 8)),
+                *(("fetch", 4), ("operation", 8), ("scales", 8)),
                 *(("weights", 4), ("row_scales", 4)),
             )
         }
-        room = Signal()  # in all queues
-        m.d.comb += room.eq(Cat(*(queue.w_rdy for queue in queues.values())).all())
+        room = Signal()  # in all queues, also if one was written just now
+        m.d.sync += room.eq(Cat(*(q.w_level < q.depth - 1 for q in queues.values())).all())
 
         place = Signal(token_width(self.tokens))
         logits = Signal()
@@ -214,10 +214,19 @@ class Sequencer(wiring.Component):
         o = getattr(self, name)
         queue = fifo.SyncFIFO(width=o.payload.shape().size, depth=depth)
         m.submodules[f"{name}_queue"] = queue
+        if name == "fetch":  # no cycle to lose
+            m.d.comb += [
+                o.payload.eq(queue.r_data),
+                o.valid.eq(queue.r_rdy),
+                queue.r_en.eq(o.ready),
+            ]
+            return queue
+        m.submodules[f"{name}_buffer"] = buffer = Buffer(o.payload.shape())
+        connect(m, buffer.o, flipped(o))
         m.d.comb += [
-            o.payload.eq(queue.r_data),
-            o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(o.ready),
+            buffer.i.payload.eq(queue.r_data),
+            buffer.i.valid.eq(queue.r_rdy),
+            queue.r_en.eq(buffer.i.ready),
         ]
         return queue
 
@@ -233,14 +242,16 @@ class Sequencer(wiring.Component):
         """A step, and the tapes' runs of a pass."""
         program = self.program
         seen = Signal(21)  # positions seen when the pass is over
+        blocks, seen_tiles = Signal(20), Signal(20)  # of positions; known before the first step
         words, tiles, chunks = Signal(20), Signal(20), Signal(20)
-        blocks = (seen + self.lanes - 1) >> _log2(self.lanes)
+        m.d.comb += seen.eq(self.position + self.group + 1)
+        m.d.sync += [
+            blocks.eq((seen + self.lanes - 1) >> _log2(self.lanes)),
+            seen_tiles.eq((seen + self.rows - 1) >> _log2(self.rows)),
+        ]
         m.d.comb += [
-            seen.eq(self.position + self.group + 1),
             words.eq(Mux(step.dynamic.words, blocks, step.words)),
-            tiles.eq(
-                Mux(step.dynamic.tiles, (seen + self.rows - 1) >> _log2(self.rows), step.tiles)
-            ),
+            tiles.eq(Mux(step.dynamic.tiles, seen_tiles, step.tiles)),
             chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
         ]
         first = Mux(step.kind == Kind.LOGITS, self.group, 0)  # the sampler sees the last token

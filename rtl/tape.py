@@ -57,21 +57,31 @@ class Tape(wiring.Component):
         )
         read = store.read_port()
         address = Signal(ADDRESS_WIDTH)
-        left = Signal(ADDRESS_WIDTH)
+        left = Signal(ADDRESS_WIDTH)  # words of the run, with this one
+        active, final = Signal(), Signal()  # left is not 0, is 1
         advance = Signal()
         m.d.comb += [
             advance.eq(self.o.ready | ~self.o.valid),
             read.en.eq(advance),
             read.addr.eq(address),
             self.o.payload.eq(read.data),
-            self.run.ready.eq((left == 0) | (advance & (left == 1))),
+            self.run.ready.eq(~active | (advance & final)),
         ]
         with m.If(advance):
-            m.d.sync += self.o.valid.eq(left != 0)
-            with m.If(left != 0):
-                m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            m.d.sync += [
+                self.o.valid.eq(active),
+                address.eq(address + 1),
+                left.eq(left - 1),
+                active.eq(active & ~final),
+                final.eq(left == 2),
+            ]
         with m.If(self.run.valid & self.run.ready):
-            m.d.sync += [address.eq(self.run.p.address), left.eq(self.run.p.count)]
+            m.d.sync += [
+                address.eq(self.run.p.address),
+                left.eq(self.run.p.count),
+                active.eq(1),
+                final.eq(self.run.p.count == 1),
+            ]
         return m
 
     def _bits(self, word):

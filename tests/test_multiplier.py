@@ -8,12 +8,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from amaranth import Module, signed, unsigned
+from amaranth import Module, Signal, signed, unsigned
 from amaranth.back import rtlil
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.boards.tools import tool
-from celosia.rtl.multiplier import Multiplier, multiply
+from celosia.rtl.multiplier import (
+    Multiplier,
+    RegisteredMultiplier,
+    multiply,
+    multiply_registered,
+)
 from celosia.sim import bench
 from celosia.sim.toolchain import run_tool
 
@@ -40,7 +45,8 @@ SHAPES = [
 class Bank(wiring.Component):
     """Each of SHAPES once: a and b of each in ``i``, the products in ``o``."""
 
-    def __init__(self):
+    def __init__(self, registered=False):
+        self.registered = registered
         self.units = [Multiplier(a, b) for a, b in SHAPES]
         i = {
             f"{n}{k}": s
@@ -57,22 +63,35 @@ class Bank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
+        valid, advance = self.i.valid, Signal()
+        m.d.comb += [advance.eq(self.o.ready | ~self.o.valid), self.i.ready.eq(advance)]
+        for _ in range(RegisteredMultiplier.latency if self.registered else 0):
+            later = Signal(name="valid")
+            with m.If(advance):
+                m.d.sync += later.eq(valid)
+            valid = later
+        m.d.comb += self.o.valid.eq(valid)
         for k in range(len(SHAPES)):
-            product = multiply(m, self.i.p[f"a{k}"], self.i.p[f"b{k}"])
+            a, b = self.i.p[f"a{k}"], self.i.p[f"b{k}"]
+            product = (
+                multiply_registered(m, a, b, advance) if self.registered else multiply(m, a, b)
+            )
             m.d.comb += self.o.p[f"p{k}"].eq(product)
         return m
 
 
-def test_exact():
+@pytest.mark.parametrize("registered", [False, True])
+def test_exact(registered):
     pairs = [list(itertools.product(edges(a), edges(b))) for a, b in SHAPES]
     words = list(zip(*pairs, strict=True))
     given = [
         {f"{n}{k}": x for k, ab in enumerate(w) for n, x in zip("ab", ab, strict=True)}
         for w in words
     ]
-    y, _ = bench.run(Bank(), given)
-    assert y == [{f"p{k}": a * b for k, (a, b) in enumerate(word)} for word in words]
+    stall = 0.5 if registered else 0.0
+    result = bench.run(Bank(registered), {"i": given}, counts=len(given), stall=stall)
+    expected = [{f"p{k}": a * b for k, (a, b) in enumerate(word)} for word in words]
+    assert result.outputs["o"] == expected
 
 
 def yosys(script, **files):
@@ -83,20 +102,27 @@ def yosys(script, **files):
         return run_tool([*tool("yosys"), "-Q", "-T", "-s", "script.ys"], folder)
 
 
-def texts(a, b):
+def texts(a, b, kind=Multiplier):
     """RTLIL of the portable multiplier and of the ECP5's."""
     for name, platform in (("gold", None), ("gate", ECP5)):
-        unit = Multiplier(a, b)
-        ports = {n: (getattr(unit, n), None) for n in ("a", "b", "p")}
+        unit = kind(a, b)
+        ports = {n: (getattr(unit, n), None) for n in unit.signature.members}
         yield name, rtlil.convert(unit, name=name, ports=ports, platform=platform)
 
 
-# What the block does when its registers are off and both operands are signed.
+# What the block does with signed operands: without registers, and with those that are used here.
 MODEL = """
 module MULT18X18D({ports});
+  parameter REG_INPUTA_CLK = "NONE", REG_INPUTB_CLK = "NONE", REG_OUTPUT_CLK = "NONE";
   input {inputs}; output {outputs};
   wire signed [17:0] a = {{{a}}}, b = {{{b}}};
-  assign {{{p}}} = SIGNEDA && SIGNEDB && !SOURCEA && !SOURCEB ? a * b : 36'sbx;
+  reg signed [17:0] ra = 0, rb = 0;
+  reg signed [35:0] rp = 0;
+  wire signed [17:0] xa = REG_INPUTA_CLK == "CLK0" ? ra : a;
+  wire signed [17:0] xb = REG_INPUTB_CLK == "CLK0" ? rb : b;
+  wire signed [35:0] product = SIGNEDA && SIGNEDB && !SOURCEA && !SOURCEB ? xa * xb : 36'sbx;
+  always @(posedge CLK0) if (CE0 && !RST0) begin ra <= a; rb <= b; rp <= product; end
+  assign {{{p}}} = REG_OUTPUT_CLK == "CLK0" ? rp : product;
 endmodule
 """
 
@@ -107,6 +133,7 @@ def model():
         for c, w in zip("ABCP", (18, 18, 18, 36), strict=True)
     }
     inputs = [*wires["A"], *wires["B"], *wires["C"], "SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
+    inputs += ["CLK0", "CE0", "RST0"]
     joined = {name.lower(): ", ".join(bits) for name, bits in wires.items()}
     return MODEL.format(
         ports=", ".join([*inputs, *wires["P"]]),
@@ -127,6 +154,20 @@ def test_ecp5_block_is_proved_equal(a, b):
         "setattr -mod -unset top gold gate\n"
         "flatten; miter -equiv -flatten gold gate miter\n"
         "sat -verify -prove trigger 0 miter\n",
+        **files,
+    )
+
+
+@pytest.mark.parametrize(("a", "b"), [(signed(6), signed(5)), (unsigned(5), signed(6))])
+def test_ecp5_registers_are_proved_equal(a, b):
+    files = dict(texts(a, b, RegisteredMultiplier))
+    assert "REG_OUTPUT_CLK" in files["gate"]
+    files["model"] = model()
+    yosys(
+        "read_rtlil gate.il; read_verilog model.il; hierarchy -top gate; read_rtlil gold.il; proc\n"
+        "setattr -mod -unset top gold gate\n"
+        "flatten; miter -equiv -flatten gold gate miter\n"
+        "sat -verify -tempinduct -set-init-zero -prove trigger 0 miter\n",
         **files,
     )
 
