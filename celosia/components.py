@@ -11,6 +11,7 @@ from rich.table import Table
 
 __all__ = ["components"]
 
+SEEDS = 3
 COLUMNS = ("lut", "ff", "dsp", "bram", "latency", "throughput", "fmax_mhz")
 
 
@@ -21,9 +22,10 @@ def components(
     target: Annotated[
         str, typer.Option(metavar="T", help="ecp5, ice40, gowin or xilinx.")
     ] = "ecp5",
-    route: Annotated[
-        bool, typer.Option("--route", help="Place and route as well (ecp5, three seeds).")
-    ] = False,
+    route: Annotated[bool, typer.Option("--route", help="Place and route as well (ecp5).")] = False,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="Placements of which --route takes the median.")
+    ] = SEEDS,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the unit NAME."),
@@ -35,30 +37,37 @@ def components(
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table as a page.")
     ] = None,
 ):
-    """Synthesise units of the library and list what they cost."""
-    from celosia.generators import components as library
+    """Synthesise units of the library and list what they cost.
+
+    What is done is kept in the cache: an interrupted call goes on where it was.
+    """
+    from celosia.generators import prices
+    from celosia.generators.components import STANDARD
     from celosia.generators.config import ConfigError
     from celosia.output import new_file
+    from celosia.sim.toolchain import ToolError
 
-    rows = []
     try:
         if settings and name is None:
             raise ValueError("--set needs the NAME of a unit")
+        if seeds not in range(1, 101):
+            raise ValueError(f"seeds must be from 1 to 100, not {seeds}")
         values = dict(_setting(text) for text in settings or [])
-        for each in library.STANDARD if name is None else [name]:
-            rows.append(library.price(each, target, values, route))
+        chosen = range(1, seeds + 1) if route else ()
+        names = STANDARD if name is None else [name]
+        rows = [prices.price(each, target, values, chosen, _say) for each in names]
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
     if json_file is not None:
         with new_file(json_file) as unfinished:
             unfinished.write_text(json.dumps(rows, indent=2) + "\n")
     if markdown_file is not None:
-        words = ["celosia components", name, "--route" if route else None]
+        words = ["celosia components", name, f"--route --seeds {seeds}" if route else None]
         words += [f"--target {target}" if target != "ecp5" else None]
         words += [f"--set {text}" for text in settings or []]
         command = " ".join([*filter(None, words), f"--markdown {markdown_file.name}"])
         with new_file(markdown_file) as unfinished:
-            unfinished.write_text(library.markdown(rows, target, command))
+            unfinished.write_text(prices.markdown(rows, target, command))
     table = Table("unit", "parameters")
     for column in COLUMNS:
         table.add_column(column, justify="right")
@@ -67,6 +76,12 @@ def components(
         cells = ["" if row[column] is None else str(row[column]) for column in COLUMNS]
         table.add_row(row["name"], parameters, *cells)
     Console().print(table)
+    if failures := [row["name"] for row in rows if "error" in row]:
+        raise ToolError(f"no price for {', '.join(failures)}; the messages are above")
+
+
+def _say(text):
+    typer.echo(text, err=True)
 
 
 def _setting(text):

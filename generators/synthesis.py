@@ -1,24 +1,19 @@
-"""What a component costs on a chip: Yosys for its cells, nextpnr for its clock."""
+"""What a component costs on a chip: its cells, counted by Yosys."""
 
+import functools
+import hashlib
 import importlib.util
 import json
 import re
 import shutil
-import statistics
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from amaranth import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 from celosia.generators.verilog import to_rtlil
-from celosia.sim.toolchain import ToolError, run_tool
+from celosia.sim.toolchain import ToolError, cached, run_tool
 
-__all__ = ["TARGETS", "fmax", "run_yosys", "synthesise"]
-
-SEEDS = (1, 2, 3)
+__all__ = ["TARGETS", "netlist", "run_yosys", "synthesise", "tool", "tool_key"]
 
 # For each target the synthesis command, and what its cells count: (pattern, kind, number).
 TARGETS = {
@@ -67,7 +62,7 @@ TARGETS = {
 }
 
 
-def _tool(name):
+def tool(name):
     """The command of a tool on the PATH, or of its wheel ``yowasp-...``."""
     for command in (name, f"yowasp-{name}"):
         if shutil.which(command):
@@ -79,32 +74,15 @@ def _tool(name):
     return [sys.executable, "-c", f"import sys, {package} as p; sys.exit(p.{call})"]
 
 
-class _Registered(wiring.Component):
-    """``component`` between registers, so that a chip's clock covers its inputs and outputs."""
-
-    def __init__(self, component):
-        self.component = component
-        super().__init__(
-            {
-                "__".join(map(str, path)): (In if member.flow == wiring.In else Out)(
-                    _width_of(value)
-                )
-                for path, member, value in component.signature.flatten(component)
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.component = self.component
-        for path, member, value in self.component.signature.flatten(self.component):
-            port = getattr(self, "__".join(map(str, path)))
-            value = value if not hasattr(value, "as_value") else value.as_value()
-            m.d.sync += value.eq(port) if member.flow == wiring.In else port.eq(value)
-        return m
+@functools.cache
+def _version(name):
+    return run_tool([*tool(name), "--version"], None).strip()
 
 
-def _width_of(value):
-    return len(value.as_value() if hasattr(value, "as_value") else value)
+def tool_key(name, *parts):
+    """The name, for :func:`celosia.sim.toolchain.cached`, of what a tool makes of ``parts``."""
+    digest = hashlib.sha256("\0".join([_version(name), *parts]).encode())
+    return f"{name}-{digest.hexdigest()[:32]}"
 
 
 def synthesise(component, target):
@@ -122,17 +100,30 @@ def synthesise(component, target):
     """
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
-    command, kinds = TARGETS[target]
-    with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
-        rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
-        run_yosys(folder, rtlil, f"{command}\ntee -q -o stat.json stat -json")
-        stat = json.loads((Path(folder) / "stat.json").read_text())
+    _, kinds = TARGETS[target]
+    stat = json.loads((netlist(component, target) / "stat.json").read_text())
     counts = {"lut": 0, "ff": 0, "dsp": 0, "bram": 0}
     for cell, number in stat["design"]["num_cells_by_type"].items():
         for pattern, kind, weight in kinds:
             if re.fullmatch(pattern, cell):
                 counts[kind] += weight * int(number)
     return counts
+
+
+def netlist(component, target):
+    """The folder with ``component`` as ``top.json``, mapped to ``target``, and its ``stat.json``.
+
+    It is kept in the cache.
+
+    Raises
+    ------
+    ToolError
+        If there is no Yosys, or it fails.
+    """
+    rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
+    script = f"{TARGETS[target][0]}\nwrite_json top.json\ntee -q -o stat.json stat -json"
+    key = tool_key("yosys", script, rtlil)
+    return cached(key, lambda folder: run_yosys(folder, rtlil, script))
 
 
 def run_yosys(folder, rtlil, script):
@@ -145,30 +136,4 @@ def run_yosys(folder, rtlil, script):
     """
     (Path(folder) / "top.il").write_text(rtlil)
     (Path(folder) / "script.ys").write_text(f"read_rtlil top.il\n{script}\n")
-    run_tool([*_tool("yosys"), "-q", "-s", "script.ys"], folder)
-
-
-def fmax(component, seeds=SEEDS, device="85k", speed=6):
-    """The clock in MHz that ``component`` reaches on an ECP5 after routing, alone on the chip.
-
-    All its ports end in registers, which are part of the paths. The median of one run for each of
-    ``seeds``.
-
-    Raises
-    ------
-    ToolError
-        If there is no Yosys or nextpnr, or one fails.
-    """
-    reached = []
-    with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
-        command, _ = TARGETS["ecp5"]
-        rtlil = to_rtlil(_Registered(component), platform=SimpleNamespace(family="ecp5"))
-        run_yosys(folder, rtlil, f"{command} -json top.json")
-        for seed in seeds:
-            options = ["--json", "top.json", f"--{device}", "--package", "CABGA381"]
-            options += ["--speed", str(speed), "--seed", str(seed), "--out-of-context"]
-            options += ["--timing-allow-fail", "--freq", "150", "--report", "report.json"]
-            run_tool([*_tool("nextpnr-ecp5"), *options], folder)
-            report = json.loads((Path(folder) / "report.json").read_text())
-            reached += [min(clock["achieved"] for clock in report["fmax"].values())]
-    return round(statistics.median(reached), 1)
+    run_tool([*tool("yosys"), "-q", "-s", "script.ys"], folder)

@@ -1,9 +1,12 @@
 import json
 
 import pytest
-from celosia.generators.components import STANDARD, build, markdown, measure
+from celosia.generators import prices, routing, synthesis
+from celosia.generators.components import STANDARD, build
+from celosia.generators.prices import markdown, measure, price
 from celosia.generators.synthesis import TARGETS, synthesise
 from celosia.rtl.reciprocal import Reciprocal
+from celosia.sim.toolchain import ToolError
 from typer.testing import CliRunner
 
 from celosia.cli import app
@@ -55,7 +58,7 @@ def test_command_writes_json_and_a_page(tmp_path):
     (row,) = json.loads(json_file.read_text())
     assert [*row] == [
         *("name", "parameters", "lut", "ff", "dsp", "bram"),
-        *("latency", "throughput", "fmax_mhz"),
+        *("latency", "throughput", "fmax_mhz", "seeds_mhz"),
     ]
     assert row["name"] == "reciprocal"
     assert row["parameters"] == {"width": 20}
@@ -64,6 +67,55 @@ def test_command_writes_json_and_a_page(tmp_path):
     assert markdown(
         [row], "ecp5", "celosia components reciprocal --set width=20 --markdown c.md"
     ) == (page.read_text())
+
+
+def test_price_is_the_median_of_the_seeds(monkeypatch):
+    monkeypatch.setattr(prices, "synthesise", lambda component, target: {"lut": 1})
+    monkeypatch.setattr(prices, "route", lambda component, seed: 100.0 + 7 * seed % 5)
+    said = []
+    row = price("reciprocal", seeds=(1, 2, 3), say=said.append)
+    assert (row["seeds_mhz"], row["fmax_mhz"]) == ([102.0, 104.0, 101.0], 102.0)
+    assert said[-1] == "reciprocal: placement and routing, seed 3"
+    assert "| 102.0 (102.0, 104.0, 101.0) |" in markdown([row], "ecp5", "command")
+
+
+def test_tools_that_fail_on_a_unit_leave_the_others_their_prices(monkeypatch, tmp_path, capfd):
+    def fails(component, target):
+        if component.width == 62:
+            raise ToolError("yosys failed (1):\nmemory access out of bounds")
+        return {"lut": 1}
+
+    standard = {name: STANDARD[name] for name in ("rsqrt", "reciprocal")}
+    monkeypatch.setattr("celosia.generators.components.STANDARD", standard)
+    monkeypatch.setattr(prices, "synthesise", fails)
+    page = tmp_path / "page.md"
+    result = runner.invoke(app, ["components", "--markdown", str(page)])
+    assert result.exit_code == 2
+    assert "no price for rsqrt" in result.output + capfd.readouterr().err
+    assert "| reciprocal | width 32 | 1 |" in page.read_text()
+    assert "\n- rsqrt: yosys failed (1):\n" in page.read_text()
+
+
+def test_netlists_and_routes_are_kept(monkeypatch, tmp_path):
+    calls = []
+
+    def yosys(folder, rtlil, script):
+        calls.append("yosys")
+        (folder / "top.json").write_text(rtlil)
+        (folder / "stat.json").write_text('{"design": {"num_cells_by_type": {"LUT4": 3}}}')
+
+    def nextpnr(command, folder):
+        calls.append("nextpnr")
+        (folder / "report.json").write_text('{"fmax": {"clk": {"achieved": 123.44}}}')
+
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
+    monkeypatch.setattr(synthesis, "_version", lambda name: "1.0")
+    monkeypatch.setattr(synthesis, "run_yosys", yosys)
+    monkeypatch.setattr(routing, "run_tool", nextpnr)
+    for _ in range(2):
+        assert synthesis.synthesise(Reciprocal(9), "ecp5")["lut"] == 3
+        assert [routing.route(Reciprocal(9), seed) for seed in (1, 2)] == [123.4, 123.4]
+    assert calls == ["yosys", "yosys", "nextpnr", "nextpnr"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +128,7 @@ def test_command_writes_json_and_a_page(tmp_path):
         (["--set", "width=3"], "--set needs the NAME of a unit"),
         (["reciprocal", "--target", "asic"], "target must be one of ecp5, ice40, gowin, xilinx"),
         (["reciprocal", "--target", "ice40", "--route"], "only ecp5 can be routed, not 'ice40'"),
+        (["reciprocal", "--route", "--seeds", "0"], "seeds must be from 1 to 100, not 0"),
     ],
 )
 def test_bad_input(arguments, message, capfd):

@@ -1,0 +1,159 @@
+"""The price list: what the units of the standard set cost on a chip, and how fast they are."""
+
+import statistics
+import warnings
+
+from amaranth import Module, Signal
+from amaranth.hdl import Const
+from amaranth.lib import data, stream, wiring
+from amaranth.sim import Simulator
+from celosia.generators.components import build
+from celosia.generators.routing import route
+from celosia.generators.synthesis import TARGETS, synthesise
+from celosia.sim.toolchain import ToolError
+
+__all__ = ["markdown", "measure", "price"]
+
+OPERATION = 64  # words of a measured operation
+PATIENCE = 2000  # cycles without a movement after which a measurement ends
+
+
+def price(name, target="ecp5", settings=None, seeds=(), say=print):
+    """What a component costs: ``name, parameters, lut, ff, dsp, bram, latency, throughput``,
+    ``seeds_mhz`` for each of ``seeds``, and their median ``fmax_mhz``, as a dict.
+
+    What could not be found out is None; a tool's message on it is ``error``. Netlists and routes
+    are kept in the cache, so that an interrupted call loses little. ``say`` is told what is under
+    way.
+
+    Raises
+    ------
+    ValueError
+        If a name or a value is wrong, or ``target`` cannot be routed.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+    if seeds and target != "ecp5":
+        raise ValueError(f"only ecp5 can be routed, not {target!r}")
+    component, parameters = build(name, settings)
+    row = {"name": name, "parameters": parameters, **dict.fromkeys(("lut", "ff", "dsp", "bram"))}
+    row["latency"], row["throughput"] = measure(build(name, settings)[0])
+    row |= {"fmax_mhz": None, "seeds_mhz": []}
+    try:
+        say(f"{name}: synthesis")
+        row |= synthesise(component, target)
+        for seed in seeds:
+            say(f"{name}: placement and routing, seed {seed}")
+            row["seeds_mhz"].append(route(build(name, settings)[0], seed))
+            row["fmax_mhz"] = round(statistics.median(row["seeds_mhz"]), 1)
+    except ToolError as error:
+        say(f"{name}: {error}")
+        row["error"] = str(error)
+    return row
+
+
+def measure(component):
+    """``(latency, throughput)`` of ``component`` in simulation, without stalls.
+
+    Latency is the component's own ``latency``, or else the cycles from its first accepted word to
+    its first output; throughput is in accepted words per cycle. Words are zeros, framed in
+    operations of 64 words; other input streams give one payload. None where nothing moves.
+    """
+    streams = {
+        name: (member, getattr(component, name))
+        for name, member in component.signature.members.items()
+        if not member.is_port
+        and not member.dimensions
+        and isinstance(member.signature, stream.Signature)
+    }
+    inputs = {n: s for n, (member, s) in streams.items() if member.flow == wiring.In}
+    outputs = {n: s for n, (member, s) in streams.items() if member.flow == wiring.Out}
+    main = inputs.get("i", next(iter(inputs.values()), None))
+    sides = [s for s in inputs.values() if s is not main]
+    accepted, given = [], []
+    tokens = getattr(component, "tokens", 1)
+
+    async def run(ctx):
+        for s in inputs.values():
+            if not isinstance(s.valid, Const):
+                ctx.set(s.valid, 1)
+        for s in sides:
+            if isinstance(s.payload.shape(), data.StructLayout) and "tokens" in s.p.shape().members:
+                ctx.set(s.p.tokens, tokens)
+        for s in outputs.values():
+            if not isinstance(s.ready, Const):
+                ctx.set(s.ready, 1)
+        for cycle in range(PATIENCE + 8 * OPERATION):
+            _set_word(ctx, main, len(accepted), tokens)
+            await ctx.delay(0)
+            if ctx.get(main.valid) and ctx.get(main.ready):
+                accepted.append(cycle)
+            if any(ctx.get(s.valid) for s in outputs.values()):
+                given.append(cycle)
+            if len(accepted) >= 4 * OPERATION:
+                break
+            done = [s for s in sides if ctx.get(s.valid) and ctx.get(s.ready)]
+            await ctx.tick()
+            for s in done:  # each of the other inputs gives one payload
+                ctx.set(s.valid, 0)
+
+    m = Module()
+    m.submodules.component = component
+    m.d.sync += Signal(name="clocked").eq(1)
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simulator.run()
+    latency = getattr(component, "latency", given[0] - accepted[0] if given and accepted else None)
+    if len(accepted) < 2:
+        return latency, None
+    return latency, round((len(accepted) - 1) / (accepted[-1] - accepted[0]), 3)
+
+
+def _set_word(ctx, i, n, tokens):
+    """Word ``n`` of operations of 64 words on the stream ``i``."""
+    shape = i.payload.shape()
+    if not isinstance(shape, data.StructLayout):
+        ctx.set(i.payload, 1)
+        return
+    place = {
+        "index": n // tokens % OPERATION,
+        "token": n % tokens,
+        "last": int(n % (OPERATION * tokens) == OPERATION * tokens - 1),
+    }
+    for name, value in place.items():
+        if name in shape.members:
+            ctx.set(i.payload[name], value)
+
+
+def markdown(rows, target, command):
+    """The table of ``rows`` from :func:`price` as a page."""
+    unit = {"xilinx": "LUT6"}.get(target, "LUT4")
+    lines = [
+        "# What the components cost",
+        "",
+        f"Made by `{command}`. On {target}, each unit alone at its standard parameters.",
+        "Latency in cycles; throughput in words per cycle.",
+    ]
+    if any(row["seeds_mhz"] for row in rows):
+        lines += [
+            "The clock after routing on speed grade 6, with registers around the unit: the median",
+            "of the placements, and in brackets each of them.",
+        ]
+    lines += [
+        "",
+        f"| unit | parameters | {unit} | FF | DSP | block RAM | latency | throughput | MHz |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        parameters = ", ".join(f"{k} {v}" for k, v in row["parameters"].items())
+        cells = [row[k] for k in ("lut", "ff", "dsp", "bram", "latency", "throughput")]
+        cells = ["" if cell is None else str(cell) for cell in cells]
+        seeds = ", ".join(map(str, row["seeds_mhz"]))
+        cells += [f"{row['fmax_mhz']} ({seeds})" if seeds else ""]
+        lines.append(f"| {' | '.join([row['name'], parameters, *cells])} |")
+    failed = [f"- {row['name']}: {row['error'].splitlines()[0]}" for row in rows if "error" in row]
+    lines += ["", "The tools failed on:", "", *failed] if failed else []
+    return "\n".join(lines) + "\n"
