@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_range
-from celosia.rtl.pipeline import Pipeline, round_shift, shift_clamp
+from celosia.rtl.pipeline import Pipeline, round_shift
 from celosia.rtl.words import framed
 
 __all__ = ["Scale"]
@@ -70,26 +70,69 @@ class Scale(wiring.Component):
         frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
         # 1: the factor; beside it the accumulator moves to its place.
-        shift = Signal(6)
-        small = word.shift[7] | (word.shift[2:7] == 0)  # 3 = GUARD and less
-        large = word.shift[6]
-        m.d.comb += shift.eq(Mux(small, GUARD, Mux(large, 63, word.shift[:6])))
         products = [multiply(m, row, word.mantissa) for row in word.row_scale]
         factors = [(p + (1 << 15))[16:32] for p in products]
-        places = Const(0, 16 + GUARD)
-        wide = [Cat(places, acc).as_signed() for acc in word.data]
-        aligned = [shift_clamp(m, acc, shift, ALIGNED) for acc in wide]
-        frame, factors, aligned = pipe.stage(frame, factors, aligned)
+        distance = _distance(m, word.shift)
+        aligned = [_aligned(m, acc, distance) for acc in word.data]
+        lost = _overflowing(m, word.shift, self.acc_width)
+        losses = [((acc[:-1] ^ acc[-1].replicate(len(lost))) & lost) for acc in word.data]
+        losses = [Cat(bits[n : n + 4].any() for n in range(0, len(bits), 4)) for bits in losses]
+        signs = [acc[-1] for acc in word.data]
+        frame, factors, aligned, losses, signs = pipe.stage(frame, factors, aligned, losses, signs)
 
-        # 2: the product, in two parts.
+        # 2: the product, in two parts; beside it what saturates: its sign and the factor.
         low = [multiply(m, a[:SPLIT], f) for a, f in zip(aligned, factors, strict=True)]
         high = [a[SPLIT:].as_signed() * f for a, f in zip(aligned, factors, strict=True)]
-        frame, low, high = pipe.stage(frame, low, high)
+        overflows = [bits.any() for bits in losses]
+        limits = [Mux(sign, -f, f) for sign, f in zip(signs, factors, strict=True)]
+        frame, low, high, overflows, limits = pipe.stage(frame, low, high, overflows, limits)
 
         # 3: their sum and its rounding. 27 bits times less than 2**16 need no further saturation.
-        products = [(b << SPLIT) + a for a, b in zip(low, high, strict=True)]
         rounding = 16 + GUARD
-        values = [round_shift(m, p, rounding, rounding) for p in products]
+        values = []
+        for a, b, overflow, limit in zip(low, high, overflows, limits, strict=True):
+            rounded = round_shift(m, (b << SPLIT) + a, rounding, rounding)
+            limit = limit << (ALIGNED - 1 - rounding)
+            values.append(Mux(overflow, limit, rounded)[:24].as_signed())
         frame, values = pipe.stage(frame, values)
         pipe.finish({**frame, "data": values})
         return m
+
+
+def _distance(m, shift):
+    """``shift`` limited to 3, which is GUARD, and 63."""
+    distance, raised = Signal(6), Signal()
+    m.d.comb += [
+        raised.eq(shift[7] | shift[6] | (shift[2:6] == 0)),
+        distance[:2].eq(shift[:2] | raised.replicate(2)),
+        distance[2:].eq((shift[2:6] | shift[6].replicate(4)) & ~shift[7].replicate(4)),
+    ]
+    return distance
+
+
+def _aligned(m, acc, distance):
+    """``acc * 2**(16 + GUARD) / 2**distance``, rounded down and cut to its low bits."""
+    x = Cat(Const(0, 16 + GUARD), acc).as_signed()
+    for k in reversed(range(len(distance))):  # the long moves first: fewer bits, known sooner
+        moved = Signal(signed(min(len(x), ALIGNED + (1 << k) - 1)), name=f"moved_{k}")
+        m.d.comb += moved.eq(Mux(distance[k], x >> (1 << k), x))
+        x = moved
+    return x
+
+
+def _overflowing(m, shift, acc_width):
+    """For each bit of an accumulator but its sign, whether ``shift`` leaves no place for it."""
+    places = ALIGNED - 1 - 16 - GUARD  # for an accumulator that is not shifted
+    bits = Signal(acc_width - 1, name="overflowing")
+    for n in range(places + GUARD, acc_width - 1):
+        within = _at_most(shift[:6], n - places)
+        m.d.comb += bits[n].eq(shift[7] | (~shift[6] & within))
+    return bits
+
+
+def _at_most(bits, limit):
+    """Whether the unsigned ``bits`` are at most ``limit``, without a carry chain."""
+    result = Const(1, 1)
+    for n, bit in enumerate(bits):
+        result = (~bit | result) if limit >> n & 1 else (~bit & result)
+    return result
