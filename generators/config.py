@@ -29,6 +29,11 @@ class Config:
         activations that share an exponent.
     weight_width : int, 2 to 8
         Bits of a weight.
+    group_size : int, 0 or a multiple of ``vector_lanes`` to 256
+        Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
+    head_width : int
+        Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many with
+        groups.
     max_seq_len : int
         Positions in the KV cache; 0 for the model's own.
     memory : str
@@ -48,6 +53,8 @@ class Config:
     token_parallelism: int = 1
     vector_lanes: int = 8
     weight_width: int = 8
+    group_size: int = 0
+    head_width: int = 0
     max_seq_len: int = 0
     memory: str = "on_chip"
     axi_width: int = 64
@@ -81,6 +88,7 @@ class Config:
             )
         if self.weight_width not in range(2, 9):
             raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
+        self._check_groups()
         if self.max_seq_len < 0 or self.max_seq_len >= 1 << 20:
             raise ConfigError(
                 f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
@@ -89,6 +97,21 @@ class Config:
         if self.memory not in ("on_chip", "axi"):
             raise ConfigError(f"memory must be on_chip or axi, not {self.memory!r}")
         self._check_axi()
+
+    def _check_groups(self):
+        if self.group_size not in range(0, 257, self.vector_lanes):
+            raise ConfigError(
+                f"group_size must be 0 or a multiple of vector_lanes ({self.vector_lanes}) to 256, "
+                f"not {self.group_size}"
+            )
+        widths = [0, self.weight_width]
+        if self.group_size and self.weight_width <= 4:
+            widths.append(2 * self.weight_width)
+        if self.head_width not in widths:
+            raise ConfigError(
+                f"head_width must be weight_width ({self.weight_width}), or with a group_size and "
+                f"at most 4 bits twice as much, not {self.head_width}"
+            )
 
     def _check_axi(self):
         if self.axi_width not in (32, 64, 128, 256, 512):

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from celosia.generators.config import Config, ConfigError
-from celosia.generators.program import write_program
+from celosia.generators.group_parts import group_format, pack_words
+from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.controller import COUNTERS
 from celosia.rtl.machine import Machine
 from celosia.rtl.machine_shape import AxiMemory, MachineShape
-from celosia.rtl.sequencer import Program
 from celosia.sim.messages import Info
 
 __all__ = ["Plan", "make_plan"]
@@ -26,37 +26,43 @@ class Plan:
     config : Config
     model : QuantizedModel
     shape : MachineShape
-    program : Program
-    weights : int8[beats, rows, lanes]
-    scales : int64[words, lanes]
-    gains : list of int64[dim_words * lanes]
+    tapes : Tapes
     info : Info
     """
 
     config: Config
     model: QuantizedModel
     shape: MachineShape
-    program: Program
-    weights: np.ndarray
-    scales: np.ndarray
-    gains: list
+    tapes: Tapes
     info: Info
+
+    @property
+    def program(self):
+        """The program."""
+        return self.tapes.program
+
+    def tape_words(self):
+        """The words of the weight tape: uint8[words, bytes], lowest bits first."""
+        t, groups = self.tapes, self.shape.groups
+        if groups is None and self.shape.weight_width == 8:
+            return t.weights.reshape(len(t.weights), -1).view(np.uint8)
+        part_width = groups.part_width if groups else 0
+        return pack_words(t.weights, t.parts, t.ends, self.shape.weight_width, part_width)
 
     def machine(self):
         """The machine, as a component."""
         if self.config.memory == "axi":
             weights = AxiMemory(self.config.axi_width, self.config.axi_ports)
         else:
-            weights = _words(_packed(self.weights, self.config.weight_width))
-        scales = _words(self.scales.astype("<u2").view(np.uint8))
-        gains = [gain.tolist() for gain in self.gains]
+            weights = _words(self.tape_words())
+        scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
+        gains = [gain.tolist() for gain in self.tapes.gains]
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
 
     def images(self):
         """What the external memory of each AXI port holds: list of uint8[bytes]."""
-        words = _packed(self.weights, self.config.weight_width)
-        width = self.config.weight_parallelism * self.config.weight_width
-        return port_images(words, width, self.config.axi_width, self.config.axi_ports)
+        port = self.config.axi_width, self.config.axi_ports
+        return port_images(self.tape_words(), self.shape.word_width, *port)
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -84,8 +90,13 @@ def make_plan(model, config, calibration=None):
     if max_seq_len > c.seq_len:
         raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
     _check_fit(c, config)
-    scheme = Scheme(lanes=config.vector_lanes, weight_width=config.weight_width)
     try:
+        scheme = Scheme(
+            lanes=config.vector_lanes,
+            weight_width=config.weight_width,
+            group=config.group_size,
+            head_width=config.head_width,
+        )
         quantized = quantize(model, scheme, calibration)
         tapes = write_program(quantized, config.rows, max_seq_len)
     except (ValueError, OverflowError) as error:
@@ -98,7 +109,7 @@ def make_plan(model, config, calibration=None):
         lanes=lanes,
         tokens=config.token_parallelism,
         weight_width=config.weight_width,
-        acc_width=30 + (longest - 1).bit_length(),
+        acc_width=30 + (longest - 1).bit_length() + (8 if scheme.group else 0),
         residual_width=scheme.residual_width,
         dim_words=scheme.padded(c.dim) // lanes,
         hidden_words=scheme.padded(c.hidden_dim) // lanes,
@@ -110,8 +121,11 @@ def make_plan(model, config, calibration=None):
         max_seq_len=max_seq_len,
         epsilon=quantized.epsilon,
         rope_increments=tuple(int(n) for n in quantized.rope_increments),
+        groups=group_format(quantized),
     )
     digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())
+    if tapes.parts is not None:
+        digest.update(tapes.parts.tobytes())
     digest.update(repr((shape, tapes.program)).encode())
     info = Info(
         vocab_size=c.vocab_size,
@@ -123,9 +137,7 @@ def make_plan(model, config, calibration=None):
         name=(model.name or "model")[:16],
     )
     config = replace(config, max_seq_len=max_seq_len)
-    return Plan(
-        config, quantized, shape, tapes.program, tapes.weights, tapes.scales, tapes.gains, info
-    )
+    return Plan(config, quantized, shape, tapes, info)
 
 
 def _check_fit(c, config):
@@ -142,16 +154,6 @@ def _check_fit(c, config):
     ):
         if value > most:
             raise ConfigError(f"{name} must be at most {most}, not {value}")
-
-
-def _packed(weights, width):
-    """Beats int8[beats, rows, lanes] in ``width`` bits each, lowest first: uint8[beats, bytes]."""
-    flat = weights.reshape(len(weights), -1)
-    if width == 8:
-        return flat.view(np.uint8)
-    bits = (flat[..., None] >> np.arange(width, dtype=np.int8)) & 1
-    bits = bits.reshape(len(flat), -1).astype(np.uint8)
-    return np.packbits(bits, axis=1, bitorder="little")
 
 
 def _words(octets):

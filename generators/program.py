@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from amaranth.hdl import Shape
+from celosia.generators.group_parts import group_format, group_parts
 from celosia.rtl.operation import (
     BUFFERS,
     Kind,
@@ -30,6 +31,10 @@ class Tapes:
     ----------
     program : Program
     weights : int8[beats, rows, lanes]
+    parts : int64[beats, rows], or None
+        Parts of the groups' parameters, which ride with the weights.
+    ends : bool[beats], or None
+        Beats that end a group.
     scales : int64[words, lanes]
     gains : list of int64[dim_words * lanes]
         Of every norm, in order.
@@ -37,6 +42,8 @@ class Tapes:
 
     program: Program
     weights: np.ndarray
+    parts: np.ndarray | None
+    ends: np.ndarray | None
     scales: np.ndarray
     gains: list
 
@@ -85,7 +92,8 @@ class _Writer:
         self.position_words = -(-max_seq_len // self.lanes)
         self.position_tiles = -(-max_seq_len // rows)
         self.channel_tiles = -(-model.head_dim // rows)
-        self.steps, self.weights, self.scales = [], [], []
+        self.groups = group_format(model)
+        self.steps, self.weights, self.parts, self.ends, self.scales = [], [], [], [], []
         self.beats = self.scale_words = 0
 
     def write(self):
@@ -99,13 +107,14 @@ class _Writer:
             kind=Kind.LOGITS,
             region=Region.NORMED,
             shift=model.head.shift - 1,
+            planes=model.scheme.head_planes,
         )
         weight_words.append(self.beats)
         scale_words.append(self.scale_words)
         embedding_address = weight_words[0]
         if not self.config.tied:
             embedding_address = self.beats
-            self._weights(model.embedding.weight)
+            self._weights(model.embedding, model.scheme.head_planes)
         embedding_scale_address = self.scale_words
         self._scales(model.embedding.scale)
         gains = [g for layer in model.layers for g in (layer.norm_gain, layer.ffn_gain)]
@@ -116,12 +125,15 @@ class _Writer:
             embedding_address=embedding_address,
             embedding_scale_address=embedding_scale_address,
             embedding_words=self.dim_words,
+            embedding_planes=model.scheme.head_planes == 2,
             embedding_shift=model.embedding.shift,
             embedding_argument=model.layers[0].norm_shift,
         )
         return Tapes(
             program,
             np.concatenate(self.weights),
+            np.concatenate(self.parts) if self.groups else None,
+            np.concatenate(self.ends) if self.groups else None,
             np.concatenate(self.scales),
             [*gains, model.head_gain],
         )
@@ -217,12 +229,13 @@ class _Writer:
             waits=Resource.VALUES.value | Resource.SCORES0.value << buffer,
         )
 
-    def _linear(self, op, **fields):
+    def _linear(self, op, planes=1, **fields):
         rows, columns = op.weight.shape
-        self._weights(op.weight)
+        self._weights(op, planes)
         self._scales(op.scale)
         self._step(
-            words=columns // self.lanes,
+            words=planes * columns // self.lanes,
+            planes=planes - 1,
             tiles=-(-rows // self.rows),
             chunks=-(-rows // self.lanes),
             **fields,
@@ -236,16 +249,30 @@ class _Writer:
                 check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})
 
-    def _weights(self, weight):
-        """Append ``weight`` int8[rows, columns] as beats: tile by tile, block by block."""
-        rows, columns = weight.shape
-        tiles = -(-rows // self.rows)
-        padded = np.zeros((tiles * self.rows, columns), np.int8)
-        padded[:rows] = weight
-        beats = padded.reshape(tiles, self.rows, columns // self.lanes, self.lanes)
-        beats = beats.transpose(0, 2, 1, 3).reshape(-1, self.rows, self.lanes)
+    def _weights(self, op, planes):
+        """Append the codes of ``op`` as beats: tile by tile, block by block, plane by plane."""
+        codes = op.weight[..., None]
+        if planes == 2:
+            width = self.model.scheme.weight_width
+            low = codes & ((1 << width) - 1)
+            codes = np.concatenate([codes >> width, low - (1 << (width - 1))], axis=-1)
+        beats = self._tiles(codes, self.lanes).reshape(-1, self.rows, self.lanes)
         self.weights.append(beats)
         self.beats += len(beats)
+        if self.groups:
+            parts, ends = group_parts(op, planes, self.groups, self.lanes)
+            tiles = -(-len(op.weight) // self.rows)
+            self.parts.append(self._tiles(parts, 1).reshape(-1, self.rows))
+            self.ends.append(np.tile(ends, tiles))
+
+    def _tiles(self, matrix, width):
+        """``matrix`` [rows, columns, planes], cut: [tiles, blocks, planes, self.rows, width]."""
+        rows, columns, planes = matrix.shape
+        tiles = -(-rows // self.rows)
+        padded = np.zeros((tiles * self.rows, columns, planes), matrix.dtype)
+        padded[:rows] = matrix
+        cut = padded.reshape(tiles, self.rows, columns // width, width, planes)
+        return cut.transpose(0, 2, 4, 1, 3)
 
     def _scales(self, scale):
         scale = np.asarray(scale).reshape(-1)

@@ -74,12 +74,12 @@ def forward(model, tokens, cache=None, all_logits=True):
         return _block(values, lanes), mantissa[:, None], exponent[:, None] - 1
 
     def linear(x, op, mantissa=1 << 16, exponent=0):
-        acc = _exact(x, op.weight.T)  # [n, rows]
+        acc = _exact(x, op.matrix)  # [n, rows]
         return scale(acc, op.scale, op.shift + exponent, mantissa, width=24)
 
     tokens = np.asarray(tokens)
     e = model.embedding
-    x = scale(e.weight[tokens], e.scale[tokens][:, None], e.shift, width=width)  # [n, dim]
+    x = scale(e.integers(tokens), e.scale[tokens][:, None], e.shift, width=width)  # [n, dim]
     for index, layer in enumerate(model.layers):
         h, mantissa, exponent = norm(x, layer.norm_gain, layer.norm_shift)
         q = linear(h, layer.q, mantissa, exponent).reshape(n, c.n_heads, hd)
@@ -162,7 +162,7 @@ def _block(x, lanes):
 
 
 def _exact(a, b):
-    return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+    return (a.astype(np.float64) @ b.astype(np.float64, copy=False)).astype(np.int64)
 
 
 def _pad(x, size):

@@ -1,4 +1,4 @@
-"""From a float Model to integers: formats by calibration, weights rounded per row, scales folded.
+"""From a float Model to integers: formats by calibration, weights rounded per row or group, scales folded.
 
 Everything that the integer machine multiplies by is fixed here. Activations are block floating
 point (:mod:`celosia.reference.block_quantize`), queries and keys have a step per head and token
@@ -7,10 +7,12 @@ that make and use them.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from celosia.reference import float32
+from celosia.reference.group_quantize import Groups, group_quantize
 from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = [
@@ -39,11 +41,20 @@ class Scheme:
         Activations share an exponent per block of ``lanes`` values (the machine's vector lanes).
     weight_width : int, 2 to 8
     residual_width : int, 20 to 28
+    group : int, 0 or a multiple of ``lanes``
+        Columns that share a scale within their row; 0 for one scale per row.
+    head_width : int, ``weight_width`` or twice as much, or 0
+        Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
+        with groups.
+
+    Groups of fewer than 8 bits have an offset (a zero point) beside their scale.
     """
 
     lanes: int = 8
     weight_width: int = 8
     residual_width: int = 24
+    group: int = 0
+    head_width: int = 0
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -52,6 +63,21 @@ class Scheme:
             raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
         if self.residual_width not in range(20, 29):
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        if self.group < 0 or self.group % self.lanes:
+            raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
+        widths = [0, self.weight_width]
+        if self.group and self.weight_width <= 4:
+            widths.append(2 * self.weight_width)
+        if self.head_width not in widths:
+            raise ValueError(
+                f"head_width must be weight_width ({self.weight_width}), or with groups of at most "
+                f"4 bits twice as much, not {self.head_width!r}"
+            )
+
+    @property
+    def head_planes(self):
+        """Words of the tape for a block of the head's columns: 2 where its weights are wider."""
+        return 1 if self.head_width in (0, self.weight_width) else 2
 
     def padded(self, n):
         """``n`` rounded up to whole blocks."""
@@ -60,11 +86,33 @@ class Scheme:
 
 @dataclass
 class Linear:
-    """``y = weight @ x * scale * 2**-shift``: int8[rows, cols], uint16[rows], int."""
+    """``y = integers() @ x * scale * 2**-shift``.
+
+    Parameters
+    ----------
+    weight : int8[rows, columns]
+        The codes on the tape.
+    scale : uint16[rows]
+    shift : int
+    groups : Groups, or None
+        What the codes are multiplied by, and offset with; None for nothing.
+    """
 
     weight: np.ndarray
     scale: np.ndarray
     shift: int
+    groups: Groups | None = None
+
+    def integers(self, rows=slice(None)):
+        """The weights of some ``rows`` in steps of their row: int[rows, columns]."""
+        if self.groups is None:
+            return self.weight[rows]
+        return self.groups.integers(self.weight, rows)
+
+    @cached_property
+    def matrix(self):
+        """The weights for products: float64[columns, rows]."""
+        return self.integers().T.astype(np.float64)
 
 
 @dataclass
@@ -192,23 +240,24 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
 
     residual = scheme.residual_width - 2 - _ceil_log2(margin * seen("residual"))
     residual = min(residual, 18)
-    embedding = _linear(model.embedding, 2.0**residual, scheme, _columns(c.dim, scheme))
+    head_width = scheme.head_width or scheme.weight_width
+    columns = _columns(c.dim, scheme)
+    embedding = _rounded(model.embedding, head_width, scheme, columns)
     out = QuantizedModel(
         config=c,
         scheme=scheme,
         residual_fraction=residual,
         epsilon=max(1, round(c.dim * c.norm_eps * 4.0**residual)),
         rope_increments=np.round(c.rope_frequencies / (2 * np.pi) * 2.0**32).astype(np.int64),
-        embedding=embedding,
+        embedding=_scaled(embedding, 2.0**residual),
     )
     for index in range(c.n_layers):
         out.layers.append(_quantize_layer(model, out, index, seen, margin))
     gain, shift, fraction = _gain(model.norm, residual, seen(("norm", 2 * c.n_layers)), scheme)
     out.head_gain, out.head_gain_shift = gain, shift
     factor = _after_norm(c, residual, fraction) * 2.0**LOGIT_FRACTION
-    out.head = _linear(model.head, factor, scheme, _columns(c.dim, scheme))
-    if c.tied:
-        out.head = replace(out.head, weight=embedding.weight)
+    head = embedding if c.tied else _rounded(model.head, head_width, scheme, columns)
+    out.head = _scaled(head, factor)
     return out
 
 
@@ -316,18 +365,30 @@ def _gain(gains, residual, largest, scheme):
 
 
 def _linear(weight, factor, scheme, columns, rows=None):
-    """Round ``weight`` per row and place it; row scales times ``factor`` become mantissas."""
-    largest = (1 << (scheme.weight_width - 1)) - 1
-    step = np.abs(weight).max(axis=1).astype(np.float64) / largest
+    """Round ``weight`` and place it; row scales times ``factor`` become mantissas."""
+    return _scaled(_rounded(weight, scheme.weight_width, scheme, columns, rows), factor)
+
+
+def _rounded(weight, width, scheme, columns, rows=None):
+    """Codes of ``weight``, placed, their groups or None, the rows' steps, and the rows' places."""
+    places, n_rows = rows or (np.arange(len(weight)), len(weight))
+    placed = np.zeros((n_rows, columns[1]), np.float32)
+    placed[np.ix_(places, columns[0])] = weight
+    if scheme.group:
+        codes, groups, step = group_quantize(placed, width, scheme.group, offsets=width < 8)
+        return codes, groups, step, places
+    step = np.abs(placed).max(axis=1).astype(np.float64) / ((1 << (width - 1)) - 1)
     step = np.where(step > 0, step, 1.0)
-    rounded = np.round(weight / step[:, None].astype(np.float32)).astype(np.int8)
-    rows = rows or (np.arange(len(weight)), len(weight))
-    placed = np.zeros((rows[1], columns[1]), np.int8)
-    placed[np.ix_(rows[0], columns[0])] = rounded
-    scales = np.zeros(rows[1])
-    scales[rows[0]] = step * factor
+    return np.round(placed / step[:, None].astype(np.float32)).astype(np.int8), None, step, places
+
+
+def _scaled(rounded, factor):
+    """The :class:`Linear` of rounded weights, its results times ``factor``, a number or rows'."""
+    codes, groups, step, places = rounded
+    scales = np.zeros(len(codes))
+    scales[places] = step[places] * factor
     mantissa, shift = _mantissas(scales)
-    return Linear(placed, mantissa, shift)
+    return Linear(codes, mantissa, shift, groups)
 
 
 def _mantissas(values):

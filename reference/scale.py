@@ -18,5 +18,6 @@ def scale(acc, row_scale, shift, mantissa=ONE, width=24):
     """
     factor = (np.asarray(row_scale, np.int64) * np.asarray(mantissa, np.int64) + (1 << 15)) >> 16
     left = np.maximum(np.asarray(shift, np.int64) - 3, 0)
+    acc = np.where(left < 16, saturate(acc, 27), acc)  # what moves up saturates all the same
     aligned = saturate(wrap_shift(acc, left - 16), 27)
     return saturate(round_shift(aligned * factor, 19), width)

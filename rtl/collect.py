@@ -75,7 +75,7 @@ class Collect(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, acc_width):
+    def __init__(self, rows, lanes, tokens, acc_width, embedded_width=8):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
             raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
@@ -93,7 +93,7 @@ class Collect(wiring.Component):
             {
                 "operation": In(stream.Signature(operation_layout(tokens))),
                 "tiles": In(stream.Signature(tile)),
-                "embedded": In(stream.Signature(data.ArrayLayout(signed(8), lanes))),
+                "embedded": In(stream.Signature(data.ArrayLayout(signed(embedded_width), lanes))),
                 "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes))),
                 "head": Out(8),
                 "query_steps": In(data.ArrayLayout(unsigned(9), tokens)),

@@ -4,7 +4,8 @@ from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.rtl.multiplier import multiply_registered
+from celosia.rtl.group_scales import parameter_layout
+from celosia.rtl.multiplier import multiply, multiply_registered
 
 __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
@@ -23,38 +24,44 @@ def activation_layout(lanes):
     )
 
 
-def beat_layout(rows, lanes, tokens, weight_width):
+def beat_layout(rows, lanes, tokens, weight_width, groups=None):
     """What the fabric takes in a cycle.
 
     ``weights`` int[rows, lanes]; one block of ``activations`` for each token; ``first`` and
-    ``last`` frame the beats of a tile.
+    ``last`` frame the beats of a tile. With ``groups`` also ``parameters``, each row's
+    scale and offset.
     """
-    return data.StructLayout(
-        {
-            "weights": data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows),
-            "activations": data.ArrayLayout(activation_layout(lanes), tokens),
-            "first": 1,
-            "last": 1,
-        }
-    )
+    members = {
+        "weights": data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows),
+        "activations": data.ArrayLayout(activation_layout(lanes), tokens),
+        "first": 1,
+        "last": 1,
+    }
+    if groups:
+        members["parameters"] = data.ArrayLayout(parameter_layout(groups), rows)
+    return data.StructLayout(members)
 
 
 class MacFabric(wiring.Component):
     """``o[token, row] = sum over a tile's beats of (weights[row] . mantissa[token]) << exponent``.
 
-    An output-stationary array of ``tokens x rows`` dot products of ``lanes`` multipliers each.
+    With ``groups`` the dot product counts ``scale[row]`` times, and ``offset[row]`` times the sum of
+    the mantissas is added to it. An output-stationary array of ``tokens x rows`` dot products of ``lanes`` multipliers each.
     A beat's weights serve all tokens, a token's block serves all rows. Exact: nothing rounds, and
     ``acc_width`` bits hold any tile the caller sends.
 
-    Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles.
+    Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, two more
+    with ``groups``.
     Throughput 1 beat per cycle; up to 16 results wait without stopping the beats.
 
     Parameters
     ----------
     rows, lanes, tokens : int, at least 1
-        ``tokens * rows * lanes`` is the number of multipliers.
+        ``tokens * rows * lanes`` is the number of multipliers; scales and offsets need another
+        ``tokens * rows`` each.
     weight_width : int, 2 to 8
     acc_width : int, 24 to 56
+    groups : GroupFormat, optional
 
     Members
     -------
@@ -69,7 +76,7 @@ class MacFabric(wiring.Component):
 
     results = 16
 
-    def __init__(self, rows, lanes, tokens=1, weight_width=8, acc_width=40):
+    def __init__(self, rows, lanes, tokens=1, weight_width=8, acc_width=40, groups=None):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
@@ -82,11 +89,13 @@ class MacFabric(wiring.Component):
         self.tokens = tokens
         self.weight_width = weight_width
         self.acc_width = acc_width
-        self.latency = 5 + -(-ceil_log2(lanes) // 2)
+        self.groups = groups
+        self.latency = 5 + -(-ceil_log2(lanes) // 2) + (2 if groups else 0)
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
+        beat = beat_layout(rows, lanes, tokens, weight_width, groups)
         super().__init__(
             {
-                "i": In(stream.Signature(beat_layout(rows, lanes, tokens, weight_width))),
+                "i": In(stream.Signature(beat)),
                 "o": Out(stream.Signature(tile)),
             }
         )
@@ -134,11 +143,15 @@ class MacFabric(wiring.Component):
         written = Signal()
         m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.w_en.eq(written)
+        parameters = self._parameters(m, beat)
         for token in range(self.tokens):
             block, coarse = self._fine(m, beat.activations[token])
             coarse = _delay(m, coarse, depth)
+            total = self._total(m, block)
             for row in range(self.rows):
                 dot = _dot(m, weights[row], block)
+                if self.groups:
+                    dot = self._scaled(m, dot, total, parameters[row])
                 acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}")
                 with m.If(frame.valid):
                     m.d.sync += acc.eq(Mux(frame.first, 0, acc) + _coarse(m, dot, coarse))
@@ -157,6 +170,30 @@ class MacFabric(wiring.Component):
         rest = Signal(EXPONENT_WIDTH - FINE, name="coarse")
         m.d.sync += rest.eq(coarse)
         return mantissas, rest
+
+    def _parameters(self, m, beat):
+        """The rows' scales and offsets beside their dot products."""
+        if self.groups is None:
+            return None
+        return _delay(m, beat.parameters, self.latency - 4)
+
+    def _total(self, m, block):
+        """The sum of a block's values beside its dot products, where offsets need it."""
+        if self.groups is None or not self.groups.offsets:
+            return None
+        return _delay(m, sum(block[1:], block[0]), self.latency - 5)
+
+    def _scaled(self, m, dot, total, parameters):
+        """``dot * scale + total * offset``, in two stages."""
+        product = Signal(signed(len(dot) + len(parameters.scale) + 1), name="scaled_dot")
+        m.d.sync += product.eq(multiply(m, dot, parameters.scale))
+        offset = 0
+        if self.groups.offsets:
+            offset = Signal(signed(len(total) + len(parameters.offset)), name="scaled_total")
+            m.d.sync += offset.eq(multiply(m, total, parameters.offset))
+        scaled = Signal(signed(len(product) + 1), name="scaled")
+        m.d.sync += scaled.eq(product + offset)
+        return scaled
 
 
 def _delay(m, value, cycles):

@@ -10,6 +10,8 @@ from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Cause, Controller
+from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
+from celosia.rtl.group_scales import GroupScales, grouped_word
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
@@ -108,6 +110,8 @@ class Machine(wiring.Component):
         cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
         key_cache = KeyCache(*cache)
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
+        if s.groups:
+            weights = grouped_word(rows, lanes, s.groups)
         quantized = framed(lanes, 23, tokens)
         scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
@@ -116,15 +120,17 @@ class Machine(wiring.Component):
             "sequencer": Sequencer(self.program, rows, lanes, tokens),
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
-            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width),
-            "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width),
+            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width, s.groups),
+            "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
-            "collect": Collect(rows, lanes, tokens, s.acc_width),
+            "collect": Collect(
+                rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8
+            ),
             "scale": scale,
             "scaled": Skid(scale.o.payload.shape()),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
-            "embedded": Buffer(data.ArrayLayout(signed(8), lanes)),
+            "embedded": self._embedded(),
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
             "swiglu": SwiGlu(lanes, tokens),
@@ -147,9 +153,16 @@ class Machine(wiring.Component):
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
             "scores": ScoreMemory(lanes, tokens, key_cache.position_words),
         }
+        if s.groups:
+            units["group_scales"] = GroupScales(rows, lanes, s.groups)
         for name, unit in units.items():
             m.submodules[name] = unit
         return SimpleNamespace(**units)
+
+    def _embedded(self):
+        if self.shape.groups:
+            return EmbeddingWords(self.shape.lanes, self.shape.groups)
+        return Buffer(data.ArrayLayout(signed(8), self.shape.lanes))
 
     def _tape(self, layout):
         if isinstance(self.weights, AxiMemory):
@@ -232,7 +245,11 @@ class Machine(wiring.Component):
 
     def _fetch(self, m, u):
         """Operands to the fabric, embeddings past it, exponentials also to their sum."""
-        connect(m, u.tape.o, u.fetch.tape)
+        if self.shape.groups:
+            connect(m, u.tape.o, u.group_scales.i)
+            connect(m, u.group_scales.o, u.fetch.tape)
+        else:
+            connect(m, u.tape.o, u.fetch.tape)
         if isinstance(self.weights, AxiMemory):
             m.d.comb += u.controller.fault.eq(u.tape.error)
             for name, member in axi_pins(self.weights).items():
@@ -247,7 +264,13 @@ class Machine(wiring.Component):
         fetched = u.fetch.o.p
         embedded = u.embedded.i
         row = fetched.beat.weights[fetched.row]
-        m.d.comb += [embedded.payload[n].eq(row[n]) for n in range(self.shape.lanes)]
+        codes = embedded.p.codes if self.shape.groups else embedded.p
+        m.d.comb += [codes[n].eq(row[n]) for n in range(self.shape.lanes)]
+        if self.shape.groups:
+            m.d.comb += [
+                embedded.p.parameters.eq(fetched.beat.parameters[fetched.row]),
+                embedded.p.upper.eq(fetched.upper),
+            ]
         m.d.comb += [
             u.fabric.i.payload.eq(fetched.beat),
             u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),

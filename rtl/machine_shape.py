@@ -27,6 +27,7 @@ class MachineShape:
     epsilon : int
         The norm's, see :class:`celosia.rtl.rms_norm.RmsNorm`.
     rope_increments : tuple of int
+    groups : celosia.rtl.group_scales.GroupFormat, optional
     """
 
     rows: int
@@ -45,11 +46,18 @@ class MachineShape:
     max_seq_len: int
     epsilon: int
     rope_increments: tuple
+    groups: object = None
 
     @property
     def multipliers(self):
         """All multipliers of the MAC fabric."""
         return self.rows * self.lanes * self.tokens
+
+    @property
+    def word_width(self):
+        """Bits of a word of the weight tape."""
+        width = self.rows * self.lanes * self.weight_width
+        return width + (self.rows * self.groups.part_width + 1 if self.groups else 0)
 
     @property
     def attention_start(self):

@@ -4,6 +4,7 @@ from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN
+from celosia.rtl.group_scales import weights_layout
 from celosia.rtl.mac_fabric import activation_layout, beat_layout
 from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
 from celosia.rtl.parameters import check_range
@@ -21,6 +22,7 @@ _FRAME = data.StructLayout(
         "row": 10,
         "from_tape": 1,
         "embedding": 1,
+        "upper": 1,
         "sum": 1,
         "first": 1,
         "last": 1,
@@ -35,14 +37,15 @@ def score_layout(lanes):
     )
 
 
-def fetched_layout(rows, lanes, tokens):
+def fetched_layout(rows, lanes, tokens, groups=None):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
-    Its weights are as wide as the cache's keys and values.
+    Its weights are as wide as the cache's keys and values. ``upper`` marks an upper plane's beat.
     """
     return data.StructLayout(
         {
-            "beat": beat_layout(rows, lanes, tokens, CACHED_WIDTH),
+            "beat": beat_layout(rows, lanes, tokens, CACHED_WIDTH, groups),
+            "upper": 1,
             "embedding": 1,
             "row": unsigned(10),
             "sum": 1,
@@ -53,7 +56,7 @@ def fetched_layout(rows, lanes, tokens):
 
 class OperandFetch(wiring.Component):
     """For each step, ``tiles x words`` beats: operand ``address + tile * stride + word`` beside
-    activations ``source_base + word``.
+    activations ``source_base + word``, in a step of two planes ``source_base + word / 2``.
 
     A beat waits until its activation word lies below its region's fill mark and, for operands from
     the tape, until the tape delivers. Exponentials are aligned to the largest exponent of their
@@ -68,12 +71,14 @@ class OperandFetch(wiring.Component):
     lanes, tokens : int, 1 to 64
     weight_width : int, 2 to 8
         Bits of the tape's weights; narrow ones are extended to the beat's 8.
+    groups : GroupFormat, optional
+        The tape's weights come with scales; keys and values get 1, and no offset.
 
     Members
     -------
     step : In(stream of fetch_layout)
         ``words`` and ``tiles`` are at least 1. A step does not fill the region that it reads.
-    tape : In(stream of int weight_width[rows, lanes])
+    tape : In(stream of int weight_width[rows, lanes], or of weights_layout)
     filled : In(unsigned, 3 times)
         For each :class:`Region` the first address not yet written.
     address, activation_address : Out(unsigned)
@@ -98,7 +103,7 @@ class OperandFetch(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width):
+    def __init__(self, rows, lanes, tokens, weight_width, groups=None):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
@@ -107,8 +112,11 @@ class OperandFetch(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.weight_width = weight_width
-        fetched = fetched_layout(rows, lanes, tokens)
+        self.groups = groups
+        fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
+        if groups:
+            weights = weights_layout(rows, lanes, groups)
         cached = data.ArrayLayout(data.ArrayLayout(signed(CACHED_WIDTH), lanes), rows)
         mantissas = data.ArrayLayout(signed(8), lanes)
         super().__init__(
@@ -174,6 +182,7 @@ class OperandFetch(wiring.Component):
             o.beat.last.eq(offered.last),
             o.embedding.eq(offered.embedding),
             o.row.eq(offered.row),
+            o.upper.eq(offered.upper),
             o.sum.eq(offered.sum),
             o.sum_last.eq(offered.last),
         ]
@@ -211,8 +220,9 @@ class OperandFetch(wiring.Component):
         with m.If(advance & active & available):
             m.d.sync += [
                 self.address.eq(self.address + 1),
-                self.activation_address.eq(self.activation_address + 1),
+                self.activation_address.eq(self.activation_address + ~beat.upper),
                 words.eq(words - 1),
+                beat.upper.eq(step.planes & ~beat.upper),
                 beat.first.eq(0),
                 beat.last.eq(words == 2),
             ]
@@ -225,6 +235,7 @@ class OperandFetch(wiring.Component):
                     tiles.eq(tiles - 1),
                     beat.first.eq(1),
                     beat.last.eq(single),
+                    beat.upper.eq(step.planes),
                     first_tile.eq(0),
                     last_tile.eq(tiles == 2),
                     active.eq(~last_tile),
@@ -240,6 +251,7 @@ class OperandFetch(wiring.Component):
                 words.eq(new.words),
                 tiles.eq(new.tiles),
                 single.eq(new.words == 1),
+                beat.upper.eq(new.planes),
                 beat.first.eq(1),
                 beat.last.eq(new.words == 1),
                 first_tile.eq(1),
@@ -258,6 +270,9 @@ class OperandFetch(wiring.Component):
         tape, keys, values = (Signal.like(word, name_suffix="_word") for word in words)
         with m.If(move):
             m.d.sync += [tape.eq(words[0]), keys.eq(words[1]), values.eq(words[2])]
+        if self.groups:
+            self._choose_parameters(m, offered, tape.parameters)
+            tape = tape.weights
         for row in range(self.rows):
             for lane in range(self.lanes):
                 weight = self.o.p.beat.weights[row][lane]
@@ -268,6 +283,17 @@ class OperandFetch(wiring.Component):
                         m.d.comb += weight.eq(values[row][lane])
                     with m.Default():
                         m.d.comb += weight.eq(tape[row][lane])
+
+    def _choose_parameters(self, m, offered, parameters):
+        """Scales and offsets: an upper plane's scale is the lower's shifted, without an offset."""
+        groups = self.groups
+        for chosen, read in zip(self.o.p.beat.parameters, parameters, strict=True):
+            upper = read.scale << groups.weight_width
+            scale = Mux(offered.upper, upper, read.scale) if groups.planes else read.scale
+            m.d.comb += chosen.scale.eq(Mux(offered.from_tape, scale, 1))
+            if groups.offsets:
+                lower = offered.from_tape & ~offered.upper
+                m.d.comb += chosen.offset.eq(Mux(lower, read.offset, 0))
 
     def _choose_block(self, m, fetched, offered, move, token):
         """A token's block; exponentials are aligned when they are offered."""

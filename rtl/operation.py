@@ -76,7 +76,8 @@ def step_layout():
 
     ``tiles x words`` beats read operand ``address + tile * stride + word`` and activations
     ``source_base + word``; a bit of ``dynamic`` replaces words, tiles or chunks by the number of
-    blocks of positions seen so far. Results are ``chunks`` words, numbered from ``base``.
+    blocks of positions seen so far. Results are ``chunks`` words, numbered from ``base``. With
+    ``planes`` two words of the operand in a row share a word of the activations.
     """
     return data.StructLayout(
         {
@@ -92,6 +93,7 @@ def step_layout():
             "dynamic": data.StructLayout({"words": 1, "tiles": 1, "chunks": 1}),
             "address": unsigned(28),
             "stride": unsigned(INDEX_WIDTH),
+            "planes": 1,
             "base": unsigned(INDEX_WIDTH),
             "argument": unsigned(ARGUMENT_WIDTH),
             "shift": signed(8),
@@ -118,6 +120,7 @@ def fetch_layout():
             "tiles": unsigned(INDEX_WIDTH),
             "address": unsigned(28),
             "stride": unsigned(INDEX_WIDTH),
+            "planes": 1,
             "buffer": unsigned(2),
             "row": unsigned(10),
         }

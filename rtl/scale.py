@@ -26,7 +26,7 @@ class Scale(wiring.Component):
     Parameters
     ----------
     lanes : int, 1 to 64
-    acc_width : int, 8 to 47
+    acc_width : int, 8 to 56
     tokens : int, 1 to 64
     more
         Further members of the words, name to shape, which are passed on.
@@ -48,7 +48,7 @@ class Scale(wiring.Component):
 
     def __init__(self, lanes, acc_width, tokens=1, **more):
         check_range("lanes", lanes, 1, 64)
-        check_range("acc_width", acc_width, 8, 47)
+        check_range("acc_width", acc_width, 8, 56)
         check_range("tokens", tokens, 1, 64)
         self.lanes = lanes
         self.acc_width = acc_width

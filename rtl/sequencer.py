@@ -39,6 +39,8 @@ class Program:
         Where the tapes hold the embedding's tiles and scales.
     embedding_words : int
         Blocks in an embedding.
+    embedding_planes : bool
+        Each block takes two words of the tape.
     embedding_shift, embedding_argument : int
         The shift of its scales, and that behind the first norm's gains.
     """
@@ -49,6 +51,7 @@ class Program:
     embedding_address: int
     embedding_scale_address: int
     embedding_words: int
+    embedding_planes: bool
     embedding_shift: int
     embedding_argument: int
 
@@ -268,6 +271,7 @@ class Sequencer(wiring.Component):
             tiles=tiles,
             address=step.address,
             stride=step.stride,
+            planes=step.planes,
             buffer=step.argument,
         )
         for name, counts in (
@@ -282,6 +286,7 @@ class Sequencer(wiring.Component):
         token = self.load.payload
         tile, block = token >> _log2(self.rows), token >> _log2(self.lanes)
         words = program.embedding_words
+        beats = words << program.embedding_planes
         self._write(
             m,
             queues,
@@ -291,8 +296,9 @@ class Sequencer(wiring.Component):
             source=Source.ACTIVATIONS,
             region=Region.NONE,
             fills=Mux(place == 0, Region.NORMED, Region.NONE),
-            words=words,
+            words=beats,
             tiles=1,
+            planes=program.embedding_planes,
             row=token & (self.rows - 1),
         )
         self._write(
@@ -310,7 +316,7 @@ class Sequencer(wiring.Component):
             m, queues, "scales", kind=Kind.LOAD, chunks=words, lane=token & (self.lanes - 1)
         )
         self._write(
-            m, queues, "weights", address=program.embedding_address + tile * words, count=words
+            m, queues, "weights", address=program.embedding_address + tile * beats, count=beats
         )
         address = program.embedding_scale_address + block
         self._write(m, queues, "row_scales", address=address, count=1)

@@ -1,0 +1,122 @@
+"""Weights with a scale, and an offset, for each group of columns: the form of Q8_0, Q4_0 and Q4_1.
+
+Within a row the groups' scales and offsets are small integers times the row's step, so that a row's
+dot product stays one integer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["OFFSET_WIDTH", "SCALE_WIDTH", "Groups", "group_quantize", "group_starts"]
+
+SCALE_WIDTH = 8  # bits of a group's scale, unsigned
+OFFSET_WIDTH = 12  # bits of a group's offset, signed
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A matrix's groups: ``weight[r, c] = codes[r, c] * scales[r, g] + offsets[r, g]`` steps.
+
+    Parameters
+    ----------
+    starts : int64[groups]
+        The first column of each group.
+    scales : uint8[rows, groups]
+    offsets : int16[rows, groups], or None for none
+    """
+
+    starts: np.ndarray
+    scales: np.ndarray
+    offsets: np.ndarray | None
+
+    def integers(self, codes, rows=slice(None)):
+        """The weights of some ``rows``, in steps of their row: int32[rows, columns]."""
+        codes = codes[rows]
+        sizes = np.diff(np.append(self.starts, codes.shape[-1]))
+        out = codes * np.repeat(self.scales[rows].astype(np.int32), sizes, axis=-1)
+        if self.offsets is not None:
+            out += np.repeat(self.offsets[rows], sizes, axis=-1)
+        return out
+
+
+def group_starts(columns, group):
+    """The first columns of the groups of ``group``; a remainder joins the last: int64[groups].
+
+    Raises
+    ------
+    ValueError
+        If there are fewer columns than a group has.
+    """
+    if columns < group:
+        raise ValueError(f"a group of {group} weights does not fit a row of {columns}")
+    return np.arange(columns // group) * group
+
+
+def group_quantize(weight, width, group, offsets):
+    """Round ``weight`` float32[rows, columns]: codes int8[rows, columns], :class:`Groups`, and
+    the rows' steps float64[rows].
+
+    Each group takes the rule that loses least of those by which GGUF files are made, so that
+    weights that come from such a file, in its groups, keep the file's codes:
+
+    - without ``offsets``, as Q8_0: the scale is the largest magnitude over ``2**(width - 1) - 1``;
+    - with them, as Q4_1: codes spread from the group's minimum to its maximum; or as Q4_0: the
+      value of the largest magnitude has the outermost code. Of the second a negative scale is
+      mirrored, for which its codes need an offset of one scale.
+
+    Raises
+    ------
+    ValueError
+        If a row is shorter than a group.
+    """
+    rows, columns = weight.shape
+    starts = group_starts(columns, group)
+    body = len(starts) - 1
+    parts = [weight[:, : body * group].reshape(rows, body, group)] if body else []
+    parts.append(weight[:, None, body * group :])
+    rule = _with_offsets if offsets else _symmetric
+    codes, scales, bases = zip(*(rule(part.astype(np.float64), width) for part in parts))
+    codes = np.concatenate([c.reshape(rows, -1) for c in codes], axis=1).astype(np.int8)
+    scales, bases = np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
+    step = scales.max(axis=1) / ((1 << SCALE_WIDTH) - 1)
+    step = np.maximum(step, np.abs(bases).max(axis=1) / ((1 << (OFFSET_WIDTH - 1)) - 1))
+    step = np.where(step > 0, step, 1.0)
+    groups = Groups(
+        starts=starts,
+        scales=np.round(scales / step[:, None]).astype(np.uint8),
+        offsets=np.round(bases / step[:, None]).astype(np.int16) if offsets else None,
+    )
+    return codes, groups, step
+
+
+def _symmetric(x, width):
+    """Codes, scales, and offsets of zero, for groups ``x`` float64[rows, groups, columns]."""
+    scale = np.abs(x).max(axis=-1) / ((1 << (width - 1)) - 1)
+    return _codes(x, scale, 0.0 * scale, width), scale, 0.0 * scale
+
+
+def _with_offsets(x, width):
+    half = 1 << (width - 1)
+    low, high = x.min(axis=-1), x.max(axis=-1)
+    spread = (high - low) / (2 * half - 1)
+    candidates = [(spread, low + half * spread)]
+    outermost = np.where(np.abs(low) >= np.abs(high), low, high) / -half
+    candidates.append((np.abs(outermost), np.where(outermost < 0, -outermost, 0.0)))
+    best = None
+    for scale, base in candidates:
+        codes = _codes(x, scale, base, width)
+        loss = ((codes * scale[..., None] + base[..., None] - x) ** 2).sum(axis=-1)
+        if best is None:
+            best = [codes, scale, base, loss]
+            continue
+        better = loss < best[3]
+        for old, new in zip(best, (codes, scale, base, loss), strict=True):
+            old[better] = new[better]
+    return best[:3]
+
+
+def _codes(x, scale, base, width):
+    half = 1 << (width - 1)
+    steps = (x - base[..., None]) / np.where(scale > 0, scale, 1.0)[..., None]
+    return np.clip(np.round(steps), -half, half - 1)
