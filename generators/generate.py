@@ -40,7 +40,8 @@ def generate(plan, path):
 
     ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
-    With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents.
+    With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, and there is
+    no ``weights.hex``.
     ``report.json`` is :func:`celosia.generators.report.machine_report`.
 
     Returns
@@ -57,10 +58,11 @@ def generate(plan, path):
         verilog = to_verilog(plan.machine())
         (folder / "top.v").write_text(verilog)
         images = {
-            "weights": (plan.weights, plan.shape.weight_width),
-            "scales": (plan.scales, 16),
-            "gains": (np.concatenate(plan.gains).reshape(-1, plan.shape.lanes), 16),
+            "scales": (plan.tapes.scales, 16),
+            "gains": (np.concatenate(plan.tapes.gains).reshape(-1, plan.shape.lanes), 16),
         }
+        if plan.config.memory == "on_chip":
+            images["weights"] = plan.tape_words(), 8
         for name, (words, width) in images.items():
             with (folder / f"{name}.hex").open("w") as file:
                 for first in range(0, len(words), _WORDS):

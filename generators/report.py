@@ -107,14 +107,14 @@ def _memory_map(plan):
             layer += part == "down"
         elif step["operand"] == Operand.VALUES:
             scales.append((f"layers.{layer}.values", step["chunks"]))
-    for sections, words in ((weights, plan.weights), (scales, plan.scales)):
+    for sections, words in ((weights, plan.tapes.weights), (scales, plan.tapes.scales)):
         rest = len(words) - sum(count for _, count in sections)
         if rest:
             sections.append(("embedding", rest))
     norms = [f"layers.{n}.{name}" for n in range(shape.n_layers) for name in ("norm", "ffn_norm")]
     gains = [(name, shape.dim_words) for name in (*norms, "norm")]
     return {
-        "weights": _tape(weights, shape.rows * shape.lanes * shape.weight_width // 8),
+        "weights": _tape(weights, -(-shape.word_width // 8)),
         "scales": _tape(scales, 2 * shape.lanes),
         "gains": _tape(gains, 2 * shape.lanes),
     }

@@ -76,7 +76,9 @@ def group_quantize(weight, width, group, offsets):
     parts = [weight[:, : body * group].reshape(rows, body, group)] if body else []
     parts.append(weight[:, None, body * group :])
     rule = _with_offsets if offsets else _symmetric
-    codes, scales, bases = zip(*(rule(part.astype(np.float64), width) for part in parts))
+    codes, scales, bases = zip(
+        *(rule(part.astype(np.float64), width) for part in parts), strict=True
+    )
     codes = np.concatenate([c.reshape(rows, -1) for c in codes], axis=1).astype(np.int8)
     scales, bases = np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
     step = scales.max(axis=1) / ((1 << SCALE_WIDTH) - 1)

@@ -1,4 +1,4 @@
-"""From a float Model to integers: formats by calibration, weights rounded per row or group, scales folded.
+"""From a float Model to integers: formats by calibration, weights rounded, scales folded.
 
 Everything that the integer machine multiplies by is fixed here. Activations are block floating
 point (:mod:`celosia.reference.block_quantize`), queries and keys have a step per head and token
@@ -28,6 +28,7 @@ __all__ = [
 ACTIVATION_WIDTH = 23  # bits of a value before block quantisation: 8 and shifts of up to 15
 SCORE_FRACTION = 8
 LOGIT_FRACTION = 12
+FEW = 80  # positions: a channel's largest value is not among as few; of 64 it is off by half
 LOG2E = 1 / math.log(2)
 
 
@@ -178,12 +179,14 @@ class Calibration:
         self._gains.append(model.norm)
         self._largest = {}
         self._residuals = 0
+        self.positions = 0
 
     def __call__(self, name, layer, array):
         """Observe one tensor; ``residual``s arrive in order and feed the norm that follows."""
         if name == "residual":
             self._see("residual", np.abs(array).max())
             which = self._residuals % len(self._gains)
+            self.positions += len(array) * (which == 0)
             self._see(("norm", which), np.abs(array * self._gains[which]).max())
             self._residuals += 1
         elif name in ("q", "k", "v"):
@@ -231,7 +234,8 @@ def calibrate(model, tokens=None):
 def quantize(model, scheme=None, calibration=None, margin=1.25):
     """Round ``model`` to a :class:`QuantizedModel`.
 
-    ``margin`` is the room, as a factor, that static ranges leave above what calibration saw.
+    ``margin`` is the room, as a factor, that static ranges leave above what calibration saw; values
+    have more of it, the fewer positions that was.
     """
     scheme = scheme or Scheme()
     calibration = calibration or calibrate(model)
@@ -252,7 +256,7 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
         embedding=_scaled(embedding, 2.0**residual),
     )
     for index in range(c.n_layers):
-        out.layers.append(_quantize_layer(model, out, index, seen, margin))
+        out.layers.append(_quantize_layer(model, out, index, calibration, margin))
     gain, shift, fraction = _gain(model.norm, residual, seen(("norm", 2 * c.n_layers)), scheme)
     out.head_gain, out.head_gain_shift = gain, shift
     factor = _after_norm(c, residual, fraction) * 2.0**LOGIT_FRACTION
@@ -261,8 +265,9 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
     return out
 
 
-def _quantize_layer(model, out, index, seen, margin):
+def _quantize_layer(model, out, index, calibration, margin):
     c, scheme, layer = model.config, out.scheme, model.layers[index]
+    seen, positions = calibration.largest, calibration.positions
     residual = out.residual_fraction
     hd, hdp = c.head_dim, out.head_dim
     dim_columns = _columns(c.dim, scheme)
@@ -282,7 +287,7 @@ def _quantize_layer(model, out, index, seen, margin):
     score_bits = 14 - _ceil_log2(margin * (q_pair * q_fold).max())
     q_factor = np.repeat(np.repeat(q_fold * 2.0**score_bits, 2, axis=-1), group, axis=0) * normed
     k_factor = np.repeat(k_fold, 2, axis=-1) * normed
-    v_step = seen(("v", index)) * margin / 127  # [kv, hd]
+    v_step = seen(("v", index)) * (margin + FEW / positions) / 127  # [kv, hd]
     v_factor = normed / v_step
     heads = _head_rows(c.n_heads, hd, hdp)
     kv_heads = _head_rows(c.n_kv_heads, hd, hdp)

@@ -45,14 +45,13 @@ def beat_layout(rows, lanes, tokens, weight_width, groups=None):
 class MacFabric(wiring.Component):
     """``o[token, row] = sum over a tile's beats of (weights[row] . mantissa[token]) << exponent``.
 
-    With ``groups`` the dot product counts ``scale[row]`` times, and ``offset[row]`` times the sum of
-    the mantissas is added to it. An output-stationary array of ``tokens x rows`` dot products of ``lanes`` multipliers each.
-    A beat's weights serve all tokens, a token's block serves all rows. Exact: nothing rounds, and
-    ``acc_width`` bits hold any tile the caller sends.
+    With ``groups`` the dot product counts ``scale[row]`` times, and ``offset[row]`` times the sum
+    of the mantissas is added to it. An output-stationary array of ``tokens x rows`` dot products of
+    ``lanes`` multipliers each. A beat's weights serve all tokens, a token's block all rows. Exact:
+    nothing rounds, and ``acc_width`` bits hold any tile the caller sends.
 
-    Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, two more
-    with ``groups``.
-    Throughput 1 beat per cycle; up to 16 results wait without stopping the beats.
+    Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, with
+    ``groups`` 2 more. Throughput 1 beat per cycle; 16 results may wait without stopping the beats.
 
     Parameters
     ----------

@@ -124,9 +124,7 @@ class Machine(wiring.Component):
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
-            "collect": Collect(
-                rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8
-            ),
+            "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
             "scale": scale,
             "scaled": Skid(scale.o.payload.shape()),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),

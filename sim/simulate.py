@@ -110,7 +110,10 @@ def machine_verilog(plan):
     It is made anew when the plan, a source file of Celosia or the version of Amaranth changes.
     """
     digest = hashlib.sha256(plan.info.payload())
-    for part in (plan.weights, plan.scales, *plan.gains):
+    tapes = plan.tapes
+    for part in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains):
+        if part is None:
+            continue
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update(repr((plan.config, plan.shape, plan.program)).encode())
     digest.update(importlib.metadata.version("amaranth").encode())

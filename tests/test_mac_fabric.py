@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from celosia.rtl.group_scales import GroupFormat
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.sim import bench
 
 
-def tiles(seed, rows, lanes, tokens, width, count):
+def tiles(seed, rows, lanes, tokens, width, count, groups=None):
     """Random tiles of 1 to 5 beats, edge values among them; payloads and the exact results."""
     rng = np.random.default_rng(seed)
     beats, results = [], []
@@ -15,9 +16,17 @@ def tiles(seed, rows, lanes, tokens, width, count):
         weights = rng.integers(low, high + 1, (n, rows, lanes))
         mantissas = rng.integers(-128, 128, (n, tokens, lanes))
         exponents = rng.integers(0, 16, (n, tokens))
+        scales = rng.integers(0, 1 << groups.scale_width if groups else 2, (n, rows))
+        offsets = rng.integers(-2048, 2048, (n, rows))
         if rng.random() < 0.3:
             weights[:], mantissas[:], exponents[:] = low, -128, 15
-        dots = np.einsum("nrl,ntl->ntr", weights, mantissas) << exponents[..., None]
+            scales[:], offsets[:] = scales.max(), rng.choice([-2048, 2047])
+        dots = np.einsum("nrl,ntl->ntr", weights, mantissas)
+        if groups:
+            dots = dots * scales[:, None]
+            if groups.offsets:
+                dots += offsets[:, None] * mantissas.sum(axis=-1)[..., None]
+        dots = dots << exponents[..., None]
         results.append(dots.sum(axis=0).tolist())
         for k in range(n):
             blocks = zip(mantissas[k].tolist(), exponents[k].tolist(), strict=True)
@@ -29,6 +38,11 @@ def tiles(seed, rows, lanes, tokens, width, count):
                     "last": int(k == n - 1),
                 }
             )
+            if groups:
+                beats[-1]["parameters"] = [
+                    {"scale": s} | ({"offset": o} if groups.offsets else {})
+                    for s, o in zip(scales[k].tolist(), offsets[k].tolist(), strict=True)
+                ]
     return beats, results
 
 
@@ -43,6 +57,28 @@ def test_matches_exact_sums(rows, lanes, tokens, width):
     ]
     for result in bench.run_many(fabric, cases):
         assert result.outputs["o"] == expected
+
+
+GROUPS = {
+    (4, 2, 1, 4): GroupFormat(4, 2, 2, offsets=True, planes=True),
+    (2, 8, 2, 8): GroupFormat(8, 1, 1, offsets=False),
+    (3, 1, 1, 3): GroupFormat(3, 4, 4, offsets=True),
+}
+
+
+@pytest.mark.parametrize("sizes", GROUPS)
+def test_scales_and_offsets_of_groups(sizes):
+    rows, lanes, tokens, width = sizes
+    groups = GROUPS[sizes]
+    fabric = MacFabric(rows, lanes, tokens, width, acc_width=56, groups=groups)
+    beats, expected = tiles(rows, rows, lanes, tokens, width, 40, groups)
+    cases = [
+        {"inputs": {"i": beats}, "counts": len(expected), "stall": stall} for stall in (0, 0.5)
+    ]
+    results = bench.run_many(fabric, cases)
+    for result in results:
+        assert result.outputs["o"] == expected
+    assert results[0].cycles == len(beats) + fabric.latency
 
 
 def test_beats_wait_for_room():

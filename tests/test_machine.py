@@ -22,6 +22,19 @@ MACHINES = {
         "tiny",
         ("memory=axi", "axi_width=32", "weight_width=5"),
     ),
+    "groups of 4 bits, head of 8": (
+        (48, 84, 1, 3, 1, 16, 41, 24, True),
+        "tiny",
+        (
+            *("weight_parallelism=16", "vector_lanes=4", "token_parallelism=2", "group_size=16"),
+            *("weight_width=4", "head_width=8", "memory=axi", "axi_width=64"),
+        ),
+    ),
+    "groups of 8 bits, untied": (
+        (32, 40, 1, 2, 2, 16, 41, 24, False),
+        "tiny",
+        ("group_size=32",),
+    ),
     "head of 1.5 blocks": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",

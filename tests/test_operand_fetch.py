@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.softmax import SPAN
+from celosia.rtl.group_scales import GroupFormat
 from celosia.rtl.operand_fetch import OperandFetch, fetched_layout
 from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Source
 from celosia.sim import bench
@@ -22,10 +23,10 @@ class Surroundings(wiring.Component):
     fetcher explains are counted.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width, contents):
-        self.fetch = OperandFetch(rows, lanes, tokens, weight_width)
+    def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None):
+        self.fetch = OperandFetch(rows, lanes, tokens, weight_width, groups)
         self.contents = contents
-        fetched = fetched_layout(rows, lanes, tokens)
+        fetched = fetched_layout(rows, lanes, tokens, groups)
         o = data.StructLayout({"fetched": fetched, "operand": Operand})
         super().__init__(
             {
@@ -163,6 +164,7 @@ def steps(rng, rows, n):
             "address": rng.randrange(CACHE - 16),
             "buffer": rng.randrange(BUFFERS) if kind == Kind.ATTENTION else 0,
             "row": rng.randrange(rows),
+            "planes": int(operand == Operand.TAPE and words > 1 and rng.random() < 0.3),
         }
         yield step | ({"source_base": rng.randrange(VECTOR - 4)} if not reads else {})
 
@@ -187,7 +189,7 @@ def activations(step, word, held, refills):
     return blocks
 
 
-def beats(step, held, tape, refills):
+def beats(step, held, tape, refills, grouped):
     """All beats of a step; takes its weights from the iterator ``tape``."""
     if step["fills"] != Region.NONE:
         refills[step["fills"]] += 1
@@ -196,13 +198,21 @@ def beats(step, held, tape, refills):
             address = step["address"] + tile * step["stride"] + word
             if step["operand"] == Operand.TAPE:
                 weights = next(tape)
+                if grouped:
+                    weights, parameters = weights["weights"], weights["parameters"]
             else:
                 name = "keys" if step["operand"] == Operand.KEYS else "values"
                 weights = held[name][address]
+                parameters = [{"scale": 1, "offset": 0}] * len(weights)
+            upper = int(step["planes"] and word % 2 == 0)
+            if upper and grouped:
+                parameters = [{"scale": p["scale"] << 3, "offset": 0} for p in parameters]
             attention = step["kind"] == Kind.ATTENTION and tile == 0
             yield {
                 "weights": weights,
-                "activations": activations(step, word, held, refills),
+                "parameters": parameters if grouped else None,
+                "upper": upper,
+                "activations": activations(step, word >> step["planes"], held, refills),
                 "first": int(word == 0),
                 "last": int(word == step["words"] - 1),
                 "embedding": int(step["kind"] == Kind.LOAD),
@@ -224,14 +234,18 @@ def seen_as(payload, expected):
     assert not fetched["sum"] or fetched["sum_last"] == fetched["beat"]["last"]
     return {
         **{name: fetched["beat"][name] for name in ("weights", "first", "last")},
-        **{name: fetched[name] for name in ("embedding", "row", "sum")},
+        **{name: fetched[name] for name in ("embedding", "row", "sum", "upper")},
+        "parameters": fetched["beat"].get("parameters"),
         "activations": blocks,
         "operand": payload["operand"],
     }
 
 
-@pytest.mark.parametrize(("rows", "lanes", "tokens", "weight_width"), [(4, 2, 3, 8), (3, 4, 1, 3)])
-def test_beats_of_each_step(rows, lanes, tokens, weight_width):
+@pytest.mark.parametrize(
+    ("rows", "lanes", "tokens", "weight_width", "groups"),
+    [(4, 2, 3, 8, None), (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True))],
+)
+def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups):
     rng = random.Random(rows)
     held = contents(rng, rows, lanes, tokens)
     limit = 1 << (weight_width - 1)
@@ -239,6 +253,17 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width):
         [[rng.randrange(-limit, limit) for _ in range(lanes)] for _ in range(rows)]
         for _ in range(800)
     ]
+    if groups:
+        tape = [
+            {
+                "weights": weights,
+                "parameters": [
+                    {"scale": rng.randrange(256), "offset": rng.randrange(-2048, 2048)}
+                    for _ in range(rows)
+                ],
+            }
+            for weights in tape
+        ]
     cases, answers = [], []
     for stall, pace, gap in ((0.0, 0, 0), (0.0, 4, 0), (0.0, 0, 3), (0.5, 1, 0), (0.5, 6, 2)):
         some = [*steps(rng, rows, 60)]
@@ -246,12 +271,12 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width):
             some = [step for step in some if step["region"] == Region.NONE]
         left = iter(tape)
         refills = dict.fromkeys(Region, 0)
-        y = [beat for step in some for beat in beats(step, held, left, refills)]
+        y = [beat for step in some for beat in beats(step, held, left, refills, groups)]
         inputs = {"step": some, "tape": tape[: len(tape) - len([*left])]}
         case = {"inputs": inputs, "counts": len(y), "stall": stall, "seed": 8}
         cases.append(case | {"settings": {"pace": pace, "gap": gap}})
         answers.append(y)
-    component = Surroundings(rows, lanes, tokens, weight_width, held)
+    component = Surroundings(rows, lanes, tokens, weight_width, held, groups)
     results = bench.run_many(component, cases)
     for result, y in zip(results, answers, strict=True):
         assert [seen_as(p, e) for p, e in zip(result.outputs["o"], y, strict=True)] == y

@@ -53,18 +53,18 @@ def test_tape_holds_every_weight_once(make, tied):
     expected = sum(
         np.bincount(m.weight.reshape(-1).astype(int) + 128, minlength=256) for m in matrices
     )
-    found = np.bincount(plan.weights.reshape(-1).astype(int) + 128, minlength=256)
+    found = np.bincount(plan.tapes.weights.reshape(-1).astype(int) + 128, minlength=256)
     expected[128] = found[128] = 0
     np.testing.assert_array_equal(found, expected)
 
 
 def test_first_beats_are_the_first_rows_of_q(make):
     plan = make()
-    assert plan.weights.shape[1:] == (4, 2)
+    assert plan.tapes.weights.shape[1:] == (4, 2)
     q = plan.model.layers[0].q.weight
-    np.testing.assert_array_equal(plan.weights[0], q[:4, :2])
-    np.testing.assert_array_equal(plan.weights[1], q[:4, 2:4])
-    np.testing.assert_array_equal(plan.weights[q.shape[1] // 2], q[4:8, :2])
+    np.testing.assert_array_equal(plan.tapes.weights[0], q[:4, :2])
+    np.testing.assert_array_equal(plan.tapes.weights[1], q[:4, 2:4])
+    np.testing.assert_array_equal(plan.tapes.weights[q.shape[1] // 2], q[4:8, :2])
 
 
 def test_hash_tells_models_apart(make):
@@ -80,12 +80,14 @@ def test_images_hold_the_tape(make, width):
     plan = make([*settings, "vector_lanes=4", f"weight_width={width}"], hidden_dim=40)
     images = plan.images()
     assert len(images) == 2
-    for beat in (0, len(plan.weights) - 1):
+    for beat in (0, len(plan.tapes.weights) - 1):
         size = 64 * width // 8 // 2
         octets = b"".join(image[beat * size : (beat + 1) * size].tobytes() for image in images)
         word = int.from_bytes(octets, "little")
         values = [word >> width * n & (1 << width) - 1 for n in range(64)]
-        assert values == (plan.weights[beat].reshape(-1).astype(int) & (1 << width) - 1).tolist()
+        assert (
+            values == (plan.tapes.weights[beat].reshape(-1).astype(int) & (1 << width) - 1).tolist()
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ def test_images_hold_the_tape(make, width):
     [
         (["max_seq_len=17"], {}, "max_seq_len must be at most the model's 16, not 17"),
         (["weight_parallelism=128"], {}, "64 rows, more than the model can fill"),
+        (["group_size=64"], {}, "a group of 64 weights does not fit a row of"),
         ([], {"n_layers": 128}, "n_layers must be at most 127, not 128"),
     ],
 )

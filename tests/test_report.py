@@ -32,8 +32,8 @@ def test_report_is_json_and_the_same_each_time(plan):
 def test_memory_map_covers_the_tapes(plan):
     """Sections follow one another without gaps, and the tapes end where they do."""
     tapes = machine_report(plan)["memory_map"]
-    lengths = {"weights": len(plan.weights), "scales": len(plan.scales)}
-    lengths["gains"] = len(plan.gains) * plan.shape.dim_words
+    lengths = {"weights": len(plan.tapes.weights), "scales": len(plan.tapes.scales)}
+    lengths["gains"] = len(plan.tapes.gains) * plan.shape.dim_words
     assert [tape["word_bytes"] for tape in tapes.values()] == [16 * 6 // 8, 4, 4]
     for name, tape in tapes.items():
         assert tape["bytes"] == lengths[name] * tape["word_bytes"]
@@ -57,7 +57,7 @@ def test_sections_are_where_the_map_says(plan):
         ("head", plan.model.head),
         ("embedding", plan.model.embedding),
     ):
-        np.testing.assert_array_equal(plan.weights[places[name]], op.weight[:8, :2])
+        np.testing.assert_array_equal(plan.tapes.weights[places[name]], op.weight[:8, :2])
     scales = machine_report(plan)["memory_map"]["scales"]
     places = {s["name"]: s["address"] // scales["word_bytes"] for s in scales["sections"]}
     for name, values in (
@@ -66,14 +66,14 @@ def test_sections_are_where_the_map_says(plan):
         ("layers.1.down", layer.down.scale),
         ("embedding", plan.model.embedding.scale),
     ):
-        np.testing.assert_array_equal(plan.scales[places[name]], values[:2])
+        np.testing.assert_array_equal(plan.tapes.scales[places[name]], values[:2])
 
 
 def test_memories_of_a_machine(plan):
     """The tape and both caches are there with their sizes."""
     report = machine_report(plan, to_verilog(plan.machine()))
     found = {(m["width"], m["depth"]) for m in report["memories"] if "tape" in m["module"]}
-    assert (16 * 6, len(plan.weights)) in found
+    assert (16 * 6, len(plan.tapes.weights)) in found
     assert report["memory_bits"] == sum(m["width"] * m["depth"] for m in report["memories"])
     cache = sum(m["bits"] for m in report["memories"] if m["module"] == "top.value_cache")
     shape = plan.shape

@@ -41,7 +41,9 @@ def expected(payload):
     return p | {"data": data.tolist()}
 
 
-@pytest.mark.parametrize(("lanes", "acc_width", "tokens"), [(4, 32, 1), (8, 24, 4), (2, 47, 2)])
+@pytest.mark.parametrize(
+    ("lanes", "acc_width", "tokens"), [(4, 32, 1), (8, 24, 4), (2, 47, 2), (1, 56, 1)]
+)
 def test_matches_reference(lanes, acc_width, tokens):
     inputs = [*payloads(lanes, acc_width, tokens, seed=acc_width)]
     y = [expected(p) for p in inputs]
@@ -57,7 +59,7 @@ def test_matches_reference(lanes, acc_width, tokens):
     ("arguments", "message"),
     [
         ((0, 32), "lanes must be from 1 to 64, not 0"),
-        ((4, 48), "acc_width must be from 8 to 47, not 48"),
+        ((4, 57), "acc_width must be from 8 to 56, not 57"),
         ((4, 32, 0), "tokens must be from 1 to 64, not 0"),
     ],
 )

@@ -70,6 +70,7 @@ def step(rng, kind, **more):
         "dynamic": {name: rng.randrange(2) for name in ("words", "tiles", "chunks")},
         "address": rng.randrange(1 << 28),
         "stride": rng.randrange(1 << 20),
+        "planes": rng.randrange(2),
         "base": rng.randrange(1 << 20),
         "argument": rng.randrange(256),
         "shift": rng.randrange(-128, 128),
@@ -89,6 +90,7 @@ def random_program(rng, steps):
         embedding_address=rng.randrange(1 << 20),
         embedding_scale_address=rng.randrange(1 << 20),
         embedding_words=rng.randrange(1, 1 << 7),
+        embedding_planes=bool(rng.randrange(2)),
         embedding_shift=rng.randrange(-128, 128),
         embedding_argument=rng.randrange(256),
     )
@@ -97,6 +99,7 @@ def random_program(rng, steps):
 def load(program, rows, lanes, token, place):
     """What a token's embedding asks for."""
     words = program.embedding_words
+    beats = words << program.embedding_planes
     yield (
         "fetch",
         {
@@ -105,8 +108,9 @@ def load(program, rows, lanes, token, place):
             "source": Source.ACTIVATIONS,
             "region": Region.NONE,
             "fills": Region.NONE if place else Region.NORMED,
-            "words": words,
+            "words": beats,
             "tiles": 1,
+            "planes": int(program.embedding_planes),
             "row": token % rows,
         },
     )
@@ -122,8 +126,8 @@ def load(program, rows, lanes, token, place):
         },
     )
     yield "scales", {"kind": Kind.LOAD, "chunks": words, "lane": token % lanes}
-    address = program.embedding_address + token // rows * words
-    yield "weights", {"address": address, "count": words}
+    address = program.embedding_address + token // rows * beats
+    yield "weights", {"address": address, "count": beats}
     address = program.embedding_scale_address + token // lanes
     yield "row_scales", {"address": address, "count": 1}
 
@@ -136,7 +140,8 @@ def dispatch(s, rows, lanes, run):
         for name, n in (("words", lanes), ("tiles", rows), ("chunks", lanes))
     )
     same = {n: s[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
-    place = {"address": s["address"], "stride": s["stride"], "buffer": s["argument"] % 4}
+    place = {name: s[name] for name in ("address", "stride", "planes")}
+    place["buffer"] = s["argument"] % 4
     yield "fetch", {**same, "words": words, "tiles": tiles, **place}
     same = {n: s[n] for n in ("kind", "base", "argument", "shift", "norm", "head")}
     first = run["group"] if s["kind"] == Kind.LOGITS else 0
