@@ -12,6 +12,7 @@ __all__ = ["Scale"]
 
 ALIGNED = 27  # bits of an aligned accumulator
 SPLIT = 17  # low bits of an aligned accumulator, multiplied on their own
+NARROW = 47  # bits of an accumulator of which a shift of 63 leaves nothing that counts
 GUARD = 3  # of them below the result's last place
 
 
@@ -72,7 +73,7 @@ class Scale(wiring.Component):
         # 1: the factor; beside it the accumulator moves to its place.
         products = [multiply(m, row, word.mantissa) for row in word.row_scale]
         factors = [(p + (1 << 15))[16:32] for p in products]
-        distance = _distance(m, word.shift)
+        distance = _distance(m, word.shift, self.acc_width)
         aligned = [_aligned(m, acc, distance) for acc in word.data]
         lost = _overflowing(m, word.shift, self.acc_width)
         losses = [((acc[:-1] ^ acc[-1].replicate(len(lost))) & lost) for acc in word.data]
@@ -99,9 +100,18 @@ class Scale(wiring.Component):
         return m
 
 
-def _distance(m, shift):
-    """``shift`` limited to 3, which is GUARD, and 63."""
-    distance, raised = Signal(6), Signal()
+def _distance(m, shift, acc_width):
+    """``shift`` limited to 3, which is GUARD, and to 63 where that moves all out of sight."""
+    raised = Signal()
+    if acc_width > NARROW:
+        distance = Signal(7)
+        m.d.comb += [
+            raised.eq(shift[7] | (shift[2:7] == 0)),
+            distance[:2].eq(shift[:2] | raised.replicate(2)),
+            distance[2:].eq(shift[2:7] & ~shift[7].replicate(5)),
+        ]
+        return distance
+    distance = Signal(6)
     m.d.comb += [
         raised.eq(shift[7] | shift[6] | (shift[2:6] == 0)),
         distance[:2].eq(shift[:2] | raised.replicate(2)),
