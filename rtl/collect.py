@@ -112,6 +112,7 @@ class Collect(wiring.Component):
         kind = operation.kind
         chunks = self.rows // self.lanes
         chunk = Signal(INDEX_WIDTH)
+        following = Signal(INDEX_WIDTH, init=1)  # chunk + 1
         part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
         offset = Signal(token_width(self.tokens))
         token = Signal(token_width(self.tokens))
@@ -137,7 +138,7 @@ class Collect(wiring.Component):
             ),
             restart.eq(go & (embedding | (kind == Kind.ADD)) & (chunk == 0) & (token == 0)),
             last_token.eq(token == operation.group),
-            last_chunk.eq(chunk + 1 == operation.chunks),
+            last_chunk.eq(following == operation.chunks),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),
             self.embedded.ready.eq(go & embedding),
@@ -148,11 +149,12 @@ class Collect(wiring.Component):
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)
             with m.If(last_token):
-                m.d.sync += [offset.eq(0), chunk.eq(chunk + 1), part.eq(part + 1)]
+                m.d.sync += [offset.eq(0), chunk.eq(following), following.eq(following + 1)]
+                m.d.sync += part.eq(part + 1)
                 with m.If(part == chunks - 1):
                     m.d.sync += part.eq(0)
                 with m.If(last_chunk):
-                    m.d.sync += [chunk.eq(0), part.eq(0)]
+                    m.d.sync += [chunk.eq(0), following.eq(1), part.eq(0)]
 
         acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
         place = Signal(range(max(2, chunks * self.tokens)))
@@ -185,25 +187,32 @@ class Collect(wiring.Component):
         kind = self.operation.p.kind
         norms = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
         norms_held = Signal(range(self.tokens + 1))
+        all_norms = Signal()
         sums = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
         sums_held = Signal(range(self.tokens + 1))
-        norm, all_sums = self.norms.p, Signal()
+        all_sums = Signal()
+        norm = self.norms.p
         with m.If(restart):
-            m.d.sync += norms_held.eq(0)
+            m.d.sync += [norms_held.eq(0), all_norms.eq(0)]
         with m.If(self.norms.valid):
             m.d.sync += [
                 norms[norm.token].mantissa.eq(norm.mantissa),
                 norms[norm.token].shift.eq(norm.shift),
                 norms_held.eq(norms_held + 1),
+                all_norms.eq(norms_held == self.group),
             ]
-        m.d.comb += [all_sums.eq(sums_held > self.group), self.sums.ready.eq(~all_sums)]
+        m.d.comb += self.sums.ready.eq(~all_sums)
         with m.If(self.sums.valid & self.sums.ready):
-            m.d.sync += [sums[sums_held].eq(self.sums.p), sums_held.eq(sums_held + 1)]
+            m.d.sync += [
+                sums[sums_held].eq(self.sums.p),
+                sums_held.eq(sums_held + 1),
+                all_sums.eq(sums_held == self.group),
+            ]
         with m.If(self.operation.ready & (kind == Kind.ATTENTION)):
-            m.d.sync += sums_held.eq(0)
+            m.d.sync += [sums_held.eq(0), all_sums.eq(0)]
         with m.Switch(kind):
             with m.Case(*NORMED):
-                m.d.comb += [scalar.eq(norms[token]), valid.eq(norms_held > self.group)]
+                m.d.comb += [scalar.eq(norms[token]), valid.eq(all_norms)]
             with m.Case(Kind.ATTENTION):
                 m.d.comb += [scalar.eq(sums[token]), valid.eq(all_sums)]
             with m.Case(Kind.SCORE):

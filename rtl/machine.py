@@ -13,6 +13,7 @@ from celosia.rtl.controller import Cause, Controller
 from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
 from celosia.rtl.group_scales import GroupScales, grouped_word
 from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.host_answers import result
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
 from celosia.rtl.mac_fabric import MacFabric
@@ -127,6 +128,7 @@ class Machine(wiring.Component):
             "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
             "scale": scale,
             "scaled": Skid(scale.o.payload.shape()),
+            "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "embedded": self._embedded(),
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
@@ -140,6 +142,8 @@ class Machine(wiring.Component):
             "softmax": SoftmaxBlock(lanes, tokens),
             "sampler": Sampler(lanes, s.vocab_size),
             "sampled": Buffer(unsigned(20)),
+            "load": Buffer(unsigned(20)),
+            "result": Buffer(result),
             "key_cache": key_cache,
             "value_cache": ValueCache(*cache),
             "activations": ActivationMemory(
@@ -173,7 +177,8 @@ class Machine(wiring.Component):
         connect(m, u.link.tx, flipped(self.tx))
         connect(m, u.link.command, u.controller.command)
         self._results_queue(m, u)
-        connect(m, u.controller.load, u.sequencer.load)
+        connect(m, u.controller.load, u.load.i)
+        connect(m, u.load.o, u.sequencer.load)
         connect(m, u.sequencer.fetch, u.fetch.step)
         connect(m, u.sequencer.operation, u.collect.operation)
         connect(m, u.sequencer.scales, u.row_scales.i)
@@ -225,20 +230,23 @@ class Machine(wiring.Component):
 
     def _results_queue(self, m, u):
         """Results wait for the line, so that the machine does not; the end of a run is the last."""
-        result, done = u.controller.result, u.controller.done
+        given, done = u.controller.result, u.controller.done
         m.submodules.results = queue = fifo.SyncFIFOBuffered(
-            width=result.payload.shape().size, depth=self.shape.max_seq_len
+            width=result.size, depth=self.shape.max_seq_len
         )
+        connect(m, u.result.o, u.link.result)
+        empty = Signal()
+        m.d.sync += empty.eq(~given.valid & (queue.level == 0) & ~u.result.o.valid)
         m.d.comb += [
-            queue.w_data.eq(result.payload),
-            queue.w_en.eq(result.valid),
-            result.ready.eq(queue.w_rdy),
-            u.link.result.payload.eq(queue.r_data),
-            u.link.result.valid.eq(queue.r_rdy),
-            queue.r_en.eq(u.link.result.ready),
+            queue.w_data.eq(given.payload),
+            queue.w_en.eq(given.valid),
+            given.ready.eq(queue.w_rdy),
+            u.result.i.payload.eq(queue.r_data),
+            u.result.i.valid.eq(queue.r_rdy),
+            queue.r_en.eq(u.result.i.ready),
             u.link.done.payload.eq(done.payload),
-            u.link.done.valid.eq(done.valid & (queue.level == 0)),
-            done.ready.eq(u.link.done.ready & (queue.level == 0)),
+            u.link.done.valid.eq(done.valid & empty),
+            done.ready.eq(u.link.done.ready & empty),
         ]
 
     def _fetch(self, m, u):
@@ -253,7 +261,8 @@ class Machine(wiring.Component):
             for name, member in axi_pins(self.weights).items():
                 outer, inner = getattr(self, name), getattr(u.tape, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
-        connect(m, u.scale_tape.o, u.row_scales.tape)
+        connect(m, u.scale_tape.o, u.scale_words.i)
+        connect(m, u.scale_words.o, u.row_scales.tape)
         connect(m, u.fabric.o, u.collect.tiles)
         connect(m, u.row_scales.o, u.chosen_scales.i)
         connect(m, u.chosen_scales.o, u.collect.row_scales)
