@@ -1,8 +1,10 @@
-"""SmolLM2-135M-Instruct answers a question in simulated RTL: ``python bench/smollm2.py [-o FILE]``.
+"""SmolLM2-135M-Instruct in simulated RTL: ``python bench/smollm2.py answer|bandwidth [-o FILE]``.
 
-All 30 layers on real weights (8 bits per row, from the file's 4-bit ones) at 256 multipliers, the
-tape behind four AXI4 read ports of 512 bits. Every logit is compared with the integer reference.
-Needs `celosia fetch smollm2`, about 4 GB of memory, and on two cores about 10 minutes.
+``answer``: all 30 layers at 256 multipliers answer a question, weights of 8 bits in groups of 32,
+the tape behind five AXI4 read ports of 512 bits. ``bandwidth``: two tokens with the file's own
+4-bit groups (its head in 8 bits), the tape behind one port of 64 bits, which is then the limit.
+Every logit is compared with the integer reference. Needs `celosia fetch smollm2`, about 5 GB of
+memory, and about 10 minutes.
 """
 
 import argparse
@@ -16,6 +18,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
+from celosia.rtl.axi_tape import port_width
+from celosia.rtl.gearbox import packed_width
 from celosia.sim.native import NativeSimulation
 from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
 
@@ -25,19 +29,23 @@ You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
 What is the capital of France?<|im_end|>
 <|im_start|>assistant
 """
-SETTINGS = (
-    *("token_parallelism=1", "max_seq_len=128"),
-    *("memory=axi", "axi_width=512", "axi_ports=4"),
-)
+COMMON = ("token_parallelism=1", "max_seq_len=128", "memory=axi", "group_size=32")
+SETTINGS = {
+    "answer": ("axi_width=512", "axi_ports=5"),
+    "bandwidth": ("axi_width=64", "axi_ports=1", "weight_width=4", "head_width=8"),
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=SETTINGS)
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     model = load("smollm2")
-    plan = make_plan(model, load_config("large", SETTINGS))
-    request = Request(tuple(model.tokenizer.encode(QUESTION, bos=False)), 8)
+    plan = make_plan(model, load_config("large", (*COMMON, *SETTINGS[arguments.what])))
+    prompt, count = tuple(model.tokenizer.encode(QUESTION, bos=False)), 8
+    if arguments.what == "bandwidth":
+        prompt, count = prompt[:1], 2
     tokens = []
 
     def heard(token):
@@ -45,14 +53,28 @@ def main():
         print(repr(model.tokenizer.decode(tokens)), flush=True)
 
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
-        run = simulate(plan, simulation, request, heard)
+        run = simulate(plan, simulation, Request(prompt, count), heard)
     result = summary(plan, run, compare(plan, run))
     result["text"] = model.tokenizer.decode(run.tokens)
+    result["memory"] = traffic(plan, result["cycles"][-1])
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.o:
         arguments.o.write_text(text + "\n")
     sys.exit(not (result["matches_reference"] and result["logits_match"]))
+
+
+def traffic(plan, last):
+    """What the last token's pass, which has logits, read of the memory, and how busy that was."""
+    c, shape = plan.config, plan.shape
+    words = plan.program.weight_words[1] + plan.program.embedding_words
+    width = packed_width(port_width(shape.word_width, c.axi_ports), c.axi_width) * c.axi_ports
+    cycles = last["cycles"]
+    return {
+        "bytes_per_token": words * width // 8,
+        "bandwidth_used": words * width / (cycles * c.axi_width * c.axi_ports),
+        "tokens_per_second_per_gb_per_second": 1e9 / (cycles * c.axi_width * c.axi_ports / 8),
+    }
 
 
 if __name__ == "__main__":

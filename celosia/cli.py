@@ -99,6 +99,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
 ]
+LayersOption = Annotated[
+    int | None,
+    typer.Option("--layers", metavar="K", help="Only the model's first K layers, and its head."),
+]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
 ]
@@ -158,6 +162,7 @@ def evaluate(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Predict only the first N tokens.")
     ] = None,
+    layers: LayersOption = None,
     config: ConfigOption = "small",
     settings: SetOption = None,
     json_file: JsonOption = None,
@@ -170,7 +175,7 @@ def evaluate(
     """
     from celosia.reference.evaluate import evaluate_text
 
-    loaded = _load(model, tokenizer)
+    loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
         raise CommandError(f"{model}: a text needs a tokenizer: give --tokenizer FILE")
     parameters, scheme = _scheme(config, settings or [], scheme)
@@ -226,6 +231,7 @@ def generate(
         Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
     ],
     tokenizer: TokenizerOption = None,
+    layers: LayersOption = None,
     config: ConfigOption = "small",
     settings: SetOption = None,
 ):
@@ -237,7 +243,7 @@ def generate(
     from celosia.generators.generate import generate
 
     check_folder(output, "report.json")
-    loaded = _load(model, tokenizer)
+    loaded = _load(model, tokenizer, layers)
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):
         report = generate(plan, output)
@@ -259,6 +265,7 @@ def generate(
 def simulate(
     model: ModelArgument,
     tokenizer: TokenizerOption = None,
+    layers: LayersOption = None,
     config: ConfigOption = "small",
     settings: SetOption = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to go on from.")] = None,
@@ -302,7 +309,7 @@ def simulate(
 
     if not clock > 0:
         raise CommandError(f"--clock must be more than 0, not {clock:g}")
-    loaded = _load(model, tokenizer)
+    loaded = _load(model, tokenizer, layers)
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
     parameters = _config(loaded, config, settings)
     request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
@@ -378,11 +385,17 @@ def _show_simulation(plan, result, clock):
     Console().print(table)
 
 
-def _load(model, tokenizer):
+def _load(model, tokenizer, layers):
     from celosia.reference.checkpoint import load
 
     with _step(f"reading {model}"):
-        return load(model, tokenizer)
+        loaded = load(model, tokenizer)
+    if layers is None:
+        return loaded
+    try:
+        return loaded.shortened(layers)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from None
 
 
 def _config(model, config, settings):
@@ -415,7 +428,15 @@ def _scheme(config, settings, name):
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
         width = names[name]
-    return parameters, Scheme(lanes=parameters.vector_lanes, weight_width=width)
+    try:
+        return parameters, Scheme(
+            lanes=parameters.vector_lanes,
+            weight_width=width,
+            group=parameters.group_size,
+            head_width=parameters.head_width,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 @contextlib.contextmanager

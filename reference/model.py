@@ -5,7 +5,7 @@ another. Rotary pairs are always interleaved, ``(0, 1), (2, 3), ...``, within a 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,21 @@ class Model:
                 raise ValueError("head must be the embedding itself in a tied model")
         else:
             _check("head", self.head, (config.vocab_size, config.dim))
+
+    def shortened(self, layers):
+        """The model of the first ``layers`` layers and the head.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many.
+        """
+        if layers not in range(1, self.config.n_layers + 1):
+            raise ValueError(
+                f"layers must be from 1 to the model's {self.config.n_layers}, not {layers!r}"
+            )
+        config = replace(self.config, n_layers=layers)
+        return replace(self, config=config, layers=self.layers[:layers])
 
 
 def _check(name, array, shape):

@@ -112,6 +112,18 @@ def test_impossible_parameters(tmp_path, small, settings, message):
     assert names(tmp_path) == []
 
 
+def test_some_of_the_layers(tmp_path, small):
+    command = ("generate", small, "--config", "tiny", "-o", tmp_path / "machine")
+    assert run(*command, "--layers", 1).exit_code == 0
+    report = json.loads((tmp_path / "machine" / "report.json").read_text())
+    assert {s["name"].split(".")[1] for s in report["memory_map"]["weights"]["sections"][:-1]} == {
+        "0"
+    }
+    message = "--layers must be from 1 to the model's 2, not 3"
+    assert message in fails(*command, "--layers", 3)
+    assert message.replace("3", "0") in fails(*command, "--layers", 0)
+
+
 def test_memory_that_does_not_fit(tmp_path, small, monkeypatch):
     monkeypatch.setattr(module, "MEMORY_LIMIT", 1000)
     message = fails("generate", small, "--config", "tiny", "-o", tmp_path / "machine")

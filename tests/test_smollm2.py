@@ -1,0 +1,27 @@
+"""The first layer and the head of SmolLM2-135M, its file's own weights, in RTL: every logit."""
+
+import numpy as np
+import pytest
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.reference.checkpoint import CheckpointError, load
+from celosia.sim.native import NativeSimulation
+from celosia.sim.simulate import Request, compare, machine_verilog, simulate
+
+SETTINGS = (
+    *("weight_width=4", "head_width=8", "group_size=32", "max_seq_len=16"),
+    *("memory=axi", "axi_width=512"),
+)
+
+
+def test_first_layer_equals_the_reference():
+    try:
+        model = load("smollm2").shortened(1)
+    except CheckpointError as error:
+        pytest.skip(str(error))
+    plan = make_plan(model, load_config("small", SETTINGS))
+    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
+        run = simulate(plan, simulation, Request((1, 4093, 198), 2), lambda token: None)
+    tokens, logits = compare(plan, run)
+    assert run.tokens == tokens
+    np.testing.assert_array_equal(run.logits, logits)
