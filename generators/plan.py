@@ -102,14 +102,12 @@ def make_plan(model, config, calibration=None):
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
-    longest = max(scheme.padded(n) for n in (c.dim, c.hidden_dim, max_seq_len))
-    longest = max(longest, c.n_heads * quantized.head_dim)
     shape = MachineShape(
         rows=config.rows,
         lanes=lanes,
         tokens=config.token_parallelism,
         weight_width=config.weight_width,
-        acc_width=30 + (longest - 1).bit_length() + (8 if scheme.group else 0),
+        acc_width=max(24, quantized.acc_width(max_seq_len)),
         residual_width=scheme.residual_width,
         dim_words=scheme.padded(c.dim) // lanes,
         hidden_words=scheme.padded(c.hidden_dim) // lanes,

@@ -29,6 +29,7 @@ ACTIVATION_WIDTH = 23  # bits of a value before block quantisation: 8 and shifts
 SCORE_FRACTION = 8
 LOGIT_FRACTION = 12
 FEW = 80  # positions: a channel's largest value is not among as few; of 64 it is off by half
+LINEARS = ("q", "k", "v", "o", "gate_up", "down")
 LOG2E = 1 / math.log(2)
 
 
@@ -165,6 +166,14 @@ class QuantizedModel:
     def head_dim(self):
         """``head_dim`` padded to whole blocks."""
         return self.scheme.padded(self.config.head_dim)
+
+    def acc_width(self, seq_len):
+        """Bits that hold every sum, over matrices, keys and ``seq_len`` values, signed."""
+        block = 1 << 22  # -128 * 2**15, what an activation or an exponential is at most
+        ops = [self.head] + [getattr(layer, n) for layer in self.layers for n in LINEARS]
+        rows = [int(np.abs(op.integers(), dtype=np.int32).sum(axis=1).max()) for op in ops]
+        largest = max(block * max(*rows, 127 * seq_len), 127 * 127 * self.head_dim)
+        return largest.bit_length() + 1
 
 
 class Calibration:
