@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from celosia.output import new_file
@@ -36,7 +37,7 @@ HELP = """Type a text and the machine goes on from it. /reset, /status, /quit.""
 
 def register(app):
     """Add the commands to the command line ``app``."""
-    for command in (build, boards, program, chat):
+    for command in (build, boards, program, load, chat):
         app.command()(command)
 
 
@@ -76,6 +77,7 @@ def build(
     from celosia.boards.catalog import find_board
     from celosia.boards.estimate import check_fit, fitting_config
     from celosia.boards.measure import Measurement
+    from celosia.boards.tape_file import write_tape
     from celosia.generators.config import ConfigError, load_config
     from celosia.generators.plan import make_plan
     from celosia.reference.checkpoint import load
@@ -106,6 +108,8 @@ def build(
     )
     plan = make_plan(loaded, parameters)
     output.mkdir(parents=True, exist_ok=True)
+    if parameters.memory == "sdram":
+        write_tape(flow.with_clock(plan, target, megahertz), output)
     _say("writing the design ...")
     measurement = Measurement(plan, output)
     try:
@@ -214,6 +218,49 @@ def program(
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise ToolError(f"openFPGALoader failed ({done.returncode})")
+
+
+def load(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What celosia build made.")],
+    port: Annotated[str, typer.Option("--port", metavar="PORT", help="As /dev/ttyUSB0.")],
+    baud: BaudOption = 1_000_000,
+):
+    """Load the tape into the SDRAM of a board, after `celosia program`.
+
+    What is there already is not sent again: an interrupted load goes on where it was.
+    """
+    from celosia.boards.serial_port import SerialTransport
+    from celosia.boards.tape_file import read_tape
+
+    image, record = read_tape(folder)
+    with contextlib.closing(SerialTransport(port, baud)) as transport:
+        sent = load_tape(transport, image, record)
+    print(f"{record['model']}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
+
+
+def load_tape(transport, image, record):
+    """Load a tape (:mod:`celosia.boards.tape_file`); how many bytes were sent.
+
+    Raises
+    ------
+    celosia.sim.driver.DriverError
+        If the machine is another one, or cannot be loaded.
+    """
+    from celosia.sim.driver import Driver, DriverError
+    from celosia.sim.loader import load_memory
+
+    driver = Driver(transport)
+    driver.reset()
+    found = driver.info().model_hash.hex()
+    if found != record["model_hash"]:
+        raise DriverError(
+            f"the board's machine is of another model ({found}, not {record['model_hash']}): "
+            "program it first"
+        )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("loading", total=len(image))
+        return load_memory(driver, image, lambda done, _: bar.update(task, completed=done))
 
 
 def chat(

@@ -50,8 +50,11 @@ def estimate(model, config):
     positions = _up(length, lanes) // lanes
     key_tiles, channel_tiles = _up(length, rows) // rows, _up(head, rows) // rows
     dim_words = _up(model.dim, lanes) // lanes
+    tape = (beats, rows * lanes * config.weight_width, False)
+    if config.memory == "sdram":
+        tape = (1024, 18, False)  # read ahead
     memories = [  # (depth, bits, whether bytes are written on their own)
-        (beats, rows * lanes * config.weight_width, False),
+        tape,
         (scale_words, 16 * lanes, False),
         (heads * key_tiles * head // lanes, 8 * rows * lanes, True),
         (heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
@@ -79,6 +82,8 @@ def check_fit(model, config, board):
     BoardError
         Otherwise: what is needed, what there is, and the nearest configuration that fits.
     """
+    if config.memory == "axi":
+        raise BoardError(f"{board.name} has no AXI memory: memory must be on_chip or sdram")
     found = estimate(model, config)
     missing = found.missing(board.resources)
     if not missing:
@@ -116,10 +121,11 @@ def fitting_config(model, board, wish=None):
     parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
     lanes = [n for n in (32, 16, 8, 4, 2) if n <= wish.vector_lanes]
     largest = max(model.dim, model.hidden_dim, model.vocab_size)
+    memory = "sdram" if wish.memory == "sdram" else "on_chip"
     names = ("weight_width", "weight_parallelism", "max_seq_len", "vector_lanes")
     for values in itertools.product(widths, parallelisms, lengths, lanes):
         try:
-            config = Config(**dict(zip(names, values, strict=True)), name="fit")
+            config = Config(**dict(zip(names, values, strict=True)), memory=memory, name="fit")
         except ConfigError:
             continue
         if config.rows <= largest and not estimate(model, config).missing(board.resources):
@@ -129,6 +135,8 @@ def fitting_config(model, board, wish=None):
 
 def _settings(config):
     names = ("weight_parallelism", "vector_lanes", "weight_width", "max_seq_len")
+    if config.memory != "on_chip":
+        names += ("memory",)
     return " ".join(f"--set {name}={getattr(config, name)}" for name in names)
 
 

@@ -31,9 +31,22 @@ class Ecp5Pll:
         """In Hz."""
         return self.source * self.multiply / self.divide
 
-    def instance(self, source, clock, locked):
-        """The primitive between these signals."""
+    def instance(self, source, clock, locked, late=None, steps=0):
+        """The primitive between these signals.
+
+        ``late`` is the same clock, ``steps`` cycles of the oscillator later.
+        """
         feedback = Signal()
+        more = {}
+        if late is not None:
+            more = {
+                "a_FREQUENCY_PIN_CLKOS2": f"{self.frequency / 1e6:.6g}",
+                "p_CLKOS2_ENABLE": "ENABLED",
+                "p_CLKOS2_DIV": self.divide,
+                "p_CLKOS2_CPHASE": self.divide - 1 + steps,
+                "p_CLKOS2_FPHASE": 0,
+                "o_CLKOS2": late,
+            }
         quiet = ("RST", "STDBY", "PHASESEL0", "PHASESEL1", "PHASEDIR", "PHASESTEP")
         quiet += ("PHASELOADREG", "PLLWAKESYNC", "ENCLKOP", "ENCLKOS")
         return Instance(
@@ -60,6 +73,7 @@ class Ecp5Pll:
             o_CLKOP=feedback,
             o_CLKOS=clock,
             o_LOCK=locked,
+            **more,
         )
 
 

@@ -4,12 +4,47 @@ from amaranth import Module
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In
 from celosia.rtl.sdram import sdram_pins
+from celosia.rtl.sdram_timing import SdramTiming
 
-__all__ = ["SdramPads"]
+__all__ = ["DELAY", "SdramPads", "clock_delay"]
+
+DELAY = 5.0  # ns of an ECP5's output, the board and its input, for data on their round trip
 
 NAMES = {"clk_en": "cke", "cs": "cs_n", "ras": "ras_n", "cas": "cas_n", "we": "we_n"}
 NAMES |= {name: name for name in ("ba", "a", "dqm")}
 INVERTED = ("cs", "ras", "cas", "we")  # the board's resource inverts them once more
+
+
+def clock_delay(frequency, steps, timing=None):
+    """How many ``steps`` of a period the chip's clock is to come after that of the registers.
+
+    Commands change with the registers' clock, and data are taken from the pins with it, one cycle
+    after their CAS latency: the delay nearest to the middle of those with which both is right.
+
+    Parameters
+    ----------
+    frequency : number
+        In Hz.
+    steps : int
+        In a period.
+    timing : SdramTiming, optional
+
+    Raises
+    ------
+    ValueError
+        If no such delay is right.
+    """
+    timing = timing or SdramTiming()
+    period = 1e9 / frequency
+    earliest = max(timing.setup, period - DELAY - timing.oh)
+    latest = min(period - timing.hold, 2 * period - DELAY - timing.ac)
+    middle = (earliest + latest) / 2
+    best = min(range(steps), key=lambda step: abs(step * period / steps - middle))
+    if not earliest <= best * period / steps <= latest:
+        raise ValueError(
+            f"no phase of the SDRAM's clock is right at {frequency / 1e6:g} MHz in {steps} steps"
+        )
+    return best
 
 
 class SdramPads(wiring.Component):

@@ -1,13 +1,15 @@
 """A machine behind a serial line: what every board's top holds, and what is simulated of it."""
 
 from amaranth import Cat, Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.sdram import sdram_pins
 from celosia.rtl.uart import UartReceiver, UartTransmitter
 
 __all__ = ["SerialMachine"]
 
 BLINK = 25  # bits of the counter whose last one shows that the clock runs
+QUEUE = 64  # bytes that wait while the machine writes a frame of them into its memory
 AFTERGLOW = 20  # bits of the counter for which a byte lights its LED
 
 
@@ -29,16 +31,14 @@ class SerialMachine(wiring.Component):
         The line; ``rx`` need not be synchronous.
     leds : Out(4)
         The clock runs (blinking), a run is under way, bytes come, bytes go.
+    sdram : Out(sdram_pins)
+        The machine's, if it has them.
 
     Raises
     ------
     ValueError
         If the clock is too slow for the line, or too coarse.
     """
-
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-    leds: Out(4)
 
     def __init__(self, machine, frequency, baud):
         divisor = round(frequency / baud)
@@ -50,14 +50,28 @@ class SerialMachine(wiring.Component):
         self.frequency = frequency
         self.baud = baud
         self.divisor = divisor
-        super().__init__()
+        self.has_sdram = "sdram" in machine.signature.members
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "leds": Out(4),
+                **({"sdram": Out(sdram_pins())} if self.has_sdram else {}),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.machine = machine = self.machine
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
-        connect(m, receiver.o, machine.rx)
+        if self.has_sdram:
+            m.submodules.queue = queue = fifo.SyncFIFO(width=8, depth=QUEUE)
+            connect(m, receiver.o, queue.w_stream)
+            connect(m, queue.r_stream, machine.rx)
+            connect(m, machine.sdram, flipped(self.sdram))
+        else:
+            connect(m, receiver.o, machine.rx)
         connect(m, machine.tx, transmitter.i)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
         counter = Signal(BLINK)

@@ -4,8 +4,10 @@ from types import MappingProxyType
 
 from amaranth import ClockDomain, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
+from amaranth.lib.wiring import connect
 from amaranth_boards import ulx3s
 from celosia.boards.pll import plan_pll
+from celosia.boards.sdram_pads import SdramPads, clock_delay
 from celosia.boards.serial_machine import SerialMachine
 
 __all__ = ["BOARDS", "Ulx3s", "Ulx3sTop"]
@@ -67,7 +69,8 @@ class Ulx3sTop(Elaboratable):
     """A machine at the pins of a ULX3S.
 
     The clock starts when the loop has locked, with every register at its initial value; there is
-    no reset. LEDs: 0 clock, 1 a run is under way, 2 and 3 bytes received and sent.
+    no reset. LEDs: 0 clock, 1 a run is under way, 2 and 3 bytes received and sent. The SDRAM, if
+    the machine has one, gets the same clock ``late`` cycles of the loop's oscillator later.
 
     Parameters
     ----------
@@ -79,6 +82,9 @@ class Ulx3sTop(Elaboratable):
     def __init__(self, machine, megahertz, baud):
         self.pll = plan_pll(SOURCE, megahertz * 1e6)
         self.serial = SerialMachine(machine, self.pll.frequency, baud)
+        self.late = 0
+        if self.serial.has_sdram:
+            self.late = clock_delay(self.pll.frequency, self.pll.divide)
 
     def elaborate(self, platform):
         m = Module()
@@ -87,7 +93,11 @@ class Ulx3sTop(Elaboratable):
         m.domains.sync = domain = ClockDomain(reset_less=True)
         source = platform.request("clk25", 0, dir="-")
         m.submodules.source = buffer = io.Buffer("i", source)
-        m.submodules.pll = self.pll.instance(buffer.i, clock, locked)
+        if self.serial.has_sdram:
+            late = self._sdram(m, platform)
+            m.submodules.pll = self.pll.instance(buffer.i, clock, locked, late, self.late)
+        else:
+            m.submodules.pll = self.pll.instance(buffer.i, clock, locked)
         m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=running)
         m.d.comb += domain.clk.eq(running)
         platform.add_clock_constraint(running, self.pll.frequency)
@@ -103,6 +113,21 @@ class Ulx3sTop(Elaboratable):
             )
             m.d.comb += led.o.eq(serial.leds[number])
         return m
+
+    def _sdram(self, m, platform):
+        """The SDRAM's pins; its clock, which the loop is to drive."""
+        directions = dict.fromkeys(
+            ("clk", "clk_en", "cs", "we", "ras", "cas", "ba", "a", "dq", "dqm"), "-"
+        )
+        ports = platform.request("sdram", 0, dir=directions)
+        m.submodules.pads = pads = SdramPads(ports)
+        connect(m, self.serial.sdram, pads.pins)
+        late = Signal(name="late")
+        m.domains.sdram = domain = ClockDomain(reset_less=True)
+        m.d.comb += domain.clk.eq(late)
+        m.submodules.sdram_clock = pin = io.DDRBuffer("o", ports.clk, o_domain="sdram")
+        m.d.comb += [pin.o[0].eq(1), pin.o[1].eq(0)]
+        return late
 
 
 BOARDS = {f"ulx3s_{size}": Ulx3s(size) for size in Ulx3s.sizes}

@@ -37,7 +37,8 @@ class Config:
     max_seq_len : int
         Positions in the KV cache; 0 for the model's own.
     memory : str
-        Where the tape lies: ``on_chip``, or ``axi`` for external memory behind AXI4 read ports.
+        Where the tape lies: ``on_chip``, ``axi`` for external memory behind AXI4 read ports, or
+        ``sdram`` for an SDR SDRAM of 32 MB.
     axi_width : int, 32 to 512
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
@@ -94,8 +95,8 @@ class Config:
                 f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
                 f"not {self.max_seq_len}"
             )
-        if self.memory not in ("on_chip", "axi"):
-            raise ConfigError(f"memory must be on_chip or axi, not {self.memory!r}")
+        if self.memory not in ("on_chip", "axi", "sdram"):
+            raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
         self._check_axi()
 
     def _check_groups(self):

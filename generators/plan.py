@@ -1,6 +1,7 @@
 """The plan: a quantised model and a configuration become a machine's sizes, tapes and program."""
 
 import hashlib
+import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,15 @@ from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.controller import COUNTERS
+from celosia.rtl.gearbox import packed_width
 from celosia.rtl.machine import Machine
-from celosia.rtl.machine_shape import AxiMemory, MachineShape
+from celosia.rtl.machine_shape import AxiMemory, MachineShape, SdramMemory
+from celosia.rtl.sdram_bursts import CAPACITY
 from celosia.sim.messages import Info
 
 __all__ = ["Plan", "make_plan"]
+
+CLOCK = 80e6  # Hz, of an SDRAM where there is no board to say so
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class Plan:
         """The machine, as a component."""
         if self.config.memory == "axi":
             weights = AxiMemory(self.config.axi_width, self.config.axi_ports)
+        elif self.config.memory == "sdram":
+            image = self.images()[0]
+            frequency = self.info.frequency or CLOCK
+            weights = SdramMemory(len(image) // 2, zlib.crc32(image), frequency)
         else:
             weights = _words(self.tape_words())
         scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
@@ -60,9 +69,11 @@ class Plan:
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
 
     def images(self):
-        """What the external memory of each AXI port holds: list of uint8[bytes]."""
-        port = self.config.axi_width, self.config.axi_ports
-        return port_images(self.tape_words(), self.shape.word_width, *port)
+        """What the SDRAM, or the memory of each AXI port, holds: list of uint8[bytes]."""
+        words, width = self.tape_words(), self.shape.word_width
+        if self.config.memory == "sdram":
+            return port_images(words, width, 16)
+        return port_images(words, width, self.config.axi_width, self.config.axi_ports)
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -121,6 +132,7 @@ def make_plan(model, config, calibration=None):
         rope_increments=tuple(int(n) for n in quantized.rope_increments),
         groups=group_format(quantized),
     )
+    _check_memory(len(tapes.weights), shape.word_width, config)
     digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())
     if tapes.parts is not None:
         digest.update(tapes.parts.tobytes())
@@ -152,6 +164,16 @@ def _check_fit(c, config):
     ):
         if value > most:
             raise ConfigError(f"{name} must be at most {most}, not {value}")
+
+
+def _check_memory(words, width, config):
+    """Refuse a tape that the SDRAM does not hold."""
+    needed = -(-words * packed_width(width, 16) // 16)
+    if config.memory == "sdram" and needed > CAPACITY:
+        raise ConfigError(
+            f"memory sdram holds {2 * CAPACITY:,} bytes, the tape has {2 * needed:,}: "
+            "choose a smaller model or weight_width"
+        )
 
 
 def _words(octets):

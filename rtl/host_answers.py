@@ -28,6 +28,8 @@ class HostAnswers(wiring.Component):
     Parameters
     ----------
     info : celosia.sim.messages.Info
+    memory : bool
+        Whether there is a memory that has a ``checksum``.
 
     Members
     -------
@@ -39,13 +41,16 @@ class HostAnswers(wiring.Component):
     busy : In(1)
     tokens : In(unsigned(20))
         Number of tokens that were taken in this run.
+    checksum : In(unsigned(32)), with ``memory``
+        For the answer CHECKSUM.
     frame : Out(stream of header)
     data : Out(stream of unsigned(8))
         The frame's payload.
     """
 
-    def __init__(self, info):
+    def __init__(self, info, memory=False):
         self.info = info
+        self.memory = memory
         super().__init__(
             {
                 "answer": In(stream.Signature(answer)),
@@ -53,6 +58,7 @@ class HostAnswers(wiring.Component):
                 "done": In(stream.Signature(done(info.n_counters))),
                 "busy": In(1),
                 "tokens": In(NUMBER),
+                **({"checksum": In(unsigned(32))} if memory else {}),
                 "frame": Out(stream.Signature(header)),
                 "data": Out(stream.Signature(8)),
             }
@@ -90,6 +96,9 @@ class HostAnswers(wiring.Component):
                             begin(Kind.STATUS, _wide(self.busy, 8), _wide(self.tokens, 24))
                         with m.Case(Kind.ERROR):
                             begin(Kind.ERROR, self.answer.p.command, self.answer.p.code)
+                        if self.memory:
+                            with m.Case(Kind.CHECKSUM):
+                                begin(Kind.CHECKSUM, self.checksum)
                         with m.Default():
                             begin(Kind.ACK, self.answer.p.command)
                 with m.Elif(self.result.valid):

@@ -3,9 +3,10 @@
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.frame import Fault, verdict
-from celosia.sim.messages import PROMPT_TOKENS, Kind, Run
+from celosia.rtl.host_memory import MemoryPayload, memory_port
+from celosia.sim.messages import PROMPT_TOKENS, Check, Kind, Run
 from celosia.sim.protocol import TEMPERATURE_LIMIT, Code
 
 __all__ = ["CommandPayload", "HostCommands", "answer", "command", "prompt"]
@@ -144,6 +145,8 @@ class HostCommands(wiring.Component):
     ----------
     info : celosia.sim.messages.Info
         For ``vocab_size`` and ``max_seq_len``.
+    memory : int, even
+        Bytes of the external memory that the host loads; 0 where there is none.
 
     Members
     -------
@@ -162,23 +165,29 @@ class HostCommands(wiring.Component):
         Refuse prompts and runs.
     abort : Out(1)
         1 for a cycle when the host asks to end the run.
+    memory : Out(memory_port), where there is such a memory
     """
 
-    data: In(stream.Signature(8, always_ready=True))
-    frame: In(stream.Signature(verdict))
-    answer: Out(stream.Signature(answer))
-    prompt: Out(stream.Signature(prompt))
-    command: Out(stream.Signature(command))
-    busy: In(1)
-    abort: Out(1)
-
-    def __init__(self, info):
+    def __init__(self, info, memory=0):
         self.info = info
-        super().__init__()
+        self.memory_size = memory
+        super().__init__(
+            {
+                "data": In(stream.Signature(8, always_ready=True)),
+                "frame": In(stream.Signature(verdict)),
+                "answer": Out(stream.Signature(answer)),
+                "prompt": Out(stream.Signature(prompt)),
+                "command": Out(stream.Signature(command)),
+                "busy": In(1),
+                "abort": Out(1),
+                **({"memory": Out(memory_port())} if memory else {}),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.payload = payload = CommandPayload(self.info)
+        memory = self._memory(m) if self.memory_size else None
         kind = self.frame.p.kind
         code = Signal(8)
         position = Signal(NUMBER)
@@ -199,11 +208,14 @@ class HostCommands(wiring.Component):
             m.d.comb += self.answer.p.kind.eq(Kind.INFO)
         with m.Elif(kind == Kind.ASK_STATUS):
             m.d.comb += self.answer.p.kind.eq(Kind.STATUS)
+        if memory:
+            with m.Elif(kind == Kind.CHECK):
+                m.d.comb += self.answer.p.kind.eq(Kind.CHECKSUM)
 
         with m.FSM():
             with m.State("JUDGE"):
                 m.d.sync += position.eq(payload.address)
-                self._judge(m, code, payload)
+                self._judge(m, code, payload, memory)
                 with m.If(self.frame.valid):
                     m.next = "ACT"
             with m.State("ACT"):
@@ -215,6 +227,9 @@ class HostCommands(wiring.Component):
                         m.next = "RUN"
                     with m.Case(Kind.ABORT):
                         m.d.comb += self.abort.eq(1)
+                    if memory:
+                        with m.Case(Kind.LOAD, Kind.CHECK):
+                            m.next = "MEMORY"
             with m.State("FETCH"):
                 m.d.comb += payload.fetch.eq(1)
                 m.next = "WRITE"
@@ -229,13 +244,32 @@ class HostCommands(wiring.Component):
                 m.d.comb += self.command.valid.eq(1)
                 with m.If(self.command.ready):
                     m.next = "ANSWER"
+            if memory:
+                with m.State("MEMORY"):
+                    m.d.comb += memory.go_load.eq(kind == Kind.LOAD)
+                    m.d.comb += memory.go_check.eq(kind == Kind.CHECK)
+                    with m.If(memory.done):
+                        m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += [self.answer.valid.eq(1), self.frame.ready.eq(self.answer.ready)]
                 with m.If(self.answer.ready):
                     m.next = "JUDGE"
         return m
 
-    def _judge(self, m, code, payload):
+    def _memory(self, m):
+        """What carries out loads and checks."""
+        m.submodules.memory_payload = payload = MemoryPayload(self.memory_size)
+        m.d.comb += [
+            payload.data.payload.eq(self.data.payload),
+            payload.data.valid.eq(self.data.valid),
+            payload.clear.eq(self.frame.valid & self.frame.ready),
+        ]
+        connect(m, payload.write, flipped(self.memory.write))
+        connect(m, payload.check, flipped(self.memory.check))
+        connect(m, flipped(self.memory.checksum), payload.checksum)
+        return payload
+
+    def _judge(self, m, code, payload, memory):
         """Set `code` to the lowest code that holds, or 0."""
         frame, fields = self.frame.p, payload.run
         m.d.sync += code.eq(0)
@@ -267,8 +301,28 @@ class HostCommands(wiring.Component):
                         Code.SPAN: payload.run_too_long,
                         Code.VOCABULARY: payload.run_unfit,
                         Code.TEMPERATURE: fields.temperature >= TEMPERATURE_LIMIT,
+                        **({Code.MEMORY: ~self.memory.holds} if memory else {}),
                     }
                 )
+            if memory:
+                with m.Case(Kind.LOAD):
+                    refuse(
+                        {
+                            Code.LENGTH: (frame.length < 4) | frame.length[0],
+                            Code.BUSY: self.busy,
+                            Code.EMPTY: memory.load_empty,
+                            Code.ADDRESS: memory.load_unfit,
+                        }
+                    )
+                with m.Case(Kind.CHECK):
+                    refuse(
+                        {
+                            Code.LENGTH: frame.length != sum(Check.sizes),
+                            Code.BUSY: self.busy,
+                            Code.EMPTY: memory.check_empty,
+                            Code.ADDRESS: memory.check_unfit,
+                        }
+                    )
             with m.Case(Kind.ASK_INFO, Kind.ABORT, Kind.ASK_STATUS):
                 refuse({Code.LENGTH: frame.length != 0})
             with m.Default():

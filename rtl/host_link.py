@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.frame import FrameReceiver, FrameTransmitter
 from celosia.rtl.host_answers import HostAnswers, done, result
 from celosia.rtl.host_commands import HostCommands, command, prompt
+from celosia.rtl.host_memory import memory_port
 from celosia.sim.messages import Info
 
 __all__ = ["HostLink"]
@@ -33,6 +34,8 @@ class HostLink(wiring.Component):
         What the machine is: limits and number of counters are taken from here.
     timeout : int, 1 to 2**32 - 1
         Cycles without a byte after which an incomplete frame is given up.
+    memory : int, even, 0 to 2**32 - 2
+        Bytes of the external memory that the host loads; 0 where there is none.
 
     Members
     -------
@@ -54,6 +57,8 @@ class HostLink(wiring.Component):
         by the time that ``done`` is taken.
     abort : Out(1)
         The run is to end after the current token with ``done``. High until that is taken.
+    memory : Out(memory_port), where there is such a memory
+        Only while no run is going on.
 
     Raises
     ------
@@ -61,13 +66,16 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout):
+    def __init__(self, info, timeout, memory=0):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
             raise ValueError(f"timeout must be from 1 to 2**32 - 1, not {timeout!r}")
+        if memory not in range(0, 2**32, 2):
+            raise ValueError(f"memory must be an even number below 2**32, not {memory!r}")
         self.info = info
         self.timeout = timeout
+        self.memory_size = memory
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -78,6 +86,7 @@ class HostLink(wiring.Component):
                 "done": In(stream.Signature(done(info.n_counters))),
                 "busy": In(1),
                 "abort": Out(1),
+                **({"memory": Out(memory_port())} if memory else {}),
             }
         )
 
@@ -85,8 +94,8 @@ class HostLink(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver(self.timeout)
         m.submodules.transmitter = transmitter = FrameTransmitter()
-        m.submodules.commands = commands = HostCommands(self.info)
-        m.submodules.answers = answers = HostAnswers(self.info)
+        m.submodules.commands = commands = HostCommands(self.info, self.memory_size)
+        m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
 
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)
         wiring.connect(m, receiver.data, commands.data)
@@ -99,6 +108,11 @@ class HostLink(wiring.Component):
         wiring.connect(m, answers.frame, transmitter.frame)
         wiring.connect(m, answers.data, transmitter.data)
         wiring.connect(m, transmitter.o, wiring.flipped(self.tx))
+        if self.memory_size:
+            checksum = commands.memory.checksum
+            wiring.connect(m, commands.memory, wiring.flipped(self.memory))
+            with m.If(checksum.valid & checksum.ready):
+                m.d.sync += answers.checksum.eq(checksum.payload)
 
         running = Signal()
         tokens = Signal.like(answers.tokens)

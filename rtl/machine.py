@@ -17,7 +17,7 @@ from celosia.rtl.host_answers import result
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
 from celosia.rtl.mac_fabric import MacFabric
-from celosia.rtl.machine_shape import AxiMemory
+from celosia.rtl.machine_shape import AxiMemory, SdramMemory
 from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind, Operand
@@ -28,6 +28,9 @@ from celosia.rtl.rope import Rope
 from celosia.rtl.row_scales import RowScales
 from celosia.rtl.sampler import Sampler
 from celosia.rtl.scale import Scale
+from celosia.rtl.sdram import sdram_pins
+from celosia.rtl.sdram_bursts import CAPACITY
+from celosia.rtl.sdram_tape import SdramTape
 from celosia.rtl.sequencer import Sequencer
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
@@ -50,7 +53,7 @@ class Machine(wiring.Component):
     ----------
     shape : MachineShape
     program : Program
-    weights : list of int, or AxiMemory
+    weights : list of int, AxiMemory or SdramMemory
         The tape, a word's bits in an int: int[rows, lanes], lowest first.
     scales : list of int
         The row scales' tape, likewise: uint16[lanes].
@@ -67,7 +70,9 @@ class Machine(wiring.Component):
     passes : Out(stream), always ready
         A tap: each finished pass and its cycles.
     m_axi0_araddr ...
-        The tape's ports, where it lies in external memory: see :class:`AxiTape`.
+        The tape's ports, where it lies behind AXI4: see :class:`AxiTape`.
+    sdram : Out(sdram_pins)
+        The tape's pins, where it lies in an SDRAM: see :class:`SdramTape`.
     activity : Out(unsigned(16))
         A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
         bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
@@ -92,6 +97,7 @@ class Machine(wiring.Component):
                 "passes": Out(stream.Signature(finished, always_ready=True)),
                 "activity": Out(16),
                 **(axi_pins(weights) if isinstance(weights, AxiMemory) else {}),
+                **({"sdram": Out(sdram_pins())} if isinstance(weights, SdramMemory) else {}),
             }
         )
 
@@ -116,7 +122,7 @@ class Machine(wiring.Component):
         quantized = framed(lanes, 23, tokens)
         scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
-            "link": HostLink(self.info, LINK_TIMEOUT),
+            "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": Sequencer(self.program, rows, lanes, tokens),
             "tape": self._tape(weights),
@@ -169,7 +175,15 @@ class Machine(wiring.Component):
     def _tape(self, layout):
         if isinstance(self.weights, AxiMemory):
             return AxiTape(layout, self.weights.data_width, self.weights.ports)
+        if isinstance(self.weights, SdramMemory):
+            memory = self.weights
+            return SdramTape(layout, memory.size, memory.checksum, memory.frequency)
         return Tape(layout, self.weights)
+
+    @property
+    def _loaded_bytes(self):
+        """Bytes of memory that the host loads."""
+        return 2 * CAPACITY if isinstance(self.weights, SdramMemory) else 0
 
     def _control(self, m, u):
         """Host link, controller and sequencer; the pass's position wherever it is needed."""
@@ -261,6 +275,13 @@ class Machine(wiring.Component):
             for name, member in axi_pins(self.weights).items():
                 outer, inner = getattr(self, name), getattr(u.tape, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        if isinstance(self.weights, SdramMemory):
+            connect(m, u.tape.pins, flipped(self.sdram))
+            memory = u.link.memory
+            for name in ("write", "check"):
+                connect(m, getattr(memory, name), getattr(u.tape, name))
+            connect(m, u.tape.checksum, memory.checksum)
+            m.d.comb += memory.holds.eq(u.tape.holds)
         connect(m, u.scale_tape.o, u.scale_words.i)
         connect(m, u.scale_words.o, u.row_scales.tape)
         connect(m, u.fabric.o, u.collect.tiles)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["AxiMemory", "MachineShape"]
+__all__ = ["AxiMemory", "MachineShape", "SdramMemory"]
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,18 @@ class AxiMemory:
 
     data_width: int
     ports: int = 1
+
+
+@dataclass(frozen=True)
+class SdramMemory:
+    """A tape in an SDRAM: ``size`` words of 16 bits whose CRC-32 is ``checksum``.
+
+    ``frequency`` is the clock's, in Hz; see :class:`celosia.rtl.sdram_tape.SdramTape`.
+    """
+
+    size: int
+    checksum: int
+    frequency: float
 
 
 @dataclass(frozen=True)

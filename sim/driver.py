@@ -8,7 +8,7 @@ from typing import Protocol
 from celosia.sim import messages
 from celosia.sim.frames import LONGEST_FRAME, FrameDecoder
 from celosia.sim.messages import Kind, Reason, Token
-from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE, Code
+from celosia.sim.protocol import MEMORY_COMMANDS, TEMPERATURE_LIMIT, TEMPERATURE_ONE, Code
 
 __all__ = ["Done", "Driver", "DriverError", "Generation", "Token", "Transport"]
 
@@ -24,7 +24,16 @@ REASONS = {
     Code.SPAN: "prompt and generated tokens go beyond the machine's longest sequence",
     Code.VOCABULARY: "a token is not in the machine's vocabulary",
     Code.TEMPERATURE: "the temperature is too high",
+    Code.MEMORY: "its memory does not hold the model: load it",
 }
+
+
+MEMORY_REASONS = {
+    Code.EMPTY: "it names no bytes",
+    Code.ADDRESS: "it goes beyond the machine's memory, or begins or ends at an odd byte",
+}
+DAMAGE = (Code.CRC, Code.TRUNCATED)
+SLOWEST = 1e-6  # seconds in which a machine looks at a byte of its memory, at most
 
 
 class DriverError(Exception):
@@ -236,10 +245,41 @@ class Driver:
             raise
         return generation
 
-    def _ask(self, command, expected, heed_errors=True):
+    def checksum(self, address, length):
+        """The CRC-32 of what the machine's memory holds, from the byte `address` on.
+
+        Raises
+        ------
+        DriverError
+            If the machine has no such memory, is busy, or does not answer.
+        """
+        timeout = max(self._timeout + length * SLOWEST, self._patience or 0)
+        return self._ask(messages.Check(address, length), messages.Checksum, timeout=timeout).crc
+
+    def write(self, address, data):
+        """Write bytes into the machine's memory, from the byte `address` on, both even.
+
+        Frames follow each other without waiting for their answers; one that was damaged on the
+        way is left out, so that the memory must be looked at afterwards (:meth:`checksum`).
+        """
+        frames = 0
+        for first in range(0, len(data), messages.LOAD_BYTES):
+            part = bytes(data[first : first + messages.LOAD_BYTES])
+            self._transport.send(messages.encode(messages.Load(address + first, part)))
+            frames += 1
+        deadline = time.monotonic() + self._timeout
+        while frames and (left := deadline - time.monotonic()) > 0:
+            for message in self._hear(left):
+                if isinstance(message, messages.Error) and message.code not in DAMAGE:
+                    raise DriverError(f"the machine refused to load: {_reason(message)}")
+                frames -= 1
+                deadline = time.monotonic() + self._timeout
+
+    def _ask(self, command, expected, heed_errors=True, timeout=None):
         """The machine's answer to a command: a message of class `expected`."""
         self._transport.send(messages.encode(command))
-        deadline = time.monotonic() + self._timeout
+        timeout = timeout or self._timeout
+        deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             for message in self._hear(left):
                 if isinstance(message, messages.Error):
@@ -247,7 +287,7 @@ class Driver:
                         raise DriverError(_refused(command, message))
                 elif isinstance(message, expected) and _is_about(message, command):
                     return message
-        raise DriverError(f"no answer from the machine within {self._timeout:g} s")
+        raise DriverError(f"no answer from the machine within {timeout:g} s")
 
     def _wait_for(self, generation):
         """Wait until a token or the end of a generation arrives."""
@@ -306,11 +346,16 @@ def _decode(frame):
 
 def _is_about(answer, command):
     """Whether an answer may be meant for this command, and not for one before."""
-    if isinstance(answer, messages.Error) and answer.code in (Code.CRC, Code.TRUNCATED):
+    if isinstance(answer, messages.Error) and answer.code in DAMAGE:
         return True
     return getattr(answer, "command", command.kind) == command.kind
 
 
 def _refused(command, error):
     what = type(command).__name__.lower()
-    return f"the machine refused {what}: {REASONS.get(error.code, f'reason {error.code}')}"
+    return f"the machine refused {what}: {_reason(error)}"
+
+
+def _reason(error):
+    reasons = REASONS | (MEMORY_REASONS if error.command in MEMORY_COMMANDS else {})
+    return reasons.get(error.code, f"reason {error.code}")

@@ -11,16 +11,20 @@ from celosia.sim.frames import MAX_PAYLOAD, frame
 
 __all__ = [
     "COUNTERS_LIMIT",
+    "LOAD_BYTES",
     "PROMPT_TOKENS",
     "VERSION",
     "Abort",
     "Ack",
     "AskInfo",
     "AskStatus",
+    "Check",
+    "Checksum",
     "Done",
     "Error",
     "Info",
     "Kind",
+    "Load",
     "Message",
     "Prompt",
     "Reason",
@@ -33,6 +37,7 @@ __all__ = [
 
 VERSION = 1
 PROMPT_TOKENS = (MAX_PAYLOAD - 3) // 3  # in one frame
+LOAD_BYTES = (MAX_PAYLOAD - 4) // 2 * 2  # likewise
 COUNTERS_LIMIT = (MAX_PAYLOAD - 4) // 4  # that fit into one frame
 
 
@@ -44,11 +49,14 @@ class Kind(enum.IntEnum):
     RUN = 0x03
     ABORT = 0x04
     ASK_STATUS = 0x05
+    LOAD = 0x06
+    CHECK = 0x07
     ACK = 0x80
     INFO = 0x81
     STATUS = 0x85
     TOKEN = 0x86
     DONE = 0x87
+    CHECKSUM = 0x88
     ERROR = 0x8F
 
 
@@ -158,6 +166,47 @@ class Run(Message):
     stop: int
     temperature: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Load(Message):
+    """Bytes, an even number of up to :data:`LOAD_BYTES`, for external memory from `address` on."""
+
+    kind = Kind.LOAD
+    address: int
+    data: bytes
+
+    def payload(self):
+        if len(self.data) > LOAD_BYTES:
+            raise ValueError(f"data must be up to {LOAD_BYTES} bytes, not {len(self.data)}")
+        if len(self.data) % 2:
+            raise ValueError(f"data must be an even number of bytes, not {len(self.data)}")
+        return _bytes("address", self.address, 4) + self.data
+
+    @classmethod
+    def parse(cls, payload):
+        if len(payload) < 4 or len(payload) % 2:
+            raise ValueError("LOAD must have 4 bytes, and an even number of them")
+        return cls(*_numbers(payload, [4]), bytes(payload[4:]))
+
+
+@dataclass(frozen=True)
+class Check(Message):
+    """What do `length` bytes of external memory hold? Answered by :class:`Checksum`."""
+
+    kind = Kind.CHECK
+    sizes = (4, 4)
+    address: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Checksum(Message):
+    """The CRC-32 of the bytes that a :class:`Check` asked for, as ``zlib.crc32`` gives it."""
+
+    kind = Kind.CHECKSUM
+    sizes = (4,)
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -290,10 +339,9 @@ class Info(Message):
         return cls(*_numbers(payload[1:], cls.sizes), bytes(payload[end : end + 8]), name)
 
 
-MESSAGES = {
-    cls.kind: cls
-    for cls in (AskInfo, Prompt, Run, Abort, AskStatus, Ack, Info, Status, Token, Done, Error)
-}
+COMMANDS = (AskInfo, Prompt, Run, Abort, AskStatus, Load, Check)
+ANSWERS = (Ack, Info, Status, Token, Done, Checksum, Error)
+MESSAGES = {cls.kind: cls for cls in (*COMMANDS, *ANSWERS)}
 
 
 def encode(message):

@@ -4,6 +4,7 @@
 //   CELOSIA_N_TAPS      their number
 //   CELOSIA_AXI(AXI)    AXI(index, prefix of the ports, bytes of a transfer) for each AXI4 read port
 //   CELOSIA_N_AXI       their number
+//   CELOSIA_SDRAM       1 if there are the pins of an SDRAM, else 0
 //   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
 
 #include <cstdint>
@@ -96,6 +97,38 @@ struct Memory {
     }
 };
 
+// An SDRAM behind registers in its pins: what is read, not when it may be. The rules are checked
+// by sdram_model.py. Its cells keep what is written over a reset.
+struct Sdram {
+    std::vector<uint16_t> cells;
+    uint32_t rows[4] = {};
+    uint32_t latency = 2;
+    uint16_t given[32] = {};  // by the cycle in which dq_i shows it
+
+    void load(const uint8_t* bytes, uint64_t size) {
+        cells.assign(1 << 24, 0xA5A5);
+        if (size) std::memcpy(cells.data(), bytes, size);
+    }
+
+    uint16_t drive(uint64_t cycle) { return given[cycle % 32]; }
+
+    void take(uint64_t cycle, bool selected, unsigned command, unsigned bank, unsigned address,
+              uint16_t data) {
+        given[cycle % 32] = 0x5A5A;
+        if (!selected) return;
+        if (cells.empty()) load(nullptr, 0);
+        const uint32_t place = rows[bank] << 11 | bank << 9 | (address & 511);
+        switch (command) {
+            case 0: latency = address >> 4 & 7; break;
+            case 3: rows[bank] = address; break;
+            case 4: cells[place] = data; break;
+            case 5:
+                for (uint32_t n = 0; n < 8; ++n)
+                    given[(cycle + latency + 2 + n) % 32] = cells[(place & ~7) | ((place + n) & 7)];
+        }
+    }
+};
+
 struct Chip {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -104,6 +137,7 @@ struct Chip {
     Record taps[CELOSIA_N_TAPS + 1];
     Record activity;
     Memory memories[CELOSIA_N_AXI + 1];
+    Sdram sdram;
     bool recording = true;
     bool recording_activity = false;
     uint64_t cycle = 0;
@@ -181,7 +215,16 @@ struct Chip {
                           top->prefix##rdata, top->prefix##rresp, top->prefix##rlast);
         CELOSIA_AXI(AXI)
 #undef AXI
+#if CELOSIA_SDRAM
+        top->sdram___05Fdq_i = sdram.drive(cycle);
+#endif
         settle();
+#if CELOSIA_SDRAM
+        const unsigned command =
+            top->sdram___05Fras_n << 2 | top->sdram___05Fcas_n << 1 | top->sdram___05Fwe_n;
+        sdram.take(cycle, !top->sdram___05Fcs_n, command, top->sdram___05Fba, top->sdram___05Fa,
+                   top->sdram___05Fdq_o);
+#endif
 #define AXI(index, prefix, size)                                                        \
     memories[index].take(cycle, size, top->prefix##arvalid, top->prefix##arready,      \
                          top->prefix##araddr, top->prefix##arlen, top->prefix##rready);
@@ -256,6 +299,10 @@ void celosia_memory(Chip* chip, int port, const uint8_t* bytes, uint64_t size, u
 void celosia_fault(Chip* chip, int port, uint64_t address, uint32_t response) {
     chip->memories[port].bad = address;
     chip->memories[port].response = response;
+}
+
+void celosia_sdram(Chip* chip, const uint8_t* bytes, uint64_t size) {
+    chip->sdram.load(bytes, size);
 }
 
 uint64_t celosia_cycle(Chip* chip) { return chip->cycle; }

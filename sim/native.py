@@ -15,6 +15,7 @@ __all__ = ["NativeSimulation"]
 PORTS = ("rx__payload", "rx__valid", "rx__ready", "tx__payload", "tx__valid", "tx__ready")
 TX, ACTIVITY = -1, -2
 LARGEST_BATCH = 200_000
+SDRAM_BYTES = 1 << 25
 SPLIT = 20_000  # statements per C++ file
 RECIPE = 1  # to be counted up when the way of building changes
 
@@ -27,7 +28,8 @@ class NativeSimulation:
     it. Each output ``NAME__valid`` with an output ``NAME__payload`` beside it and no
     ``NAME__ready`` is a tap: in each cycle in which it is valid, its payload is recorded. An
     output ``activity`` of any width is recorded whenever it changes, if asked for.
-    Ports ``m_axi0_araddr`` and so on are AXI4 read masters, served by :meth:`memory`.
+    Ports ``m_axi0_araddr`` and so on are AXI4 read masters, served by :meth:`memory`. Ports
+    ``sdram__cs_n`` and so on are those of :func:`celosia.rtl.sdram.sdram_pins`: :meth:`sdram`.
 
     The chip starts reset. Bytes are offered to it as fast as it takes them, and taken from it
     as soon as they are valid. Cycle 0 is the first after reset.
@@ -68,7 +70,8 @@ class NativeSimulation:
         self.widths = {name: found[name] for name in names}
         self._activity_width = ports.get("activity", 0)
         self.axi_ports = _axi_ports(verilog)
-        header = _header(self.widths, self._activity_width, self.axi_ports)
+        self._has_sdram = "sdram__cs_n" in ports
+        header = _header(self.widths, self._activity_width, self.axi_ports, self._has_sdram)
         self._library = _load(_build(verilog, header, waves is not None))
         path = b"" if waves is None else str(Path(waves).absolute()).encode()
         self._chip = self._library.celosia_new(path)
@@ -137,6 +140,20 @@ class NativeSimulation:
         2 is SLVERR, 3 DECERR.
         """
         self._library.celosia_fault(self._chip, port, address, response)
+
+    def sdram(self, contents):
+        """What the SDRAM holds from its address 0 on; the rest is noise.
+
+        Parameters
+        ----------
+        contents : uint8 array, up to 32 MB
+        """
+        contents = np.ascontiguousarray(contents, np.uint8)
+        if not self._has_sdram:
+            raise ValueError("the top module has no SDRAM")
+        if contents.size > SDRAM_BYTES:
+            raise ValueError(f"contents must have up to {SDRAM_BYTES} bytes, not {contents.size}")
+        self._library.celosia_sdram(self._chip, contents.ctypes.data, contents.size)
 
     def step(self, max_cycles, until_tx=1):
         """Run until `until_tx` bytes wait to be fetched, or for `max_cycles` cycles.
@@ -244,7 +261,7 @@ def _axi_ports(verilog):
     return [widths[port] for port in sorted(widths)]
 
 
-def _header(widths, activity_width, axi_ports):
+def _header(widths, activity_width, axi_ports, has_sdram):
     """The C++ text that tells native.cpp about the design."""
 
     def port(name):
@@ -258,6 +275,7 @@ def _header(widths, activity_width, axi_ports):
     lines += ["", "", f"#define CELOSIA_N_AXI {len(axi_ports)}", "#define CELOSIA_AXI(AXI) \\"]
     lines += [f"    AXI({n}, m_axi{n}_, {width // 8}) \\" for n, width in enumerate(axi_ports)]
     lines += ["", ""]
+    lines += [f"#define CELOSIA_SDRAM {int(has_sdram)}"]
     if activity_width:
         lines += ["#define CELOSIA_ACTIVITY activity"]
         lines += [f"#define CELOSIA_ACTIVITY_BYTES {-(-activity_width // 8)}"]
@@ -318,6 +336,7 @@ def _load(path):
         ("unsent", number, [chip]),
         ("memory", None, [chip, which, ctypes.c_void_p, number, number, ctypes.c_uint32]),
         ("fault", None, [chip, which, number, ctypes.c_uint32]),
+        ("sdram", None, [chip, ctypes.c_void_p, number]),
         ("step", number, [chip, number, number]),
         ("cycle", number, [chip]),
         ("recording", None, [chip, ctypes.c_int, ctypes.c_int]),

@@ -7,9 +7,10 @@ import enum
 
 from celosia.sim.messages import Kind, decode
 
-__all__ = ["COMMANDS", "TEMPERATURE_LIMIT", "TEMPERATURE_ONE", "Code", "refusal"]
+__all__ = ["COMMANDS", "MEMORY_COMMANDS", "TEMPERATURE_LIMIT", "TEMPERATURE_ONE", "Code", "refusal"]
 
 COMMANDS = (Kind.ASK_INFO, Kind.PROMPT, Kind.RUN, Kind.ABORT, Kind.ASK_STATUS)
+MEMORY_COMMANDS = (Kind.LOAD, Kind.CHECK)  # of machines whose host loads their memory
 TEMPERATURE_ONE = 2**8
 TEMPERATURE_LIMIT = 2**12
 
@@ -28,15 +29,19 @@ class Code(enum.IntEnum):
     SPAN = 9
     VOCABULARY = 10
     TEMPERATURE = 11
+    MEMORY = 12
 
 
-def refusal(command, vocab_size, max_seq_len, busy=False):
+def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True):
     """Why a machine refuses a command (:class:`Frame`): a :class:`Code`, or None if it does not.
 
     The contract of :class:`celosia.rtl.host_link.HostLink`. A run's last token takes no position
     of its own, so that ``start + length + count - 1`` positions are used.
+
+    ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
+    ``holds`` says that it is known to hold the tape.
     """
-    if command.kind not in COMMANDS:
+    if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
         return Code.KIND
     try:
         message = decode(command)
@@ -58,6 +63,15 @@ def refusal(command, vocab_size, max_seq_len, busy=False):
             Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len,
             Code.VOCABULARY: message.stop > vocab_size,
             Code.TEMPERATURE: message.temperature >= TEMPERATURE_LIMIT,
+            Code.MEMORY: not holds,
+        }
+    elif command.kind in MEMORY_COMMANDS:
+        length = message.length if command.kind == Kind.CHECK else len(message.data)
+        odd = message.address % 2 or length % 2
+        reasons = {
+            Code.BUSY: busy,
+            Code.EMPTY: not length,
+            Code.ADDRESS: odd or message.address + length > memory,
         }
     else:
         reasons = {}

@@ -191,6 +191,10 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
         for port, image in enumerate(plan.images()):
             simulation.memory(port, image)
     driver = Driver(NativeTransport(simulation), COUNTERS, patience=PATIENCE)
+    if plan.config.memory == "sdram":
+        image = plan.images()[0]
+        simulation.sdram(image)
+        driver.checksum(0, len(image))  # so that the machine knows what it holds
     begin, first_cycle = time.monotonic(), simulation.cycle
     temperature = request.heat / TEMPERATURE_ONE
     generation = driver.run(request.prompt, request.count, temperature, request.seed)

@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
 import stat
+import zlib
+from dataclasses import replace
 
 import pytest
 from celosia.boards import build as flow
@@ -11,11 +14,14 @@ from celosia.boards.chat import Chat
 from celosia.boards.estimate import check_fit, estimate, fitting_config
 from celosia.boards.pll import plan_pll
 from celosia.boards.serial_port import SerialTransport
+from celosia.boards.tape_file import read_tape, write_tape
 from celosia.boards.ulx3s import Ulx3s
-from celosia.generators.config import Config, load_config
+from celosia.generators.config import Config, ConfigError, load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
+from celosia.sim import messages
 from celosia.sim.driver import DriverError
+from celosia.sim.frames import FrameDecoder
 from celosia.sim.toolchain import ToolError
 
 STORIES = ModelConfig(
@@ -77,6 +83,29 @@ def test_refusal_names_numbers_and_the_nearest_configuration():
     assert "the machine of 256 weights a cycle does not fit ulx3s_85f" in text
     assert "multiplier blocks: 312 needed, 156 available" in text
     assert "--set weight_parallelism=128 --set vector_lanes=4 --set weight_width=8" in text
+
+
+def test_a_tape_in_the_sdram_takes_no_block_ram():
+    config = Config(weight_parallelism=32, vector_lanes=4, max_seq_len=256)
+    there = Config(weight_parallelism=32, vector_lanes=4, max_seq_len=256, memory="sdram")
+    saved = estimate(STORIES, config).bram - estimate(STORIES, there).bram
+    assert saved > 100
+    large = ModelConfig(
+        dim=320, hidden_dim=864, n_layers=8, n_heads=8, n_kv_heads=2, head_dim=40, vocab_size=4096,
+        seq_len=128, tied=True,
+    )  # fmt: skip
+    with pytest.raises(BoardError, match="No configuration of this model fits ulx3s_85f"):
+        check_fit(large, config, BOARDS["ulx3s_85f"])
+    found = fitting_config(large, BOARDS["ulx3s_85f"], there)
+    assert found.memory == "sdram"
+    wide = Config(weight_parallelism=1024, vector_lanes=8, max_seq_len=64, memory="sdram")
+    with pytest.raises(BoardError, match=r"nearest configuration that fits: .*memory=sdram"):
+        check_fit(large, wide, BOARDS["ulx3s_85f"])
+
+
+def test_no_axi_memory():
+    with pytest.raises(BoardError, match="ulx3s_85f has no AXI memory: memory must be on_chip or"):
+        check_fit(STORIES, Config(memory="axi"), BOARDS["ulx3s_85f"])
 
 
 def test_refusal_where_nothing_fits():
@@ -178,6 +207,18 @@ def test_the_design_is_the_same_every_time(plan, tmp_path):
     assert design.count("cell \\MULT18X18D") == blocks
 
 
+def test_the_design_with_sdram(tmp_path):
+    plan = make_plan(random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram"]))
+    flow._write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
+    design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
+    assert design.count("ODDRX1F") == 1  # the chip's clock
+    out = 1 + 4 + 2 + 13 + 2 + 16  # each with a register for its output enable
+    assert design.count("cell \\OFS1P3DX") == 2 * out + 1
+    assert design.count("cell \\IFS1P3DX") == 16
+    assert re.search(r"CLKOS2_CPHASE[^0-9]+7$", design, re.MULTILINE)  # 5 - 1, and 3 steps later
+    assert 'LOCATE COMP "sdram_0__clk__io" SITE "F19";' in pins
+
+
 def test_no_port():
     pytest.importorskip("serial")
     with pytest.raises(DriverError, match="/dev/nothing cannot be opened"):
@@ -269,3 +310,88 @@ def test_build_reports(tmp_path, fake_tools, monkeypatch):
     done = CliRunner().invoke(app, words)  # one placement misses the clock
     assert done.exit_code == 1
     assert "reaches 61.50 MHz, not 80.00 MHz" in done.output
+
+
+@pytest.fixture
+def tape(tmp_path):
+    plan = make_plan(random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram"]))
+    write_tape(plan, tmp_path)
+    return plan, tmp_path
+
+
+def test_tape_file(tape):
+    plan, folder = tape
+    image, record = read_tape(folder)
+    assert image == plan.images()[0].tobytes()
+    assert record["model_hash"] == plan.info.model_hash.hex()
+
+
+def test_bad_tape_files(tape):
+    _, folder = tape
+    image = (folder / "tape.bin").read_bytes()
+    (folder / "tape.bin").write_bytes(image[:-1])
+    with pytest.raises(ConfigError, match=r"tape.bin has 4,\d+ bytes, not 4,\d+: build it anew"):
+        read_tape(folder)
+    (folder / "tape.bin").write_bytes(image[:-1] + bytes([image[-1] ^ 1]))
+    with pytest.raises(ConfigError, match=r"tape\.bin has a wrong checksum: build it anew"):
+        read_tape(folder)
+    for text in ("{}", "[]", '{"bytes": 1, "crc32": "x", "model_hash": ""}', "?"):
+        (folder / "tape.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"tape\.json is not what celosia build writes"):
+            read_tape(folder)
+    (folder / "tape.json").unlink()
+    with pytest.raises(ConfigError, match="holds no tape: celosia build --set memory=sdram writes"):
+        read_tape(folder)
+
+
+class Memory:
+    """A transport to a machine that is nothing but a memory, with an Info."""
+
+    def __init__(self, info):
+        self.info = info
+        self.memory = bytearray(1 << 16)
+        self.decoder = FrameDecoder()
+        self.said = b""
+
+    def send(self, data):
+        for frame in self.decoder.feed(data):
+            message = messages.decode(frame)
+            answer = messages.Ack(frame.kind)
+            if isinstance(message, messages.Load):
+                end = message.address + len(message.data)
+                self.memory[message.address : end] = message.data
+            if isinstance(message, messages.Check):
+                part = self.memory[message.address : message.address + message.length]
+                answer = messages.Checksum(zlib.crc32(part))
+            if isinstance(message, messages.AskInfo):
+                answer = self.info
+            if isinstance(message, messages.AskStatus):
+                answer = messages.Status(0, 0)
+            self.said += messages.encode(answer)
+
+    def receive(self, timeout):
+        said, self.said = self.said, b""
+        return said
+
+    def close(self):
+        pass
+
+
+def test_load(tape, monkeypatch):
+    from typer.testing import CliRunner
+
+    from celosia.cli import app
+
+    plan, folder = tape
+    board = Memory(plan.info)
+    monkeypatch.setattr("celosia.boards.serial_port.SerialTransport", lambda *_: board)
+    size = len(plan.images()[0])
+    for sent in (size, 0):
+        done = CliRunner().invoke(app, ["load", str(folder), "--port", "p"])
+        assert done.exit_code == 0, done.output
+        assert f"{size:,} bytes are in the memory, {sent:,} of them sent now" in done.output
+    assert board.memory.startswith(plan.images()[0].tobytes())
+    board.info = replace(plan.info, model_hash=b"12345678")
+    done = CliRunner().invoke(app, ["load", str(folder), "--port", "p"])
+    assert done.exit_code != 0
+    assert "the board's machine is of another model (3132333435363738, not" in done.output

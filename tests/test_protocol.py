@@ -22,6 +22,10 @@ EVERY_MESSAGE = [
     messages.Token(0x10203, 0x4050607),
     messages.Done(Reason.STOP, 7, ()),
     messages.Done(Reason.ABORTED, 7, tuple(range(2**32 - 62, 2**32))),
+    messages.Load(2**32 - 1, b"ab"),
+    messages.Load(6, bytes(range(250))),
+    messages.Check(2**32 - 1, 0x1020304),
+    messages.Checksum(2**32 - 2),
     Info(1, 2**20 - 1),
     Info(2**20 - 1, 1, 2**16 - 1, 7, 62, 2**32 - 1, b"12345678", "Célosia"),
 ]
@@ -54,6 +58,8 @@ def test_payload_by_hand():
     run = Run(0x010203, 0x040506, 0x070809, 0x0A0B0C, 0x0D0E, 0x0F101112)
     assert run.payload() == bytes.fromhex("030201 060504 090807 0c0b0a 0e0d 1211100f")
     assert Prompt(1, (0x020304, 5)).payload() == bytes.fromhex("010000 040302 050000")
+    assert messages.Load(0x01020304, b"abcd").payload() == b"\4\3\2\1abcd"
+    assert messages.Check(0x01020304, 5).payload() == b"\4\3\2\1\5\0\0\0"
     done = messages.Done(Reason.STOP, 2, (3, 2**31))
     assert done.payload() == bytes.fromhex("01 020000 03000000 00000080")
     info = Info(300, 4, 5, 6, 7, 8, b"12345678", "x")
@@ -133,6 +139,11 @@ def test_noise(seed):
         (lambda: decode(Frame(Kind.RUN, bytes(17))), "RUN must have 18 bytes"),
         (lambda: decode(Frame(Kind.PROMPT, bytes(2))), "PROMPT must have 3 bytes, and 3 for each"),
         (lambda: decode(Frame(Kind.PROMPT, bytes(4))), "PROMPT must have 3 bytes, and 3 for each"),
+        (lambda: encode(messages.Load(0, bytes(252))), "data must be up to 250 bytes, not 252"),
+        (lambda: encode(messages.Load(0, b"abc")), "data must be an even number of bytes, not 3"),
+        (lambda: decode(Frame(Kind.LOAD, bytes(2))), "LOAD must have 4 bytes, and an even number"),
+        (lambda: decode(Frame(Kind.LOAD, bytes(7))), "LOAD must have 4 bytes, and an even number"),
+        (lambda: decode(Frame(Kind.CHECK, bytes(7))), "CHECK must have 8 bytes"),
         (lambda: decode(Frame(Kind.DONE, bytes(6))), "DONE must have 4 bytes, and 4 for each"),
         (lambda: decode(Frame(Kind.DONE, bytes([4, 0, 0, 0]))), "4 is not a valid Reason"),
         (lambda: decode(Frame(Kind.INFO, b"")), "INFO must be of version 1, not $"),
@@ -187,7 +198,44 @@ def test_refused_lengths():
 
 def test_a_command_is_never_an_answer():
     answers = set(Kind) - set(protocol.COMMANDS)
-    assert all(kind < 128 for kind in protocol.COMMANDS)
+    answers -= set(protocol.MEMORY_COMMANDS)
+    assert all(kind < 128 for kind in protocol.COMMANDS + protocol.MEMORY_COMMANDS)
     assert all(kind >= 128 for kind in answers)
     for kind in {*range(256)} - set(protocol.COMMANDS):
         assert refusal(Frame(kind, b""), VOCAB_SIZE, MAX_SEQ_LEN) == Code.KIND
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (messages.Load(0, b"ab"), None),
+        (messages.Load(998, b"ab"), None),
+        (messages.Load(998, b"abcd"), Code.ADDRESS),
+        (messages.Load(2**32 - 2, b"ab"), Code.ADDRESS),
+        (messages.Load(3, b"ab"), Code.ADDRESS),
+        (messages.Load(3, b""), Code.EMPTY),
+        (messages.Check(0, 1000), None),
+        (messages.Check(2, 1000), Code.ADDRESS),
+        (messages.Check(2**32 - 2, 2), Code.ADDRESS),
+        (messages.Check(1, 2), Code.ADDRESS),
+        (messages.Check(0, 1), Code.ADDRESS),
+        (messages.Check(0, 0), Code.EMPTY),
+    ],
+)
+def test_memory(message, code):
+    command = Frame(message.kind, message.payload())
+    limits = (VOCAB_SIZE, MAX_SEQ_LEN)
+    assert refusal(command, *limits) == Code.KIND
+    assert refusal(command, *limits, memory=1000) == code
+    assert refusal(command, *limits, busy=True, memory=1000) == Code.BUSY
+    for size in range(256):
+        fits = size == 8 if message.kind == Kind.CHECK else size >= 4 and size % 2 == 0
+        found = refusal(Frame(message.kind, bytes(size)), *limits, memory=1000)
+        assert (found == Code.LENGTH) == (not fits)
+
+
+def test_a_run_needs_the_tape():
+    run = Run(0, 1, 1, 300, 0, 0)
+    for holds, code in ((True, None), (False, Code.MEMORY)):
+        command = Frame(run.kind, run.payload())
+        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, memory=1000, holds=holds) == code

@@ -1,0 +1,40 @@
+"""A cocotb program: a foreign UART and a checking SDRAM at the pins of what a board holds."""
+
+import cocotb
+from celosia.sim.bench_cocotb import arguments, reply
+from celosia.sim.sdram_cocotb import attach
+from celosia.sim.sdram_model import SdramChip
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles
+from cocotbext.uart import UartSink, UartSource
+
+
+@cocotb.test()
+async def talk(dut):
+    """Send each of ``talk``, wait until the machine has said ``expect`` bytes in all, and stop."""
+    given = arguments()
+    period, divisor = given["period"], given["divisor"]
+    chip = SdramChip(period)
+    dut.rx.value = 1
+    dut.rst.value = 1
+    Clock(dut.clk, round(1000 * period), unit="ps").start()
+    watch = cocotb.start_soon(attach(dut, chip, given["phase"], given["delay"]))
+    await ClockCycles(dut.clk, 4)
+    dut.rst.value = 0
+    await ClockCycles(dut.clk, 4 * divisor)
+    baud = 1e9 / (period * divisor) * (1 + given["skew"])
+    source, sink = UartSource(dut.rx, baud=baud), UartSink(dut.tx, baud=baud)
+    heard = bytearray()
+    for data, expect in given["talk"]:
+        source.write_nowait(data)
+        patience = 12 * (expect + len(data)) + given["patience"]
+        while len(heard) < expect and patience > 0 and not watch.done():
+            await ClockCycles(dut.clk, divisor)
+            patience -= 1
+            heard += sink.read_nowait()
+        if watch.done():
+            watch.result()
+        await source.wait()
+    await ClockCycles(dut.clk, 20 * divisor)
+    assert not watch.done()
+    reply((bytes(heard + sink.read_nowait()), {c.name: n for c, n in chip.commands.items()}))

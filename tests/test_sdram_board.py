@@ -1,0 +1,112 @@
+"""A board with its tape in the SDRAM, at its pins: loaded and asked by a foreign UART."""
+
+import zlib
+from dataclasses import replace
+
+import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+from celosia.boards.sdram_pads import DELAY, SdramPads, clock_delay
+from celosia.boards.ulx3s import Ulx3sTop
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.reference import integer
+from celosia.reference.model import ModelConfig, random_model
+from celosia.rtl.sdram_timing import SdramTiming
+from celosia.sim import bench, messages
+from celosia.sim.messages import LOAD_BYTES
+from sdram_pins import MEMBERS, connect_ports, simulation_ports
+from test_board_pins import COUNT, PROMPT, heard
+
+pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")
+
+MEGAHERTZ, BAUD = 80, 8_000_000  # a fast line keeps the simulation short
+
+
+@pytest.fixture(scope="module")
+def plan():
+    sizes = ModelConfig(
+        dim=16, hidden_dim=24, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, vocab_size=37,
+        seq_len=24, tied=True,
+    )  # fmt: skip
+    made = make_plan(random_model(sizes, seed=1), load_config("tiny", ["memory=sdram"]))
+    return replace(made, info=replace(made.info, frequency=MEGAHERTZ * 10**6))
+
+
+class Pins(wiring.Component):
+    """What the ULX3S's top holds, but for the clocks: the serial machine and the SDRAM's pads."""
+
+    def __init__(self, serial):
+        self.serial = serial
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(4), **MEMBERS})
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = simulation_ports()
+        m.submodules.serial = serial = self.serial
+        m.submodules.pads = pads = SdramPads(ports)
+        connect(m, serial.sdram, pads.pins)
+        connect_ports(m, ports, self)
+        m.d.comb += [serial.rx.eq(self.rx), self.tx.eq(serial.tx), self.leds.eq(serial.leds)]
+        return m
+
+
+def test_text_comes_out_of_the_pins(plan):
+    image = plan.images()[0].tobytes()
+    parts = [image[n : n + LOAD_BYTES] for n in range(0, len(image), LOAD_BYTES)]
+    run = messages.encode(messages.Run(0, len(PROMPT), COUNT, plan.shape.vocab_size, 0, 0))
+    loads = [messages.Load(n * LOAD_BYTES, part) for n, part in enumerate(parts)]
+    prompt = messages.encode(messages.Prompt(0, PROMPT))
+    check = messages.encode(messages.Check(0, len(image)))
+    length = 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
+    talk = [
+        (messages.encode(messages.AskInfo()), len(messages.encode(plan.info))),
+        (run, 7),  # too early
+        (b"".join(map(messages.encode, loads)), 6 * len(loads)),
+        (check, 9),
+        (prompt, 6),
+        (run, 6 + length),
+    ]
+    expect, total = [], 0
+    for data, answer in talk:
+        total += answer
+        expect.append((data, total))
+    top = Ulx3sTop(plan.machine(), MEGAHERTZ, BAUD)
+    period = 1000 / MEGAHERTZ
+    given = {
+        "period": period,
+        "divisor": top.serial.divisor,
+        "phase": top.late * period / top.pll.divide,
+        "delay": DELAY,
+        "skew": 0.01,
+        "talk": expect,
+        "patience": 20_000,
+    }
+    said, commands = bench.run_program(Pins(top.serial), "bench_sdram_board", given)
+    answers, damaged = heard(said)
+    assert damaged == 0
+    assert answers[0] == plan.info
+    assert answers[1] == messages.Error(messages.Kind.RUN, 12)
+    assert answers[2 : 2 + len(loads)] == [messages.Ack(messages.Kind.LOAD)] * len(loads)
+    assert messages.Checksum(zlib.crc32(image)) in answers
+    tokens = [m.token for m in answers if isinstance(m, messages.Token)]
+    expected, _ = integer.generate(plan.model, PROMPT, COUNT, 0, 0)
+    assert tokens == expected
+    assert commands["WRITE"] == len(image) // 2
+
+
+@pytest.mark.parametrize("megahertz", [25, 40, 50, 60, 66, 75, 80, 90, 100, 110, 125, 133])
+def test_phase_of_the_clock(plan, megahertz):
+    top = Ulx3sTop(plan.machine(), megahertz, 1_000_000)
+    period = 1e9 / top.pll.frequency
+    phase = top.late * period / top.pll.divide
+    timing = SdramTiming()
+    assert timing.setup <= phase <= period - timing.hold
+    # Data are taken a cycle after the edge at which they hold.
+    assert phase - period + DELAY + timing.ac <= period <= phase + DELAY + timing.oh
+
+
+def test_no_phase():
+    with pytest.raises(ValueError, match="no phase of the SDRAM's clock is right at 40 MHz in 2"):
+        clock_delay(40e6, 2)
