@@ -89,15 +89,19 @@ class HeadQuantize(wiring.Component):
         ]
         self._measure(m, self.i.valid & self.i.ready, self.i.p, place, steps)
 
+        # A word's mark, out of a register: it is there when the word is.
+        mark, marked = Signal(1 + len(self.i.p.token)), Signal()
+        m.d.comb += marks.r_en.eq(marks.r_rdy & (words.r_en | ~marked))
+        with m.If(words.r_en | ~marked):
+            m.d.sync += [mark.eq(marks.r_data), marked.eq(marks.r_rdy)]
+        first, token = mark[0], mark[1:]
         least = Signal(9)
-        first, token = marks.r_data[0], marks.r_data[1:]  # of the word, out of a faster memory
         kept = Array(Signal(9, name=f"kept_{t}") for t in range(self.tokens))
         i = stream.Signature(0).create()
         m.d.comb += [
             least.eq(Mux(first, steps.r_data, kept[token])),
             i.valid.eq(words.r_rdy & (steps.r_rdy | ~first)),
             words.r_en.eq(i.valid & i.ready),
-            marks.r_en.eq(i.valid & i.ready),
             steps.r_en.eq(i.valid & i.ready & first),
         ]
         with m.If(steps.r_en):
@@ -128,7 +132,7 @@ class HeadQuantize(wiring.Component):
         product = (largest << 7) + largest + ((1 << 14) - 1)
         m.d.comb += [
             least.eq(product >> 14),
-            steps.w_data.eq(Mux(least == 0, 1, least)),
+            steps.w_data.eq(least | (largest == 0)),
             steps.w_en.eq(_register(m, valid & done)),
         ]
 

@@ -65,10 +65,9 @@ def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
 
 def normalize(m, x, shift, unit):
     """The 16 leading bits of ``x / 2**(unit * shift)``, as a signal; ``x`` is below that power."""
-    digits = -(-len(x) // unit)
-    aligned = Signal(max(digits * unit, 16))
-    distance = Signal(range(digits + 1))
-    empty = Const(0, max(16 - digits * unit, 0))
-    m.d.comb += distance.eq(digits - shift)
-    m.d.comb += aligned.eq(Cat(empty, x << Cat(Const(0, unit - 1), distance)))
+    bits = (-(-len(x) // unit)).bit_length()
+    length = unit * ((1 << bits) - 1)  # the shift to there is the other bits of ``shift``
+    aligned = Signal(max(length, 16))
+    empty = Const(0, max(16 - length, 0))
+    m.d.comb += aligned.eq(Cat(empty, x << Cat(Const(0, unit - 1), ~shift[:bits])))
     return aligned[-16:]

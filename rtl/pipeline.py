@@ -11,6 +11,7 @@ __all__ = [
     "clamp",
     "first_largest",
     "magnitude",
+    "overflowing",
     "round_shift",
     "shift_clamp",
 ]
@@ -108,13 +109,19 @@ def clamp(x, width, low=None):
     return Mux(beyond, Cat((~sign).replicate(width - 1), sign), x[:width]).as_signed()
 
 
-def shift_clamp(m, x, shift, width):
+def overflowing(shift, bits, width):
+    """The ``bits`` low ones of a value that find no place in ``width`` when it moves right."""
+    return (Const(-1 << (width - 1)) << shift)[:bits]
+
+
+def shift_clamp(m, x, shift, width, beyond=None):
     """``floor(x / 2**shift)`` saturated to ``width`` signed bits, as a signal.
 
+    ``beyond`` is ``overflowing(shift, len(x) - 1, width)`` out of a register, if there is one.
     Bit-exact with ``saturate(x >> shift, width)`` of :mod:`celosia.reference.arithmetic`.
     """
     sign, moved, result = x[-1], Signal(signed(width)), Signal(signed(width))
-    beyond = (Const(-1 << (width - 1)) << shift)[: len(x) - 1]  # bits that find no place
+    beyond = overflowing(shift, len(x) - 1, width) if beyond is None else beyond
     overflow = ((x[:-1] ^ sign.replicate(len(x) - 1)) & beyond).any()
     limit = Cat((~sign).replicate(width - 1), sign).as_signed()
     m.d.comb += [moved.eq(x >> shift), result.eq(Mux(overflow, limit, moved))]

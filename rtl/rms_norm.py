@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_range
-from celosia.rtl.pipeline import Pipeline, shift_clamp
+from celosia.rtl.pipeline import Pipeline, overflowing, shift_clamp
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.words import framed, token_width
@@ -107,11 +107,12 @@ class RmsNorm(wiring.Component):
         low = [multiply(m, x[:SPLIT], g) for x, g in zip(values, gains, strict=True)]
         high = [x[SPLIT:].as_signed() * g for x, g in zip(values, gains, strict=True)]
         frame, shift, half, low, high = pipe.stage(frame, shift, half, low, high)
+        beyond = overflowing(shift, places, NORMED)
         sums = [Signal(signed(places + 1)) for _ in low]
         for total, small, large in zip(sums, low, high, strict=True):
             m.d.comb += total.eq((large << SPLIT) + small + half)
-        frame, shift, sums = pipe.stage(frame, shift, sums)
-        values = [shift_clamp(m, total, shift, NORMED) for total in sums]
+        frame, shift, beyond, sums = pipe.stage(frame, shift, beyond, sums)
+        values = [shift_clamp(m, total, shift, NORMED, beyond) for total in sums]
         frame, values = pipe.stage(frame, values)
         pipe.finish({**frame, "data": values})
         return m

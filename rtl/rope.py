@@ -22,7 +22,7 @@ class Rope(wiring.Component):
     :func:`celosia.reference.functions.sine_cosine`. Pairs without an increment become zeros.
 
     Words wait while a position is offered and until its table is complete, which takes
-    ``head_words * lanes * n + 8`` cycles for ``n`` tokens; the next position is accepted from then
+    ``head_words * lanes * n + 9`` cycles for ``n`` tokens; the next position is accepted from then
     on. A word needs the table only in the cycle in which it is accepted: offer a position when the
     last word of the one before has been accepted.
 

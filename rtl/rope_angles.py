@@ -22,7 +22,7 @@ class RopeAngles(wiring.Component):
     zeros for both. For each position accepted come the words of ``position``, ``position + 1``,
     ..., each token's words in order. The next position is accepted after the last word.
 
-    Latency ``7 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
+    Latency ``8 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ class RopeAngles(wiring.Component):
         parts = [(increment[n : n + 8] * position)[: 32 - n] for n in places]
         parts, cosine = pipe.stage(parts, cosine)
         shifted = [Cat(Const(0, n), part) for n, part in zip(places, parts, strict=True)]
-        pipe.finish(sum(shifted, Cat(Const(0, 30), cosine)))
+        (phase,) = pipe.stage(sum(shifted, Cat(Const(0, 30), cosine))[:32])
+        pipe.finish(phase)
 
 
 def check_rope(lanes, head_words, increments, tokens):

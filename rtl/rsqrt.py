@@ -1,6 +1,6 @@
 """The reciprocal square root, for norms."""
 
-from amaranth import Module, unsigned
+from amaranth import Cat, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import rsqrt_table
@@ -45,7 +45,8 @@ class Rsqrt(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
-        x, shift = pipe.stage(self.i.p, (bit_length(self.i.p) + 1)[1:])
+        pairs = Cat(self.i.p[n : n + 2].any() for n in range(0, self.width, 2))
+        x, shift = pipe.stage(self.i.p, bit_length(pairs))
         u = normalize(m, x, shift, 2)
         padded = [[0] * 64 + column.tolist() for column in rsqrt_table()]
         mantissa, carried = interpolate(m, pipe, padded, 8, [u], [shift])
