@@ -11,6 +11,7 @@ __all__ = [
     "exp2_table",
     "gumbel_table",
     "interpolation",
+    "power_table",
     "reciprocal_table",
     "rsqrt_table",
     "sigmoid_table",
@@ -52,6 +53,12 @@ def sine_table():
 def exp2_table():
     """``127 * 2**(-f / 256)`` for f from 0 to 255, in units of 2**-8."""
     return np.round(127 * 256 * 2.0 ** (-np.arange(256) / 256)).astype(np.int64)
+
+
+@functools.cache
+def power_table():
+    """``2**f`` for f in [0, 1), 128 segments, in units of 2**-15."""
+    return interpolation(np.exp2, 0.0, 1.0, 128, 1 << 15)
 
 
 @functools.cache

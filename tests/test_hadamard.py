@@ -4,10 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celosia.reference.hadamard import core, cores, hadamard, hadamard_matrix
-from celosia.rtl.frame_guard import FrameGuard
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.hadamard_stages import Butterfly, Core
-from celosia.rtl.words import framed
 from celosia.sim import bench
 from framing import data_of
 
@@ -134,7 +132,6 @@ def test_bad_parameters(arguments, message):
         (Butterfly, (1, 8, 3), "distance must be from 4 to 32768, not 3"),
         (Core, (1, 8, [[1]]), r"len\(matrix\) must be from 2 to 256, not 1"),
         (Core, (1, 8, [[1, 1], [1, 2]]), "matrix must be 2 rows of as many 1 and -1"),
-        (FrameGuard, (framed(2, 8), 0), "words must be from 1 to 65536, not 0"),
     ],
 )
 def test_bad_parameters_of_parts(unit, arguments, message):

@@ -1,0 +1,137 @@
+"""Broken framing: an error flag, and the next vector right, of every unit with framed words."""
+
+import numpy as np
+import pytest
+from celosia.reference.function_table import named
+from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.frame_guard import FrameGuard, Guarded
+from celosia.rtl.function_table import Function
+from celosia.rtl.hadamard import Hadamard
+from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.rms_norm import RmsNorm
+from celosia.rtl.rope_halves import HeadPairs
+from celosia.rtl.sampler import Sampler
+from celosia.rtl.scale import Scale
+from celosia.rtl.softmax import Softmax
+from celosia.rtl.softmax_block import SoftmaxBlock
+from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.top_k import TopK, TopKSampler
+from celosia.rtl.words import framed
+from python_bench import run, watch
+
+LANES, WORDS = 2, 8
+N = LANES * WORDS
+GAINS = list(range(1, N + 1))
+
+
+class Wire(FrameGuard):
+    """A guard alone: its words are its results."""
+
+    def __init__(self):
+        super().__init__(framed(LANES, 8), WORDS, ended=True)
+
+
+UNITS = {
+    "block_quantize": lambda: BlockQuantize(LANES, 16),
+    "dynamic_quantizer": lambda: DynamicQuantizer(LANES, WORDS),
+    "function": lambda: Function(named("sigmoid"), LANES),
+    "guard": Wire,
+    "hadamard": lambda: Hadamard(N, LANES, 16),
+    "head_pairs": lambda: HeadPairs(LANES, WORDS // 2, 16),
+    "head_quantize": lambda: HeadQuantize(LANES, WORDS // 2),
+    "layer_norm": lambda: LayerNorm(LANES, WORDS, 16, 1, GAINS, GAINS),
+    "rms_norm": lambda: RmsNorm(LANES, WORDS, 20, 1, [GAINS]),
+    "rms_norm_stream": lambda: RmsNormStream(LANES, WORDS, 16, 1, GAINS),
+    "sampler": lambda: Sampler(LANES, N),
+    "scale": lambda: Scale(LANES, 20),
+    "softmax": lambda: Softmax(LANES, WORDS, 2.0**-8),
+    "softmax_block": lambda: SoftmaxBlock(LANES),
+    "static_quantizer": lambda: StaticQuantizer(LANES, GAINS, 4),
+    "sum_of_squares": lambda: SumOfSquares(LANES, WORDS, 20, 1),
+    "swiglu": lambda: SwiGlu(LANES),
+    "top_k": lambda: TopK(LANES, 2, N),
+    "top_k_sampler": lambda: TopKSampler(LANES, 2, N),
+}
+
+
+def guarded(name):
+    unit = UNITS[name]()
+    return unit if hasattr(unit, "error") else Guarded(unit, WORDS)
+
+
+def vector(shape, k):
+    """Vector ``k`` for a unit whose words have ``shape``: all of its members, small numbers."""
+    chooser = np.random.default_rng(k)
+    for index in range(WORDS):
+        word = {"token": 0, "index": index, "argument": 0, "last": int(index == WORDS - 1)}
+        word["data"] = [int(x) for x in chooser.integers(-100, 100, LANES)]
+        for name, field in shape:
+            if name == "mask":
+                word[name] = (1 << LANES) - 1
+            elif name not in word:
+                many = getattr(field.shape, "length", None)
+                word[name] = [3] * many if many else 0
+        yield word
+
+
+def broken(words):
+    """Ways in which a vector can be wrong: too short at each end, a gap, too long."""
+    yield "cut short", words[:3]
+    yield "last too early", [*words[:3], {**words[3], "last": 1}]
+    yield "a gap", [*words[:2], *words[3:]]
+    yield "a late start", words[2:]
+    yield "too long", [*[{**w, "last": 0} for w in words], {**words[-1], "index": WORDS}]
+
+
+@pytest.mark.parametrize("name", [*UNITS])
+def test_the_vector_behind_a_broken_one_is_right(name):
+    shape = guarded(name).i.payload.shape()
+    first, second, third = ([*vector(shape, k)] for k in range(3))
+    results = [run(guarded(name), [*first, *third]), run(guarded(name), first)]
+    right = results[0][len(results[1]) :]
+    assert right
+    for stall, (what, words) in zip((0.0, 0.5, 0.0, 0.5, 0.0), broken(second), strict=True):
+        got = watch(guarded(name), [*first, *words, *third], stall, signals=["error"])
+        assert got.words[: len(results[1])] == results[1], what
+        assert got.words[-len(right) :] == right, what
+        allowed = name == "softmax" and what == "last too early"
+        assert got.signals == {"error": int(not allowed)}, what
+    got = watch(guarded(name), [*first, *second, *third], 0.5, signals=["error"])
+    assert got.signals == {"error": 0}
+    assert got.words[-len(right) :] == right
+
+
+def test_shorter_vectors_pass_and_broken_ones_end():
+    def guard():
+        return FrameGuard(framed(LANES, 8), WORDS, shorter=True)
+
+    shape = guard().i.payload.shape()
+    words = [*vector(shape, 0)]
+    short = [*words[:2], {**words[2], "last": 1}]
+    assert run(guard(), [*short, *words, *short]) == [*short, *words, *short]
+    got = watch(guard(), [*words[:2], *short], signals=["error"])
+    zero = {"data": [0] * LANES, "token": 0, "index": 2, "argument": 0, "last": 1}
+    assert (got.words, got.signals) == ([*words[:2], zero, *short], {"error": 1})
+    endless = [{**word, "last": 0} for word in words]
+    beyond = {**words[0], "index": WORDS}
+    got = watch(guard(), [*endless, beyond, *short], signals=["error"])
+    assert (got.words, got.signals) == ([*words, *short], {"error": 1})
+
+
+@pytest.mark.parametrize(
+    ("unit", "arguments", "message"),
+    [
+        (FrameGuard, (framed(2, 8), 0), "words must be from 1 to 65536, not 0"),
+        (Guarded, (Scale(2, 20), 0), "words must be from 1 to 65536, not 0"),
+        (Guarded, (Reciprocal(8), 4), "framed words and no guard, unlike Reciprocal"),
+        (Guarded, (Hadamard(4, 2, 8), 2), "framed words and no guard, unlike Hadamard"),
+    ],
+)
+def test_bad_parameters(unit, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        unit(*arguments)
