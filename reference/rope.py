@@ -3,7 +3,23 @@
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate
 
-__all__ = ["rope"]
+__all__ = ["rope", "rope_increments"]
+
+
+def rope_increments(head_dim, base=10000.0, scaling=None):
+    """``base ** (-2 i / head_dim)`` radians for each pair, in units of 2**-32 turns: int64[n / 2].
+
+    ``scaling`` is a :class:`celosia.reference.model.RopeScaling` (Llama-3's), or None. Raises
+    ValueError if ``head_dim`` is odd or not positive, or ``base`` is below 1.
+    """
+    if head_dim < 2 or head_dim % 2:
+        raise ValueError(f"head_dim must be even and positive, not {head_dim!r}")
+    if base < 1:
+        raise ValueError(f"base must be at least 1, not {base!r}")
+    frequencies = float(base) ** (-2.0 * np.arange(head_dim // 2) / head_dim)
+    if scaling is not None:
+        frequencies = scaling.scale(frequencies)
+    return np.round(frequencies / (2 * np.pi) * 2.0**32).astype(np.int64)
 
 
 def rope(x, sine, cosine, halves=False):
