@@ -8,24 +8,20 @@ Needs the `onnx` package (`pip install "celosia[test]"`). All inputs are seeded 
 import argparse
 import importlib
 import math
-from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from accuracy_units import LANES, Row, units
 from celosia.reference import integer
 from celosia.reference.arithmetic import saturate
-from celosia.reference.function_table import FUNCTIONS, named
-from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
-from celosia.reference.hadamard import hadamard, hadamard_matrix
+from celosia.reference.function_table import named
+from celosia.reference.functions import reciprocal
 from celosia.reference.head_quantize import head_quantize
 from celosia.reference.layer_norm import layer_norm, rms_norm_stream
 from celosia.reference.rope import rope
 from celosia.reference.softmax import EMPTY, align, softmax_block
 
-Row = namedtuple("Row", "name what count largest mean")
-
-LANES = 8
 MODULES = {
     "Attention": "attention",
     "Gelu": "gelu",
@@ -186,49 +182,6 @@ def judge(operator):
     return Row(operator, "", len(errors), whole.max(), whole.mean()), reasons
 
 
-def units():
-    """A Row for each unit against float64, errors in units of the result's last place."""
-    rng = np.random.default_rng(0)
-    for name, (f, low, high, x_fraction, y_fraction, _) in FUNCTIONS.items():
-        x = np.arange(low, high)
-        exact = f(x / 2.0**x_fraction) * 2.0**y_fraction
-        what = f"all {high - low} inputs, units of 2**-{y_fraction}"
-        yield _row(name, what, named(name)(x), exact)
-    for name, f, power in (("rsqrt (wide)", rsqrt, -0.5), ("reciprocal (wide)", reciprocal, -1)):
-        x = np.unique(np.exp2(rng.uniform(0, 61, 100_000)).astype(np.int64))
-        mantissa, shift = f(x)
-        exact = x.astype(np.float64) ** power * np.exp2(15.0 + shift)
-        yield _row(name, "1 to 2**61, units of the mantissa (16 bits)", mantissa, exact)
-    positions, increments = np.arange(4096), rng.integers(1, 1 << 32, 32)
-    angles = positions[:, None] * increments / 2.0**32 * 2 * np.pi
-    sine, cosine = sine_cosine(positions, increments)
-    yield _row("sine and cosine", "units of 2**-14", sine, np.sin(angles) * 2**14)
-    x = np.round(rng.normal(0, 4000, (4096, 64))).astype(np.int64)
-    even, odd = x[:, 0::2], x[:, 1::2]
-    exact = [even * np.cos(angles) - odd * np.sin(angles), even * np.sin(angles)]
-    exact[1] = exact[1] + odd * np.cos(angles)
-    exact = np.stack(exact, axis=-1).reshape(x.shape)
-    yield _row("rope", "normal values of 13 bits", rope(x, sine, cosine), exact)
-    for n in (64, 576, 1536):
-        x = rng.integers(-1 << 15, 1 << 15, (50, n))
-        exact = x @ hadamard_matrix(n, LANES) / np.sqrt(n)
-        yield _row(f"hadamard, n = {n}", "values of 16 bits", hadamard(x, LANES), exact)
-    for n in (64, 768):
-        x = np.round(rng.normal(300, 1000, (50, n))).astype(np.int64)
-        gains, biases = rng.integers(0, 1 << 13, n), rng.integers(-1 << 12, 1 << 12, n)
-        exact = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) * gains + biases
-        y = layer_norm(x, gains, biases, 1, 0, 24)
-        yield _row(f"layer_norm, n = {n}", "gains of 13 bits", y, exact)
-        exact = x / np.sqrt((x * x).mean(-1, keepdims=True)) * gains
-        y = rms_norm_stream(x, gains, 1, 0, 24)
-        yield _row(f"rms_norm_stream, n = {n}", "gains of 13 bits", y, exact)
-
-
-def _row(name, what, y, exact):
-    error = np.abs(y - exact)
-    return Row(name, what, error.size, error.max(), error.mean())
-
-
 def document():
     """docs/accuracy.md."""
     lines = [
@@ -246,6 +199,11 @@ def document():
         f"| {r.name} | {r.what} | {r.count} | {r.largest:.2f} | {r.mean:.2f} |" for r in units()
     ]
     lines += [
+        "",
+        "Sums of systolic arrays, KV controllers, stores, look-ups, residual additions,",
+        "and greedy or top-k choices, are exact. Over 400 greedy tokens of two models in float32",
+        "(`tests/test_softmax_tokens.py`) the 16-bit softmax changes none; the machine's powers of",
+        "7 bits change one, and results of 8 bits two, whose best logits are less than 0.03 apart.",
         "",
         "## Against ONNX's node test cases, relative to each case's largest value",
         "",

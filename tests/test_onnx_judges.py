@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def accuracy():
-    return runpy.run_path(str(ROOT / "bench" / "accuracy.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "bench")
+        return runpy.run_path(str(ROOT / "bench" / "accuracy.py"))
 
 
 @pytest.mark.parametrize(
