@@ -1,9 +1,11 @@
 """The standard set of the component library: every unit, at parameters of a small machine."""
 
 import numpy as np
+from celosia.reference.rope import rope_increments
 from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.dequantizer import Dequantizer
 from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.embedding import Embedding
 from celosia.rtl.function_table import Function
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.head_quantize import HeadQuantize
@@ -15,12 +17,15 @@ from celosia.rtl.layer_norm import LayerNorm
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.reshape import Transposer, WidthConverter
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
+from celosia.rtl.rope_halves import RopeHalves
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.sampler import Sampler
 from celosia.rtl.scale import Scale
+from celosia.rtl.softmax import Softmax
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
@@ -51,9 +56,18 @@ def _systolic(component):
 
 
 def _rope(lanes, head_words, base, tokens):
-    pairs = head_words * lanes // 2
-    increments = [round(base ** (-i / pairs) * 2**32 / 6.283185307179586) for i in range(pairs)]
-    return Rope(lanes, head_words, increments, tokens)
+    increments = rope_increments(head_words * lanes, base)
+    return Rope(lanes, head_words, increments.tolist(), tokens)
+
+
+def _rope_halves(lanes, head_words, base):
+    return RopeHalves(lanes, head_words, rope_increments(head_words * lanes, base).tolist())
+
+
+def _embedding(lanes, vocab_size, dim, width):
+    chooser, half = np.random.default_rng(0), 1 << (width - 1)
+    rows = chooser.integers(-half, half, (vocab_size, dim))
+    return Embedding(lanes, rows, chooser.integers(0, 1 << 16, vocab_size), width)
 
 
 def _static_quantizer(lanes, channels, shift, x_width, width, group_size):
@@ -73,6 +87,7 @@ STANDARD = {
         DynamicQuantizer,
         {"lanes": 4, "words": 128, "x_width": 16, "width": 8, "symmetric": True},
     ),
+    "embedding": (_embedding, {"lanes": 4, "vocab_size": 512, "dim": 64, "width": 8}),
     "gelu": (Function, {"table": "gelu", "lanes": 4, "tokens": 1}),
     "hadamard": (Hadamard, {"n": 64, "lanes": 4, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 4, "head_words": 16, "tokens": 1}),
@@ -113,9 +128,14 @@ STANDARD = {
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "norms": 4, "tokens": 1},
     ),
     "rope": (_rope, {"lanes": 4, "head_words": 16, "base": 10000, "tokens": 1}),
+    "rope_halves": (_rope_halves, {"lanes": 4, "head_words": 16, "base": 10000}),
     "rsqrt": (Rsqrt, {"width": 62}),
     "sampler": (Sampler, {"lanes": 4, "vocab_size": 32000, "fraction": 12}),
     "scale": (Scale, {"lanes": 4, "acc_width": 40, "tokens": 1}),
+    "softmax": (
+        Softmax,
+        {"lanes": 4, "words": 128, "unit": 2.0**-8, "x_width": 16, "o_width": 16, "tokens": 1},
+    ),
     "softmax_block": (SoftmaxBlock, {"lanes": 4, "tokens": 1}),
     "softmax_sum": (SoftmaxSum, {"lanes": 4, "tokens": 1, "words": 128}),
     "static_quantizer": (
@@ -128,6 +148,7 @@ STANDARD = {
     ),
     "swiglu": (SwiGlu, {"lanes": 4, "tokens": 1}),
     "top_k": (TopK, {"lanes": 4, "k": 5, "vocab_size": 32000}),
+    "transposer": (Transposer, {"lanes": 4, "width": 16}),
     "value_cache": (
         ValueCache,
         {
@@ -143,6 +164,7 @@ STANDARD = {
         _systolic(WeightStationary),
         {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},
     ),
+    "width_converter": (WidthConverter, {"lanes": 4, "o_lanes": 16, "width": 16}),
 }
 
 

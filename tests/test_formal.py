@@ -1,5 +1,7 @@
 """The stream rules of every unit, proved; and the prover itself, on units that break them."""
 
+from pathlib import Path
+
 import pytest
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
@@ -9,7 +11,9 @@ from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Controller
 from celosia.rtl.dequantizer import Dequantizer
 from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.embedding import Embedding
 from celosia.rtl.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.frame_guard import FrameGuard
 from celosia.rtl.function_table import Function
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.head_quantize import HeadQuantize
@@ -23,24 +27,31 @@ from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.reshape import Transposer, WidthConverter
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
 from celosia.rtl.rope_angles import RopeAngles
+from celosia.rtl.rope_halves import HeadPairs, RopeHalves
 from celosia.rtl.row_scales import RowScales
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.sampler import Sampler
 from celosia.rtl.scale import Scale
 from celosia.rtl.sine import Sine
+from celosia.rtl.softmax import Softmax
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.systolic_array import OutputStationary, WeightStationary
+from celosia.rtl.systolic_format import SystolicFormat
 from celosia.rtl.tape import Tape
 from celosia.rtl.top_k import TopK, TopKSampler
+from celosia.rtl.words import framed
 from celosia.sim.formal import Refuted, prove
 from celosia.sim.messages import Info
 
+NARROW = SystolicFormat(activation_width=4, weight_width=2)
 INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
 
 UNITS = {
@@ -49,10 +60,14 @@ UNITS = {
     "controller": lambda: Controller(16, 2),
     "dequantizer": lambda: Dequantizer(2, 8, 8, 2, 8),
     "dynamic_quantizer": lambda: DynamicQuantizer(2, 2, 8, 4),
+    "embedding": lambda: Embedding(1, [[1, 2], [3, 4]], [5, 6]),
+    "frame_guard": lambda: FrameGuard(framed(1, 2), 3),
+    "frame_guard_shorter": lambda: FrameGuard(framed(1, 2), 3, shorter=True),
     "frame_receiver": lambda: FrameReceiver(100),
     "frame_transmitter": lambda: FrameTransmitter(),
     "function": lambda: Function("sigmoid"),
     "hadamard": lambda: Hadamard(4, 2, 8),
+    "head_pairs": lambda: HeadPairs(2, 2, 2),
     "head_quantize": lambda: HeadQuantize(2, 2, 2),
     "host_link": lambda: HostLink(INFO, 50),
     "kv_linear": lambda: KvLinear(3, 2, 2),
@@ -63,16 +78,19 @@ UNITS = {
     "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
     "merge": lambda: Merge(4, 2),
     "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
+    "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
     "reciprocal": lambda: Reciprocal(8),
     "residual": lambda: Residual(2, 4, 20, 2),
     "rms_norm": lambda: RmsNorm(2, 2, 20, 1, [[1, 2, 3, 4]], 2),
     "rope": lambda: Rope(2, 2, [1, 2]),
     "rope_angles": lambda: RopeAngles(2, 2, [1, 2]),
+    "rope_halves": lambda: RopeHalves(2, 2, [1, 2]),
     "row_scales": lambda: RowScales(2),
     "rsqrt": lambda: Rsqrt(8),
     "sampler": lambda: Sampler(2, 6),
     "scale": lambda: Scale(2, 16, 2),
     "sine": lambda: Sine(),
+    "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
@@ -81,11 +99,16 @@ UNITS = {
     "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
     "top_k": lambda: TopK(2, 2, 4),
     "top_k_sampler": lambda: TopKSampler(2, 2, 4),
+    "transposer": lambda: Transposer(2, 2),
+    "weight_stationary": lambda: WeightStationary(2, 1, NARROW),
+    "width_converter_join": lambda: WidthConverter(1, 4, 2),
+    "width_converter_split": lambda: WidthConverter(4, 1, 2),
 }
 
 STEPS = {"held": {"steps": "read_en"}}
 SEEDLESS = {"idle": ["seed"]}
 ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
+ROWS = {"given": lambda unit: [(unit.i.p.rows == 1) | (unit.i.p.rows == 2)]}
 ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}
 QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt during a run
 
@@ -93,6 +116,9 @@ QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt 
 BOUNDED = {
     ("controller", "stable"): (14, QUIET | {"exact": True}),
     ("dynamic_quantizer", "alive"): (36, {"patience": 30}),
+    ("embedding", "alive"): (20, {"patience": 6}),
+    ("frame_guard", "alive"): (16, {"patience": 6}),
+    ("frame_guard_shorter", "alive"): (16, {"patience": 6}),
     ("frame_receiver", "alive"): (24, {"patience": 8}),
     ("frame_transmitter", "stable"): (24, {}),
     ("frame_transmitter", "alive"): (24, {"patience": 8}),
@@ -106,11 +132,18 @@ BOUNDED = {
     ("kv_ring", "alive"): (20, {"patience": 7}),
     ("mac_fabric", "stable"): (14, {"exact": True}),
     ("mac_fabric", "alive"): (20, {"patience": 12}),
+    ("output_stationary", "stable"): (14, ROWS | {"exact": True}),
+    ("output_stationary", "alive"): (20, ROWS | {"patience": 12}),
     ("rms_norm", "stable"): (14, {"exact": True}),
     ("rms_norm", "alive"): (20, {"patience": 16}),
     ("rope", "alive"): (30, {"patience": 24} | ONE_TOKEN),
+    ("rope_halves", "alive"): (40, {"patience": 32}),
     ("rope_angles", "alive"): (30, {"patience": 16} | ANGLES),
+    ("softmax", "alive"): (36, {"patience": 30}),
     ("top_k_sampler", "alive"): (26, {"patience": 20}),
+    ("weight_stationary", "stable"): (14, {"exact": True}),
+    ("weight_stationary", "alive"): (20, {"patience": 12}),
+    ("width_converter_split", "alive"): (16, {"patience": 6}),
 }
 
 ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
@@ -139,6 +172,53 @@ def test_rule_holds_for_ever(name, rule):
 def test_rule_holds_from_reset(name, rule):
     depth, assumed = BOUNDED[name, rule]
     prove(UNITS[name](), rule, depth, **ASSUMED.get(name, {}) | assumed)
+
+
+PAGE = """# Which stream rules are proved
+
+Written by `python tests/test_formal.py > docs/proofs.md`; `tests/test_formal.py` makes the proofs
+(those of many states belong to `make test-slow`), `sim/formal.py` describes the rules:
+
+- stable: an offer stays, and does not change, until it is taken;
+- alive: `valid` does not wait for `ready`, and nothing hangs under any pattern of stalls: of the
+  cycles in which every input is offered and every offered output is taken, so many (4 where the
+  table does not say) do not pass without a transfer.
+
+"always" is a proof by induction for all times; "n cycles" one for all runs of n cycles from reset.
+Each holds for the unit at one small size, for every input, and for anything that multipliers and
+memories might give ("exact": memories as they are).
+
+| unit | stable | alive |
+|---|---|---|
+{rows}
+
+Further conditions: `positions` and angles for one token, 1 to `rows` rows in an output-stationary
+tile, no prompt while the controller runs, seeds not between a sampler's words, and row scales whose
+steps come from a memory.
+
+Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, KeyCache,
+ValueCache, ActivationMemory, QueryMemory, ScoreMemory, Sequencer), the UARTs, the parts of
+HostLink and Hadamard by themselves, and Machine. Their benches run them under random stalls.
+"""
+
+
+def page():
+    """docs/proofs.md."""
+    rows = []
+    for name in sorted(UNITS):
+        cells = [name]
+        for rule in ("stable", "alive"):
+            depth, more = BOUNDED.get((name, rule), (None, {}))
+            cell = f"{depth} cycles" if depth else "always"
+            cell += ", exact" if more.get("exact") else ""
+            cell += f", {more['patience']} at most" if "patience" in more else ""
+            cells.append("not proved" if (name, rule) in UNPROVED else cell)
+        rows.append(f"| {' | '.join(cells)} |")
+    return PAGE.format(rows="\n".join(rows))
+
+
+def test_page():
+    assert (Path(__file__).parents[1] / "docs" / "proofs.md").read_text() == page()
 
 
 class Register(wiring.Component):
@@ -211,3 +291,7 @@ def test_a_faulty_register_is_refuted(fault, rule):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         prove(Register(), **arguments)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

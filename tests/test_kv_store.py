@@ -65,11 +65,14 @@ def test_reads_follow_without_a_gap():
     assert result.stream_cycles["o"] == [*range(first, first + 24)]
 
 
-@pytest.mark.parametrize("width", [4, 8])
-def test_paged_cache_gives_back_what_was_written(width):
-    """A controller's answers as the store's accesses: shared blocks, copies on write and all."""
+@pytest.mark.parametrize(("width", "group"), [(4, 3), (8, 1)])
+def test_paged_cache_gives_back_what_was_written(width, group):
+    """A controller's answers as the store's accesses: shared blocks, copies on write and all.
+
+    Every vector comes ``group`` times: once for each query head that shares it.
+    """
     chooser = np.random.default_rng(width)
-    pages, model = KvPaged(12, 4, 3, 4), Reference(48, 8, width)
+    pages, model = KvPaged(12, 4, 3, 4, group), Reference(48, 8, width)
     accesses, seen = [], [[] for _ in range(3)]
     for _ in range(120):
         operation = chooser.choice(4, p=[0.7, 0.1, 0.08, 0.12])
@@ -99,7 +102,7 @@ def test_paged_cache_gives_back_what_was_written(width):
     inputs, o = work(model, accesses, 4)
     result = bench.run(KvStore(48, 4, 2, width), inputs, counts=len(o))
     assert result.outputs["o"] == o
-    last = [x for vectors in seen for x in vectors]
+    last = [x for vectors in seen for _ in range(group) for x in vectors]
     words = result.outputs["o"][-2 * len(last) :]
     steps = (1 << width) // 2 - 1
     for k, x in enumerate(last):

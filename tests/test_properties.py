@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import test_block_quantize
 import test_scale
+import test_softmax
 import test_softmax_block
 from amaranth.hdl import unsigned
 from celosia.reference import functions, kv_controller
@@ -25,6 +26,7 @@ from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.scale import Scale
+from celosia.rtl.softmax import Softmax
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.top_k import TopK
 from framing import frame
@@ -63,6 +65,13 @@ def softmax_block(lanes, tokens, position, seed):
     inputs = [*test_softmax_block.operation(lanes, tokens, position, seed)][-N:]
     y = [test_softmax_block.expected(word, position, lanes) for word in inputs]
     return SoftmaxBlock(lanes, tokens), inputs, y, {"position": position}
+
+
+def softmax(lanes, words, fraction, x_width, o_width, tokens, seed):
+    arguments = (lanes, words, 2.0**-fraction, x_width, o_width, tokens)
+    inputs, expected = test_softmax.work(*arguments, seed)
+    ends = [n for n, word in enumerate(inputs, 1) if word["last"] and n <= 2 * N]
+    return Softmax(*arguments), inputs[: ends[-1]], expected[: ends[-1]]
 
 
 def _scalars(component, function, width, seed):
@@ -230,6 +239,17 @@ UNITS = {
     "scale": (
         scale,
         {"lanes": whole(1, 5), "acc_width": whole(20, 47), "tokens": whole(1, 4)},
+    ),
+    "softmax": (
+        softmax,
+        {
+            "lanes": power(3),
+            "words": whole(1, 9),
+            "fraction": whole(0, 20),
+            "x_width": whole(4, 24),
+            "o_width": whole(8, 16),
+            "tokens": whole(1, 3),
+        },
     ),
     "softmax_block": (
         softmax_block,
