@@ -1,6 +1,6 @@
 """The reciprocal, for softmax."""
 
-from amaranth import Module, unsigned
+from amaranth import Cat, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import reciprocal_table
@@ -33,6 +33,9 @@ class Reciprocal(wiring.Component):
         If ``width`` is out of range.
     """
 
+    digit = 1  # bits of x that move the result's point by one
+    table = staticmethod(reciprocal_table)
+
     def __init__(self, width):
         if width not in range(1, 63):
             raise ValueError(f"width must be from 1 to 62, not {width!r}")
@@ -45,9 +48,11 @@ class Reciprocal(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
-        x, shift = pipe.stage(self.i.p, bit_length(self.i.p))
-        u = normalize(m, x, shift, 1)
-        mantissa, carried = interpolate(m, pipe, reciprocal_table(), 8, [u[:15]], [shift])
+        digits = range(0, self.width, self.digit)
+        leading = Cat(self.i.p[n : n + self.digit].any() for n in digits)
+        x, shift = pipe.stage(self.i.p, bit_length(self.i.p if self.digit == 1 else leading))
+        u = normalize(m, x, shift, self.digit)
+        mantissa, carried = interpolate(m, pipe, self.table(), 8, [u], [shift])
         mantissa, shift = pipe.stage(*mantissa, *carried)
         pipe.finish({"mantissa": mantissa, "shift": shift})
         return m
