@@ -37,6 +37,8 @@ class Dequantizer(wiring.Component):
         groups is below ``2**62``; ``argument`` is from 0 to 62.
     o : Out(stream of framed(lanes, width))
         The word, with what else came with its last group.
+    error : Out(1)
+        Set, until reset, by a word of more than ``groups`` groups, which may wrap.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class Dequantizer(wiring.Component):
             {
                 "i": In(stream.Signature(framed(lanes, acc_width, **more))),
                 "o": Out(stream.Signature(framed(lanes, width))),
+                "error": Out(1),
             }
         )
 
@@ -77,6 +80,10 @@ class Dequantizer(wiring.Component):
         frame = {name: word[name] for name in ("token", "index", "argument", "last", "end")}
         pairs = zip(word.zero_point, word.sums, strict=True)
         corrections = [multiply(m, zero_point, total) for zero_point, total in pairs]
+        count = Signal(range(self.groups))
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += count.eq(Mux(word.end | (count == self.groups - 1), 0, count + 1))
+            m.d.sync += self.error.eq(self.error | ((count == self.groups - 1) & ~word.end))
         corrections, accs, scales, frame = pipe.stage(
             corrections, list(word.data), list(word.scale), frame
         )

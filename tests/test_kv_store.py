@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from celosia.reference.kv_controller import KvPaged, Operation, Status
 from celosia.reference.kv_store import KvStore as Reference
+from celosia.rtl.frame_guard import Guarded
 from celosia.rtl.kv_store import Access, KvStore
 from celosia.sim import bench
 from framing import frame
@@ -109,6 +110,17 @@ def test_paged_cache_gives_back_what_was_written(width, group):
         q = np.array([word["data"] for word in words[2 * k : 2 * k + 2]]).reshape(-1)
         error = np.abs(q * words[2 * k]["scale"] / 256 - x)
         assert error.max() <= np.abs(x).max() / steps * 0.51 + 1
+
+
+def test_a_guarded_store_keeps_its_place_behind_a_broken_vector():
+    x = np.random.default_rng(0).integers(-1000, 1000, (3, 8))
+    given = [(Access.WRITE, k, 0, v) for k, v in enumerate(x)]
+    given += [(Access.READ, k, 0, None) for k in (0, 2)]
+    inputs, o = work(Reference(3, 8), given, 2)
+    del inputs["i"][5]  # of the second vector
+    result = bench.run(Guarded(KvStore(3, 2, 4), 4), inputs, counts=len(o))
+    assert result.outputs["o"] == o
+    assert result.signals["error"] == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from celosia.rtl.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.sim import bench
 from framing import frame
+from python_bench import watch
 
 
 def vectors(seed, n, size, width):
@@ -225,3 +226,15 @@ GOOD = {
 def test_parameters_out_of_range(component, name, value, message):
     with pytest.raises(ValueError, match=message):
         component(**GOOD[component] | {name: value})
+
+
+def test_too_many_groups_are_reported_and_the_next_word_is_right():
+    def word(value, end):
+        group = {"data": [value], "zero_point": [0], "sums": [0], "scale": [1], "end": end}
+        return group | {"token": 0, "index": 0, "argument": 0, "last": 0}
+
+    whole, long = [word(5, 0), word(6, 1)], [word(1, 0), word(2, 0), word(3, 1)]
+    for words, error in ((whole * 2, 0), (long + whole, 1)):
+        got = watch(Dequantizer(1, 8, 8, 2, 8), words, signals=["error"])
+        assert got.words[-1]["data"] == [11]
+        assert got.signals == {"error": error}
