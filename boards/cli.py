@@ -199,8 +199,9 @@ def program(
         bool, typer.Option("--flash", help="Into the flash memory: it stays after power-off.")
     ] = False,
 ):
-    """Load a bitstream into the board, with openFPGALoader."""
+    """Load a bitstream into the board, with openFPGALoader; with boot=flash also its tape."""
     from celosia.boards.catalog import find_board
+    from celosia.boards.tape_file import read_tape
     from celosia.generators.config import ConfigError
     from celosia.sim.toolchain import ToolError
 
@@ -216,6 +217,10 @@ def program(
     target = "-f" if flash else "-m"
     command = ["openFPGALoader", "-b", board.loader, target, str(folder / "top.bit")]
     done = subprocess.run(command, check=False)
+    if not done.returncode and report["config"].get("boot") == "flash":
+        tape, record = str(folder / "tape.bin"), read_tape(folder)[1]
+        place = ["-f", "-o", str(record["flash_offset"]), "--file-type", "raw", tape]
+        done = subprocess.run(["openFPGALoader", "-b", board.loader, *place], check=False)
     if done.returncode:
         raise ToolError(f"openFPGALoader failed ({done.returncode})")
 
@@ -309,13 +314,20 @@ def _transport(loaded, port, baud, config, settings):
         return SerialTransport(port, baud)
     from celosia.generators.config import load_config
     from celosia.generators.plan import make_plan
+    from celosia.sim.driver import Driver
+    from celosia.sim.loader import load_memory
     from celosia.sim.native import NativeSimulation
     from celosia.sim.native_transport import NativeTransport
-    from celosia.sim.simulate import machine_verilog
+    from celosia.sim.simulate import fill_memories, machine_verilog
 
     _say("building the simulation (kept for the next time) ...")
     plan = make_plan(loaded, load_config(config, settings or []))
-    return NativeTransport(NativeSimulation(machine_verilog(plan), ()))
+    simulation = NativeSimulation(machine_verilog(plan), ())
+    fill_memories(plan, simulation)
+    transport = NativeTransport(simulation)
+    if plan.config.memory == "sdram":
+        load_memory(Driver(transport, patience=600.0), plan.images()[0])
+    return transport
 
 
 def _say(text):

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.sdram import sdram_pins
+from celosia.rtl.spi_flash import spi_flash_pins
 from celosia.rtl.uart import UartReceiver, UartTransmitter
 
 __all__ = ["SerialMachine"]
@@ -31,7 +32,7 @@ class SerialMachine(wiring.Component):
         The line; ``rx`` need not be synchronous.
     leds : Out(4)
         The clock runs (blinking), a run is under way, bytes come, bytes go.
-    sdram : Out(sdram_pins)
+    sdram, flash : Out(sdram_pins), Out(spi_flash_pins)
         The machine's, if it has them.
 
     Raises
@@ -51,12 +52,14 @@ class SerialMachine(wiring.Component):
         self.baud = baud
         self.divisor = divisor
         self.has_sdram = "sdram" in machine.signature.members
+        self.has_flash = "flash" in machine.signature.members
         super().__init__(
             {
                 "rx": In(1, init=1),
                 "tx": Out(1, init=1),
                 "leds": Out(4),
                 **({"sdram": Out(sdram_pins())} if self.has_sdram else {}),
+                **({"flash": Out(spi_flash_pins())} if self.has_flash else {}),
             }
         )
 
@@ -72,6 +75,8 @@ class SerialMachine(wiring.Component):
             connect(m, machine.sdram, flipped(self.sdram))
         else:
             connect(m, receiver.o, machine.rx)
+        if self.has_flash:
+            connect(m, machine.flash, flipped(self.flash))
         connect(m, machine.tx, transmitter.i)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
         counter = Signal(BLINK)

@@ -4,6 +4,7 @@ import json
 import zlib
 
 from celosia.generators.config import ConfigError
+from celosia.generators.plan import FLASH_OFFSET
 
 __all__ = ["read_tape", "write_tape"]
 
@@ -19,6 +20,8 @@ def write_tape(plan, folder):
         "bytes": len(image),
         "crc32": f"{zlib.crc32(image):08x}",
     }
+    if plan.config.boot == "flash":
+        record["flash_offset"] = FLASH_OFFSET
     (folder / IMAGE).write_bytes(image)
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from amaranth import ClockDomain, Elaboratable, Instance, Module, Signal
+from amaranth import ClockDomain, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 from amaranth_boards import ulx3s
@@ -112,7 +112,23 @@ class Ulx3sTop(Elaboratable):
                 "o", platform.request("led", number, dir="-")
             )
             m.d.comb += led.o.eq(serial.leds[number])
+        if serial.has_flash:
+            self._flash(m, platform)
         return m
+
+    def _flash(self, m, platform):
+        """The flash's pins; its clock goes through a primitive, since configuration has it, too."""
+        names = ("cs", "copi", "cipo", "hold", "wp")
+        ports = platform.request("spi_flash", 0, dir=dict.fromkeys(names, "-"))
+        flash = self.serial.flash
+        # The resource inverts cs, hold and wp, which stay high.
+        levels = {"cs": ~flash.cs_n, "copi": flash.copi, "hold": 0, "wp": 0}
+        for name, value in levels.items():
+            m.submodules[f"flash_{name}"] = pin = io.Buffer("o", getattr(ports, name))
+            m.d.comb += pin.o.eq(value)
+        m.submodules.flash_cipo = pin = io.Buffer("i", ports.cipo)
+        m.d.comb += flash.cipo.eq(pin.i)
+        m.submodules.flash_sck = Instance("USRMCLK", i_USRMCLKI=flash.sck, i_USRMCLKTS=Const(0, 1))
 
     def _sdram(self, m, platform):
         """The SDRAM's pins; its clock, which the loop is to drive."""

@@ -39,6 +39,8 @@ class Config:
     memory : str
         Where the tape lies: ``on_chip``, ``axi`` for external memory behind AXI4 read ports, or
         ``sdram`` for an SDR SDRAM of 32 MB.
+    boot : str
+        Who fills the SDRAM: the ``host``, or at start a serial ``flash``.
     axi_width : int, 32 to 512
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
@@ -58,6 +60,7 @@ class Config:
     head_width: int = 0
     max_seq_len: int = 0
     memory: str = "on_chip"
+    boot: str = "host"
     axi_width: int = 64
     axi_ports: int = 1
     name: str = "custom"
@@ -97,6 +100,8 @@ class Config:
             )
         if self.memory not in ("on_chip", "axi", "sdram"):
             raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
+        if self.boot != "host" and (self.boot != "flash" or self.memory != "sdram"):
+            raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         self._check_axi()
 
     def _check_groups(self):

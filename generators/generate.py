@@ -20,7 +20,7 @@ _WORDS = 4096  # of a memory image written at once
 def check_memory(model, config):
     """Raise :class:`ConfigError` if what ``model`` keeps on chip does not fit: tape and KV cache.
 
-    With ``memory = axi`` the tape lies elsewhere.
+    With ``memory = axi`` or ``sdram`` the tape lies elsewhere.
     """
     c = model.config
     tensors = [np.prod(shape) for shape in c.layer_shapes.values()]
@@ -40,8 +40,8 @@ def generate(plan, path):
 
     ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
-    With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, and there is
-    no ``weights.hex``.
+    With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
+    ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
     ``report.json`` is :func:`celosia.generators.report.machine_report`.
 
     Returns
@@ -63,13 +63,14 @@ def generate(plan, path):
         }
         if plan.config.memory == "on_chip":
             images["weights"] = plan.tape_words(), 8
+        else:
+            for port, image in enumerate(plan.images()):
+                name = f"axi{port}" if plan.config.memory == "axi" else "sdram"
+                (folder / f"{name}.bin").write_bytes(image.tobytes())
         for name, (words, width) in images.items():
             with (folder / f"{name}.hex").open("w") as file:
                 for first in range(0, len(words), _WORDS):
                     file.writelines(hex_words(words[first : first + _WORDS], width))
-        if plan.config.memory == "axi":
-            for port, image in enumerate(plan.images()):
-                (folder / f"axi{port}.bin").write_bytes(image.tobytes())
         report = machine_report(plan, verilog)
         (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

@@ -19,6 +19,8 @@ from celosia.sim.messages import Info
 
 __all__ = ["Plan", "make_plan"]
 
+FLASH_OFFSET = 1 << 21  # bytes: a bitstream lies before the tape
+FLASH_SIZE = 1 << 24
 CLOCK = 80e6  # Hz, of an SDRAM where there is no board to say so
 
 
@@ -61,7 +63,8 @@ class Plan:
         elif self.config.memory == "sdram":
             image = self.images()[0]
             frequency = self.info.frequency or CLOCK
-            weights = SdramMemory(len(image) // 2, zlib.crc32(image), frequency)
+            flash = FLASH_OFFSET if self.config.boot == "flash" else None
+            weights = SdramMemory(len(image) // 2, zlib.crc32(image), frequency, flash)
         else:
             weights = _words(self.tape_words())
         scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
@@ -173,6 +176,12 @@ def _check_memory(words, width, config):
         raise ConfigError(
             f"memory sdram holds {2 * CAPACITY:,} bytes, the tape has {2 * needed:,}: "
             "choose a smaller model or weight_width"
+        )
+    room = FLASH_SIZE - FLASH_OFFSET
+    if config.boot == "flash" and 2 * needed > room:
+        raise ConfigError(
+            f"the flash has room for {room:,} bytes, the tape has {2 * needed:,}: load it from the "
+            "host (boot=host)"
         )
 
 

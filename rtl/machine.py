@@ -11,6 +11,7 @@ from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Cause, Controller
 from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
+from celosia.rtl.flash_boot import FlashBoot
 from celosia.rtl.group_scales import GroupScales, grouped_word
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.host_answers import result
@@ -34,6 +35,7 @@ from celosia.rtl.sdram_tape import SdramTape
 from celosia.rtl.sequencer import Sequencer
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.spi_flash import SpiFlash, spi_flash_pins
 from celosia.rtl.swiglu import SwiGlu
 from celosia.rtl.tape import Tape
 from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
@@ -42,6 +44,7 @@ from celosia.rtl.words import framed
 __all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
+FLASH_CLOCK = 50_000_000  # Hz, at most
 
 
 class Machine(wiring.Component):
@@ -73,6 +76,8 @@ class Machine(wiring.Component):
         The tape's ports, where it lies behind AXI4: see :class:`AxiTape`.
     sdram : Out(sdram_pins)
         The tape's pins, where it lies in an SDRAM: see :class:`SdramTape`.
+    flash : Out(spi_flash_pins)
+        Of the flash from which that is filled, if it is.
     activity : Out(unsigned(16))
         A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
         bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
@@ -98,6 +103,7 @@ class Machine(wiring.Component):
                 "activity": Out(16),
                 **(axi_pins(weights) if isinstance(weights, AxiMemory) else {}),
                 **({"sdram": Out(sdram_pins())} if isinstance(weights, SdramMemory) else {}),
+                **({"flash": Out(spi_flash_pins())} if getattr(weights, "boots", False) else {}),
             }
         )
 
@@ -277,11 +283,7 @@ class Machine(wiring.Component):
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         if isinstance(self.weights, SdramMemory):
             connect(m, u.tape.pins, flipped(self.sdram))
-            memory = u.link.memory
-            for name in ("write", "check"):
-                connect(m, getattr(memory, name), getattr(u.tape, name))
-            connect(m, u.tape.checksum, memory.checksum)
-            m.d.comb += memory.holds.eq(u.tape.holds)
+            self._loads(m, u)
         connect(m, u.scale_tape.o, u.scale_words.i)
         connect(m, u.scale_words.o, u.row_scales.tape)
         connect(m, u.fabric.o, u.collect.tiles)
@@ -331,6 +333,36 @@ class Machine(wiring.Component):
                 unit.address.eq(u.fetch.activation_address),
                 unit.read_en.eq(u.fetch.read_en),
             ]
+
+    def _loads(self, m, u):
+        """The host fills the memory, after the boot, if there is one."""
+        memory = u.link.memory
+        m.d.comb += memory.holds.eq(u.tape.holds)
+        if not self.weights.boots:
+            for name in ("write", "check"):
+                connect(m, getattr(memory, name), getattr(u.tape, name))
+            connect(m, u.tape.checksum, memory.checksum)
+            return
+        boot = FlashBoot(self.weights.size, self.weights.flash)
+        m.submodules.boot = boot
+        m.submodules.flash = flash = SpiFlash(self.weights.frequency, self._flash_divisor)
+        connect(m, boot.read, flash.read)
+        connect(m, flash.o, boot.i)
+        connect(m, flash.pins, flipped(self.flash))
+        m.d.comb += u.link.busy.eq(u.controller.busy | boot.busy)
+        with m.If(boot.busy):
+            for name in ("write", "check"):
+                connect(m, getattr(boot, name), getattr(u.tape, name))
+            connect(m, u.tape.checksum, boot.checksum)
+        with m.Else():
+            for name in ("write", "check"):
+                connect(m, getattr(memory, name), getattr(u.tape, name))
+            connect(m, u.tape.checksum, memory.checksum)
+
+    @property
+    def _flash_divisor(self):
+        """Cycles in half a period of the flash's clock."""
+        return -(-int(self.weights.frequency) // (2 * FLASH_CLOCK))
 
     def _results(self, m, u):
         """Scaled words to the unit of their kind, and on to the memories."""

@@ -17,12 +17,19 @@ class AxiMemory:
 class SdramMemory:
     """A tape in an SDRAM: ``size`` words of 16 bits whose CRC-32 is ``checksum``.
 
-    ``frequency`` is the clock's, in Hz; see :class:`celosia.rtl.sdram_tape.SdramTape`.
+    ``frequency`` is the clock's, in Hz; see :class:`celosia.rtl.sdram_tape.SdramTape`. With
+    ``flash`` it is filled from there in a serial flash after reset.
     """
 
     size: int
     checksum: int
     frequency: float
+    flash: int | None = None
+
+    @property
+    def boots(self):
+        """Whether it is filled without the host."""
+        return self.flash is not None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from celosia.reference import integer
 from celosia.rtl.controller import COUNTERS
 from celosia.sim import toolchain
 from celosia.sim.driver import Driver
+from celosia.sim.loader import load_memory
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "compare",
     "decode_logits",
+    "fill_memories",
     "machine_verilog",
     "prompt_tokens",
     "simulate",
@@ -167,6 +169,15 @@ class Run:
         ]
 
 
+def fill_memories(plan, simulation):
+    """Give the simulated machine's external memories their contents."""
+    for port, image in enumerate(plan.images() if plan.config.memory != "on_chip" else ()):
+        if plan.config.memory == "axi":
+            simulation.memory(port, image)
+        else:
+            simulation.sdram(image)
+
+
 def simulate(plan, simulation, request, on_token=lambda token: None):
     """Let the simulated machine of ``plan`` carry out ``request``; ``on_token`` hears each token.
 
@@ -187,14 +198,10 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
         If the machine refuses, or does not answer.
     """
     simulation.forget()
-    if plan.config.memory == "axi":
-        for port, image in enumerate(plan.images()):
-            simulation.memory(port, image)
+    fill_memories(plan, simulation)
     driver = Driver(NativeTransport(simulation), COUNTERS, patience=PATIENCE)
     if plan.config.memory == "sdram":
-        image = plan.images()[0]
-        simulation.sdram(image)
-        driver.checksum(0, len(image))  # so that the machine knows what it holds
+        load_memory(driver, plan.images()[0])  # so that the machine knows what it holds
     begin, first_cycle = time.monotonic(), simulation.cycle
     temperature = request.heat / TEMPERATURE_ONE
     generation = driver.run(request.prompt, request.count, temperature, request.seed)

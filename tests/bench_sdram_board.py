@@ -4,6 +4,8 @@ import cocotb
 from celosia.sim.bench_cocotb import arguments, reply
 from celosia.sim.sdram_cocotb import attach
 from celosia.sim.sdram_model import SdramChip
+from celosia.sim.spi_flash_cocotb import attach_flash
+from celosia.sim.spi_flash_model import SpiFlashChip
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 from cocotbext.uart import UartSink, UartSource
@@ -19,9 +21,12 @@ async def talk(dut):
     dut.rst.value = 1
     Clock(dut.clk, round(1000 * period), unit="ps").start()
     watch = cocotb.start_soon(attach(dut, chip, given["phase"], given["delay"]))
+    if "flash" in given:
+        pins = [getattr(dut, f"flash__{name}") for name in ("cs_n", "sck", "copi", "cipo")]
+        flash = cocotb.start_soon(attach_flash(*pins, SpiFlashChip(given["flash"])))
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
-    await ClockCycles(dut.clk, 4 * divisor)
+    await ClockCycles(dut.clk, 4 * divisor + given.get("pause", 0))
     baud = 1e9 / (period * divisor) * (1 + given["skew"])
     source, sink = UartSource(dut.rx, baud=baud), UartSink(dut.tx, baud=baud)
     heard = bytearray()
@@ -37,4 +42,5 @@ async def talk(dut):
         await source.wait()
     await ClockCycles(dut.clk, 20 * divisor)
     assert not watch.done()
+    assert "flash" not in given or not flash.done()
     reply((bytes(heard + sink.read_nowait()), {c.name: n for c, n in chip.commands.items()}))

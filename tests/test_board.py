@@ -219,6 +219,18 @@ def test_the_design_with_sdram(tmp_path):
     assert 'LOCATE COMP "sdram_0__clk__io" SITE "F19";' in pins
 
 
+def test_the_design_with_flash(tmp_path):
+    plan = make_plan(
+        random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram", "boot=flash"])
+    )
+    flow._write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
+    design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
+    assert design.count("cell \\USRMCLK") == 1
+    assert 'LOCATE COMP "spi_flash_0__cipo__io" SITE "V2";' in pins
+    write_tape(plan, tmp_path)
+    assert read_tape(tmp_path)[1]["flash_offset"] == 1 << 21
+
+
 def test_no_port():
     pytest.importorskip("serial")
     with pytest.raises(DriverError, match="/dev/nothing cannot be opened"):

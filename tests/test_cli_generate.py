@@ -66,6 +66,14 @@ def test_external_memory(tmp_path, small):
     assert images == [words[:, port].tobytes() for port in range(2)]
 
 
+def test_sdram(tmp_path, small):
+    command = ("generate", small, "--config", "tiny", "--set", "memory=sdram")
+    assert run(*command, "-o", tmp_path / "machine").exit_code == 0
+    assert names(tmp_path / "machine") == sorted(["sdram.bin", *FILES[:-1]])
+    words = make_plan(load(small), load_config("tiny")).tapes.weights
+    assert (tmp_path / "machine" / "sdram.bin").read_bytes() == words.tobytes()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_nothing_is_left_of_an_interrupted_run(tmp_path, small, monkeypatch, error):
     def interrupt(component):

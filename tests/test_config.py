@@ -46,6 +46,8 @@ def test_lanes_follow_a_smaller_parallelism():
         (["weight_width=4", "head_width=8"], "head_width must be weight_width"),
         (["group_size=32", "head_width=16"], r"weight_width \(8\), .* twice as much, not 16"),
         (["memory=paper"], "memory must be on_chip, axi or sdram, not 'paper'"),
+        (["boot=flash"], "boot must be host, or flash with memory=sdram, not 'flash'"),
+        (["memory=sdram", "boot=disk"], "boot must be host, or flash with .*, not 'disk'"),
         (["axi_width=48"], "axi_width must be 32"),
         (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
         (["weight_width=wide"], "weight_width must be a whole number, not 'wide'"),

@@ -12,6 +12,7 @@ from celosia.rtl.sdram_tape import SdramTape
 from celosia.sim import loader
 from celosia.sim.driver import DriverError
 from celosia.sim.loader import load_memory
+from celosia.sim.simulate import Request, simulate
 from test_machine import logits_of, random_machine
 
 SIZES = (16, 24, 2, 4, 2, 4, 37, 24, True)
@@ -157,6 +158,13 @@ def test_memory_that_does_not_keep(monkeypatch):
     assert load_memory(Forgetful(4096), image) == 4096
 
 
+def test_simulate(machine):
+    plan, simulation, _ = machine
+    simulation.reset()
+    run = simulate(plan, simulation, Request((1, 2), 5))
+    assert run.tokens == integer.generate(plan.model, [1, 2], 5)[0]
+
+
 def test_a_tape_that_the_chip_does_not_hold(monkeypatch):
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
     config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), SIZES, strict=True)))
@@ -166,6 +174,17 @@ def test_a_tape_that_the_chip_does_not_hold(monkeypatch):
     match = r"memory sdram holds 3,000 bytes, the tape has 4,\d\d\d: choose a smaller model or wei"
     with pytest.raises(ConfigError, match=match):
         planning.make_plan(model, load_config("tiny", ("memory=sdram",)))
+
+
+def test_a_tape_that_the_flash_does_not_hold(monkeypatch):
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
+    config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), SIZES, strict=True)))
+    monkeypatch.setattr(planning, "FLASH_SIZE", planning.FLASH_OFFSET + 4000)
+    match = r"the flash has room for 4,000 bytes, the tape has 4,\d\d\d: load it from the host"
+    with pytest.raises(ConfigError, match=match):
+        planning.make_plan(
+            random_model(config, seed=0), load_config("tiny", ("memory=sdram", "boot=flash"))
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 from amaranth import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.boards.sdram_pads import DELAY, SdramPads, clock_delay
 from celosia.boards.ulx3s import Ulx3sTop
 from celosia.generators.config import load_config
-from celosia.generators.plan import make_plan
+from celosia.generators.plan import FLASH_OFFSET, make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.sdram_timing import SdramTiming
+from celosia.rtl.spi_flash import spi_flash_pins
 from celosia.sim import bench, messages
 from celosia.sim.messages import LOAD_BYTES
 from sdram_pins import MEMBERS, connect_ports, simulation_ports
@@ -24,14 +25,18 @@ pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install 
 MEGAHERTZ, BAUD = 80, 8_000_000  # a fast line keeps the simulation short
 
 
-@pytest.fixture(scope="module")
-def plan():
+def make(*settings):
     sizes = ModelConfig(
         dim=16, hidden_dim=24, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, vocab_size=37,
         seq_len=24, tied=True,
     )  # fmt: skip
-    made = make_plan(random_model(sizes, seed=1), load_config("tiny", ["memory=sdram"]))
+    made = make_plan(random_model(sizes, seed=1), load_config("tiny", ["memory=sdram", *settings]))
     return replace(made, info=replace(made.info, frequency=MEGAHERTZ * 10**6))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make()
 
 
 class Pins(wiring.Component):
@@ -39,7 +44,10 @@ class Pins(wiring.Component):
 
     def __init__(self, serial):
         self.serial = serial
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(4), **MEMBERS})
+        members = {"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(4), **MEMBERS}
+        if serial.has_flash:
+            members["flash"] = Out(spi_flash_pins())
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
@@ -49,6 +57,8 @@ class Pins(wiring.Component):
         connect(m, serial.sdram, pads.pins)
         connect_ports(m, ports, self)
         m.d.comb += [serial.rx.eq(self.rx), self.tx.eq(serial.tx), self.leds.eq(serial.leds)]
+        if serial.has_flash:
+            connect(m, serial.flash, flipped(self.flash))
         return m
 
 
@@ -68,6 +78,17 @@ def test_text_comes_out_of_the_pins(plan):
         (prompt, 6),
         (run, 6 + length),
     ]
+    answers, commands = converse(plan, talk)
+    assert answers[0] == plan.info
+    assert answers[1] == messages.Error(messages.Kind.RUN, 12)
+    assert answers[2 : 2 + len(loads)] == [messages.Ack(messages.Kind.LOAD)] * len(loads)
+    assert messages.Checksum(zlib.crc32(image)) in answers
+    check_tokens(plan, answers)
+    assert commands["WRITE"] == len(image) // 2
+
+
+def converse(plan, talk, **more):
+    """What the board answers to frames, each given with the length of its answer."""
     expect, total = [], 0
     for data, answer in talk:
         total += answer
@@ -82,17 +103,33 @@ def test_text_comes_out_of_the_pins(plan):
         "skew": 0.01,
         "talk": expect,
         "patience": 20_000,
+        **more,
     }
     said, commands = bench.run_program(Pins(top.serial), "bench_sdram_board", given)
     answers, damaged = heard(said)
     assert damaged == 0
-    assert answers[0] == plan.info
-    assert answers[1] == messages.Error(messages.Kind.RUN, 12)
-    assert answers[2 : 2 + len(loads)] == [messages.Ack(messages.Kind.LOAD)] * len(loads)
-    assert messages.Checksum(zlib.crc32(image)) in answers
+    return answers, commands
+
+
+def check_tokens(plan, answers):
     tokens = [m.token for m in answers if isinstance(m, messages.Token)]
     expected, _ = integer.generate(plan.model, PROMPT, COUNT, 0, 0)
     assert tokens == expected
+
+
+@pytest.mark.slow
+def test_boots_from_flash():
+    plan = make("boot=flash")
+    image = plan.images()[0].tobytes()
+    status = messages.encode(messages.AskStatus())
+    prompt = messages.encode(messages.Prompt(0, PROMPT))
+    run = messages.encode(messages.Run(0, len(PROMPT), COUNT, plan.shape.vocab_size, 0, 0))
+    length = 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
+    talk = [(status, 9), (status, 9), (prompt, 6), (run, 6 + length)]
+    contents = bytes(FLASH_OFFSET) + image
+    answers, commands = converse(plan, talk, flash=contents, pause=16 * len(image) + 25_000)
+    check_tokens(plan, answers)
+    assert answers[:2] == [messages.Status(0, 0)] * 2
     assert commands["WRITE"] == len(image) // 2
 
 
