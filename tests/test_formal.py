@@ -108,6 +108,9 @@ UNITS = {
 STEPS = {"held": {"steps": "read_en"}}
 SEEDLESS = {"idle": ["seed"]}
 ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
+WRITTEN = {  # all activations
+    "given": lambda unit: [*(f == (1 << 20) - 1 for f in unit.filled), ~unit.step.p.source_base[-1]]
+}
 ROWS = {"given": lambda unit: [(unit.i.p.rows == 1) | (unit.i.p.rows == 2)]}
 ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}
 QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt during a run
@@ -132,6 +135,7 @@ BOUNDED = {
     ("kv_ring", "alive"): (20, {"patience": 7}),
     ("mac_fabric", "stable"): (14, {"exact": True}),
     ("mac_fabric", "alive"): (20, {"patience": 12}),
+    ("operand_fetch", "alive"): (16, {"patience": 5} | WRITTEN),
     ("output_stationary", "stable"): (14, ROWS | {"exact": True}),
     ("output_stationary", "alive"): (20, ROWS | {"patience": 12}),
     ("rms_norm", "stable"): (14, {"exact": True}),
@@ -150,7 +154,6 @@ ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
 UNPROVED = {
     ("kv_store", "alive"),  # not inductive, and long from reset
     ("layer_norm", "alive"),
-    ("operand_fetch", "alive"),  # waits for as long as its neighbours let it
 }
 QUICK = {"frame_receiver", "frame_transmitter", "head_quantize", "rope_angles", "kv_linear"}
 
@@ -192,9 +195,9 @@ memories might give ("exact": memories as they are).
 |---|---|---|
 {rows}
 
-Further conditions: `positions` and angles for one token, 1 to `rows` rows in an output-stationary
-tile, no prompt while the controller runs, seeds not between a sampler's words, and row scales whose
-steps come from a memory.
+Further conditions: activations written before they are fetched, `positions` and angles for one
+token, 1 to `rows` rows in an output-stationary tile, no prompt while the controller runs, seeds not
+between a sampler's words, and row scales whose steps come from a memory.
 
 Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, KeyCache,
 ValueCache, ActivationMemory, QueryMemory, ScoreMemory, Sequencer), the UARTs, the parts of
