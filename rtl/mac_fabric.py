@@ -220,9 +220,20 @@ def _dot(m, weights, mantissas):
     while len(terms) > 1:
         sums = []
         for start in range(0, len(terms), 4):
-            total = sum(terms[start : start + 4][1:], terms[start])
+            pairs = [_sum(m, terms[n : n + 2]) for n in range(start, min(start + 4, len(terms)), 2)]
+            total = _sum(m, pairs)
             register = Signal(total.shape(), name="partial")
             m.d.sync += register.eq(total)
             sums.append(register)
         terms = sums
     return terms[0]
+
+
+def _sum(m, terms):
+    """One adder, or none. The kept wire stops synthesis from a tree of carry-save adders."""
+    if len(terms) == 1:
+        return terms[0]
+    total = sum(terms[1:], terms[0])
+    kept = Signal(total.shape(), name="sum", attrs={"keep": 1})
+    m.d.comb += kept.eq(total)
+    return kept
