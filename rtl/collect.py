@@ -126,7 +126,7 @@ class Collect(wiring.Component):
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
-            token.eq(operation.first + offset),
+            token.eq(operation.first + offset if self.tokens > 1 else 0),
             embedding.eq(kind == Kind.LOAD),
             source_valid.eq((embedding & self.embedded.valid) | (~embedding & self.tiles.valid)),
             go.eq(
@@ -137,7 +137,7 @@ class Collect(wiring.Component):
                 & collected.i.ready
             ),
             restart.eq(go & (embedding | (kind == Kind.ADD)) & (chunk == 0) & (token == 0)),
-            last_token.eq(token == operation.group),
+            last_token.eq(token == operation.group if self.tokens > 1 else 1),
             last_chunk.eq(following == operation.chunks),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),

@@ -85,6 +85,12 @@ class HostAnswers(wiring.Component):
             m.d.sync += [text.eq(Cat(*values)), place.eq(0)]
             m.next = "HEAD"
 
+        following = Signal(32)  # the word behind this one, known before its first byte is sent
+        with m.Switch(head.kind):
+            for kind, words in later.items():
+                with m.Case(kind):
+                    m.d.sync += following.eq(words.word_select(place[2:], 32))
+
         with m.FSM():
             with m.State("CHOOSE"):
                 with m.If(self.answer.valid):
@@ -114,10 +120,8 @@ class HostAnswers(wiring.Component):
                 m.d.comb += [self.data.valid.eq(1), self.data.payload.eq(text[:8])]
                 with m.If(self.data.ready):
                     m.d.sync += [text.eq(text[8:]), place.eq(place + 1), left.eq(left - 1)]
-                    with m.If(place[:2] == 3), m.Switch(head.kind):
-                        for kind, words in later.items():
-                            with m.Case(kind):
-                                m.d.sync += text.eq(words.word_select(place[2:], 32))
+                    with m.If(place[:2] == 3), m.Switch(head.kind), m.Case(*later):
+                        m.d.sync += text.eq(following)
                     with m.If(left == 1):
                         m.d.comb += self.done.ready.eq(head.kind == Kind.DONE)
                         m.next = "CHOOSE"

@@ -1,6 +1,6 @@
 """The operand fetcher: walks a step's tiles and brings weights and activations together."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN
@@ -201,13 +201,15 @@ class OperandFetch(wiring.Component):
         first_tile, last_tile, single = Signal(), Signal(), Signal()
         words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
         next_tile = Signal(28)
-        region = Signal(INDEX_WIDTH)
+        below = Signal(len(self.filled))  # the marks of the regions
+        m.d.comb += below.eq(Cat(self.activation_address < mark for mark in self.filled))
         with m.Switch(step.region):
-            for index, value in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
-                with m.Case(value):
-                    m.d.comb += region.eq(self.filled[index])
+            for index, region in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
+                with m.Case(region):
+                    m.d.comb += available.eq(below[index])
+            with m.Default():
+                m.d.comb += available.eq(1)
         m.d.comb += [
-            available.eq((step.region == Region.NONE) | (self.activation_address < region)),
             self.step.ready.eq(~active | (advance & available & beat.last & last_tile)),
             beat.operand.eq(step.operand),
             beat.source.eq(step.source),

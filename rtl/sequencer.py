@@ -197,8 +197,9 @@ class Sequencer(wiring.Component):
                         m.next = "IDLE"
 
         m.d.comb += self.dispatching.eq(~fsm.ongoing("IDLE"))
-        ended = self.retired + sum(self.written[n] for n in range(3 + BUFFERS))
+        ended = Signal(4)  # operations, a cycle later
         m.d.sync += [
+            ended.eq(self.retired + sum(self.written[n] for n in range(3 + BUFFERS))),
             busy.eq((busy & ~self.written) | Mux(go, step.sets, 0)),
             under_way.eq(under_way + (go | loading) - ended),
         ]
