@@ -23,8 +23,7 @@ from celosia.rtl.gearbox import packed_width
 from celosia.sim.native import NativeSimulation
 from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
 
-QUESTION = """<|im_start|>system
-You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
+QUESTION = """\
 <|im_start|>user
 What is the capital of France?<|im_end|>
 <|im_start|>assistant
@@ -64,12 +63,11 @@ def main():
     sys.exit(not (result["matches_reference"] and result["logits_match"]))
 
 
-def traffic(plan, last):
-    """What the last token's pass, which has logits, read of the memory, and how busy that was."""
+def traffic(plan, cycles):
+    """What the last token's pass of ``cycles``, which has logits, read, and how busy that was."""
     c, shape = plan.config, plan.shape
     words = plan.program.weight_words[1] + plan.program.embedding_words
     width = packed_width(port_width(shape.word_width, c.axi_ports), c.axi_width) * c.axi_ports
-    cycles = last["cycles"]
     return {
         "bytes_per_token": words * width // 8,
         "bandwidth_used": words * width / (cycles * c.axi_width * c.axi_ports),
