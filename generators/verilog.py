@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import re
 
 from amaranth.back import rtlil, verilog
 from amaranth.hdl import Const, ValueCastable
@@ -12,6 +13,8 @@ from amaranth.hdl._nir import Net, Value
 from amaranth.lib import wiring
 
 __all__ = ["to_rtlil", "to_verilog"]
+
+MEMORY = re.compile(r"  reg \[\d+:0\] (\S+ ?)\[(\d+):0\];$")
 
 
 def _ports(component):
@@ -52,14 +55,32 @@ def to_verilog(component, name="top"):
     TypeError
         If the component is no ``wiring.Component``.
     """
-    return verilog._convert_rtlil_text(to_rtlil(component, name), strip_internal_attrs=True)
+    text = to_rtlil(component, name, zeros=False)
+    return _with_zeros(verilog._convert_rtlil_text(text, strip_internal_attrs=True))
 
 
-def to_rtlil(component, name="top", platform=None):
+def _with_zeros(text):
+    """A loop for each memory without contents: written out, a large one's zeros take minutes."""
+    lines = text.splitlines(keepends=True)
+    out = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        out.append(line)
+        found = MEMORY.match(line)
+        if found and after.strip() != "initial begin":
+            name, last = found.groups()
+            index = f"zero_{len(out)}"
+            out.append(f"  integer {index};\n")
+            out.append(f"  initial for ({index} = 0; {index} <= {last}; {index} = {index} + 1)\n")
+            out.append(f"    {name}[{index}] = 0;\n")
+    return "".join(out)
+
+
+def to_rtlil(component, name="top", platform=None, zeros=True):
     """The RTLIL text of `component`: what :func:`to_verilog` starts from, at once and in Python.
 
     Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed. Components
     see `platform` when they are elaborated; some have a form of their own for its ``family``.
+    Without `zeros` memories that are all zero have no initial contents.
     """
     ports = _ports(component)
     with _no_collection():
@@ -71,7 +92,9 @@ def to_rtlil(component, name="top", platform=None):
                 builder = design.module(".".join(module.name), src_loc=module.src_loc)
                 if index == 0:
                     builder.attribute("top", 1)
-                _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty).emit()
+                emitter = _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty)
+                emitter.zeros = zeros
+                emitter.emit()
                 _drop_empty_wires(builder)
         return str(design)
 
@@ -121,6 +144,8 @@ class _Emitter(rtlil.ModuleEmitter):
         self.builder.connect(self.sigspec(nets), parts)
 
     def emit_memory(self, cell_idx, cell):
+        if not (self.zeros or any(cell.init)):
+            return
         mask = (1 << cell.width) - 1
         bits = "".join(f"{word & mask:0{cell.width}b}" for word in reversed(cell.init))
         self.builder.cell(
