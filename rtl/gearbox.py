@@ -173,7 +173,8 @@ class Gearbox(wiring.Component):
         columns = [turned[n * unit : n * unit + unit] for n in range(d)]
         for n in range(w):
             old, new = word[n * unit : n * unit + unit], merged[n * unit : n * unit + unit]
-            m.d.comb += new.eq(Mux(n >= beyond, columns[n % d], old))
+            always = n + 1 == 1 << len(beyond)
+            m.d.comb += new.eq(columns[n % d] if always else Mux(n >= beyond, columns[n % d], old))
             with m.If(held & moves):
                 m.d.sync += old.eq(new)
                 if n < d:
