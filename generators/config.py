@@ -45,6 +45,14 @@ class Config:
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
         AXI ports over which the tape is striped.
+    kv_memory : str
+        Where keys and values lie: ``on_chip``, or ``axi`` for external memory behind an AXI4
+        read/write port of their own.
+    kv_axi_width : int, 32 to 512
+        Bits of a transfer of that port.
+    control : str
+        How a host reaches the machine: ``stream``, by bytes in and out, or ``axi_lite``, by these
+        or by registers behind an AXI4-Lite port.
 
     Raises
     ------
@@ -63,6 +71,9 @@ class Config:
     boot: str = "host"
     axi_width: int = 64
     axi_ports: int = 1
+    kv_memory: str = "on_chip"
+    kv_axi_width: int = 64
+    control: str = "stream"
     name: str = "custom"
 
     def __post_init__(self):
@@ -102,6 +113,10 @@ class Config:
             raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
         if self.boot != "host" and (self.boot != "flash" or self.memory != "sdram"):
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
+        if self.kv_memory not in ("on_chip", "axi"):
+            raise ConfigError(f"kv_memory must be on_chip or axi, not {self.kv_memory!r}")
+        if self.control not in ("stream", "axi_lite"):
+            raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()
 
     def _check_groups(self):
@@ -120,8 +135,10 @@ class Config:
             )
 
     def _check_axi(self):
-        if self.axi_width not in (32, 64, 128, 256, 512):
-            raise ConfigError(f"axi_width must be 32, 64, 128, 256 or 512, not {self.axi_width}")
+        for name in ("axi_width", "kv_axi_width"):
+            width = getattr(self, name)
+            if width not in (32, 64, 128, 256, 512):
+                raise ConfigError(f"{name} must be 32, 64, 128, 256 or 512, not {width}")
         if self.axi_ports not in range(1, 17):
             raise ConfigError(f"axi_ports must be from 1 to 16, not {self.axi_ports}")
 

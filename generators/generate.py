@@ -6,7 +6,9 @@ import numpy as np
 from celosia.generators.config import ConfigError
 from celosia.generators.report import machine_report
 from celosia.generators.verilog import to_verilog
+from celosia.generators.vivado import annotated, package_script
 
+from celosia import __version__
 from celosia.output import new_folder
 
 __all__ = ["MEMORY_LIMIT", "check_memory", "generate", "hex_words"]
@@ -20,18 +22,21 @@ _WORDS = 4096  # of a memory image written at once
 def check_memory(model, config):
     """Raise :class:`ConfigError` if what ``model`` keeps on chip does not fit: tape and KV cache.
 
-    With ``memory = axi`` or ``sdram`` the tape lies elsewhere.
+    With ``memory = axi`` or ``sdram`` the tape lies elsewhere, with ``kv_memory = axi`` the cache.
     """
     c = model.config
     tensors = [np.prod(shape) for shape in c.layer_shapes.values()]
     weights = c.n_layers * sum(tensors) + c.dim * c.vocab_size * (1 if c.tied else 2)
     positions = config.max_seq_len or c.seq_len
     cache = 2 * c.n_layers * c.n_kv_heads * c.head_dim * positions
+    if config.kv_memory == "axi":
+        cache = 9 * c.n_layers * c.n_kv_heads * positions // 8  # the keys' steps
     tape = int(weights) * config.weight_width // 8 if config.memory == "on_chip" else 0
     if tape + cache > MEMORY_LIMIT:
         raise ConfigError(
             f"tape and KV cache need {(tape + cache) / 2**20:.1f} MiB on chip, more than "
-            f"{MEMORY_LIMIT >> 20}: choose a smaller max_seq_len or weight_width, or memory=axi"
+            f"{MEMORY_LIMIT >> 20}: choose a smaller max_seq_len or weight_width, memory=axi or "
+            "kv_memory=axi"
         )
 
 
@@ -42,6 +47,7 @@ def generate(plan, path):
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
     With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
     ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
+    Where there are AXI ports, ``package_ip.tcl`` packages the machine for Vivado.
     ``report.json`` is :func:`celosia.generators.report.machine_report`.
 
     Returns
@@ -56,6 +62,10 @@ def generate(plan, path):
     """
     with new_folder(path, "report.json") as folder:
         verilog = to_verilog(plan.machine())
+        if (marked := annotated(verilog)) != verilog:
+            verilog = marked
+            script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")
+            (folder / "package_ip.tcl").write_text(script)
         (folder / "top.v").write_text(verilog)
         images = {
             "scales": (plan.tapes.scales, 16),

@@ -10,6 +10,7 @@ from celosia.generators.group_parts import group_format, pack_words
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
+from celosia.rtl.axi_cache import CachePlaces
 from celosia.rtl.controller import COUNTERS
 from celosia.rtl.gearbox import packed_width
 from celosia.rtl.machine import Machine
@@ -78,6 +79,13 @@ class Plan:
             return port_images(words, width, 16)
         return port_images(words, width, self.config.axi_width, self.config.axi_ports)
 
+    @property
+    def cache_bytes(self):
+        """What a KV cache in external memory takes there, from address 0 of its port on."""
+        s = self.shape
+        sizes = (s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
+        return CachePlaces(s.rows, s.lanes, *sizes).size
+
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
         c = self.model.config
@@ -134,6 +142,8 @@ def make_plan(model, config, calibration=None):
         epsilon=quantized.epsilon,
         rope_increments=tuple(int(n) for n in quantized.rope_increments),
         groups=group_format(quantized),
+        cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
+        register_port=config.control == "axi_lite",
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
     digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())

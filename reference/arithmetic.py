@@ -2,7 +2,14 @@
 
 import numpy as np
 
-__all__ = ["bit_length", "magnitude_bits", "round_shift", "saturate", "wrap_shift"]
+__all__ = [
+    "bit_length",
+    "magnitude_bits",
+    "round_shift",
+    "saturate",
+    "saturations",
+    "wrap_shift",
+]
 
 
 def round_shift(x, shift):
@@ -26,6 +33,12 @@ def wrap_shift(x, shift):
 def saturate(x, width):
     """``x`` limited to the range of a signed number of ``width`` bits."""
     return np.clip(x, -(1 << (width - 1)), (1 << (width - 1)) - 1)
+
+
+def saturations(x, width):
+    """How many of ``x`` are the largest or smallest of ``width`` signed bits, or beyond them."""
+    high = (1 << (width - 1)) - 1
+    return int(np.count_nonzero((x >= high) | (x < -high)))
 
 
 def bit_length(x):

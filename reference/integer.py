@@ -4,10 +4,10 @@ NumPy only. All positions of a call are computed at once; matrix products run in
 every sum here is exact (below 2**53).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from celosia.reference.arithmetic import saturate
+from celosia.reference.arithmetic import saturate, saturations
 from celosia.reference.block_quantize import block_quantize
 from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
@@ -21,6 +21,7 @@ from celosia.reference.swiglu import swiglu
 
 __all__ = ["IntegerCache", "forward", "generate"]
 
+SATURATED = ("residual", "activations", "values")
 QUERIES = 64  # of a call, whose scores are held at once
 
 
@@ -29,12 +30,15 @@ class IntegerCache:
     """Rotated keys and values of ``length`` positions, int8[n_layers, n_kv_heads, seq, head_dim].
 
     ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
+    ``saturated`` counts what reached the limits of its format in all these positions: values of the
+    residual stream, activations before block quantisation, and cached values.
     """
 
     keys: np.ndarray
     key_steps: np.ndarray
     values: np.ndarray
     length: int = 0
+    saturated: dict = field(default_factory=lambda: dict.fromkeys(SATURATED, 0))
 
     @classmethod
     def empty(cls, model, seq_len=None):
@@ -67,10 +71,15 @@ def forward(model, tokens, cache=None, all_logits=True):
     sine, cosine = (t[:, None] for t in sine_cosine(positions, model.rope_increments))
     sine, cosine = (_pad(t, hd // 2) for t in (sine, cosine))  # [n, 1, head_dim / 2]
 
+    def count(kind, x, bits):
+        cache.saturated[kind] += saturations(x, bits)
+
     def norm(x, gains, shift):
+        count("residual", x, width)
         total = sum_of_squares(x.reshape(n, -1, lanes)) + model.epsilon
         mantissa, exponent = rsqrt(total)
         values = gain(x, gains, shift, ACTIVATION_WIDTH)
+        count("activations", values, ACTIVATION_WIDTH)
         return _block(values, lanes), mantissa[:, None], exponent[:, None] - 1
 
     def linear(x, op, mantissa=1 << 16, exponent=0):
@@ -90,6 +99,7 @@ def forward(model, tokens, cache=None, all_logits=True):
         cache.keys[index, :, start:end] = k.transpose(1, 0, 2)
         cache.key_steps[index, :, start:end] = k_step.T
         cache.values[index, :, start:end] = saturate(v, 8).transpose(1, 0, 2)
+        count("values", v, 8)
         attention = np.empty((n, c.n_heads * hd), np.int64)
         for first in range(0, n, QUERIES):
             some = slice(first, first + QUERIES)
@@ -97,12 +107,14 @@ def forward(model, tokens, cache=None, all_logits=True):
             attention[some] = _attention(
                 model, layer, (q[some], q_step[some]), cached, positions[some]
             )
+        count("activations", attention, ACTIVATION_WIDTH)
         y = linear(_block(attention, lanes), layer.o)
         x = saturate(x + y, width)
 
         h, mantissa, exponent = norm(x, layer.ffn_gain, layer.ffn_shift)
         gate_up = linear(h, layer.gate_up, mantissa, exponent).reshape(n, -1, 2, lanes)
         hidden = swiglu(gate_up[:, :, 0], gate_up[:, :, 1], layer.swiglu_shift, ACTIVATION_WIDTH)
+        count("activations", hidden, ACTIVATION_WIDTH)
         y = linear(_block(hidden.reshape(n, -1), lanes), layer.down)
         x = saturate(x + y, width)
 

@@ -4,37 +4,15 @@ from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.axi_port import ADDRESS_WIDTH, PAGE, axi_read_port, join_pins
 from celosia.rtl.gearbox import Gearbox
 from celosia.rtl.parameters import check_range
 from celosia.rtl.tape import run_layout
 
-__all__ = ["AxiReader", "AxiTape", "axi_pins", "axi_read_port", "port_width"]
+__all__ = ["AxiReader", "AxiTape", "axi_pins", "port_width"]
 
-ADDRESS_WIDTH = 40
-PAGE = 4096  # bytes that a burst must not leave
 LONGEST = 256  # transfers of a burst
 SPANS = 4  # runs asked for ahead of their words
-
-
-def axi_read_port(data_width):
-    """The members of an AXI4 read master, channel by channel, without their prefix."""
-    return {
-        "arid": Out(1),
-        "araddr": Out(ADDRESS_WIDTH),
-        "arlen": Out(8),
-        "arsize": Out(3),
-        "arburst": Out(2),
-        "arcache": Out(4),
-        "arprot": Out(3),
-        "arvalid": Out(1),
-        "arready": In(1),
-        "rid": In(1),
-        "rdata": In(data_width),
-        "rresp": In(2),
-        "rlast": In(1),
-        "rvalid": In(1),
-        "rready": Out(1),
-    }
 
 
 def axi_pins(memory):
@@ -206,7 +184,7 @@ class AxiTape(wiring.Component):
     run : In(stream of run_layout)
     o : Out(stream of shape)
     m_axi0_araddr ...
-        The ports, see :func:`axi_read_port`.
+        The ports, see :func:`celosia.rtl.axi_port.axi_read_port`.
     error : Out(1)
 
     Raises
@@ -253,7 +231,5 @@ class AxiTape(wiring.Component):
             with m.If(self.run.valid):
                 ready = accepted[n] | reader.run.ready
                 m.d.sync += accepted[n].eq(ready & ~done)
-            for name, member in axi_read_port(self.data_width).items():
-                outer, inner = getattr(self, f"m_axi{n}_{name}"), getattr(reader, name)
-                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+            join_pins(m, self, f"m_axi{n}_", reader, axi_read_port(self.data_width))
         return m

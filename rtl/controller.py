@@ -9,7 +9,7 @@ from celosia.rtl.parameters import check_range
 from celosia.rtl.words import token_width
 from celosia.sim.messages import Reason
 
-__all__ = ["COUNTERS", "Cause", "Controller"]
+__all__ = ["CAUSES", "COUNTERS", "SATURATED", "Cause", "Controller"]
 
 
 class Cause(enum.Enum, shape=4):
@@ -26,9 +26,12 @@ class Cause(enum.Enum, shape=4):
     DISPATCH = 8  # steps on their way to the fetcher
     DRAIN = 9  # the last results of a pass on their way
     CONTROL = 10  # between passes
+    CACHE = 11  # waiting for a cache in external memory
 
 
-COUNTERS = ("cycles", *(cause.name.lower() for cause in Cause))
+CAUSES = tuple(cause.name.lower() for cause in Cause)
+SATURATED = ("saturated_residual", "saturated_activations", "saturated_values")
+COUNTERS = ("cycles", *CAUSES, *SATURATED)
 
 
 class Controller(wiring.Component):
@@ -63,8 +66,12 @@ class Controller(wiring.Component):
     temperature : Out(unsigned(12))
     fault : In(1)
         External memory has answered with an error.
+    faulty : Out(1)
+        It has, since the run began.
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
+    saturated : In(unsigned(7), 3 times)
+        Values that reached the limits of their formats, in the order of ``SATURATED``.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready
         Each finished pass and the cycles since the one before it, or since the run began.
 
@@ -99,7 +106,9 @@ class Controller(wiring.Component):
                 "seed": Out(stream.Signature(unsigned(32))),
                 "temperature": Out(12),
                 "fault": In(1),
+                "faulty": Out(1),
                 "cause": In(Cause),
+                "saturated": In(7).array(len(SATURATED)),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
             }
         )
@@ -131,9 +140,8 @@ class Controller(wiring.Component):
         counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
         reason = Signal(8)
         counting = Signal()
-        faulty = Signal()  # the run had a fault
         with m.If(self.fault):
-            m.d.sync += faulty.eq(1)
+            m.d.sync += self.faulty.eq(1)
         m.d.comb += [
             group.eq(Mux(left > self.tokens, self.tokens, left) - 1),
             last_group.eq(left <= self.tokens),
@@ -152,6 +160,9 @@ class Controller(wiring.Component):
             self.passes.p.group.eq(self.run.p.group),
             self.passes.p.cycles.eq(cycles + 1),
         ]
+        for n, more in enumerate(self.saturated):
+            counter = counters[1 + len(CAUSES) + n]
+            m.d.sync += counter.eq(counter + more)
         with m.If(counting):
             m.d.sync += [cycles.eq(cycles + 1), counters[0].eq(counters[0] + 1)]
             for number, cause in enumerate(Cause, 1):
@@ -167,7 +178,7 @@ class Controller(wiring.Component):
                         left.eq(self.command.p.length),
                         made.eq(0),
                         generated.eq(0),
-                        faulty.eq(0),
+                        self.faulty.eq(0),
                         counters.eq(0),
                         cycles.eq(0),
                     ]
@@ -200,7 +211,7 @@ class Controller(wiring.Component):
                         left.eq(Mux(generated, 0, left - group - 1)),
                         token.eq(self.sampled.payload),
                     ]
-                    with m.If(faulty):
+                    with m.If(self.faulty):
                         m.d.sync += reason.eq(Reason.FAULT)
                         m.next = "DONE"
                     with m.Elif(logits):

@@ -7,7 +7,7 @@ from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.pipeline import clamp
 from celosia.rtl.words import framed, token_width
 
-__all__ = ["KeyCache", "ValueCache", "ValueWords", "cached_layout"]
+__all__ = ["KeyCache", "KeySteps", "ValueCache", "ValueWords", "cached_layout"]
 
 POSITION_WIDTH = 20
 
@@ -101,6 +101,82 @@ class _Cache(wiring.Component):
         return word, valid, head
 
 
+class KeySteps(wiring.Component):
+    """The keys' steps, in blocks of ``lanes`` positions: ``head_number * position_words + block``.
+
+    ``head_number = layer * n_kv_heads + head``; a step is that of the head's word 0.
+
+    Latency 3 cycles from a word to the first ``step_en`` that finds it. Throughput 1 word a cycle.
+
+    Parameters
+    ----------
+    lanes : int, a power of two to 64
+    n_layers, n_kv_heads : int, 1 to 256
+    max_seq_len : int, 1 to 2**20
+
+    Members
+    -------
+    i : In(stream of cached_layout), always ready
+    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+        Synchronous read: a cycle after ``step_en``, and kept while that is low.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, lanes, n_layers, n_kv_heads, max_seq_len):
+        check_power_of_two("lanes", lanes, 64)
+        check_range("n_layers", n_layers, 1, 256)
+        check_range("n_kv_heads", n_kv_heads, 1, 256)
+        check_range("max_seq_len", max_seq_len, 1, 1 << POSITION_WIDTH)
+        self.lanes = lanes
+        self.n_kv_heads = n_kv_heads
+        self.position_words = -(-max_seq_len // lanes)
+        self.depth = n_layers * n_kv_heads * self.position_words
+        super().__init__(
+            {
+                "i": In(stream.Signature(cached_layout(lanes), always_ready=True)),
+                "step_address": In(28),
+                "step_en": In(1),
+                "steps": Out(data.ArrayLayout(unsigned(9), lanes)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.steps = steps = memory.Memory(
+            shape=data.ArrayLayout(unsigned(9), self.lanes), depth=self.depth, init=[]
+        )
+        read, write = steps.read_port(), steps.write_port(granularity=1)
+        lane_bits = self.lanes.bit_length() - 1
+        head, place, word = Signal(16), Signal(range(self.depth)), self.i.p
+        valid, later_valid = Signal(), Signal()
+        position, lane = Signal(POSITION_WIDTH), Signal(range(self.lanes))
+        step, later_step = Signal(9), Signal(9)
+        m.d.sync += [
+            valid.eq(self.i.valid & (word.word == 0)),
+            head.eq(word.layer * self.n_kv_heads + word.head),
+            position.eq(word.position),
+            step.eq(word.step),
+            later_valid.eq(valid),
+            place.eq(head * self.position_words + (position >> lane_bits)),
+            lane.eq(position & (self.lanes - 1)),
+            later_step.eq(step),
+        ]
+        m.d.comb += [
+            read.addr.eq(self.step_address),
+            read.en.eq(self.step_en),
+            self.steps.eq(read.data),
+            write.addr.eq(place),
+        ]
+        for n in range(self.lanes):
+            m.d.comb += write.data[n].eq(later_step)
+            m.d.comb += write.en[n].eq(later_valid & (lane == n))
+        return m
+
+
 class KeyCache(_Cache):
     """Keys: tile ``t // rows`` of a head holds position ``t`` in row ``t % rows``.
 
@@ -146,43 +222,32 @@ class KeyCache(_Cache):
         m = Module()
         heads = self.n_layers * self.n_kv_heads
         write = self._memory(m, heads * self.position_tiles * self.head_words, self.rows)
-        m.submodules.steps = steps = memory.Memory(
-            shape=data.ArrayLayout(unsigned(9), self.lanes),
-            depth=heads * self.position_words,
-            init=[],
+        m.submodules.steps = steps = KeySteps(
+            self.lanes, self.n_layers, self.n_kv_heads, self.max_seq_len
         )
-        read_steps = steps.read_port()
-        write_step = steps.write_port(granularity=1)
-
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
         tile = Signal(range(heads * self.position_tiles + 1))
-        block = Signal(range(heads * self.position_words + 1))
-        row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
         m.d.sync += [
             later.eq(word),
             later_valid.eq(valid),
-            tile.eq(head * self.position_tiles + (word.position >> row_bits)),
-            block.eq(head * self.position_words + (word.position >> lane_bits)),
+            tile.eq(head * self.position_tiles + (word.position >> self.rows.bit_length() - 1)),
             self.written.eq(later_valid & later.last),
         ]
         m.d.comb += [
             write.addr.eq(tile * self.head_words + later.word),
-            write_step.addr.eq(block),
-            read_steps.addr.eq(self.step_address),
-            read_steps.en.eq(self.step_en),
-            self.steps.eq(read_steps.data),
+            steps.i.valid.eq(self.i.valid),
+            steps.i.payload.eq(self.i.p),
+            steps.step_address.eq(self.step_address),
+            steps.step_en.eq(self.step_en),
+            self.steps.eq(steps.steps),
         ]
         row = later.position & (self.rows - 1)
-        lane = later.position & (self.lanes - 1)
         for r in range(self.rows):
             for n in range(self.lanes):
                 place = r * self.lanes + n
                 m.d.comb += write.data[place].eq(later.data[n])
                 m.d.comb += write.en[place].eq(later_valid & (row == r))
-        for n in range(self.lanes):
-            m.d.comb += write_step.data[n].eq(later.step)
-            m.d.comb += write_step.en[n].eq(later_valid & (lane == n) & (later.word == 0))
         return m
 
 

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.axi_cache import AxiCache, cache_pins
+from celosia.rtl.axi_port import join_pins
+from celosia.rtl.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
 from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
-from celosia.rtl.controller import Cause, Controller
+from celosia.rtl.controller import COUNTERS, Cause, Controller
 from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
 from celosia.rtl.flash_boot import FlashBoot
 from celosia.rtl.group_scales import GroupScales, grouped_word
@@ -28,6 +31,7 @@ from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
 from celosia.rtl.row_scales import RowScales
 from celosia.rtl.sampler import Sampler
+from celosia.rtl.saturations import Saturations
 from celosia.rtl.scale import Scale
 from celosia.rtl.sdram import sdram_pins
 from celosia.rtl.sdram_bursts import CAPACITY
@@ -78,6 +82,10 @@ class Machine(wiring.Component):
         The tape's pins, where it lies in an SDRAM: see :class:`SdramTape`.
     flash : Out(spi_flash_pins)
         Of the flash from which that is filled, if it is.
+    m_axi_kv_araddr ...
+        The KV cache's port, where it lies in external memory: see :class:`AxiCache`.
+    s_axi_awaddr ..., interrupt
+        The register port, where there is one: see :class:`AxiRegisters`.
     activity : Out(unsigned(16))
         A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
         bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
@@ -101,11 +109,22 @@ class Machine(wiring.Component):
                 "logits": Out(stream.Signature(logits, always_ready=True)),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
                 "activity": Out(16),
-                **(axi_pins(weights) if isinstance(weights, AxiMemory) else {}),
-                **({"sdram": Out(sdram_pins())} if isinstance(weights, SdramMemory) else {}),
-                **({"flash": Out(spi_flash_pins())} if getattr(weights, "boots", False) else {}),
+                **self._pins(),
             }
         )
+
+    def _pins(self):
+        """The ports to external memory, and the register port."""
+        pins = axi_pins(self.weights) if isinstance(self.weights, AxiMemory) else {}
+        if isinstance(self.weights, SdramMemory):
+            pins |= {"sdram": Out(sdram_pins())}
+            if self.weights.boots:
+                pins |= {"flash": Out(spi_flash_pins())}
+        if self.shape.cache_width:
+            pins |= cache_pins(self.shape.cache_width)
+        if self.shape.register_port:
+            pins |= register_pins() | {"interrupt": Out(1)}
+        return pins
 
     def elaborate(self, platform):
         m = Module()
@@ -121,7 +140,12 @@ class Machine(wiring.Component):
         s = self.shape
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
         cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
-        key_cache = KeyCache(*cache)
+        external = s.cache_width > 0
+        if external:
+            caches = {"cache": AxiCache(*cache, tokens, s.cache_width)}
+        else:
+            caches = {"key_cache": KeyCache(*cache), "value_cache": ValueCache(*cache)}
+        position_words = -(-s.max_seq_len // lanes)
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
             weights = grouped_word(rows, lanes, s.groups)
@@ -130,13 +154,13 @@ class Machine(wiring.Component):
         units = {
             "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
             "controller": Controller(s.max_seq_len, tokens),
-            "sequencer": Sequencer(self.program, rows, lanes, tokens),
+            "sequencer": Sequencer(self.program, rows, lanes, tokens, external),
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
-            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width, s.groups),
+            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width, s.groups, external),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
-            "sums": SoftmaxSum(lanes, tokens, key_cache.position_words),
+            "sums": SoftmaxSum(lanes, tokens, position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
             "scale": scale,
             "scaled": Skid(scale.o.payload.shape()),
@@ -156,8 +180,10 @@ class Machine(wiring.Component):
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
             "result": Buffer(result),
-            "key_cache": key_cache,
-            "value_cache": ValueCache(*cache),
+            "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
+            "saturated_activations": Saturations(lanes, 23, 23),
+            "saturated_values": Saturations(lanes, 24, 8),
+            **caches,
             "activations": ActivationMemory(
                 lanes,
                 tokens,
@@ -165,7 +191,7 @@ class Machine(wiring.Component):
                 s.hidden_start + s.hidden_words,
             ),
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
-            "scores": ScoreMemory(lanes, tokens, key_cache.position_words),
+            "scores": ScoreMemory(lanes, tokens, position_words),
         }
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
@@ -193,8 +219,12 @@ class Machine(wiring.Component):
 
     def _control(self, m, u):
         """Host link, controller and sequencer; the pass's position wherever it is needed."""
-        connect(m, flipped(self.rx), u.link.rx)
-        connect(m, u.link.tx, flipped(self.tx))
+        if self.shape.register_port:
+            self._registers(m, u)
+        else:
+            connect(m, flipped(self.rx), u.link.rx)
+            connect(m, u.link.tx, flipped(self.tx))
+            m.d.comb += u.controller.abort.eq(u.link.abort)
         connect(m, u.link.command, u.controller.command)
         self._results_queue(m, u)
         connect(m, u.controller.load, u.load.i)
@@ -212,7 +242,6 @@ class Machine(wiring.Component):
             u.controller.prompt.payload.eq(u.link.prompt.payload),
             u.link.prompt.ready.eq(1),
             u.link.busy.eq(u.controller.busy),
-            u.controller.abort.eq(u.link.abort),
             u.controller.idle.eq(u.sequencer.idle),
             u.sequencer.run.payload.eq(run.payload),
             u.sequencer.run.valid.eq(run.valid & ~rope_waits),
@@ -238,14 +267,39 @@ class Machine(wiring.Component):
         logits = scaled.valid & (scaled.p.kind == Kind.LOGITS)
         m.d.comb += [
             u.sequencer.retired.eq(u.activations.written + (logits & scaled.ready & scaled.p.last)),
-            u.sequencer.written.eq(
-                Cat(
-                    u.queries.written,
-                    u.key_cache.written,
-                    u.value_cache.written,
-                    u.scores.written,
-                )
-            ),
+            u.sequencer.written.eq(Cat(u.queries.written, *self._cache(m, u), u.scores.written)),
+        ]
+
+    def _registers(self, m, u):
+        """The register port, which may take the host link from the byte streams."""
+        m.submodules.registers = registers = AxiRegisters(len(COUNTERS))
+        join_pins(m, self, "", registers, register_pins())
+        link, done = u.link, u.controller.done
+        with m.If(registers.claim):
+            m.d.comb += [
+                link.rx.payload.eq(registers.rx.payload),
+                link.rx.valid.eq(registers.rx.valid),
+                registers.rx.ready.eq(link.rx.ready),
+                registers.tx.valid.eq(link.tx.valid),
+                link.tx.ready.eq(registers.tx.ready),
+            ]
+        with m.Else():
+            m.d.comb += [
+                link.rx.payload.eq(self.rx.payload),
+                link.rx.valid.eq(self.rx.valid),
+                self.rx.ready.eq(link.rx.ready),
+                self.tx.valid.eq(link.tx.valid),
+                link.tx.ready.eq(self.tx.ready),
+            ]
+        m.d.comb += [
+            self.tx.payload.eq(link.tx.payload),
+            registers.tx.payload.eq(link.tx.payload),
+            registers.busy.eq(u.controller.busy),
+            registers.fault.eq(u.controller.faulty),
+            registers.ended.eq(done.valid & done.ready),
+            u.controller.abort.eq(link.abort | registers.stop),
+            self.interrupt.eq(registers.interrupt),
+            *(a.eq(b) for a, b in zip(registers.counters, done.p.counters, strict=True)),
         ]
 
     def _results_queue(self, m, u):
@@ -276,11 +330,14 @@ class Machine(wiring.Component):
             connect(m, u.group_scales.o, u.fetch.tape)
         else:
             connect(m, u.tape.o, u.fetch.tape)
+        outside = {}  # units with ports to external memory
         if isinstance(self.weights, AxiMemory):
-            m.d.comb += u.controller.fault.eq(u.tape.error)
-            for name, member in axi_pins(self.weights).items():
-                outer, inner = getattr(self, name), getattr(u.tape, name)
-                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+            outside[u.tape] = axi_pins(self.weights)
+        if self.shape.cache_width:
+            outside[u.cache] = cache_pins(self.shape.cache_width)
+        for unit, pins in outside.items():
+            join_pins(m, self, "", unit, pins)
+        m.d.comb += u.controller.fault.eq(Cat(unit.error for unit in outside).any())
         if isinstance(self.weights, SdramMemory):
             connect(m, u.tape.pins, flipped(self.sdram))
             self._loads(m, u)
@@ -310,8 +367,6 @@ class Machine(wiring.Component):
             u.sums.i.valid.eq(u.fabric.i.valid & u.fabric.i.ready & fetched.sum),
             u.sums.i.p.blocks.eq(fetched.beat.activations),
             u.sums.i.p.last.eq(fetched.sum_last),
-            u.fetch.keys.eq(u.key_cache.data),
-            u.fetch.values.eq(u.value_cache.data),
             u.fetch.activations.eq(u.activations.data),
             u.fetch.queries.eq(u.queries.data),
             u.fetch.scores.eq(u.scores.data),
@@ -319,15 +374,10 @@ class Machine(wiring.Component):
             u.scores.buffer.eq(u.fetch.buffer),
             u.activations.refill.eq(u.fetch.refill),
             u.activations.refill_en.eq(u.fetch.refill_en),
-            u.key_cache.step_address.eq(u.row_scales.address),
-            u.key_cache.step_en.eq(u.row_scales.read_en),
-            u.row_scales.steps.eq(u.key_cache.steps),
             u.queries.head.eq(u.collect.head),
             u.collect.query_steps.eq(u.queries.steps),
         ]  # fmt: skip
         m.d.comb += [mark.eq(u.activations.filled[n]) for n, mark in enumerate(u.fetch.filled)]
-        for unit in (u.key_cache, u.value_cache):
-            m.d.comb += [unit.address.eq(u.fetch.address), unit.read_en.eq(u.fetch.read_en)]
         for unit in (u.activations, u.queries, u.scores):
             m.d.comb += [
                 unit.address.eq(u.fetch.activation_address),
@@ -363,6 +413,35 @@ class Machine(wiring.Component):
     def _flash_divisor(self):
         """Cycles in half a period of the flash's clock."""
         return -(-int(self.weights.frequency) // (2 * FLASH_CLOCK))
+
+    def _cache(self, m, u):
+        """Keys and values into the cache, and on to the fabric; when each was written."""
+        if self.shape.cache_width:
+            keys, values, steps = u.cache.keys, u.cache.values, u.cache
+            written = u.cache.written_keys, u.cache.written_values
+            connect(m, u.sequencer.recall, u.cache.recall)
+            connect(m, u.cache.o, u.fetch.cached)
+        else:
+            keys, values, steps = u.key_cache.i, u.value_cache.i, u.key_cache
+            written = u.key_cache.written, u.value_cache.written
+            for unit, read in ((u.key_cache, u.fetch.keys), (u.value_cache, u.fetch.values)):
+                m.d.comb += [
+                    unit.address.eq(u.fetch.address),
+                    unit.read_en.eq(u.fetch.read_en),
+                    read.eq(unit.data),
+                ]
+        connect(m, u.value_words.o, values)
+        head = u.head_quantize.o
+        m.d.comb += [
+            keys.valid.eq(head.valid & head.p.argument[0]),
+            keys.p.layer.eq(head.p.argument[1:]),
+            keys.p.position.eq(u.sequencer.position + head.p.token),
+            *(keys.p[n].eq(head.p[n]) for n in ("data", "head", "word", "step", "last")),
+            steps.step_address.eq(u.row_scales.address),
+            steps.step_en.eq(u.row_scales.read_en),
+            u.row_scales.steps.eq(steps.steps),
+        ]
+        return written
 
     def _results(self, m, u):
         """Scaled words to the unit of their kind, and on to the memories."""
@@ -407,21 +486,11 @@ class Machine(wiring.Component):
         connect(m, u.quantize.o, u.activations.i)
         connect(m, u.rope.o, u.head_quantize.i)
         connect(m, u.softmax.o, u.scores.i)
-        connect(m, u.value_words.o, u.value_cache.i)
         head = u.head_quantize.o
-        is_key = head.p.argument[0]
         m.d.comb += [
             head.ready.eq(1),
-            u.queries.i.valid.eq(head.valid & ~is_key),
+            u.queries.i.valid.eq(head.valid & ~head.p.argument[0]),
             u.queries.i.payload.eq(head.payload),
-            u.key_cache.i.valid.eq(head.valid & is_key),
-            u.key_cache.i.p.data.eq(head.p.data),
-            u.key_cache.i.p.layer.eq(head.p.argument[1:]),
-            u.key_cache.i.p.head.eq(head.p.head),
-            u.key_cache.i.p.word.eq(head.p.word),
-            u.key_cache.i.p.position.eq(u.sequencer.position + head.p.token),
-            u.key_cache.i.p.step.eq(head.p.step),
-            u.key_cache.i.p.last.eq(head.p.last),
             u.sampled.i.valid.eq(u.sampler.o.valid),
             u.sampled.i.payload.eq(u.sampler.o.p.token),
             u.sampler.o.ready.eq(u.sampled.i.ready),
@@ -446,6 +515,8 @@ class Machine(wiring.Component):
             m.d.comb += cause.eq(Cause.RESULTS)
         with m.Elif(u.fetch.waiting):
             m.d.comb += cause.eq(Cause.TAPE)
+        with m.Elif(u.fetch.recalling):
+            m.d.comb += cause.eq(Cause.CACHE)
         with m.Elif(u.fetch.starved):
             m.d.comb += cause.eq(Cause.ACTIVATIONS)
         with m.Elif(u.sequencer.blocked):
@@ -457,6 +528,18 @@ class Machine(wiring.Component):
         with m.Else():
             m.d.comb += cause.eq(Cause.CONTROL)
         m.d.sync += u.controller.cause.eq(cause)  # counted a cycle later
+        for n, (unit, port) in enumerate(
+            (
+                (u.saturated_residual, u.residual.o),
+                (u.saturated_activations, u.merge.o),
+                (u.saturated_values, u.value_words.i),
+            )
+        ):
+            m.d.comb += [
+                unit.valid.eq(port.valid & port.ready),
+                unit.values.eq(port.p.data),
+                u.controller.saturated[n].eq(unit.count),
+            ]
         logits = u.sampler.i
         watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
         m.d.comb += [

@@ -47,6 +47,10 @@ class MachineShape:
         The norm's, see :class:`celosia.rtl.rms_norm.RmsNorm`.
     rope_increments : tuple of int
     groups : celosia.rtl.group_scales.GroupFormat, optional
+    cache_width : int
+        Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
+    register_port : bool
+        Whether there is an AXI4-Lite register port beside the byte streams.
     """
 
     rows: int
@@ -66,6 +70,8 @@ class MachineShape:
     epsilon: int
     rope_increments: tuple
     groups: object = None
+    cache_width: int = 0
+    register_port: bool = False
 
     @property
     def multipliers(self):

@@ -73,12 +73,16 @@ class OperandFetch(wiring.Component):
         Bits of the tape's weights; narrow ones are extended to the beat's 8.
     groups : GroupFormat, optional
         The tape's weights come with scales; keys and values get 1, and no offset.
+    external_cache : bool
+        Whether keys and values come from the stream ``cached``, in the order of the steps.
 
     Members
     -------
     step : In(stream of fetch_layout)
         ``words`` and ``tiles`` are at least 1. A step does not fill the region that it reads.
     tape : In(stream of int weight_width[rows, lanes], or of weights_layout)
+    cached : In(stream of int8[rows, lanes])
+        Keys and values, where the cache is external.
     filled : In(unsigned, 3 times)
         For each :class:`Region` the first address not yet written.
     address, activation_address : Out(unsigned)
@@ -94,8 +98,9 @@ class OperandFetch(wiring.Component):
         The region that a step will fill anew, in the cycle after its acceptance.
     operand : Out(Operand)
         Of the beat that ``o`` offers.
-    starved, waiting : Out(1)
-        There is no beat, because its activations were not yet written, or the tape has none.
+    starved, waiting, recalling : Out(1)
+        There is no beat, because its activations were not yet written, the tape has none, or the
+        external cache.
 
     Raises
     ------
@@ -103,7 +108,7 @@ class OperandFetch(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width, groups=None):
+    def __init__(self, rows, lanes, tokens, weight_width, groups=None, external_cache=False):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
@@ -113,6 +118,7 @@ class OperandFetch(wiring.Component):
         self.tokens = tokens
         self.weight_width = weight_width
         self.groups = groups
+        self.external_cache = external_cache
         fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -123,6 +129,7 @@ class OperandFetch(wiring.Component):
             {
                 "step": In(stream.Signature(fetch_layout())),
                 "tape": In(stream.Signature(weights)),
+                "cached": In(stream.Signature(cached)),
                 "filled": In(unsigned(INDEX_WIDTH)).array(3),
                 "address": Out(28),
                 "activation_address": Out(INDEX_WIDTH),
@@ -140,6 +147,7 @@ class OperandFetch(wiring.Component):
                 "operand": Out(Operand),
                 "starved": Out(1),
                 "waiting": Out(1),
+                "recalling": Out(1),
             }
         )
 
@@ -154,12 +162,15 @@ class OperandFetch(wiring.Component):
         move = Signal()  # the beat that is offered may be replaced
         starved = Signal()
         active, available = self._walk(m, beat, advance)
+        from_cache = ~fetched.from_tape & self.external_cache
+        absent = (fetched.from_tape & ~self.tape.valid) | (from_cache & ~self.cached.valid)
         m.d.comb += [
             self.read_en.eq(advance),
             move.eq(self.o.ready | ~self.o.valid),
-            complete.eq(held & (~fetched.from_tape | self.tape.valid)),
+            complete.eq(held & ~absent),
             advance.eq(~held | (complete & move)),
             self.tape.ready.eq(held & fetched.from_tape & move),
+            self.cached.ready.eq(held & from_cache & move),
         ]
         with m.If(advance):
             m.d.sync += [
@@ -172,7 +183,8 @@ class OperandFetch(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(complete),
                 self.starved.eq(starved & ~held),
-                self.waiting.eq(held & ~complete),
+                self.waiting.eq(held & ~complete & fetched.from_tape),
+                self.recalling.eq(held & ~complete & from_cache),
                 offered.eq(fetched),
             ]
         o = self.o.p
@@ -268,10 +280,14 @@ class OperandFetch(wiring.Component):
 
     def _choose_weights(self, m, offered, move):
         """What the memories gave, in registers: they are slow."""
-        words = (self.tape.payload, self.keys, self.values)
-        tape, keys, values = (Signal.like(word, name_suffix="_word") for word in words)
+        words = {"tape": self.tape.payload, "keys": self.keys, "values": self.values}
+        if self.external_cache:
+            words = {"tape": self.tape.payload, "cached": self.cached.payload}
+        registers = {name: Signal.like(word, name=f"{name}_word") for name, word in words.items()}
         with m.If(move):
-            m.d.sync += [tape.eq(words[0]), keys.eq(words[1]), values.eq(words[2])]
+            m.d.sync += [registers[name].eq(word) for name, word in words.items()]
+        tape = registers["tape"]
+        keys, values = (registers.get(n, registers.get("cached")) for n in ("keys", "values"))
         if self.groups:
             self._choose_parameters(m, offered, tape.parameters)
             tape = tape.weights

@@ -13,6 +13,7 @@ __all__ = [
     "Source",
     "fetch_layout",
     "operation_layout",
+    "recall_layout",
     "scales_layout",
     "step_layout",
 ]
@@ -123,6 +124,19 @@ def fetch_layout():
             "planes": 1,
             "buffer": unsigned(2),
             "row": unsigned(10),
+        }
+    )
+
+
+def recall_layout():
+    """A step as a cache in external memory sees it: ``tiles`` runs of ``words``."""
+    return data.StructLayout(
+        {
+            "operand": Operand,
+            "address": unsigned(28),
+            "words": unsigned(INDEX_WIDTH),
+            "tiles": unsigned(INDEX_WIDTH),
+            "stride": unsigned(INDEX_WIDTH),
         }
     )
 

@@ -14,6 +14,7 @@ from celosia.rtl.operation import (
     Source,
     fetch_layout,
     operation_layout,
+    recall_layout,
     scales_layout,
     step_layout,
 )
@@ -72,6 +73,8 @@ class Sequencer(wiring.Component):
     program : Program
     rows, lanes : int, powers of two to 1024 and 64
     tokens : int, 1 to 64
+    external_cache : bool
+        Whether steps with keys or values are also sent to ``recall``.
 
     Members
     -------
@@ -86,6 +89,8 @@ class Sequencer(wiring.Component):
         Steps, as the parts of the machine see them.
     weights, row_scales : Out(stream of run_layout)
         The tapes' runs.
+    recall : Out(stream of recall_layout)
+        What an external cache is to read.
     written : In(Resource)
         Resources whose writing has ended.
     retired : In(2)
@@ -101,7 +106,7 @@ class Sequencer(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, program, rows, lanes, tokens):
+    def __init__(self, program, rows, lanes, tokens, external_cache=False):
         if len(program.steps) < 2:
             raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
         check_power_of_two("rows", rows, 1024)
@@ -111,6 +116,7 @@ class Sequencer(wiring.Component):
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens
+        self.external_cache = external_cache
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         super().__init__(
@@ -124,6 +130,7 @@ class Sequencer(wiring.Component):
                 "scales": Out(stream.Signature(scales_layout())),
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
+                "recall": Out(stream.Signature(recall_layout())),
                 "written": In(3 + BUFFERS),
                 "retired": In(2),
                 "idle": Out(1),
@@ -144,6 +151,7 @@ class Sequencer(wiring.Component):
             for name, depth in (
                 *(("fetch", 4), ("operation", 8), ("scales", 8)),
                 *(("weights", 4), ("row_scales", 4)),
+                *([("recall", 4)] if self.external_cache else []),
             )
         }
         room = Signal()  # in all queues, also if one was written just now
@@ -207,6 +215,8 @@ class Sequencer(wiring.Component):
             m.d.comb += queues[name].w_en.eq(go | loading)
         for name in ("weights", "row_scales"):
             m.d.comb += queues[name].w_en.eq(starting | loading)
+        if self.external_cache:
+            m.d.comb += queues["recall"].w_en.eq(go & (step.operand != Operand.TAPE))
         with m.If(loading):
             self._load(m, queues, place)
         with m.Else():
@@ -275,6 +285,9 @@ class Sequencer(wiring.Component):
             planes=step.planes,
             buffer=step.argument,
         )
+        if self.external_cache:
+            same = {n: step[n] for n in ("operand", "address", "stride")}
+            self._write(m, queues, "recall", **same, words=words, tiles=tiles)
         for name, counts in (
             ("weights", program.weight_words),
             ("row_scales", program.scale_words),

@@ -2,8 +2,9 @@
 // is in taps.h, which native.py writes:
 //   CELOSIA_TAPS(TAP)   TAP(index, valid port, payload port, bytes of payload) for each tap
 //   CELOSIA_N_TAPS      their number
-//   CELOSIA_AXI(AXI)    AXI(index, prefix of the ports, bytes of a transfer) for each AXI4 read port
-//   CELOSIA_N_AXI       their number
+//   CELOSIA_AXI(AXI)    AXI(index, prefix of the ports, bytes of a transfer) for each AXI4 port
+//   CELOSIA_AXI_WRITES(AXI)  the same for those that can also be written
+//   CELOSIA_N_AXI       the number of ports
 //   CELOSIA_SDRAM       1 if there are the pins of an SDRAM, else 0
 //   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
 
@@ -46,13 +47,14 @@ struct Record {
     }
 };
 
-// An AXI4 read slave over a memory of the caller's: every burst begins `latency` cycles after it
-// was asked for or when the one before it ends; transfers pause at random `stall` times in 256.
+// An AXI4 slave over a memory of the caller's: every burst begins `latency` cycles after it was
+// asked for or when the one before it ends; transfers pause at random `stall` times in 256. Writes
+// take effect transfer by transfer, and are answered `latency` cycles after their last one.
 struct Memory {
     struct Burst {
         uint64_t address, left, cycle;
     };
-    const uint8_t* bytes = nullptr;
+    uint8_t* bytes = nullptr;
     uint64_t size = 0;
     uint64_t latency = 1;
     uint32_t stall = 0;
@@ -61,12 +63,29 @@ struct Memory {
     uint32_t random = 0x9E3779B1;
     std::deque<Burst> bursts;
     bool offered = false;
+    std::deque<Burst> writes;     // whose data are still to come
+    std::deque<uint64_t> answers; // the cycle of each, times 4, and its response
+    uint8_t written = 0;          // the response of the burst whose data come
+    bool answered = false;
 
     bool pauses() {
         random ^= random << 13;
         random ^= random >> 17;
         random ^= random << 5;
         return (random & 255) < stall;
+    }
+
+    uint8_t response_at(uint64_t address, size_t width) const {
+        if (address + width > size) return 3;
+        return bad - address < width ? response : 0;
+    }
+
+    void clear() {
+        bursts.clear();
+        writes.clear();
+        answers.clear();
+        offered = answered = false;
+        written = 0;
     }
 
     // The slave's outputs for this cycle.
@@ -78,11 +97,46 @@ struct Memory {
         rvalid = offered;
         if (!offered) return;
         const Burst& burst = bursts.front();
-        const bool inside = burst.address + width <= size;
-        if (inside) std::memcpy(&rdata, bytes + burst.address, width);
-        const bool hit = bad - burst.address < width;
-        rresp = !inside ? 3 : hit ? response : 0;
+        if (burst.address + width <= size) std::memcpy(&rdata, bytes + burst.address, width);
+        rresp = response_at(burst.address, width);
         rlast = burst.left == 1;
+    }
+
+    // Likewise of its write channels. Addresses wait for data one time in two, as AXI allows.
+    void drive_writes(uint64_t cycle, bool wvalid, uint8_t& awready, uint8_t& wready,
+                      uint8_t& bvalid, uint8_t& bresp) {
+        awready = writes.size() < 4 && ((cycle & 64) || wvalid) && !pauses();
+        wready = !writes.empty() && !pauses();
+        if (!answered)
+            answered = !answers.empty() && answers.front() / 4 <= cycle && !pauses();
+        bvalid = answered;
+        if (answered) bresp = answers.front() & 3;
+    }
+
+    template <typename Data, typename Strobes>
+    void take_writes(uint64_t cycle, size_t width, bool awvalid, bool awready, uint64_t address,
+                     uint64_t length, bool wvalid, bool wready, const Data& wdata,
+                     const Strobes& wstrb, bool bready) {
+        if (answered && bready) {
+            answered = false;
+            answers.pop_front();
+        }
+        if (wvalid && wready) {
+            Burst& burst = writes.front();
+            const auto* data = reinterpret_cast<const uint8_t*>(&wdata);
+            const auto* strobes = reinterpret_cast<const uint8_t*>(&wstrb);
+            const uint8_t result = response_at(burst.address, width);
+            for (size_t n = 0; !result && n < width; ++n)
+                if (strobes[n / 8] >> n % 8 & 1) bytes[burst.address + n] = data[n];
+            written = result ? result : written;
+            burst.address += width;
+            if (--burst.left == 0) {
+                writes.pop_front();
+                answers.push_back((cycle + latency) * 4 + written);
+                written = 0;
+            }
+        }
+        if (awvalid && awready) writes.push_back({address, length + 1, cycle});
     }
 
     // What the master answered.
@@ -192,10 +246,7 @@ struct Chip {
         top->rx___05Fvalid = 0;
         top->rx___05Fpayload = 0;
         top->tx___05Fready = 1;
-        for (auto& memory : memories) {
-            memory.bursts.clear();
-            memory.offered = false;
-        }
+        for (auto& memory : memories) memory.clear();
         top->rst = 1;
         for (int i = 0; i < 2; ++i) {
             settle();
@@ -225,10 +276,23 @@ struct Chip {
         sdram.take(cycle, !top->sdram___05Fcs_n, command, top->sdram___05Fba, top->sdram___05Fa,
                    top->sdram___05Fdq_o);
 #endif
+#define AXI(index, prefix, size)                                                              \
+    memories[index].drive_writes(cycle, top->prefix##wvalid, top->prefix##awready,           \
+                                 top->prefix##wready, top->prefix##bvalid, top->prefix##bresp);
+        CELOSIA_AXI_WRITES(AXI)
+#undef AXI
+        top->eval();
 #define AXI(index, prefix, size)                                                        \
     memories[index].take(cycle, size, top->prefix##arvalid, top->prefix##arready,      \
                          top->prefix##araddr, top->prefix##arlen, top->prefix##rready);
         CELOSIA_AXI(AXI)
+#undef AXI
+#define AXI(index, prefix, size)                                                                 \
+    memories[index].take_writes(cycle, size, top->prefix##awvalid, top->prefix##awready,        \
+                                top->prefix##awaddr, top->prefix##awlen, top->prefix##wvalid,   \
+                                top->prefix##wready, top->prefix##wdata, top->prefix##wstrb,    \
+                                top->prefix##bready);
+        CELOSIA_AXI_WRITES(AXI)
 #undef AXI
         const bool taken = offer && top->rx___05Fready;
         const bool given = top->tx___05Fvalid;
@@ -286,7 +350,7 @@ uint64_t celosia_step(Chip* chip, uint64_t cycles, uint64_t bytes) {
     return done;
 }
 
-void celosia_memory(Chip* chip, int port, const uint8_t* bytes, uint64_t size, uint64_t latency,
+void celosia_memory(Chip* chip, int port, uint8_t* bytes, uint64_t size, uint64_t latency,
                     uint32_t stall) {
     Memory& memory = chip->memories[port];
     memory.bytes = bytes;

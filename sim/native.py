@@ -28,8 +28,9 @@ class NativeSimulation:
     it. Each output ``NAME__valid`` with an output ``NAME__payload`` beside it and no
     ``NAME__ready`` is a tap: in each cycle in which it is valid, its payload is recorded. An
     output ``activity`` of any width is recorded whenever it changes, if asked for.
-    Ports ``m_axi0_araddr`` and so on are AXI4 read masters, served by :meth:`memory`. Ports
-    ``sdram__cs_n`` and so on are those of :func:`celosia.rtl.sdram.sdram_pins`: :meth:`sdram`.
+    Ports ``m_axi0_araddr`` and so on, ``m_axi_kv_araddr`` and so on are AXI4 masters, served by
+    :meth:`memory`. Ports ``sdram__cs_n`` and so on are those of
+    :func:`celosia.rtl.sdram.sdram_pins`: :meth:`sdram`.
 
     The chip starts reset. Bytes are offered to it as fast as it takes them, and taken from it
     as soon as they are valid. Cycle 0 is the first after reset.
@@ -47,8 +48,8 @@ class NativeSimulation:
     ----------
     widths : dict
         Bits of each tap's payload.
-    axi_ports : list of int
-        Bits of a transfer, for each AXI4 read port.
+    axi_ports : dict
+        Bits of a transfer of each AXI4 port, by its name: ``"m_axi0"``.
     cycle : int
         Cycles since reset.
 
@@ -70,8 +71,9 @@ class NativeSimulation:
         self.widths = {name: found[name] for name in names}
         self._activity_width = ports.get("activity", 0)
         self.axi_ports = _axi_ports(verilog)
+        writes = [name for name in self.axi_ports if f"{name}_awaddr" in ports]
         self._has_sdram = "sdram__cs_n" in ports
-        header = _header(self.widths, self._activity_width, self.axi_ports, self._has_sdram)
+        header = _header(self.widths, self._activity_width, self.axi_ports, writes, self._has_sdram)
         self._library = _load(_build(verilog, header, waves is not None))
         path = b"" if waves is None else str(Path(waves).absolute()).encode()
         self._chip = self._library.celosia_new(path)
@@ -116,30 +118,38 @@ class NativeSimulation:
         self._library.celosia_send(self._chip, data, len(data))
 
     def memory(self, port, contents, latency=20, stall=0):
-        """What an AXI4 read port reads.
+        """What lies behind an AXI4 port.
 
         Parameters
         ----------
-        port : int
+        port : int, or str
+            ``0`` for the port ``m_axi0``, ``"kv"`` for ``m_axi_kv``.
         contents : uint8 array, C-contiguous
-            Reads beyond its end are answered with DECERR. Not copied.
+            What lies beyond its end is answered with DECERR. Not copied; writes change it.
         latency : int
             Cycles from a burst's address to its first transfer, where it need not wait.
         stall : int, 0 to 255
             In so many of 256 cycles, at random, a channel pauses.
         """
+        index = self._port(port)
         contents = np.ascontiguousarray(contents, np.uint8)
-        self._memories[port] = contents
+        self._memories[index] = contents
         self._library.celosia_memory(
-            self._chip, port, contents.ctypes.data, contents.size, latency, stall
+            self._chip, index, contents.ctypes.data, contents.size, latency, stall
         )
 
     def fault(self, port, address, response=2):
-        """Answer reads of the byte at ``address`` with ``response`` until :meth:`memory` is called.
+        """Answer for the byte at ``address`` with ``response`` until :meth:`memory` is called.
 
         2 is SLVERR, 3 DECERR.
         """
-        self._library.celosia_fault(self._chip, port, address, response)
+        self._library.celosia_fault(self._chip, self._port(port), address, response)
+
+    def _port(self, port):
+        name = f"m_axi{port}" if isinstance(port, int) else f"m_axi_{port}"
+        if name not in self.axi_ports:
+            raise ValueError(f"port must be among {[*self.axi_ports]}, not {name}")
+        return [*self.axi_ports].index(name)
 
     def sdram(self, contents):
         """What the SDRAM holds from its address 0 on; the rest is noise.
@@ -255,13 +265,12 @@ def _taps(verilog, outputs):
 
 
 def _axi_ports(verilog):
-    """The bits of a transfer of each AXI4 read port of the module ``top``."""
-    found = re.findall(r"^  input (?:\[(\d+):0\] )m_axi(\d+)_rdata;", verilog, re.MULTILINE)
-    widths = {int(port): int(high) + 1 for high, port in found}
-    return [widths[port] for port in sorted(widths)]
+    """The bits of a transfer of each AXI4 port of the module ``top``."""
+    found = re.findall(r"^  input (?:\[(\d+):0\] )(m_axi\w*)_rdata;", verilog, re.MULTILINE)
+    return {name: int(high) + 1 for high, name in sorted(found, key=lambda port: port[1])}
 
 
-def _header(widths, activity_width, axi_ports, has_sdram):
+def _header(widths, activity_width, axi_ports, writes, has_sdram):
     """The C++ text that tells native.cpp about the design."""
 
     def port(name):
@@ -273,8 +282,12 @@ def _header(widths, activity_width, axi_ports, has_sdram):
         for index, (name, width) in enumerate(widths.items())
     ]
     lines += ["", "", f"#define CELOSIA_N_AXI {len(axi_ports)}", "#define CELOSIA_AXI(AXI) \\"]
-    lines += [f"    AXI({n}, m_axi{n}_, {width // 8}) \\" for n, width in enumerate(axi_ports)]
-    lines += ["", ""]
+    items = {
+        name: f"    AXI({n}, {name}_, {width // 8}) \\"
+        for n, (name, width) in enumerate(axi_ports.items())
+    }
+    lines += [*items.values(), "", "", "#define CELOSIA_AXI_WRITES(AXI) \\"]
+    lines += [*(items[name] for name in writes), "", ""]
     lines += [f"#define CELOSIA_SDRAM {int(has_sdram)}"]
     if activity_width:
         lines += ["#define CELOSIA_ACTIVITY activity"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
-from celosia.rtl.controller import COUNTERS
+from celosia.rtl.controller import CAUSES, COUNTERS, SATURATED
 from celosia.sim import toolchain
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
@@ -176,6 +176,8 @@ def fill_memories(plan, simulation):
             simulation.memory(port, image)
         else:
             simulation.sdram(image)
+    if plan.config.kv_memory == "axi":
+        simulation.memory("kv", np.zeros(plan.cache_bytes, np.uint8))
 
 
 def simulate(plan, simulation, request, on_token=lambda token: None):
@@ -257,7 +259,8 @@ def summary(plan, run, reference):
     ``ideal_cycles``. ``utilisation`` is their quotient over the passes that gave tokens,
     ``prefill_cycles`` the sum over the prompt. ``overhead`` says where the difference between
     all cycles and all ideal ones went: ``edges`` are beats whose multipliers were not all of use,
-    the rest are counters of cycles without a beat.
+    the rest are counters of cycles without a beat. ``saturated`` are the machine's counts of what
+    reached the limits of its format.
 
     Parameters
     ----------
@@ -272,7 +275,7 @@ def summary(plan, run, reference):
     ideal = [plan.ideal_cycles(n, logits=n >= n_prompt - 1) for n in range(len(cycles))]
     counters = run.counters
     overhead = {"edges": sum(counters[name] for name in BEATS) - sum(ideal)}
-    overhead |= {name: counters[name] for name in COUNTERS[1:] if name not in BEATS}
+    overhead |= {name: counters[name] for name in CAUSES if name not in BEATS}
     # The last token's way to the host comes after the last pass, and is nobody's.
     overhead["control"] -= counters["cycles"] - sum(cycles)
     tokens, logits = reference
@@ -290,6 +293,7 @@ def summary(plan, run, reference):
         "prefill_cycles": sum(cycles[:n_prompt]),
         "multipliers": plan.shape.multipliers,
         "overhead": overhead,
+        "saturated": {name.removeprefix("saturated_"): counters[name] for name in SATURATED},
         "wall_seconds": run.wall_seconds,
         "simulated_cycles_per_second": run.simulated_cycles / run.wall_seconds,
     }

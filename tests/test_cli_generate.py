@@ -61,9 +61,17 @@ def test_external_memory(tmp_path, small):
     done = run("generate", small, "--config", "tiny", *settings, "-o", tmp_path / "machine")
     assert done.exit_code == 0
     images = [(tmp_path / "machine" / f"axi{port}.bin").read_bytes() for port in range(2)]
-    assert names(tmp_path / "machine") == ["axi0.bin", "axi1.bin", *FILES[:-1]]
+    files = ["axi0.bin", "axi1.bin", "gains.hex", "package_ip.tcl", *FILES[1:-1]]
+    assert names(tmp_path / "machine") == files
     words = make_plan(load(small), load_config("tiny")).tapes.weights.view("u1").reshape(-1, 2, 4)
     assert images == [words[:, port].tobytes() for port in range(2)]
+    assert 'X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 m_axi1 ARADDR"' in (
+        (tmp_path / "machine" / "top.v").read_text()
+    )
+    script = (tmp_path / "machine" / "package_ip.tcl").read_text()
+    assert "read_verilog [file join $here top.v]" in script
+    assert run("generate", small, "--config", "tiny", "-o", tmp_path / "machine").exit_code == 0
+    assert not (tmp_path / "machine" / "package_ip.tcl").exists()
 
 
 def test_sdram(tmp_path, small):

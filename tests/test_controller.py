@@ -18,7 +18,8 @@ STREAMS = (
 class Loop(wiring.Component):
     """A controller and a sequencer's ``idle``; a pass lasts WORK cycles after its last load.
 
-    ``cause`` is LINEAR from a pass's acceptance to its last load, then DRAIN, CONTROL between.
+    ``cause`` is LINEAR from a pass's acceptance to its last load, then DRAIN, CONTROL between. In
+    each LINEAR cycle a value of the residual reaches its limits, in each DRAIN cycle 3 activations.
     """
 
     def __init__(self, tokens):
@@ -51,9 +52,9 @@ class Loop(wiring.Component):
             m.d.sync += working.eq(working - 1)
         m.d.comb += [c.cause.eq(Cause.CONTROL), c.idle.eq((loading == 0) & (working == 0))]
         with m.If(loading != 0):
-            m.d.comb += c.cause.eq(Cause.LINEAR)
+            m.d.comb += [c.cause.eq(Cause.LINEAR), c.saturated[0].eq(1)]
         with m.Elif(working != 0):
-            m.d.comb += c.cause.eq(Cause.DRAIN)
+            m.d.comb += [c.cause.eq(Cause.DRAIN), c.saturated[1].eq(3)]
         m.d.comb += [c.abort.eq(self.abort), self.busy.eq(c.busy)]
         m.d.comb += self.temperature.eq(c.temperature)
         m.d.sync += self.busy_cycles.eq(self.busy_cycles + c.busy)
@@ -138,6 +139,8 @@ def check(result, commands, runs, memory):
         counters = dict.fromkeys(COUNTERS, 0)
         counters["cycles"] = max([*taken, ends[-1]]) - origin
         counters |= {"linear": linear, "drain": WORK * len(passes)}
+        counters["saturated_residual"] = linear
+        counters["saturated_activations"] = 3 * counters["drain"]
         counters["control"] = counters["cycles"] - linear - counters["drain"]
         assert dict(zip(COUNTERS, done["counters"], strict=True)) == counters
         assert done["reason"] == run["done"][0]

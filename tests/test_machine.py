@@ -7,7 +7,8 @@ from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.controller import COUNTERS
+from celosia.reference.quantize import calibrate
+from celosia.rtl.controller import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.messages import Reason
 from celosia.sim.native import NativeSimulation
@@ -17,7 +18,7 @@ from celosia.sim.native_transport import NativeTransport
 MACHINES = {
     "smallest": ((16, 24, 2, 4, 2, 4, 37, 24, True), "tiny", ()),
     "odd sizes, untied": ((18, 22, 1, 3, 1, 6, 41, 20, False), "tiny", ("token_parallelism=2",)),
-    "external memory, 5 bits": (
+    "narrow formats, external memory": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",
         ("memory=axi", "axi_width=32", "weight_width=5"),
@@ -40,14 +41,38 @@ MACHINES = {
         "tiny",
         ("weight_parallelism=32", "vector_lanes=4", "token_parallelism=4"),
     ),
+    "external cache": (
+        (24, 36, 2, 3, 3, 6, 50, 32, True),
+        "tiny",
+        (
+            *("weight_parallelism=32", "vector_lanes=4", "token_parallelism=2"),
+            *("kv_memory=axi", "kv_axi_width=32"),
+        ),
+    ),
 }
 
 
-def random_machine(sizes, settings, config="tiny", seed=0):
+class Narrow:
+    """A calibration that has seen a part of everything only: formats in which values saturate."""
+
+    def __init__(self, calibration):
+        self.calibration = calibration
+
+    def largest(self, key):
+        return self.calibration.largest(key) / (64 if key == "residual" else 8)
+
+
+def random_machine(sizes, settings, config="tiny", seed=0, narrow=False):
     """A plan, its simulation and a driver for a random model of ``sizes``."""
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
     model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
-    plan = make_plan(random_model(model_config, seed=seed), load_config(config, settings))
+    model = random_model(model_config, seed=seed)
+    seen = None
+    if narrow:
+        for layer in model.layers:
+            layer.w_down *= 256
+        seen = Narrow(calibrate(model))
+    plan = make_plan(model, load_config(config, settings), seen)
     simulation = NativeSimulation(to_verilog(plan.machine()))
     attach(plan, simulation)
     return plan, simulation, Driver(NativeTransport(simulation), COUNTERS)
@@ -58,6 +83,9 @@ def attach(plan, simulation):
     if plan.config.memory == "axi":
         for port, image in enumerate(plan.images()):
             simulation.memory(port, image, latency=30, stall=60)
+    if plan.config.kv_memory == "axi":
+        unknown = np.random.default_rng(0).integers(0, 256, plan.cache_bytes, np.uint8)
+        simulation.memory("kv", unknown, latency=50, stall=60)
 
 
 def logits_of(plan, simulation):
@@ -73,7 +101,7 @@ def logits_of(plan, simulation):
 @pytest.fixture(scope="module", params=MACHINES)
 def machine(request):
     sizes, config, settings = MACHINES[request.param]
-    return random_machine(sizes, settings, config)
+    return random_machine(sizes, settings, config, narrow="narrow" in request.param)
 
 
 @pytest.mark.parametrize(
@@ -87,16 +115,21 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
     simulation.forget()
     run = driver.run(prompt, count, temperature=temperature / 256, seed=seed)
     tokens = [token.token for token in run]
-    expected, logits = integer.generate(plan.model, prompt, count, temperature, seed)
+    cache = integer.IntegerCache.empty(plan.model)
+    expected, logits = integer.generate(plan.model, prompt, count, temperature, seed, cache)
     np.testing.assert_array_equal(logits_of(plan, simulation), logits)
     assert tokens == expected
     counters = run.done.counters
-    assert counters["cycles"] == sum(counters[name] for name in COUNTERS[1:])
+    assert counters["cycles"] == sum(counters[name] for name in CAUSES)
+    saturated = [counters[name] for name in SATURATED]
+    assert saturated == [*cache.saturated.values()]
+    if plan.config.memory == "axi":  # the machine of narrow formats
+        assert min(saturated) > 0
 
 
 def test_a_memory_fault_ends_the_run():
     """SLVERR, DECERR, no such address: no wrong token, and the next run is right."""
-    plan, simulation, driver = random_machine(*MACHINES["external memory, 5 bits"][::2])
+    plan, simulation, driver = random_machine(*MACHINES["narrow formats, external memory"][::2])
     (image,) = plan.images()
     expected = integer.generate(plan.model, [1, 2, 3], 4)[0]
     faults = (
@@ -117,7 +150,7 @@ def test_a_memory_fault_ends_the_run():
 
 def test_a_fault_loses_one_token_only():
     """Tokens before the fault are good."""
-    plan, simulation, driver = random_machine(*MACHINES["external memory, 5 bits"][::2])
+    plan, simulation, driver = random_machine(*MACHINES["narrow formats, external memory"][::2])
     expected = integer.generate(plan.model, [1, 2, 3], 4)[0]
     run = driver.run([1, 2, 3], 4)
     tokens = [next(run).token, next(run).token]
