@@ -57,6 +57,7 @@ class Narrow:
 
     def __init__(self, calibration):
         self.calibration = calibration
+        self.positions = calibration.positions
 
     def largest(self, key):
         return self.calibration.largest(key) / (64 if key == "residual" else 8)

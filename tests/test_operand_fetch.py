@@ -23,8 +23,8 @@ class Surroundings(wiring.Component):
     fetcher explains are counted.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None):
-        self.fetch = OperandFetch(rows, lanes, tokens, weight_width, groups)
+    def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None, external=False):
+        self.fetch = OperandFetch(rows, lanes, tokens, weight_width, groups, external)
         self.contents = contents
         fetched = fetched_layout(rows, lanes, tokens, groups)
         o = data.StructLayout({"fetched": fetched, "operand": Operand})
@@ -32,6 +32,7 @@ class Surroundings(wiring.Component):
             {
                 "step": self.fetch.signature.members["step"],
                 "tape": self.fetch.signature.members["tape"],
+                "cached": self.fetch.signature.members["cached"],
                 "o": Out(stream.Signature(o)),
                 "pace": In(4),
                 "gap": In(4),
@@ -44,13 +45,15 @@ class Surroundings(wiring.Component):
         m = Module()
         m.submodules.fetch = f = self.fetch
         connect(m, flipped(self.step), f.step)
+        connect(m, flipped(self.cached), f.cached)
         m.d.comb += [
             self.o.p.fetched.eq(f.o.p),
             self.o.p.operand.eq(f.operand),
             self.o.valid.eq(f.o.valid),
             f.o.ready.eq(self.o.ready),
         ]
-        for name in ("keys", "values", "queries", "scores", "activations"):
+        vectors = ("queries", "scores", "activations")
+        for name in vectors if f.external_cache else ("keys", "values", *vectors):
             address = f.address if name in ("keys", "values") else f.activation_address
             m.d.comb += getattr(f, name).eq(self._memory(m, name, address))
         largest = data.ArrayLayout(f.largest.shape(), BUFFERS)
@@ -58,7 +61,7 @@ class Surroundings(wiring.Component):
         m.d.comb += f.largest.eq(table[f.buffer])
         self._fill(m)
         self._slow_tape(m)
-        with m.If(~f.o.valid & f.waiting):
+        with m.If(~f.o.valid & (f.waiting | f.recalling)):
             m.d.sync += self.waiting.eq(self.waiting + 1)
         with m.Elif(~f.o.valid & f.starved):
             m.d.sync += self.starved.eq(self.starved + 1)
@@ -189,8 +192,11 @@ def activations(step, word, held, refills):
     return blocks
 
 
-def beats(step, held, tape, refills, grouped):
-    """All beats of a step; takes its weights from the iterator ``tape``."""
+def beats(step, held, tape, refills, grouped, cached=None):
+    """All beats of a step; takes its weights from the iterator ``tape``.
+
+    An external cache's keys and values come from the iterator ``cached``.
+    """
     if step["fills"] != Region.NONE:
         refills[step["fills"]] += 1
     for tile in range(step["tiles"]):
@@ -202,7 +208,7 @@ def beats(step, held, tape, refills, grouped):
                     weights, parameters = weights["weights"], weights["parameters"]
             else:
                 name = "keys" if step["operand"] == Operand.KEYS else "values"
-                weights = held[name][address]
+                weights = held[name][address] if cached is None else next(cached)
                 parameters = [{"scale": 1, "offset": 0}] * len(weights)
             upper = int(step["planes"] and word % 2 == 0)
             if upper and grouped:
@@ -242,10 +248,14 @@ def seen_as(payload, expected):
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "weight_width", "groups"),
-    [(4, 2, 3, 8, None), (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True))],
+    ("rows", "lanes", "tokens", "weight_width", "groups", "external"),
+    [
+        (4, 2, 3, 8, None, False),
+        (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True), False),
+        (4, 2, 1, 4, None, True),
+    ],
 )
-def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups):
+def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external):
     rng = random.Random(rows)
     held = contents(rng, rows, lanes, tokens)
     limit = 1 << (weight_width - 1)
@@ -269,14 +279,19 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups):
         some = [*steps(rng, rows, 60)]
         if not cases:  # full speed
             some = [step for step in some if step["region"] == Region.NONE]
-        left = iter(tape)
+        left, cached = iter(tape), None
+        inputs = {"step": some, "cached": []}
+        if external:
+            count = sum(s["tiles"] * s["words"] for s in some if s["operand"] != Operand.TAPE)
+            inputs["cached"] = [rng.choice(held["keys"]) for _ in range(count)]
+            cached = iter(inputs["cached"])
         refills = dict.fromkeys(Region, 0)
-        y = [beat for step in some for beat in beats(step, held, left, refills, groups)]
-        inputs = {"step": some, "tape": tape[: len(tape) - len([*left])]}
+        y = [beat for step in some for beat in beats(step, held, left, refills, groups, cached)]
+        inputs["tape"] = tape[: len(tape) - len([*left])]
         case = {"inputs": inputs, "counts": len(y), "stall": stall, "seed": 8}
         cases.append(case | {"settings": {"pace": pace, "gap": gap}})
         answers.append(y)
-    component = Surroundings(rows, lanes, tokens, weight_width, held, groups)
+    component = Surroundings(rows, lanes, tokens, weight_width, held, groups, external)
     results = bench.run_many(component, cases)
     for result, y in zip(results, answers, strict=True):
         assert [seen_as(p, e) for p, e in zip(result.outputs["o"], y, strict=True)] == y

@@ -9,7 +9,7 @@ from celosia.rtl.sequencer import Program, Sequencer
 from celosia.sim import bench
 
 WORK = 11  # cycles from an operation's acceptance to its end
-QUEUES = ("fetch", "operation", "scales", "weights", "row_scales")
+QUEUES = ("fetch", "operation", "scales", "weights", "row_scales", "recall")
 SETS = {
     Kind.QUERY: Resource.QUERIES.value,
     Kind.KEY: Resource.KEYS.value,
@@ -132,8 +132,8 @@ def load(program, rows, lanes, token, place):
     yield "row_scales", {"address": address, "count": 1}
 
 
-def dispatch(s, rows, lanes, run):
-    """What a step asks for."""
+def dispatch(s, rows, lanes, run, external=False):
+    """What a step asks for; only an external cache is asked to recall anything."""
     seen = run["position"] + run["group"] + 1
     words, tiles, chunks = (
         -(-seen // n) if s["dynamic"][name] else s[name]
@@ -147,9 +147,12 @@ def dispatch(s, rows, lanes, run):
     first = run["group"] if s["kind"] == Kind.LOGITS else 0
     yield "operation", {**same, "chunks": chunks, "first": first, "group": run["group"]}
     yield "scales", {"kind": s["kind"], "chunks": chunks, "address": s["scale_address"]}
+    if external and s["operand"] != Operand.TAPE:
+        same = {n: s[n] for n in ("operand", "address", "stride")}
+        yield "recall", {**same, "words": words, "tiles": tiles}
 
 
-def expected(program, rows, lanes, runs, tokens):
+def expected(program, rows, lanes, runs, tokens, external):
     """What every queue gives, members left out being 0, and the steps in the operations' order."""
     queues, order = {name: [] for name in QUEUES}, []
     tokens = iter(tokens)
@@ -161,7 +164,7 @@ def expected(program, rows, lanes, runs, tokens):
         for name, words in (("weights", program.weight_words), ("row_scales", program.scale_words)):
             wanted.append((name, {"address": 0, "count": words[run["logits"]]}))
         for s in program.steps if run["logits"] else program.steps[:-1]:
-            wanted += dispatch(s, rows, lanes, run)
+            wanted += dispatch(s, rows, lanes, run, external)
             order.append(s)
         for name, fields in wanted:
             queues[name].append(fields)
@@ -211,8 +214,10 @@ PROGRAM_KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("rows", "lanes", "tokens"), [(8, 4, 3), (2, 2, 1)])
-def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens):
+@pytest.mark.parametrize(
+    ("rows", "lanes", "tokens", "external"), [(8, 4, 3, True), (2, 2, 1, False)]
+)
+def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, external):
     rng = random.Random(rows)
     waits = [0, 0, 0, 3, 3, 4, 8, 8, 0, 32, 127, 0, 0]
     steps = [step(rng, kind, waits=w) for kind, w in zip(PROGRAM_KINDS, waits, strict=True)]
@@ -223,13 +228,13 @@ def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens):
     cases, answers = [], []
     for stall in (0.0, 0.5, 0.8):
         runs, loads = random_runs(rng, tokens, 6)
-        queues, order = expected(program, rows, lanes, runs, loads)
+        queues, order = expected(program, rows, lanes, runs, loads, external)
         counts = {name: len(queue) for name, queue in queues.items()}
         inputs = {"run": runs, "load": loads}
         cases.append({"inputs": inputs, "counts": counts, "stall": stall, "seed": 4, "after": WORK})
         answers.append((runs, queues, order))
     waited = 0
-    results = bench.run_many(Worked(program, rows, lanes, tokens), cases)
+    results = bench.run_many(Worked(program, rows, lanes, tokens, external), cases)
     for result, (runs, queues, order) in zip(results, answers, strict=True):
         for name, queue in queues.items():
             assert result.outputs[name] == [
@@ -250,7 +255,7 @@ def test_latency_throughput_and_causes():
     steps = [step(rng, kind, waits=w) for kind, w in zip(kinds, waits, strict=True)]
     run = {"position": 0, "group": 0, "logits": 1}
     inputs = {"run": [run, run], "load": [1, 2]}
-    counts = dict.fromkeys(QUEUES, 22) | {"weights": 4, "row_scales": 4}
+    counts = dict.fromkeys(QUEUES, 22) | {"weights": 4, "row_scales": 4, "recall": 0}
     component = Worked(random_program(rng, steps), 4, 4, 1)
     result = bench.run(component, inputs, counts, after=WORK)
     cycles = result.stream_cycles
