@@ -252,7 +252,7 @@ def seen_as(payload, expected):
     [
         (4, 2, 3, 8, None, False),
         (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True), False),
-        (4, 2, 1, 4, None, True),
+        (4, 2, 3, 8, None, True),
     ],
 )
 def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external):
@@ -283,7 +283,7 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
         inputs = {"step": some, "cached": []}
         if external:
             count = sum(s["tiles"] * s["words"] for s in some if s["operand"] != Operand.TAPE)
-            inputs["cached"] = [rng.choice(held["keys"]) for _ in range(count)]
+            inputs["cached"] = random.Random(count).choices(held["keys"], k=count)
             cached = iter(inputs["cached"])
         refills = dict.fromkeys(Region, 0)
         y = [beat for step in some for beat in beats(step, held, left, refills, groups, cached)]
