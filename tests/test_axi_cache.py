@@ -136,7 +136,7 @@ def test_error_responses():
     got, _, _ = play(shape, data_width, 5, 0.1, read_faults={0: 2})
     assert got["errors"] == 3  # once for each group of layer 0
     got, _, memory = play(shape, data_width, 5, 0.1, write_faults={value: 3})
-    assert got["errors"] == 1  # only position 0 and 1 lie there
+    assert got["errors"] == 2  # positions 0 and 1 lie there, and are a burst each
     assert got["contents"] != memory
 
 
