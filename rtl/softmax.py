@@ -27,7 +27,7 @@ class Softmax(wiring.Component):
     :func:`celosia.reference.softmax.softmax`. The error of a result ``y`` is at most
     ``0.5 + 2e-4 * y``, and 0.5 more where it saturates; ``unit`` is rounded to 17 bits.
 
-    Latency :attr:`latency`, 26 to 32 cycles, from a vector's last word to the first of its result.
+    Latency :attr:`latency`, 27 to 33 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
 
     Parameters
@@ -78,7 +78,7 @@ class Softmax(wiring.Component):
         largest = (self._factor << (x_width - 1)) >> self._shift
         self._exponent_width = max(largest.bit_length() + 1 - POWER_FRACTION, OCTAVE) + 1
         self._total = SoftmaxTotal(lanes, words, self._exponent_width)
-        self.latency = self._total.latency + 14
+        self.latency = self._total.latency + 15
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, x_width, tokens, mask=unsigned(lanes)))),
@@ -158,11 +158,12 @@ class Softmax(wiring.Component):
     def _collected(self, m, powers):
         """A stream of words of powers with the scalars of their vectors."""
         m.submodules.total = total = self._total
-        depth = total.latency + 6  # vectors, and words, that may be on their way
+        depth = total.latency + 8  # vectors, and words, that may be on their way
         layout, scalars = powers.p.shape(), total.o.p.shape()
         words = fifo.SyncFIFOBuffered(width=layout.size, depth=self.words + depth)
-        ready = fifo.SyncFIFOBuffered(width=scalars.size, depth=depth)
-        m.submodules.words, m.submodules.scalars = words, ready
+        sums = fifo.SyncFIFOBuffered(width=scalars.size, depth=depth)
+        m.submodules.words, m.submodules.sums = words, sums
+        word, scalar = _registered(m, words, layout), _registered(m, sums, scalars)
         shape = data.StructLayout({"word": layout, "scalars": scalars})
         o = stream.Signature(shape).create()
         pending, taken, popped = Signal(range(depth + 1)), Signal(), Signal()
@@ -176,14 +177,27 @@ class Softmax(wiring.Component):
             total.i.p.exponents.eq(powers.p.exponents),
             total.i.p.first.eq(powers.p.first),
             total.i.p.last.eq(powers.p.last),
-            ready.w_data.eq(total.o.p),
-            ready.w_en.eq(total.o.valid),
-            o.p.word.as_value().eq(words.r_data),
-            o.p.scalars.as_value().eq(ready.r_data),
-            o.valid.eq(words.r_rdy & ready.r_rdy),
-            words.r_en.eq(o.valid & o.ready),
-            popped.eq(o.valid & o.ready & o.p.word.last),
-            ready.r_en.eq(popped),
+            sums.w_data.eq(total.o.p),
+            sums.w_en.eq(total.o.valid),
+            o.p.word.eq(word.p),
+            o.p.scalars.eq(scalar.p),
+            o.valid.eq(word.valid & scalar.valid),
+            word.ready.eq(o.valid & o.ready),
+            popped.eq(o.valid & o.ready & word.p.last),
+            scalar.ready.eq(popped),
         ]
         m.d.sync += pending.eq(pending + (taken & powers.p.last) - popped)
         return o
+
+
+def _registered(m, queue, layout):
+    """What ``queue`` gives, a register later: memories are slow."""
+    i, o = stream.Signature(layout).create(), stream.Signature(layout).create()
+    pipe = Pipeline(m, i, o)
+    pipe.finish(*pipe.stage(i.p))
+    m.d.comb += [
+        i.payload.as_value().eq(queue.r_data),
+        i.valid.eq(queue.r_rdy),
+        queue.r_en.eq(i.ready),
+    ]
+    return o

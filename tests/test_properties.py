@@ -6,6 +6,7 @@ A failure names the command that repeats it: ``python tests/test_properties.py U
 import sys
 
 import numpy as np
+import property_units
 import pytest
 import test_block_quantize
 import test_scale
@@ -267,6 +268,7 @@ UNITS = {
         },
     ),
     "top_k": (top, {"lanes": power(3), "k": whole(1, 6), "more": whole(0, 20)}),
+    **property_units.UNITS,
 }
 
 
