@@ -1,6 +1,6 @@
 """The reciprocal, for softmax."""
 
-from amaranth import Cat, Module, unsigned
+from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import reciprocal_table
@@ -49,8 +49,9 @@ class Reciprocal(wiring.Component):
         m = Module()
         pipe = Pipeline(m, self.i, self.o)
         digits = range(0, self.width, self.digit)
-        leading = Cat(self.i.p[n : n + self.digit].any() for n in digits)
-        x, shift = pipe.stage(self.i.p, bit_length(self.i.p if self.digit == 1 else leading))
+        leading = Signal(len(digits))
+        m.d.comb += leading.eq(Cat(self.i.p[n : n + self.digit].any() for n in digits))
+        x, shift = pipe.stage(self.i.p, bit_length(leading))
         u = normalize(m, x, shift, self.digit)
         mantissa, carried = interpolate(m, pipe, self.table(), 8, [u], [shift])
         mantissa, shift = pipe.stage(*mantissa, *carried)
