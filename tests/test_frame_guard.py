@@ -12,6 +12,8 @@ from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.reshape import Transposer, WidthConverter
+from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope_halves import HeadPairs
 from celosia.rtl.sampler import Sampler
@@ -45,6 +47,7 @@ UNITS = {
     "head_pairs": lambda: HeadPairs(LANES, WORDS // 2, 16),
     "head_quantize": lambda: HeadQuantize(LANES, WORDS // 2),
     "layer_norm": lambda: LayerNorm(LANES, WORDS, 16, 1, GAINS, GAINS),
+    "residual": lambda: Residual(LANES, WORDS, 20),
     "rms_norm": lambda: RmsNorm(LANES, WORDS, 20, 1, [GAINS]),
     "rms_norm_stream": lambda: RmsNormStream(LANES, WORDS, 16, 1, GAINS),
     "sampler": lambda: Sampler(LANES, N),
@@ -56,6 +59,8 @@ UNITS = {
     "swiglu": lambda: SwiGlu(LANES),
     "top_k": lambda: TopK(LANES, 2, N),
     "top_k_sampler": lambda: TopKSampler(LANES, 2, N),
+    "transposer": lambda: Transposer(LANES, 8),
+    "width_converter": lambda: WidthConverter(LANES, 4, 8),
 }
 
 
@@ -73,6 +78,8 @@ def vector(shape, k):
         for name, field in shape:
             if name == "mask":
                 word[name] = (1 << LANES) - 1
+            elif name == "load":
+                word[name] = 1
             elif name not in word:
                 many = getattr(field.shape, "length", None)
                 word[name] = [3] * many if many else 0
@@ -104,6 +111,28 @@ def test_the_vector_behind_a_broken_one_is_right(name):
     got = watch(guarded(name), [*first, *second, *third], 0.5, signals=["error"])
     assert got.signals == {"error": 0}
     assert got.words[-len(right) :] == right
+
+
+@pytest.mark.parametrize("mode", [{}, {"ended": True}, {"shorter": True}])
+def test_whatever_comes_vectors_are_whole(mode):
+    guard = FrameGuard(framed(1, 8), 4, **mode)
+    chooser, words = np.random.default_rng(len(mode)), []
+    for index in np.where(
+        chooser.random(600) < 0.7, np.arange(600) % 4, chooser.integers(0, 6, 600)
+    ):
+        word = {"data": [1], "token": 0, "index": int(index), "argument": 0}
+        words.append(word | {"last": int(chooser.random() < (0.3 if index == 3 else 0.1))})
+    got = watch(guard, words, 0.3, signals=["error"])
+    assert len(got.words) > 200
+    assert got.signals == {"error": 1}
+    place = 0
+    for word in got.words:
+        assert word["index"] == place
+        ends = word["last"] if mode == {"shorter": True} else place == 3
+        assert not word["last"] or ends
+        assert word["last"] or not (ends and mode)
+        place = 0 if ends else place + 1
+        assert place < 4
 
 
 def test_shorter_vectors_pass_and_broken_ones_end():
