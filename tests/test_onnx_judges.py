@@ -26,6 +26,7 @@ def accuracy():
         ("RMSNormalization", 19, 0, 2e-4, 3e-5),
         ("RotaryEmbedding", 8, 0, 2.5e-4, 6e-5),
         ("Softmax", 6, 1, 8e-3, 2e-3),
+        ("Softmax, 16 bits", 7, 0, 1e-4, 5e-5),
     ],
 )
 def test_operator(accuracy, operator, cases, left_out, largest, mean):
