@@ -3,8 +3,9 @@
 import json
 
 from amaranth import Module
+from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from celosia.generators.synthesis import netlist, tool, tool_key
 from celosia.sim.toolchain import cached, run_tool
 
@@ -21,27 +22,20 @@ class Registered(wiring.Component):
 
     def __init__(self, component):
         self.component = component
-        super().__init__(
-            {
-                "__".join(map(str, path)): (In if member.flow == wiring.In else Out)(
-                    _width_of(value)
-                )
-                for path, member, value in component.signature.flatten(component)
-            }
-        )
+        self._inner = {
+            "__".join(map(str, path)): (member.flow, Value.cast(value))
+            for path, member, value in component.signature.flatten(component)
+            if not isinstance(value, Const)  # a stream's ready that is always 1
+        }
+        super().__init__({name: flow(len(value)) for name, (flow, value) in self._inner.items()})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.component = self.component
-        for path, member, value in self.component.signature.flatten(self.component):
-            port = getattr(self, "__".join(map(str, path)))
-            value = value if not hasattr(value, "as_value") else value.as_value()
-            m.d.sync += value.eq(port) if member.flow == wiring.In else port.eq(value)
+        for name, (flow, value) in self._inner.items():
+            port = getattr(self, name)
+            m.d.sync += value.eq(port) if flow == In else port.eq(value)
         return m
-
-
-def _width_of(value):
-    return len(value.as_value() if hasattr(value, "as_value") else value)
 
 
 def route(component, seed, device="85k", speed=6):

@@ -122,8 +122,14 @@ def netlist(component, target):
     """
     rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
     script = f"{TARGETS[target][0]}\nwrite_json top.json\ntee -q -o stat.json stat -json"
-    key = tool_key("yosys", script, rtlil)
-    return cached(key, lambda folder: run_yosys(folder, rtlil, script))
+
+    def build(folder):
+        try:
+            run_yosys(folder, rtlil, script)
+        except ToolError:  # Yosys 0.70 stumbles over some names of signals: without them
+            run_yosys(folder, rtlil, f"rename -hide w:*\n{script}")
+
+    return cached(tool_key("yosys", script, rtlil), build)
 
 
 def run_yosys(folder, rtlil, script):

@@ -10,6 +10,8 @@ from celosia.rtl.words import framed
 
 __all__ = ["Dequantizer"]
 
+SPLIT = 17  # low bits of a value, multiplied on their own
+
 
 class Dequantizer(wiring.Component):
     """``sum((data - zero_point * sums) * scale) / 2**argument`` over groups, rounded half up.
@@ -87,10 +89,18 @@ class Dequantizer(wiring.Component):
         corrections, accs, scales, frame = pipe.stage(
             corrections, list(word.data), list(word.scale), frame
         )
-        values = [acc - correction for acc, correction in zip(accs, corrections, strict=True)]
+        values = []
+        for acc, correction in zip(accs, corrections, strict=True):
+            value = acc - correction
+            values.append(Signal(signed(max(len(value), SPLIT + 1)), name="value"))
+            m.d.comb += values[-1].eq(value)
         values, scales, frame = pipe.stage(values, scales, frame)
-        products = [multiply(m, value, scale) for value, scale in zip(values, scales, strict=True)]
-        products, frame = pipe.stage(products, frame)
+
+        # The product, in two parts; their sum is left to the next stage.
+        low = [multiply(m, v[:SPLIT], s) for v, s in zip(values, scales, strict=True)]
+        high = [multiply(m, v[SPLIT:].as_signed(), s) for v, s in zip(values, scales, strict=True)]
+        low, high, frame = pipe.stage(low, high, frame)
+        products = [(b << SPLIT) + a for a, b in zip(low, high, strict=True)]
 
         # The groups' sum: kept until the word's last one, which alone goes on.
         fresh, totals = Signal(init=1), []

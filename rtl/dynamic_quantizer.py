@@ -64,7 +64,7 @@ class DynamicQuantizer(wiring.Component):
         self.width = width
         self.symmetric = symmetric
         self._measure = _Measure(lanes, x_width, width, symmetric)
-        self.latency = self._measure.latency + 5
+        self.latency = self._measure.latency + 6
         more = {"scale": unsigned(self._measure.scale_width)}
         more |= {} if symmetric else {"zero_point": unsigned(width)}
         o = framed(lanes, quantized_shape(width, symmetric), **more)
@@ -116,15 +116,16 @@ class DynamicQuantizer(wiring.Component):
     def _divide(self, m, joint):
         """``x`` times the scale's reciprocal, rounded, moved and limited."""
         pipe = Pipeline(m, joint, self.o)
-        word, found = joint.p.kept.word, joint.p.scale
+        word, found = pipe.stage(joint.p.kept.word, joint.p.scale)  # queues are slow
         frame = {name: word[name] for name in ("token", "index", "argument", "last")}
         frame["scale"] = found.scale
         zero_point = found.zero_point
         products = [multiply(m, x, found.mantissa) for x in word.data]
         products, shift, zero_point, frame = pipe.stage(products, found.shift, zero_point, frame)
         limit = self._measure.limit
-        rounded = [round_shift(m, p, shift, limit) for p in products]
-        rounded, zero_point, frame = pipe.stage(rounded, zero_point, frame)
+        doubled = [(p << 1) >> shift[: limit.bit_length()] for p in products]
+        doubled, zero_point, frame = pipe.stage(doubled, zero_point, frame)
+        rounded = [(d + 1) >> 1 for d in doubled]
         low, high = limits(self.width, self.symmetric)
         results = [limited(m, r, zero_point, low, high) for r in rounded]
         results, zero_point, frame = pipe.stage(results, zero_point, frame)

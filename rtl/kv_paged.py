@@ -20,7 +20,7 @@ class KvPaged(wiring.Component):
     is taken first; those never used follow in order (PagedAttention, Kwon et al. 2023). Equal to
     :class:`celosia.reference.kv_controller.KvPaged`.
 
-    Latency 6 cycles from APPEND to its answer, 8 from READ to its first one, 6 and 3 for each block
+    Latency 6 cycles from APPEND to its answer, 8 from READ to its first one, 6 and 4 for each block
     of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next command is
     accepted after the last one.
 
@@ -83,6 +83,7 @@ class KvPaged(wiring.Component):
             fresh=Signal(range(self.n_blocks + 1)),
             **{name: Signal(position, name=name) for name in ("n", "end", "taken")},
             **{name: Signal(number, name=name) for name in ("block", "spare")},
+            held=Signal(range(self.n_sequences + 1)),
             **{name: Signal(name=name) for name in ("shared", "there", "refused", "granted")},
         )
         m.submodules += [r.table, r.references, r.freed]
@@ -93,6 +94,7 @@ class KvPaged(wiring.Component):
             r.references.index.eq(r.table.value),
             r.freed.index.eq(r.n_freed - 1),
         ]
+        m.d.sync += r.held.eq(r.references.value)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -171,7 +173,7 @@ class KvPaged(wiring.Component):
             ]
             with m.If(copy):
                 m.d.sync += o.source.eq(Cat(Const(0, bits), r.block))
-                m.d.comb += r.references.write(r.block, r.references.value - 1)
+                m.d.comb += r.references.write(r.block, r.held - 1)
             with m.If(new):
                 m.d.comb += r.table.write(r.table.index, r.spare)
                 m.d.sync += self.n_free.eq(self.n_free - 1)
@@ -181,7 +183,7 @@ class KvPaged(wiring.Component):
                     m.d.sync += r.fresh.eq(r.fresh + 1)
 
     def _walk(self, m, r, bits):
-        """FREE and FORK: three states for each block of the sequence."""
+        """FREE and FORK: four states for each block of the sequence."""
         fork, logical = _is(r.command, Operation.FORK), Signal(range(self.max_blocks))
         with m.State("WALK"):
             m.d.comb += r.table.index.eq(self._entry(r.command.sequence, logical))
@@ -191,11 +193,12 @@ class KvPaged(wiring.Component):
             with m.If(fork):
                 copied = self._entry(r.command.target, logical)
                 m.d.comb += r.table.write(copied, r.table.value)
+            m.next = "COUNT"
+        with m.State("COUNT"):
             m.next = "CHANGE"
         with m.State("CHANGE"):
-            held = r.references.value
-            m.d.comb += r.references.write(r.block, Mux(fork, held + 1, held - 1))
-            with m.If(~fork & (held == 1)):
+            m.d.comb += r.references.write(r.block, Mux(fork, r.held + 1, r.held - 1))
+            with m.If(~fork & (r.held == 1)):
                 m.d.comb += r.freed.write(r.n_freed, r.block)
                 m.d.sync += [r.n_freed.eq(r.n_freed + 1), self.n_free.eq(self.n_free + 1)]
             m.d.sync += logical.eq(logical + 1)
