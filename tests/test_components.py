@@ -6,6 +6,7 @@ from celosia.generators.components import STANDARD, build
 from celosia.generators.prices import markdown, measure, price
 from celosia.generators.synthesis import TARGETS, synthesise
 from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.sim.toolchain import ToolError
 from typer.testing import CliRunner
 
@@ -116,6 +117,28 @@ def test_netlists_and_routes_are_kept(monkeypatch, tmp_path):
         assert synthesis.synthesise(Reciprocal(9), "ecp5")["lut"] == 3
         assert [routing.route(Reciprocal(9), seed) for seed in (1, 2)] == [123.4, 123.4]
     assert calls == ["yosys", "yosys", "nextpnr", "nextpnr"]
+
+
+def test_names_are_hidden_where_yosys_stumbles_over_them(monkeypatch, tmp_path):
+    scripts = []
+
+    def yosys(folder, rtlil, script):
+        scripts.append(script)
+        if not script.startswith("rename -hide w:*\n"):
+            raise ToolError("yosys failed (1): Assert failed in rtlil.cc")
+
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
+    monkeypatch.setattr(synthesis, "_version", lambda name: "1.0")
+    monkeypatch.setattr(synthesis, "run_yosys", yosys)
+    assert synthesis.netlist(Reciprocal(9), "ecp5").is_dir()
+    assert scripts[1] == f"rename -hide w:*\n{scripts[0]}"
+
+
+def test_registers_surround_all_but_constant_ports():
+    names = [*routing.Registered(SumOfSquares(2, 4, 12, 1)).signature.members]
+    assert "o__valid" in names
+    assert "i__payload" in names
+    assert not {"i__ready", "o__ready"} & {*names}
 
 
 @pytest.mark.parametrize(
