@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_power_of_two, check_range
-from celosia.rtl.pipeline import Pipeline, clamp, round_shift
+from celosia.rtl.pipeline import Pipeline, clamp
 from celosia.rtl.words import framed
 
 __all__ = ["Dequantizer"]
@@ -20,7 +20,7 @@ class Dequantizer(wiring.Component):
     With activations that have a zero point, ``sums`` are those of each row's weights; with weights
     that have one, of the activations.
 
-    Latency 6 cycles from a word's last group. Throughput 1 group per cycle.
+    Latency 7 cycles from a word's last group. Throughput 1 group per cycle.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Dequantizer(wiring.Component):
         If a parameter is out of range.
     """
 
-    latency = 6
+    latency = 7
 
     def __init__(self, lanes, acc_width=32, sum_width=16, groups=64, width=24):
         check_power_of_two("lanes", lanes, 64)
@@ -115,8 +115,9 @@ class Dequantizer(wiring.Component):
             m.d.sync += fresh.eq(frame["end"])
         pipe.valid = pipe.valid & frame.pop("end")
         totals, frame = pipe.stage(totals, frame)
-        rounded = [round_shift(m, total, frame["argument"], 62) for total in totals]
-        rounded, frame = pipe.stage(rounded, frame)
+        shift = frame["argument"][:6]
+        doubled, frame = pipe.stage([(total << 1) >> shift for total in totals], frame)
+        rounded, frame = pipe.stage([(d + 1) >> 1 for d in doubled], frame)
         results, frame = pipe.stage([clamp(value, self.width) for value in rounded], frame)
         pipe.finish({"data": results, **frame})
         return m

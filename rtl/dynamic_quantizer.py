@@ -64,7 +64,7 @@ class DynamicQuantizer(wiring.Component):
         self.width = width
         self.symmetric = symmetric
         self._measure = _Measure(lanes, x_width, width, symmetric)
-        self.latency = self._measure.latency + 6
+        self.latency = self._measure.latency + 5
         more = {"scale": unsigned(self._measure.scale_width)}
         more |= {} if symmetric else {"zero_point": unsigned(width)}
         o = framed(lanes, quantized_shape(width, symmetric), **more)
@@ -101,12 +101,21 @@ class DynamicQuantizer(wiring.Component):
             m.d.sync += count.eq(Mux(end, 0, count + 1))
         m.d.sync += pending.eq(pending + (taken & end) - popped)
 
+        # Words through one more register: queues are slow.
+        queued, word = (stream.Signature(kept).create() for _ in range(2))
+        m.d.comb += [
+            queued.payload.eq(words.r_data),
+            queued.valid.eq(words.r_rdy),
+            words.r_en.eq(queued.valid & queued.ready),
+        ]
+        pipe = Pipeline(m, queued, word)
+        pipe.finish(*pipe.stage(queued.p))
         joint = stream.Signature(data.StructLayout({"kept": kept, "scale": measured})).create()
         m.d.comb += [
-            joint.p.kept.eq(words.r_data),
+            joint.p.kept.eq(word.p),
             joint.p.scale.eq(scales.r_data),
-            joint.valid.eq(words.r_rdy & scales.r_rdy),
-            words.r_en.eq(joint.valid & joint.ready),
+            joint.valid.eq(word.valid & scales.r_rdy),
+            word.ready.eq(joint.valid & joint.ready),
             popped.eq(joint.valid & joint.ready & joint.p.kept.end),
             scales.r_en.eq(popped),
         ]
@@ -116,7 +125,7 @@ class DynamicQuantizer(wiring.Component):
     def _divide(self, m, joint):
         """``x`` times the scale's reciprocal, rounded, moved and limited."""
         pipe = Pipeline(m, joint, self.o)
-        word, found = pipe.stage(joint.p.kept.word, joint.p.scale)  # queues are slow
+        word, found = joint.p.kept.word, joint.p.scale
         frame = {name: word[name] for name in ("token", "index", "argument", "last")}
         frame["scale"] = found.scale
         zero_point = found.zero_point

@@ -166,7 +166,7 @@ def test_dequantizer_matches_reference(lanes):
     smooth, stalled = bench.run_many(component, cases)
     assert smooth.outputs["o"] == expected
     assert stalled.outputs["o"] == expected
-    assert smooth.latency == component.latency == 6
+    assert smooth.latency == component.latency == 7
     assert smooth.cycles == len(inputs) + 6
     values = {value for word in expected for value in word["data"]}
     assert {-(1 << 23), (1 << 23) - 1} <= values
