@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.hadamard import core, factors, hadamard_matrix, scaling
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.frame_guard import FrameGuard
 from celosia.rtl.hadamard_stages import Butterfly, Core, tagged
 from celosia.rtl.parameters import check_power_of_two, check_range
@@ -78,7 +79,7 @@ class Hadamard(wiring.Component):
         self._distances = [order << k for k in reversed(range(exact_log2(outer)))]
         levels = exact_log2(lanes)
         self.latency = sum(d + 3 for d in self._distances) + (order + 1) * (order > 1)
-        self.latency += -(-levels // 2) + 4
+        self.latency += -(-levels // 2) + 5
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, width, tokens))),
@@ -105,6 +106,9 @@ class Hadamard(wiring.Component):
         if len(self._core) > 1:
             stage = Core(self.lanes, width, self._core, self.tokens)
             i, width = self._append(m, stage, i), stage.o_width
+
+        # In between, what cuts the way of ready through all the pipelines.
+        i = self._append(m, Buffer(i.p.shape()), i)
 
         # Inside the word, two levels of butterflies at a time; then the one rounding.
         pipe = Pipeline(m, i, self.o)

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
+from celosia.rtl.buffer import Skid
 from celosia.rtl.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.words import framed
@@ -78,7 +79,9 @@ class KvStore(wiring.Component):
         m = Module()
         m.submodules.quantizer = quantizer = self._quantizer
         wiring.connect(m, wiring.flipped(self.i), quantizer.i)
-        scale = quantizer.o.p.scale.shape()
+        m.submodules.quantized = quantized = Skid(quantizer.o.p.shape())
+        wiring.connect(m, quantizer.o, quantized.i)
+        scale = quantized.o.p.scale.shape()
         row = data.ArrayLayout(signed(self.width), self.lanes)
         m.submodules.vectors = vectors = memory.Memory(
             shape=row, depth=max(2, self.n_slots * self.words), init=[]
@@ -99,8 +102,8 @@ class KvStore(wiring.Component):
         m.d.comb += [
             advance.eq(~found | self.o.ready),
             hold.eq(copying & (index == 0)),  # the copy before is still being written
-            quantizer.o.ready.eq(writing & ~hold),
-            step.eq(~hold & Mux(writing, quantizer.o.valid, reading & advance)),
+            quantized.o.ready.eq(writing & ~hold),
+            step.eq(~hold & Mux(writing, quantized.o.valid, reading & advance)),
             done.eq(step & (index == self.words - 1)),
             self.command.ready.eq(~busy | done),
         ]
@@ -129,10 +132,10 @@ class KvStore(wiring.Component):
             vector_write.addr.eq(
                 Mux(copying, Cat(place.index, place.slot), Cat(index, order.slot))
             ),
-            vector_write.data.eq(Mux(copying, vector.data, quantizer.o.p.data)),
+            vector_write.data.eq(Mux(copying, vector.data, quantized.o.p.data)),
             vector_write.en.eq(copying | (writing & step)),
             kept_write.addr.eq(Mux(copying, place.slot, order.slot)),
-            kept_write.data.eq(Mux(copying, kept.data, quantizer.o.p.scale)),
+            kept_write.data.eq(Mux(copying, kept.data, quantized.o.p.scale)),
             kept_write.en.eq(vector_write.en),
             self.o.valid.eq(found),
             self.o.p.data.eq(vector.data),

@@ -167,7 +167,7 @@ def test_dequantizer_matches_reference(lanes):
     assert smooth.outputs["o"] == expected
     assert stalled.outputs["o"] == expected
     assert smooth.latency == component.latency == 7
-    assert smooth.cycles == len(inputs) + 6
+    assert smooth.cycles == len(inputs) + component.latency
     values = {value for word in expected for value in word["data"]}
     assert {-(1 << 23), (1 << 23) - 1} <= values
 
