@@ -71,7 +71,8 @@ class Controller(wiring.Component):
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
     saturated : In(unsigned(7), 3 times)
-        Values that reached the limits of their formats, in the order of ``SATURATED``.
+        Values that reached the limits of their formats, in the order of ``SATURATED``; counted
+        like the causes.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready
         Each finished pass and the cycles since the one before it, or since the run began.
 
@@ -160,10 +161,10 @@ class Controller(wiring.Component):
             self.passes.p.group.eq(self.run.p.group),
             self.passes.p.cycles.eq(cycles + 1),
         ]
-        for n, more in enumerate(self.saturated):
-            counter = counters[1 + len(CAUSES) + n]
-            m.d.sync += counter.eq(counter + more)
         with m.If(counting):
+            for n, more in enumerate(self.saturated):
+                counter = counters[1 + len(CAUSES) + n]
+                m.d.sync += counter.eq(counter + more)
             m.d.sync += [cycles.eq(cycles + 1), counters[0].eq(counters[0] + 1)]
             for number, cause in enumerate(Cause, 1):
                 with m.If(self.cause == cause):

@@ -15,6 +15,7 @@ from celosia.rtl.embedding import Embedding
 from celosia.rtl.frame import FrameReceiver, FrameTransmitter
 from celosia.rtl.frame_guard import FrameGuard
 from celosia.rtl.function_table import Function
+from celosia.rtl.gearbox import Gearbox
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.host_link import HostLink
@@ -66,6 +67,8 @@ UNITS = {
     "frame_receiver": lambda: FrameReceiver(100),
     "frame_transmitter": lambda: FrameTransmitter(),
     "function": lambda: Function("sigmoid"),
+    "gearbox_cut": lambda: Gearbox(3, 8),
+    "gearbox_gather": lambda: Gearbox(5, 4),
     "hadamard": lambda: Hadamard(4, 2, 8),
     "head_pairs": lambda: HeadPairs(2, 2, 2),
     "head_quantize": lambda: HeadQuantize(2, 2, 2),
@@ -78,6 +81,7 @@ UNITS = {
     "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
     "merge": lambda: Merge(4, 2),
     "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
+    "operand_fetch_external": lambda: OperandFetch(2, 2, 1, 4, external_cache=True),
     "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
     "reciprocal": lambda: Reciprocal(8),
     "residual": lambda: Residual(2, 4, 20, 2),
@@ -138,6 +142,7 @@ BOUNDED = {
     ("mac_fabric", "stable"): (14, {"exact": True}),
     ("mac_fabric", "alive"): (20, {"patience": 12}),
     ("operand_fetch", "alive"): (16, {"patience": 5} | WRITTEN),
+    ("operand_fetch_external", "alive"): (16, {"patience": 5} | WRITTEN),
     ("output_stationary", "stable"): (14, ROWS | {"exact": True}),
     ("output_stationary", "alive"): (20, ROWS | {"patience": 12}),
     ("rms_norm", "stable"): (14, {"exact": True}),
@@ -197,9 +202,10 @@ Further conditions: activations written before they are fetched, `positions` and
 token, 1 to `rows` rows in an output-stationary tile, no prompt while the controller runs, seeds not
 between a sampler's words, and row scales whose steps come from a memory.
 
-Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, KeyCache,
-ValueCache, ActivationMemory, QueryMemory, ScoreMemory, Sequencer), the UARTs, the parts of
-HostLink and Hadamard by themselves, and Machine. Their benches run them under random stalls.
+Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, AxiBlockWriter,
+AxiCache, AxiRegisters, KeyCache, ValueCache, ActivationMemory, QueryMemory, ScoreMemory,
+Sequencer), the UARTs, the parts of HostLink and Hadamard by themselves, and Machine. Their benches
+run them under random stalls.
 """
 
 
