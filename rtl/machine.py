@@ -48,7 +48,7 @@ from celosia.rtl.words import framed
 __all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
-FLASH_CLOCK = 50_000_000  # Hz, at most
+FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is long
 
 
 class Machine(wiring.Component):

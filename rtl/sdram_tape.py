@@ -96,10 +96,10 @@ class SdramTape(wiring.Component):
         read = self._runs(m, gearbox)
 
         left = Signal.like(self.check.p.count)  # words to be summed up
+        last = Signal()  # there is one
         whole = Signal()  # these are the tape's
         summing = Signal()
         m.d.comb += [
-            summing.eq(left != 0),
             gearbox.i.valid.eq(sdram.o.valid & ~summing),
             sdram.o.ready.eq(gearbox.i.ready | summing),
             crc.valid.eq(sdram.o.valid & summing),
@@ -117,12 +117,13 @@ class SdramTape(wiring.Component):
             read.ready.eq(sdram.read.ready & ~asks),
         ]
         with m.If(self.check.valid & self.check.ready):
-            m.d.sync += left.eq(self.check.p.count)
+            m.d.sync += [left.eq(self.check.p.count), summing.eq(1)]
+            m.d.sync += last.eq(self.check.p.count == 1)
             m.d.sync += whole.eq((self.check.p.address == 0) & (self.check.p.count == self.size))
         with m.If(crc.valid):
-            m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
-                m.d.sync += self.checksum.valid.eq(1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+            with m.If(last):
+                m.d.sync += [self.checksum.valid.eq(1), summing.eq(0)]
         with m.If(self.checksum.valid & self.checksum.ready):
             m.d.sync += self.checksum.valid.eq(0)
             with m.If(whole):

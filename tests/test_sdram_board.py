@@ -127,7 +127,7 @@ def test_boots_from_flash():
     length = 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
     talk = [(status, 9), (status, 9), (prompt, 6), (run, 6 + length)]
     contents = bytes(FLASH_OFFSET) + image
-    answers, commands = converse(plan, talk, flash=contents, pause=16 * len(image) + 25_000)
+    answers, commands = converse(plan, talk, flash=contents, pause=32 * len(image) + 25_000)
     check_tokens(plan, answers)
     assert answers[:2] == [messages.Status(0, 0)] * 2
     assert commands["WRITE"] == len(image) // 2
