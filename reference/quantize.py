@@ -49,7 +49,8 @@ class Scheme:
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups.
 
-    Groups of fewer than 8 bits have an offset (a zero point) beside their scale.
+    Groups of fewer than 8 bits have an offset (a zero point) beside their scale, but for a head of
+    more bits than the rest.
     """
 
     lanes: int = 8
@@ -80,6 +81,11 @@ class Scheme:
     def head_planes(self):
         """Words of the tape for a block of the head's columns: 2 where its weights are wider."""
         return 1 if self.head_width in (0, self.weight_width) else 2
+
+    def has_offsets(self, width):
+        """Whether groups of ``width`` bits have an offset: below 8, but not those in two planes,
+        whose lower plane needs it for itself."""
+        return width < 8 and width == self.weight_width
 
     def padded(self, n):
         """``n`` rounded up to whole blocks."""
@@ -389,7 +395,8 @@ def _rounded(weight, width, scheme, columns, rows=None):
     placed = np.zeros((n_rows, columns[1]), np.float32)
     placed[np.ix_(places, columns[0])] = weight
     if scheme.group:
-        codes, groups, step = group_quantize(placed, width, scheme.group, offsets=width < 8)
+        offsets = scheme.has_offsets(width)
+        codes, groups, step = group_quantize(placed, width, scheme.group, offsets)
         return codes, groups, step, places
     step = np.abs(placed).max(axis=1).astype(np.float64) / ((1 << (width - 1)) - 1)
     step = np.where(step > 0, step, 1.0)
