@@ -12,10 +12,12 @@ from celosia.rtl.controller import Controller
 from celosia.rtl.dequantizer import Dequantizer
 from celosia.rtl.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.embedding import Embedding
+from celosia.rtl.embedding_words import EmbeddingWords
 from celosia.rtl.frame import FrameReceiver, FrameTransmitter
 from celosia.rtl.frame_guard import FrameGuard
 from celosia.rtl.function_table import Function
 from celosia.rtl.gearbox import Gearbox
+from celosia.rtl.group_scales import GroupFormat
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.head_quantize import HeadQuantize
 from celosia.rtl.host_link import HostLink
@@ -62,6 +64,7 @@ UNITS = {
     "dequantizer": lambda: Dequantizer(2, 8, 8, 2, 8),
     "dynamic_quantizer": lambda: DynamicQuantizer(2, 2, 8, 4),
     "embedding": lambda: Embedding(1, [[1, 2], [3, 4]], [5, 6]),
+    "embedding_words": lambda: EmbeddingWords(1, GroupFormat(2, 1, 2, True, planes=True)),
     "frame_guard": lambda: FrameGuard(framed(1, 2), 3),
     "frame_guard_shorter": lambda: FrameGuard(framed(1, 2), 3, shorter=True),
     "frame_receiver": lambda: FrameReceiver(100),
@@ -203,7 +206,7 @@ token, 1 to `rows` rows in an output-stationary tile, no prompt while the contro
 between a sampler's words, and row scales whose steps come from a memory.
 
 Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, AxiBlockWriter,
-AxiCache, AxiRegisters, KeyCache, ValueCache, ActivationMemory, QueryMemory, ScoreMemory,
+AxiCache, AxiRegisters, GroupScales, KeyCache, ValueCache, ActivationMemory, QueryMemory, ScoreMemory,
 Sequencer), the UARTs, the parts of HostLink and Hadamard by themselves, and Machine. Their benches
 run them under random stalls.
 """
