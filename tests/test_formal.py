@@ -206,9 +206,9 @@ token, 1 to `rows` rows in an output-stationary tile, no prompt while the contro
 between a sampler's words, and row scales whose steps come from a memory.
 
 Not proved: the units with a memory or a bus of the machine (AxiReader, AxiTape, AxiBlockWriter,
-AxiCache, AxiRegisters, GroupScales, KeyCache, ValueCache, ActivationMemory, QueryMemory, ScoreMemory,
-Sequencer), the UARTs, the parts of HostLink and Hadamard by themselves, and Machine. Their benches
-run them under random stalls.
+AxiCache, AxiRegisters, GroupScales, KeyCache, ValueCache, ActivationMemory, QueryMemory,
+ScoreMemory, Sequencer), the UARTs, the parts of HostLink and Hadamard by themselves, and Machine.
+Their benches run them under random stalls.
 """
 
 
