@@ -13,7 +13,7 @@ from celosia.rtl.kv_cache import KeyCache, ValueCache
 from celosia.rtl.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_paged import KvPaged
 from celosia.rtl.kv_store import KvStore
-from celosia.rtl.layer_norm import LayerNorm
+from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
@@ -45,6 +45,11 @@ def _rms_norm(lanes, words, width, epsilon, norms, tokens):
 def _layer_norm(lanes, words, width, epsilon, tokens):
     gains, biases = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (2, words * lanes))
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
+
+
+def _rms_norm_stream(lanes, words, width, epsilon, tokens):
+    gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, words * lanes)
+    return RmsNormStream(lanes, words, width, epsilon, gains, tokens=tokens)
 
 
 def _systolic(component):
@@ -126,6 +131,10 @@ STANDARD = {
     "rms_norm": (
         _rms_norm,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "norms": 4, "tokens": 1},
+    ),
+    "rms_norm_stream": (
+        _rms_norm_stream,
+        {"lanes": 4, "words": 128, "width": 16, "epsilon": 1, "tokens": 1},
     ),
     "rope": (_rope, {"lanes": 4, "head_words": 16, "base": 10000, "tokens": 1}),
     "rope_halves": (_rope_halves, {"lanes": 4, "head_words": 16, "base": 10000}),
