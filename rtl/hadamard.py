@@ -103,12 +103,10 @@ class Hadamard(wiring.Component):
         for distance in self._distances:
             stage = Butterfly(self.lanes, width, distance, self.tokens)
             i, width = self._append(m, stage, i), width + 1
+        i = self._append(m, Buffer(i.p.shape()), i)  # cuts the way of ready through all of them
         if len(self._core) > 1:
             stage = Core(self.lanes, width, self._core, self.tokens)
             i, width = self._append(m, stage, i), stage.o_width
-
-        # In between, what cuts the way of ready through all the pipelines.
-        i = self._append(m, Buffer(i.p.shape()), i)
 
         # Inside the word, two levels of butterflies at a time; then the one rounding.
         pipe = Pipeline(m, i, self.o)
