@@ -21,7 +21,7 @@ from celosia.cli import _printer
 KEYS = [
     *("model", "config", "prompt_tokens", "tokens", "reference_tokens", "matches_reference"),
     *("logits_match", "cycles", "ideal_cycles", "utilisation", "prefill_cycles", "multipliers"),
-    *("overhead", "wall_seconds", "simulated_cycles_per_second"),
+    *("overhead", "saturated", "wall_seconds", "simulated_cycles_per_second"),
 ]
 
 
