@@ -1,9 +1,10 @@
-"""SmolLM2-135M-Instruct in simulated RTL: ``python bench/smollm2.py answer|bandwidth [-o FILE]``.
+"""SmolLM2-135M-Instruct in RTL: ``python bench/smollm2.py answer|bandwidth|reference [-o FILE]``.
 
 ``answer``: all 30 layers at 256 multipliers answer a question, weights of 8 bits in groups of 32,
 the tape behind five AXI4 read ports of 512 bits. ``bandwidth``: two tokens with the file's own
 4-bit groups (its head in 8 bits), the tape behind one port of 64 bits, which is then the limit.
-Every logit is compared with the integer reference. Needs `celosia fetch smollm2`, about 5 GB of
+Every logit is compared with the integer reference. ``reference``: the tokens per second of that
+reference alone, which is a matter of this computer. Needs `celosia fetch smollm2`, about 5 GB of
 memory, and about 10 minutes.
 """
 
@@ -11,13 +12,16 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
+from celosia.reference import integer
 from celosia.reference.checkpoint import load
+from celosia.reference.quantize import Scheme, quantize
 from celosia.rtl.axi_tape import port_width
 from celosia.rtl.gearbox import packed_width
 from celosia.sim.native import NativeSimulation
@@ -37,10 +41,13 @@ SETTINGS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=SETTINGS)
+    parser.add_argument("what", choices=[*SETTINGS, "reference"])
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     model = load("smollm2")
+    if arguments.what == "reference":
+        reference_speed(model)
+        return
     plan = make_plan(model, load_config("large", (*COMMON, *SETTINGS[arguments.what])))
     prompt, count = tuple(model.tokenizer.encode(QUESTION, bos=False)), 8
     if arguments.what == "bandwidth":
@@ -61,6 +68,18 @@ def main():
     if arguments.o:
         arguments.o.write_text(text + "\n")
     sys.exit(not (result["matches_reference"] and result["logits_match"]))
+
+
+def reference_speed(model):
+    """Print how fast the integer model goes on from the question."""
+    quantized = quantize(model, Scheme(lanes=16, weight_width=4, head_width=8, group=32))
+    prompt = model.tokenizer.encode(QUESTION, bos=False)
+    cache = integer.IntegerCache.empty(quantized, 128)
+    integer.forward(quantized, prompt[:-1], cache, all_logits=False)
+    begin = time.perf_counter()
+    tokens, _ = integer.generate(quantized, prompt[-1:], 24, cache=cache)
+    seconds = time.perf_counter() - begin
+    print(f"{model.tokenizer.decode(tokens)!r}: {len(tokens) / seconds:.1f} tokens/s")
 
 
 def traffic(plan, cycles):
