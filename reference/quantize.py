@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from celosia.reference import float32
 from celosia.reference.group_quantize import Groups, group_quantize
+from celosia.reference.scale import LEAST_SHIFT
 from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = [
@@ -262,6 +263,7 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
     head_width = scheme.head_width or scheme.weight_width
     columns = _columns(c.dim, scheme)
     embedding = _rounded(model.embedding, head_width, scheme, columns)
+    residual -= max(0, LEAST_SHIFT - _scaled(embedding, 2.0**residual).shift)
     out = QuantizedModel(
         config=c,
         scheme=scheme,

@@ -3,8 +3,9 @@
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate, wrap_shift
 
-__all__ = ["ONE", "scale"]
+__all__ = ["LEAST_SHIFT", "ONE", "scale"]
 
+LEAST_SHIFT = 3
 ONE = 1 << 16  # the scalar mantissa that leaves a row's scale as it is
 
 
@@ -17,7 +18,7 @@ def scale(acc, row_scale, shift, mantissa=ONE, width=24):
     ``shift`` is at least 3; lower ones count as 3.
     """
     factor = (np.asarray(row_scale, np.int64) * np.asarray(mantissa, np.int64) + (1 << 15)) >> 16
-    left = np.maximum(np.asarray(shift, np.int64) - 3, 0)
+    left = np.maximum(np.asarray(shift, np.int64) - LEAST_SHIFT, 0)
     acc = np.where(left < 16, saturate(acc, 27), acc)  # what moves up saturates all the same
     aligned = saturate(wrap_shift(acc, left - 16), 27)
     return saturate(round_shift(aligned * factor, 19), width)

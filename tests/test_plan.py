@@ -6,6 +6,7 @@ from celosia.generators.config import ConfigError, load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import random_model
+from celosia.reference.scale import LEAST_SHIFT, scale
 
 
 @pytest.fixture
@@ -125,3 +126,15 @@ def test_layers_of_zeros(tiny_config):
     plan = make_plan(model, load_config("tiny"))
     _, logits = integer.generate(plan.model, [1, 2, 3], 2)
     assert not logits.any()
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_embeddings_of_few_bits_keep_their_size(tiny_config, width):
+    """A row's scale in units of the residual grows as its bits get fewer."""
+    model = random_model(tiny_config())
+    plan = make_plan(model, load_config("tiny", [f"weight_width={width}"]))
+    e = plan.model.embedding
+    assert e.shift >= LEAST_SHIFT
+    found = scale(e.integers(), e.scale[:, None], e.shift) * 2.0**-plan.model.residual_fraction
+    found, wanted = found[:, : model.config.dim], model.embedding
+    np.testing.assert_allclose(found, wanted, atol=np.abs(wanted).max() / (2**width - 2) * 1.01)
