@@ -259,7 +259,7 @@ FAULTS = [
     Fault(
         "kv_paged: a shared block is freed",
         "rtl/kv_paged.py",
-        "~fork & (held == 1)",
+        "~fork & (r.held == 1)",
         "~fork",
         "tests/test_kv_controller.py -k matches_reference",
     ),
@@ -287,8 +287,8 @@ FAULTS = [
     Fault(
         "dequantizer: zero points forgotten",
         "rtl/dequantizer.py",
-        "acc - correction for acc",
-        "acc for acc",
+        "value = acc - correction",
+        "value = acc",
         "tests/test_quantizer.py -k dequantizer_matches",
     ),
     Fault(

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from celosia.generators import prices, routing, synthesis
@@ -113,6 +114,7 @@ def test_netlists_and_routes_are_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(synthesis, "_version", lambda name: "1.0")
     monkeypatch.setattr(synthesis, "run_yosys", yosys)
     monkeypatch.setattr(routing, "run_tool", nextpnr)
+    monkeypatch.setattr(routing, "tool", lambda name: [name])
     for _ in range(2):
         assert synthesis.synthesise(Reciprocal(9), "ecp5")["lut"] == 3
         assert [routing.route(Reciprocal(9), seed) for seed in (1, 2)] == [123.4, 123.4]
@@ -158,3 +160,21 @@ def test_bad_input(arguments, message, capfd):
     result = runner.invoke(app, ["components", *arguments])
     assert result.exit_code == 2
     assert message in result.output + capfd.readouterr().err
+
+
+def test_committed_page_is_of_this_command_and_these_units():
+    page = (Path(__file__).parent.parent / "docs" / "components.md").read_text()
+    cells = ("lut", "ff", "dsp", "bram", "latency", "throughput", "fmax_mhz")
+    rows = []
+    for line in page.splitlines():
+        if line.startswith("| ") and not line.startswith("| unit "):
+            name, _, *values = line[2:-2].split(" | ")
+            row = dict(zip(cells, values, strict=True))
+            row["fmax_mhz"], _, seeds = row["fmax_mhz"].rstrip(")").partition(" (")
+            row["seeds_mhz"] = seeds.split(", ") if seeds else []
+            rows.append({"name": name, "parameters": STANDARD[name][1], **row})
+    routed = {len(row["seeds_mhz"]) for row in rows}
+    assert routed in ({0}, {3})
+    command = f"celosia components{' --route --seeds 3' * (3 in routed)} --markdown components.md"
+    assert [row["name"] for row in rows] == [*STANDARD]
+    assert markdown(rows, "ecp5", command) == page

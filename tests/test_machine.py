@@ -71,7 +71,7 @@ def random_machine(sizes, settings, config="tiny", seed=0, narrow=False):
     seen = None
     if narrow:
         for layer in model.layers:
-            layer.w_down *= 256
+            layer.w_down *= 4096
         seen = Narrow(calibrate(model))
     plan = make_plan(model, load_config(config, settings), seen)
     simulation = NativeSimulation(to_verilog(plan.machine()))
