@@ -6,8 +6,8 @@ from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
+from celosia.reference.calibration import calibrate
 from celosia.reference.model import ModelConfig, random_model
-from celosia.reference.quantize import calibrate
 from celosia.rtl.controller import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.messages import Reason
