@@ -14,8 +14,10 @@ from celosia.sim.toolchain import ToolError
 
 __all__ = ["markdown", "measure", "price"]
 
-OPERATION = 64  # words of a measured operation
-PATIENCE = 2000  # cycles without a movement after which a measurement ends
+OPERATION = 64  # words of a measured operation, where the unit has no size of its own
+MEASURED = 1024  # words, or one operation if it is longer, over which throughput is measured
+PATIENCE = 2000  # cycles that a measurement may take beyond 16 for each word
+CONTINUED = ("command", "weights")  # streams beside the words which do not end
 
 
 def price(name, target="ecp5", settings=None, seeds=(), say=print):
@@ -56,8 +58,10 @@ def measure(component):
     """``(latency, throughput)`` of ``component`` in simulation, without stalls.
 
     Latency is the component's own ``latency``, or else the cycles from its first accepted word to
-    its first output; throughput is in accepted words per cycle. Words are zeros, framed in
-    operations of 64 words; other input streams give one payload. None where nothing moves.
+    its first output. Throughput is in words per cycle, accepted or given, whichever are more: that
+    of operation behind operation, after as many words as are then measured. Words are zeros, framed
+    in operations of the unit's own length; other input streams, except commands and weights, give
+    one payload. None where nothing moves.
     """
     streams = {
         name: (member, getattr(component, name))
@@ -67,34 +71,42 @@ def measure(component):
         and isinstance(member.signature, stream.Signature)
     }
     inputs = {n: s for n, (member, s) in streams.items() if member.flow == wiring.In}
-    outputs = {n: s for n, (member, s) in streams.items() if member.flow == wiring.Out}
+    outputs = [s for member, s in streams.values() if member.flow == wiring.Out]
     main = inputs.get("i", next(iter(inputs.values()), None))
-    sides = [s for s in inputs.values() if s is not main]
-    accepted, given = [], []
+    sides = {name: s for name, s in inputs.items() if s is not main}
     tokens = getattr(component, "tokens", 1)
+    operation = _operation(component)
+    measured = -(-MEASURED // (operation * tokens)) * operation * tokens
+    accepted, given = [], []
 
     async def run(ctx):
         for s in inputs.values():
             if not isinstance(s.valid, Const):
                 ctx.set(s.valid, 1)
-        for s in sides:
-            if isinstance(s.payload.shape(), data.StructLayout) and "tokens" in s.p.shape().members:
-                ctx.set(s.p.tokens, tokens)
-        for s in outputs.values():
+        for s in sides.values():
+            if isinstance(s.payload.shape(), data.StructLayout):
+                for name, value in (("tokens", tokens), ("last", 1)):
+                    if name in s.p.shape().members:
+                        ctx.set(s.p[name], value)
+        for s in outputs:
             if not isinstance(s.ready, Const):
                 ctx.set(s.ready, 1)
-        for cycle in range(PATIENCE + 8 * OPERATION):
-            _set_word(ctx, main, len(accepted), tokens)
+        for cycle in range(PATIENCE + 16 * measured):
+            _set_word(ctx, main, len(accepted), operation, tokens)
             await ctx.delay(0)
             if ctx.get(main.valid) and ctx.get(main.ready):
                 accepted.append(cycle)
-            if any(ctx.get(s.valid) for s in outputs.values()):
+            if any(ctx.get(s.valid) for s in outputs):
                 given.append(cycle)
-            if len(accepted) >= 4 * OPERATION:
+            if max(len(accepted), len(given)) > 2 * measured:
                 break
-            done = [s for s in sides if ctx.get(s.valid) and ctx.get(s.ready)]
+            once = [
+                s
+                for name, s in sides.items()
+                if name not in CONTINUED and ctx.get(s.valid) and ctx.get(s.ready)
+            ]
             await ctx.tick()
-            for s in done:  # each of the other inputs gives one payload
+            for s in once:
                 ctx.set(s.valid, 0)
 
     m = Module()
@@ -107,21 +119,30 @@ def measure(component):
         warnings.simplefilter("ignore")
         simulator.run()
     latency = getattr(component, "latency", given[0] - accepted[0] if given and accepted else None)
-    if len(accepted) < 2:
+    moved = max(accepted, given, key=len)
+    if len(moved) <= 2 * measured:
         return latency, None
-    return latency, round((len(accepted) - 1) / (accepted[-1] - accepted[0]), 3)
+    return latency, round(measured / (moved[-1] - moved[-1 - measured]), 3)
 
 
-def _set_word(ctx, i, n, tokens):
-    """Word ``n`` of operations of 64 words on the stream ``i``."""
+def _operation(component):
+    """The words of one of ``component``'s operations."""
+    for name in ("n", "vocab_size"):
+        if hasattr(component, name) and hasattr(component, "lanes"):
+            return -(-getattr(component, name) // component.lanes)
+    return getattr(component, "words", OPERATION)
+
+
+def _set_word(ctx, i, n, operation, tokens):
+    """Word ``n`` of operations of ``operation`` words on the stream ``i``."""
     shape = i.payload.shape()
     if not isinstance(shape, data.StructLayout):
         ctx.set(i.payload, 1)
         return
     place = {
-        "index": n // tokens % OPERATION,
+        "index": n // tokens % operation,
         "token": n % tokens,
-        "last": int(n % (OPERATION * tokens) == OPERATION * tokens - 1),
+        "last": int(n % (operation * tokens) == operation * tokens - 1),
     }
     for name, value in place.items():
         if name in shape.members:

@@ -138,10 +138,11 @@ class KvRing(wiring.Component):
         command = Signal.like(self.i.p)
         lengths = Array(Signal.like(o.position, name=f"n_{s}") for s in range(self.n_sequences))
         slots = Array(Signal(range(self.n_slots), name=f"p_{s}") for s in range(self.n_sequences))
-        n, count, end = (Signal.like(o.position, name=name) for name in ("n", "count", "end"))
+        n, count, before = (Signal.like(o.position, name=name) for name in ("n", "count", "before"))
         slot, start = Signal(range(self.n_slots)), Signal(range(self.n_slots))
         base = Signal.like(o.slot)
         behind = Signal(range(-self.n_slots, self.n_slots))
+        single, turn = Signal(), Signal()  # one position is seen; the newest one is offered
         m.d.comb += behind.eq(slot - count)
 
         with m.FSM():
@@ -160,7 +161,7 @@ class KvRing(wiring.Component):
             with m.State("BOUND"):
                 m.d.sync += [
                     count.eq(Mux(n < self.window, n, self.window)),
-                    end.eq(n - 1),
+                    before.eq(n - 2),
                     self.o.payload.eq(0),
                     o.last.eq(1),
                 ]
@@ -192,6 +193,8 @@ class KvRing(wiring.Component):
                         o.position.eq(n - count),
                         o.first.eq(n - count),
                         o.last.eq((count == 1) & (self.group == 1)),
+                        single.eq(count == 1),
+                        turn.eq(count == 1),
                     ]
                     m.next = "START"
             with m.State("START"):
@@ -200,29 +203,23 @@ class KvRing(wiring.Component):
             with m.State("OFFER"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    self._next(m, o, slot, start, base, end)
+                    self._next(m, o, turn, slot, start, base)
+                    newest = Mux(turn, single, o.position == before)
+                    replays = Mux(turn, o.replay == self.group - 2, o.replay == self.group - 1)
+                    m.d.sync += [turn.eq(newest), o.last.eq(newest & replays)]
                     with m.If(o.last):
                         m.next = "IDLE"
         return m
 
-    def _next(self, m, o, slot, start, base, end):
+    def _next(self, m, o, turn, slot, start, base):
         """The following answer to READ."""
-        turn, following = Signal(), Signal.like(slot)
-        position, replay = Signal.like(o.position), Signal.like(o.replay)
-        m.d.comb += [
-            turn.eq(o.position == end),
-            following.eq(
-                Mux(turn, start, Mux(slot == self.n_slots - 1, 0, slot + 1)),
-            ),
-            position.eq(Mux(turn, o.first, o.position + 1)),
-            replay.eq(o.replay + turn),
-        ]
+        following = Signal.like(slot)
+        m.d.comb += following.eq(Mux(turn, start, Mux(slot == self.n_slots - 1, 0, slot + 1)))
         m.d.sync += [
             slot.eq(following),
             o.slot.eq(base + following),
-            o.position.eq(position),
-            o.replay.eq(replay),
-            o.last.eq((position == end) & (replay == self.group - 1)),
+            o.position.eq(Mux(turn, o.first, o.position + 1)),
+            o.replay.eq(o.replay + turn),
         ]
 
 

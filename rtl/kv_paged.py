@@ -20,7 +20,7 @@ class KvPaged(wiring.Component):
     is taken first; those never used follow in order (PagedAttention, Kwon et al. 2023). Equal to
     :class:`celosia.reference.kv_controller.KvPaged`.
 
-    Latency 6 cycles from APPEND to its answer, 8 from READ to its first one, 6 and 4 for each block
+    Latency 7 cycles from APPEND to its answer, 9 from READ to its first one, 7 and 5 for each block
     of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next command is
     accepted after the last one.
 
@@ -48,7 +48,7 @@ class KvPaged(wiring.Component):
         If a parameter is out of range.
     """
 
-    latency = 6
+    latency = 7
 
     def __init__(self, n_blocks, block_size, n_sequences, max_blocks, group=1):
         check_range("n_blocks", n_blocks, 1, 1 << 16)
@@ -91,7 +91,7 @@ class KvPaged(wiring.Component):
         bits = exact_log2(self.block_size)
         m.d.comb += [
             r.table.index.eq(self._entry(own, r.n >> bits)),
-            r.references.index.eq(r.table.value),
+            r.references.index.eq(r.block),
             r.freed.index.eq(r.n_freed - 1),
         ]
         m.d.sync += r.held.eq(r.references.value)
@@ -118,6 +118,8 @@ class KvPaged(wiring.Component):
                     r.spare.eq(Mux(r.n_freed != 0, r.freed.value, r.fresh)),
                     r.there.eq(self.n_free != 0),
                 ]
+                m.next = "LOOK_UP"
+            with m.State("LOOK_UP"):
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.sync += r.shared.eq(r.references.value > 1)
@@ -183,7 +185,7 @@ class KvPaged(wiring.Component):
                     m.d.sync += r.fresh.eq(r.fresh + 1)
 
     def _walk(self, m, r, bits):
-        """FREE and FORK: four states for each block of the sequence."""
+        """FREE and FORK: five states for each block of the sequence."""
         fork, logical = _is(r.command, Operation.FORK), Signal(range(self.max_blocks))
         with m.State("WALK"):
             m.d.comb += r.table.index.eq(self._entry(r.command.sequence, logical))
@@ -195,6 +197,8 @@ class KvPaged(wiring.Component):
                 m.d.comb += r.table.write(copied, r.table.value)
             m.next = "COUNT"
         with m.State("COUNT"):
+            m.next = "COUNTED"
+        with m.State("COUNTED"):
             m.next = "CHANGE"
         with m.State("CHANGE"):
             m.d.comb += r.references.write(r.block, Mux(fork, r.held + 1, r.held - 1))

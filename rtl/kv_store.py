@@ -28,7 +28,7 @@ class KvStore(wiring.Component):
     :class:`celosia.reference.kv_store.KvStore`; quantised as by :class:`DynamicQuantizer`.
 
     Latency 2 cycles from READ to its first word. Throughput 1 word per cycle, without a gap between
-    commands, but for one cycle after COPY.
+    commands, but for two cycles after COPY.
 
     Parameters
     ----------
@@ -98,10 +98,10 @@ class KvStore(wiring.Component):
         writing = busy & (order.access == Access.WRITE)
         reading = busy & ~writing
         place = Signal(data.StructLayout({"index": index.shape(), "slot": order.slot.shape()}))
-        found, copying = Signal(), Signal()  # what is read is offered, or written
+        found, copying, moving = Signal(), Signal(), Signal()  # what is read is offered, or written
         m.d.comb += [
             advance.eq(~found | self.o.ready),
-            hold.eq(copying & (index == 0)),  # the copy before is still being written
+            hold.eq((copying | moving) & (index == 0)),  # the copy before is still being written
             quantized.o.ready.eq(writing & ~hold),
             step.eq(~hold & Mux(writing, quantized.o.valid, reading & advance)),
             done.eq(step & (index == self.words - 1)),
@@ -112,7 +112,7 @@ class KvStore(wiring.Component):
         with m.If(self.command.ready):
             m.d.sync += [busy.eq(self.command.valid), order.eq(self.command.p)]
 
-        # A read takes a cycle; then it is an offer, or the write of a copy.
+        # A read takes a cycle; then it is an offer, or in one more cycle the write of a copy.
         copy = order.access == Access.COPY
         source = Mux(copy, order.source, order.slot)
         m.d.comb += [
@@ -128,14 +128,23 @@ class KvStore(wiring.Component):
                 place.index.eq(index),
                 place.slot.eq(order.slot),
             ]
+        moved, moved_scale, target = (
+            Signal.like(value) for value in (vector.data, kept.data, place)
+        )
+        m.d.sync += [
+            moving.eq(copying),
+            target.eq(place),
+            moved.eq(vector.data),
+            moved_scale.eq(kept.data),
+        ]
         m.d.comb += [
             vector_write.addr.eq(
-                Mux(copying, Cat(place.index, place.slot), Cat(index, order.slot))
+                Mux(moving, Cat(target.index, target.slot), Cat(index, order.slot))
             ),
-            vector_write.data.eq(Mux(copying, vector.data, quantized.o.p.data)),
-            vector_write.en.eq(copying | (writing & step)),
-            kept_write.addr.eq(Mux(copying, place.slot, order.slot)),
-            kept_write.data.eq(Mux(copying, kept.data, quantized.o.p.scale)),
+            vector_write.data.eq(Mux(moving, moved, quantized.o.p.data)),
+            vector_write.en.eq(moving | (writing & step)),
+            kept_write.addr.eq(Mux(moving, target.slot, order.slot)),
+            kept_write.data.eq(Mux(moving, moved_scale, quantized.o.p.scale)),
             kept_write.en.eq(vector_write.en),
             self.o.valid.eq(found),
             self.o.p.data.eq(vector.data),

@@ -27,8 +27,8 @@ class RmsNorm(wiring.Component):
     :func:`celosia.reference.functions.rsqrt`.
 
     Latency 5 cycles from ``i`` to ``o``, 12 from a vector's last word to its scalar (13 where
-    ``lanes`` exceeds 8). Throughput 1 word per cycle, except that words wait while the scalars of
-    ``tokens`` vectors are not taken or on their way: those of one operation never hold it up.
+    ``lanes`` exceeds 8). Throughput 1 word per cycle, vector on vector, except that words wait
+    while the scalars of ``tokens + 1`` vectors are not taken or on their way.
 
     Parameters
     ----------
@@ -144,12 +144,13 @@ class RmsNorm(wiring.Component):
         m.submodules.squares = squares = self._squares
         m.submodules.rsqrt = rsqrt = Rsqrt(squares.total_width)
         scalar = rsqrt.o.payload
-        m.submodules.roots = roots = fifo.SyncFIFO(width=len(scalar.as_value()), depth=self.tokens)
-        m.submodules.order = order = fifo.SyncFIFO(width=len(i.p.token), depth=self.tokens)
-        outstanding = Signal(range(self.tokens + 1))
+        most = self.tokens + 1
+        m.submodules.roots = roots = fifo.SyncFIFO(width=len(scalar.as_value()), depth=most)
+        m.submodules.order = order = fifo.SyncFIFO(width=len(i.p.token), depth=most)
+        outstanding = Signal(range(most + 1))
         full, take, enter, leave = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            full.eq(outstanding == self.tokens),
+            full.eq(outstanding == most),
             take.eq(i.valid & i.ready),
             enter.eq(take & (i.p.index == self.words - 1)),
             leave.eq(self.scalars.valid & self.scalars.ready),

@@ -80,6 +80,15 @@ def test_latency_and_throughput(lanes, after):
     assert result.stream_cycles["scalars"] == [n - 2 + after, n - 1 + after]
 
 
+def test_vectors_follow_each_other_without_a_gap():
+    n = 24
+    word = {"data": [1] * 2, "token": 0, "argument": 0, "norm": 0}
+    inputs = [{**word, "index": k % 12, "last": k % 12 == 11} for k in range(n)]
+    component = RmsNorm(2, 12, 20, EPSILON, np.ones((1, n), int))
+    result = bench.run(component, inputs, {"o": n, "scalars": 2})
+    assert result.stream_cycles["i"] == [*range(n)]
+
+
 GAINS = np.zeros((2, 16), int)
 
 
