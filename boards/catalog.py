@@ -1,11 +1,11 @@
 """All boards that Celosia builds for."""
 
-from celosia.boards import ulx3s
+from celosia.boards import ecpix5, orangecrab, ulx3s
 from celosia.generators.config import ConfigError
 
 __all__ = ["BOARDS", "BoardError", "find_board"]
 
-BOARDS = {**ulx3s.BOARDS}
+BOARDS = {**ulx3s.BOARDS, **ecpix5.BOARDS, **orangecrab.BOARDS}
 
 
 class BoardError(ConfigError):

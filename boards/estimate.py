@@ -13,6 +13,12 @@ SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SMALLEST = 32  # words of a memory that goes into block RAM
 STEP_BITS = 300
 SHORTEST = 128  # positions of a shortened cache
+NAMES = {
+    "dsp": "multiplier blocks",
+    "bram": "block RAMs",
+    "lut": "LUTs",
+    "sdram": "bytes of SDRAM",
+}
 
 
 @dataclass(frozen=True)
@@ -22,25 +28,30 @@ class Estimate:
     Parameters
     ----------
     lut, dsp, bram : int
+    sdram : int
+        Bytes of a tape that lies there.
     """
 
     lut: int
     dsp: int
     bram: int
+    sdram: int = 0
 
     def missing(self, available):
         """``{"bram": (needed, available), ...}`` of what ``available`` does not have."""
-        needs = {"dsp": self.dsp, "bram": self.bram, "lut": self.lut}
-        return {n: (x, available[n]) for n, x in needs.items() if x > available[n]}
+        needs = {name: getattr(self, name) for name in NAMES}
+        return {n: (x, available.get(n, 0)) for n, x in needs.items() if x > available.get(n, 0)}
 
 
-def estimate(model, config):
-    """The resources of a machine on an ECP5.
+def estimate(model, config, lut_share=1.0):
+    """The resources of a machine.
 
     Parameters
     ----------
     model : celosia.reference.model.ModelConfig
     config : celosia.generators.config.Config
+    lut_share : float
+        LUTs of the chip that do what one LUT4 of an ECP5 does.
     """
     rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
     length = config.max_seq_len or model.seq_len
@@ -51,7 +62,9 @@ def estimate(model, config):
     key_tiles, channel_tiles = _up(length, rows) // rows, _up(head, rows) // rows
     dim_words = _up(model.dim, lanes) // lanes
     tape = (beats, rows * lanes * config.weight_width, False)
+    sdram = 0
     if config.memory == "sdram":
+        sdram = beats * rows * lanes * config.weight_width // 8
         tape = (1024, 18, False)  # read ahead
     memories = [  # (depth, bits, whether bytes are written on their own)
         tape,
@@ -67,10 +80,12 @@ def estimate(model, config):
         *[(512, 36, False)] * (lanes + 5),  # tables
     ]
     multipliers = rows * lanes * tokens
+    lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     return Estimate(
-        lut=9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens,
+        lut=round(lut * lut_share),
         dsp=multipliers + 7 * lanes,
         bram=sum(_blocks(*memory) for memory in memories if memory[0] > SMALLEST),
+        sdram=sdram,
     )
 
 
@@ -82,14 +97,20 @@ def check_fit(model, config, board):
     BoardError
         Otherwise: what is needed, what there is, and the nearest configuration that fits.
     """
-    if config.memory == "axi":
-        raise BoardError(f"{board.name} has no AXI memory: memory must be on_chip or sdram")
-    found = estimate(model, config)
+    if config.memory not in board.memories:
+        raise BoardError(
+            f"{board.name} has no {config.memory.upper()} memory: "
+            f"memory must be {' or '.join(board.memories)}"
+        )
+    if config.kv_memory == "axi" or config.control == "axi_lite":
+        raise BoardError(
+            f"{board.name} has no AXI bus: kv_memory must be on_chip and control stream"
+        )
+    found = estimate(model, config, board.flow.lut_share)
     missing = found.missing(board.resources)
     if not missing:
         return found
-    names = {"dsp": "multiplier blocks", "bram": "block RAMs", "lut": "LUTs"}
-    parts = [f"{names[n]}: {a:,} needed, {b:,} available" for n, (a, b) in missing.items()]
+    parts = [f"{NAMES[n]}: {a:,} needed, {b:,} available" for n, (a, b) in missing.items()]
     text = f"{model_text(config)} does not fit {board.name}: {'; '.join(parts)}. "
     try:
         nearest = fitting_config(model, board, config)
@@ -106,8 +127,8 @@ def model_text(config):
 def fitting_config(model, board, wish=None):
     """The configuration that fits and exceeds nothing that ``wish`` asks for.
 
-    The one with the widest weights; of those that with the most multipliers, then the most
-    positions, then the most lanes.
+    On chip if any fits there, else with the tape in the board's SDRAM. The one with the widest
+    weights; of those that with the most multipliers, then the most positions, then the most lanes.
 
     Raises
     ------
@@ -121,14 +142,16 @@ def fitting_config(model, board, wish=None):
     parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
     lanes = [n for n in (32, 16, 8, 4, 2) if n <= wish.vector_lanes]
     largest = max(model.dim, model.hidden_dim, model.vocab_size)
-    memory = "sdram" if wish.memory == "sdram" else "on_chip"
-    names = ("weight_width", "weight_parallelism", "max_seq_len", "vector_lanes")
-    for values in itertools.product(widths, parallelisms, lengths, lanes):
+    memories = [name for name in board.memories if name == "sdram" or wish.memory != "sdram"]
+    names = ("memory", "weight_width", "weight_parallelism", "max_seq_len", "vector_lanes")
+    for values in itertools.product(memories, widths, parallelisms, lengths, lanes):
         try:
-            config = Config(**dict(zip(names, values, strict=True)), memory=memory, name="fit")
+            config = Config(**dict(zip(names, values, strict=True)), name="fit")
         except ConfigError:
             continue
-        if config.rows <= largest and not estimate(model, config).missing(board.resources):
+        if config.rows > largest:
+            continue
+        if not estimate(model, config, board.flow.lut_share).missing(board.resources):
             return config
     raise LookupError("no configuration fits")
 

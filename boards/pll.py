@@ -31,6 +31,15 @@ class Ecp5Pll:
         """In Hz."""
         return self.source * self.multiply / self.divide
 
+    def drive(self, m, source, running, late=None, steps=0):
+        """Add the loop to ``m``: of the clock ``source`` it makes ``running``, once it has locked.
+
+        ``late`` as for :meth:`instance`.
+        """
+        clock, locked = Signal(name="clock"), Signal(name="locked")
+        m.submodules.pll = self.instance(source, clock, locked, late, steps)
+        m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=running)
+
     def instance(self, source, clock, locked, late=None, steps=0):
         """The primitive between these signals.
 

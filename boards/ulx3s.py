@@ -1,14 +1,14 @@
 """The ULX3S: a Lattice ECP5, 25 MHz, USB serial port by an FTDI chip, eight LEDs."""
 
-from types import MappingProxyType
-
-from amaranth import ClockDomain, Const, Elaboratable, Instance, Module, Signal
+from amaranth import ClockDomain, Const, Instance, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 from amaranth_boards import ulx3s
+from celosia.boards.ecp5 import ECP5_SIZES, Ecp5Flow
 from celosia.boards.pll import plan_pll
 from celosia.boards.sdram_pads import SdramPads, clock_delay
-from celosia.boards.serial_machine import SerialMachine
+from celosia.boards.top import Top, request, uart_ports
+from celosia.rtl.sdram_bursts import CAPACITY
 
 __all__ = ["BOARDS", "Ulx3s", "Ulx3sTop"]
 
@@ -27,30 +27,23 @@ class Ulx3s:
     ----------
     name : str
     resources : dict
-        Available ``lut`` (LUT4), ``ff``, ``dsp`` (18 x 18) and ``bram`` (18 Kbit).
+        Available ``lut`` (LUT4), ``ff``, ``dsp`` (18 x 18), ``bram`` (18 Kbit) and ``sdram``
+        (bytes).
+    flow : Ecp5Flow
     """
 
-    family = "ecp5"
-    package = "CABGA381"
-    speed = 6
     default_clock = 80.0
     loader = "ulx3s"
-    sizes = MappingProxyType(
-        {  # nextpnr's option; LUT4, 18 x 18 multipliers, block RAMs
-            "12f": ("--12k", 24288, 28, 56),
-            "25f": ("--25k", 24288, 28, 56),
-            "45f": ("--45k", 43848, 72, 108),
-            "85f": ("--85k", 83640, 156, 208),
-        }
-    )
+    memories = ("on_chip", "sdram")
 
     def __init__(self, size):
-        if size not in self.sizes:
-            raise ValueError(f"size must be one of {', '.join(self.sizes)}, not {size!r}")
+        if size not in ECP5_SIZES:
+            raise ValueError(f"size must be one of {', '.join(ECP5_SIZES)}, not {size!r}")
         self.size = size
         self.name = f"ulx3s_{size}"
-        self.device, lut, dsp, bram = self.sizes[size]
-        self.resources = {"lut": lut, "ff": lut, "dsp": dsp, "bram": bram}
+        device = {"12f": "12k", "25f": "25k", "45f": "45k", "85f": "85k"}[size]
+        self.flow = Ecp5Flow(device, "CABGA381", 6)
+        self.resources = {**ECP5_SIZES[size], "sdram": 2 * CAPACITY}
 
     def platform(self):
         """A fresh platform of amaranth-boards."""
@@ -65,12 +58,11 @@ class Ulx3s:
         return Ulx3sTop(machine, megahertz, baud)
 
 
-class Ulx3sTop(Elaboratable):
-    """A machine at the pins of a ULX3S.
+class Ulx3sTop(Top):
+    """A machine at the pins of a ULX3S (:class:`celosia.boards.top.Top`).
 
-    The clock starts when the loop has locked, with every register at its initial value; there is
-    no reset. LEDs: 0 clock, 1 a run is under way, 2 and 3 bytes received and sent. The SDRAM, if
-    the machine has one, gets the same clock ``late`` cycles of the loop's oscillator later.
+    The SDRAM, if the machine has one, gets the same clock ``late`` cycles of the loop's oscillator
+    later.
 
     Parameters
     ----------
@@ -80,46 +72,25 @@ class Ulx3sTop(Elaboratable):
     """
 
     def __init__(self, machine, megahertz, baud):
-        self.pll = plan_pll(SOURCE, megahertz * 1e6)
-        self.serial = SerialMachine(machine, self.pll.frequency, baud)
+        pll = plan_pll(SOURCE, megahertz * 1e6)
+        super().__init__(machine, pll, baud, source="clk25", uart=uart_ports, leds=_leds)
         self.late = 0
         if self.serial.has_sdram:
             self.late = clock_delay(self.pll.frequency, self.pll.divide)
 
     def elaborate(self, platform):
-        m = Module()
-        clock, locked = Signal(name="clock"), Signal(name="locked")
-        running = Signal(name="running")
-        m.domains.sync = domain = ClockDomain(reset_less=True)
-        source = platform.request("clk25", 0, dir="-")
-        m.submodules.source = buffer = io.Buffer("i", source)
-        if self.serial.has_sdram:
-            late = self._sdram(m, platform)
-            m.submodules.pll = self.pll.instance(buffer.i, clock, locked, late, self.late)
-        else:
-            m.submodules.pll = self.pll.instance(buffer.i, clock, locked)
-        m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=running)
-        m.d.comb += domain.clk.eq(running)
-        platform.add_clock_constraint(running, self.pll.frequency)
-
-        m.submodules.serial = serial = self.serial
-        uart = platform.request("uart", 0, dir={"rx": "-", "tx": "-", "rts": "-", "dtr": "-"})
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        m.d.comb += [serial.rx.eq(rx.i), tx.o.eq(serial.tx)]
-        for number in range(len(serial.leds)):
-            m.submodules[f"led_{number}"] = led = io.Buffer(
-                "o", platform.request("led", number, dir="-")
-            )
-            m.d.comb += led.o.eq(serial.leds[number])
-        if serial.has_flash:
+        m = super().elaborate(platform)
+        if self.serial.has_flash:
             self._flash(m, platform)
         return m
 
+    def drive_clock(self, m, platform, source, running):
+        late = self._sdram(m, platform) if self.serial.has_sdram else None
+        self.pll.drive(m, source, running, late, self.late)
+
     def _flash(self, m, platform):
         """The flash's pins; its clock goes through a primitive, since configuration has it, too."""
-        names = ("cs", "copi", "cipo", "hold", "wp")
-        ports = platform.request("spi_flash", 0, dir=dict.fromkeys(names, "-"))
+        ports = request(platform, "spi_flash")
         flash = self.serial.flash
         # The resource inverts cs, hold and wp, which stay high.
         levels = {"cs": ~flash.cs_n, "copi": flash.copi, "hold": 0, "wp": 0}
@@ -132,10 +103,7 @@ class Ulx3sTop(Elaboratable):
 
     def _sdram(self, m, platform):
         """The SDRAM's pins; its clock, which the loop is to drive."""
-        directions = dict.fromkeys(
-            ("clk", "clk_en", "cs", "we", "ras", "cas", "ba", "a", "dq", "dqm"), "-"
-        )
-        ports = platform.request("sdram", 0, dir=directions)
+        ports = request(platform, "sdram")
         m.submodules.pads = pads = SdramPads(ports)
         connect(m, self.serial.sdram, pads.pins)
         late = Signal(name="late")
@@ -146,4 +114,8 @@ class Ulx3sTop(Elaboratable):
         return late
 
 
-BOARDS = {f"ulx3s_{size}": Ulx3s(size) for size in Ulx3s.sizes}
+def _leds(platform):
+    return [request(platform, "led", number) for number in range(4)]
+
+
+BOARDS = {f"ulx3s_{size}": Ulx3s(size) for size in ECP5_SIZES}

@@ -11,7 +11,10 @@ import pytest
 from celosia.boards import build as flow
 from celosia.boards.catalog import BOARDS, BoardError, find_board
 from celosia.boards.chat import Chat
+from celosia.boards.ecp5 import Ecp5Flow
+from celosia.boards.ecpix5 import Ecpix5
 from celosia.boards.estimate import check_fit, estimate, fitting_config
+from celosia.boards.orangecrab import OrangeCrab
 from celosia.boards.pll import plan_pll
 from celosia.boards.serial_port import SerialTransport
 from celosia.boards.tape_file import read_tape, write_tape
@@ -56,8 +59,11 @@ def test_pll_cannot(megahertz):
 def test_unknown_names():
     with pytest.raises(BoardError, match=r"board must be one of ulx3s_12f, .*, not 'arty'"):
         find_board("arty")
-    with pytest.raises(ValueError, match=r"size must be one of 12f, 25f, 45f, 85f, not '85g'"):
-        Ulx3s("85g")
+    for kind, sizes in ((Ulx3s, "12f, 25f, 45f, 85f"), (Ecpix5, "45f, 85f")):
+        with pytest.raises(ValueError, match=f"size must be one of {sizes}, not '85g'"):
+            kind("85g")
+    with pytest.raises(ValueError, match="size must be one of 25f, 85f, not '45f'"):
+        OrangeCrab("45f")
 
 
 def test_estimate_counts_multiplier_blocks():
@@ -94,25 +100,41 @@ def test_a_tape_in_the_sdram_takes_no_block_ram():
         dim=320, hidden_dim=864, n_layers=8, n_heads=8, n_kv_heads=2, head_dim=40, vocab_size=4096,
         seq_len=128, tied=True,
     )  # fmt: skip
-    with pytest.raises(BoardError, match="No configuration of this model fits ulx3s_85f"):
+    with pytest.raises(BoardError, match=r"nearest configuration that fits: .*memory=sdram"):
         check_fit(large, config, BOARDS["ulx3s_85f"])
+    assert fitting_config(large, BOARDS["ulx3s_85f"]).memory == "sdram"
+    with pytest.raises(BoardError, match="No configuration of this model fits ecpix5_85f"):
+        check_fit(large, config, BOARDS["ecpix5_85f"])
     found = fitting_config(large, BOARDS["ulx3s_85f"], there)
     assert found.memory == "sdram"
+    huge = replace(large, vocab_size=200_000)
+    with pytest.raises(
+        BoardError, match=r"bytes of SDRAM: 72,\d+,\d+ needed, 33,554,432 available"
+    ):
+        check_fit(huge, there, BOARDS["ulx3s_85f"])
     wide = Config(weight_parallelism=1024, vector_lanes=8, max_seq_len=64, memory="sdram")
     with pytest.raises(BoardError, match=r"nearest configuration that fits: .*memory=sdram"):
         check_fit(large, wide, BOARDS["ulx3s_85f"])
 
 
-def test_no_axi_memory():
+def test_memory_that_a_board_lacks():
     with pytest.raises(BoardError, match="ulx3s_85f has no AXI memory: memory must be on_chip or"):
         check_fit(STORIES, Config(memory="axi"), BOARDS["ulx3s_85f"])
+    match = "ecpix5_45f has no SDRAM memory: memory must be on_chip"
+    with pytest.raises(BoardError, match=match):
+        check_fit(STORIES, Config(memory="sdram"), BOARDS["ecpix5_45f"])
+    for setting in ({"kv_memory": "axi"}, {"control": "axi_lite"}):
+        with pytest.raises(BoardError, match="has no AXI bus: kv_memory must be on_chip"):
+            check_fit(STORIES, Config(**setting), BOARDS["ulx3s_85f"])
 
 
 def test_refusal_where_nothing_fits():
-    with pytest.raises(BoardError, match="No configuration of this model fits ulx3s_12f"):
-        check_fit(STORIES, Config(weight_parallelism=64), BOARDS["ulx3s_12f"])
+    match = "block RAMs: .* No configuration of this model fits orangecrab_25f"
+    with pytest.raises(BoardError, match=match):
+        check_fit(STORIES, Config(weight_parallelism=64), BOARDS["orangecrab_25f"])
     with pytest.raises(LookupError):
-        fitting_config(STORIES, BOARDS["ulx3s_25f"])
+        fitting_config(STORIES, BOARDS["orangecrab_25f"])
+    assert fitting_config(STORIES, BOARDS["ulx3s_25f"]).memory == "sdram"
 
 
 FAKE = """#!/bin/sh
@@ -146,7 +168,8 @@ def fake_tools(tmp_path, monkeypatch):
             "$glbnet$clk": {"achieved": speed, "constraint": 80.0},
             "clk25": {"achieved": 300.0, "constraint": 25.0},
         }
-        report = {"fmax": clocks, "utilization": dict.fromkeys(flow.CELLS.values(), cell)}
+        names = [name for cells in Ecp5Flow.cells.values() for name in cells]
+        report = {"fmax": clocks, "utilization": dict.fromkeys(names, cell)}
         (folder / f"report-route{seed}.json").write_text(json.dumps(report))
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
@@ -195,7 +218,7 @@ def test_the_design_is_the_same_every_time(plan, tmp_path):
     board = BOARDS["ulx3s_45f"]
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        flow._write_design(board, plan.machine(), 80, 1_000_000, tmp_path / name)
+        flow.write_design(board, plan.machine(), 80, 1_000_000, tmp_path / name)
     for name in ("top.il", "top.lpf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     constraints = (tmp_path / "a" / "top.lpf").read_text()
@@ -207,9 +230,24 @@ def test_the_design_is_the_same_every_time(plan, tmp_path):
     assert design.count("cell \\MULT18X18D") == blocks
 
 
+@pytest.mark.parametrize(
+    ("name", "clock", "tx", "leds"),
+    [("ecpix5_45f", "K23", "R24", 4), ("orangecrab_25f", "A9", "M18", 3)],
+)
+def test_other_boards_with_an_ecp5(plan, tmp_path, name, clock, tx, leds):
+    board = BOARDS[name]
+    flow.write_design(board, plan.machine(), 60, 1_000_000, tmp_path)
+    design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
+    assert f'SITE "{clock}"' in pins
+    assert f'LOCATE COMP "uart_0__tx__io" SITE "{tx}";' in pins
+    assert pins.count('LOCATE COMP "rgb_led') == leds
+    assert f'FREQUENCY NET "running" {board.clock(60)} HZ;' in pins
+    assert "EHXPLLL" in design
+
+
 def test_the_design_with_sdram(tmp_path):
     plan = make_plan(random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram"]))
-    flow._write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
+    flow.write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
     design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
     assert design.count("ODDRX1F") == 1  # the chip's clock
     out = 1 + 4 + 2 + 13 + 2 + 16  # each with a register for its output enable
@@ -223,7 +261,7 @@ def test_the_design_with_flash(tmp_path):
     plan = make_plan(
         random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram", "boot=flash"])
     )
-    flow._write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
+    flow.write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
     design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
     assert design.count("cell \\USRMCLK") == 1
     assert 'LOCATE COMP "spi_flash_0__cipo__io" SITE "V2";' in pins

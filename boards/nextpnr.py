@@ -1,0 +1,92 @@
+"""Builds by open tools: Yosys, nextpnr, and the packer of the family."""
+
+import json
+from pathlib import Path
+
+from celosia.boards.stage import Stage, TimingError
+from celosia.boards.tools import tool
+
+__all__ = ["NextpnrFlow"]
+
+
+class NextpnrFlow:
+    """How a family's chips are built for: synthesis, placements, bitstream.
+
+    A family says in a class of its own what is below, and gives the two commands.
+
+    Attributes
+    ----------
+    files : tuple of str
+        The design, ``top.il``, and the constraints, of amaranth's platform.
+    synthesis : str
+        Yosys' command, which writes ``top.json``.
+    cells : dict
+        For ``lut``, ``ff``, ``dsp`` and ``bram`` the cells in nextpnr's report:
+        ``{cell: how many of these it is}``.
+    lut_share : float
+        LUTs that do what one LUT4 of an ECP5 does (:func:`celosia.boards.estimate.estimate`).
+    placed : str
+        The ending of nextpnr's result.
+    bitstream : str
+        The file that the packer makes.
+    """
+
+    placed = "config"
+    bitstream = "top.bit"
+
+    def route(self, seed, megahertz, result, report):
+        """nextpnr's command: ``top.json`` to the files ``result`` and ``report``."""
+        raise NotImplementedError
+
+    def pack(self, result):
+        """The packer's command: the file ``result`` to ``bitstream``."""
+        raise NotImplementedError
+
+    def build(self, folder, wanted, *, seeds, allow_fail, say):
+        """The bitstream of the design in ``folder``, for ``wanted`` MHz.
+
+        Returns and raises as :func:`celosia.boards.build.build`.
+        """
+        (folder / "synthesis.ys").write_text(
+            f"read_rtlil top.il\n{self.synthesis}\ntee -o stat.txt stat\n"
+        )
+        synthesis = Stage(folder, "synthesis", ("top.il", "synthesis.ys"), ("top.json",), say)
+        synthesis.run([*tool("yosys"), "-q", "-l", "yosys.log", "synthesis.ys"])
+        best = None
+        for seed in range(1, seeds + 1):
+            report = self._route(folder, seed, wanted, say)
+            if best is None or report["fmax_mhz"] > best["fmax_mhz"]:
+                best = report
+            say(f"seed {seed}: {report['fmax_mhz']:.2f} MHz for {wanted:.2f} MHz")
+            if report["fmax_mhz"] >= wanted:
+                break
+        if best["fmax_mhz"] < wanted and not allow_fail:
+            raise TimingError(
+                f"the best of {seeds} placements reaches {best['fmax_mhz']:.2f} MHz, "
+                f"not {wanted:.2f} MHz: ask for a lower --clock, more --seeds, or --allow-fail"
+            )
+        result = f"route{best['seed']}.{self.placed}"
+        pack = Stage(folder, f"pack{best['seed']}", (result,), (self.bitstream,), say)
+        pack.run(self.pack(result))
+        return {**best, "bitstream": str(folder / self.bitstream)}
+
+    def _route(self, folder, seed, wanted, say):
+        """Place and route with ``seed``; what came of it."""
+        result, report = f"route{seed}.{self.placed}", f"route{seed}.json"
+        inputs = ("top.json", *(name for name in self.files if name != "top.il"))
+        stage = Stage(folder, f"route{seed}", inputs, (result, report), say)
+        stage.run(self.route(seed, wanted, result, report))
+        return {**self.read_report(folder / report), "seed": seed}
+
+    def read_report(self, path):
+        """Resources, and the speed of the fastest clock (the machine's), of nextpnr's report."""
+        report = json.loads(Path(path).read_text())
+        clock = max(report["fmax"].values(), key=lambda clock: clock["constraint"])
+        found = {}
+        for name, cells in self.cells.items():
+            counts = [(report["utilization"].get(cell), n) for cell, n in cells.items()]
+            counts = [(count, n) for count, n in counts if count]
+            found[name] = {
+                side: sum(count[side] * n for count, n in counts) for side in ("used", "available")
+            }
+        return {"fmax_mhz": clock["achieved"], **found}

@@ -1,0 +1,67 @@
+"""The OrangeCrab (r0.2): a Lattice ECP5, 48 MHz, one RGB LED, no serial chip."""
+
+from amaranth.build import Attrs
+from amaranth_boards import orangecrab_r0_2
+from amaranth_boards.resources import UARTResource
+from celosia.boards.ecp5 import ECP5_SIZES, Ecp5Flow
+from celosia.boards.pll import plan_pll
+from celosia.boards.top import Top, request, uart_ports
+
+__all__ = ["BOARDS", "OrangeCrab"]
+
+SOURCE = 48e6
+# Header pins 0 and 1: where boards of this shape have their serial line.
+UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33"))
+
+
+class OrangeCrab:
+    """What the build needs to know of an OrangeCrab.
+
+    The serial line is at the header: RX, into the board, is pin 0, TX is pin 1; a USB-serial
+    adapter of 3.3 V goes there.
+
+    Parameters
+    ----------
+    size : str
+        ``25f`` or ``85f``.
+
+    Attributes
+    ----------
+    name, resources, flow
+        As :class:`celosia.boards.ulx3s.Ulx3s` has them.
+    """
+
+    default_clock = 80.0
+    memories = ("on_chip",)
+    loader = "orangeCrab"
+
+    def __init__(self, size):
+        if size not in ("25f", "85f"):
+            raise ValueError(f"size must be one of 25f, 85f, not {size!r}")
+        self.size = size
+        self.name = f"orangecrab_{size}"
+        self.flow = Ecp5Flow(f"{size[:2]}k", "CSFBGA285", 8)
+        self.resources = ECP5_SIZES[size]
+
+    def platform(self):
+        """A fresh platform of amaranth-boards, with the serial line at the header."""
+        platform = getattr(orangecrab_r0_2, f"OrangeCrabR0_2_{self.size.upper()}Platform")()
+        platform.add_resources([UART])
+        return platform
+
+    def clock(self, megahertz):
+        """The clock, in Hz, that the board makes for a wish of ``megahertz``."""
+        return plan_pll(SOURCE, megahertz * 1e6).frequency
+
+    def top(self, machine, megahertz, baud):
+        """The board's top with this machine; LEDs: red, green and blue of the one."""
+        pll = plan_pll(SOURCE, megahertz * 1e6)
+        return Top(machine, pll, baud, source="clk", uart=uart_ports, leds=_leds)
+
+
+def _leds(platform):
+    led = request(platform, "rgb_led")
+    return [led.r, led.g, led.b]
+
+
+BOARDS = {f"orangecrab_{size}": OrangeCrab(size) for size in ("25f", "85f")}

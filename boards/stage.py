@@ -1,0 +1,77 @@
+"""The steps of a build, which an interrupted build does not repeat."""
+
+import hashlib
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from celosia.sim.toolchain import ToolError
+
+__all__ = ["Stage", "TimingError"]
+
+
+class TimingError(RuntimeError):
+    """The routed design misses its clock; the message says by how much."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a build: files made of files, done once as long as nothing changes.
+
+    ``folder/name.done`` keeps the hash of what the outputs were made of.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    name : str
+    inputs, outputs : tuple of str
+        Files in the folder.
+    say : function(str)
+    """
+
+    folder: Path
+    name: str
+    inputs: tuple
+    outputs: tuple
+    say: object
+
+    def run(self, command):
+        """Run the tool, unless that is done; its output goes to ``name.log``.
+
+        Raises
+        ------
+        ToolError
+            If it fails; the message ends with what it said.
+        """
+        digest = hashlib.sha256(json.dumps([_portable(part) for part in command]).encode())
+        for name in self.inputs:
+            digest.update((self.folder / name).read_bytes())
+        stamp = self.folder / f"{self.name}.done"
+        made = all((self.folder / name).is_file() for name in self.outputs)
+        if made and stamp.is_file() and stamp.read_text() == digest.hexdigest():
+            self.say(f"{self.name}: done before")
+            return
+        stamp.unlink(missing_ok=True)
+        self.say(f"{self.name} ...")
+        begin = time.monotonic()
+        log = self.folder / f"{self.name}.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode:
+            said = log.read_text(errors="replace").strip()[-2000:]
+            raise ToolError(f"{self.name} failed ({done.returncode}), see {log}:\n{said}")
+        stamp.write_text(digest.hexdigest())
+        self.say(f"{self.name}: {time.monotonic() - begin:.0f} s")
+
+
+def _portable(part):
+    return Path(part).name if part.startswith("/") else part
