@@ -24,9 +24,9 @@ def build(plan, board, folder, *, megahertz, baud=BAUD, seeds=1, allow_fail=Fals
     Returns
     -------
     dict
-        ``fmax_mhz``, ``clock_mhz``, ``lut``, ``ff``, ``dsp``, ``bram``, ``bitstream``, ``seed``;
-        where a vendor's tool would be needed that is not there, ``fmax_mhz``, ``bitstream`` and
-        ``seed`` are None and ``reason`` says what to run.
+        ``fmax_mhz``, ``clock_mhz``, ``lut``, ``ff``, ``dsp``, ``bram``, ``bitstream``, ``seed``,
+        ``notes`` (sentences). Where a vendor's tool would be needed that is not there, ``fmax_mhz``
+        and ``bitstream`` are None, and a note says what to run.
 
     Raises
     ------

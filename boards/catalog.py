@@ -1,11 +1,17 @@
 """All boards that Celosia builds for."""
 
-from celosia.boards import ecpix5, orangecrab, ulx3s
+from celosia.boards import amd, ecpix5, orangecrab, tang, ulx3s
 from celosia.generators.config import ConfigError
 
 __all__ = ["BOARDS", "BoardError", "find_board"]
 
-BOARDS = {**ulx3s.BOARDS, **ecpix5.BOARDS, **orangecrab.BOARDS}
+BOARDS = {
+    **ulx3s.BOARDS,
+    **ecpix5.BOARDS,
+    **orangecrab.BOARDS,
+    **tang.BOARDS,
+    **amd.BOARDS,
+}
 
 
 class BoardError(ConfigError):

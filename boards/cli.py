@@ -128,7 +128,10 @@ def build(
         raise typer.Exit(MISSED) from None
     _say("simulating, for the cycles per token ...")
     measured = measurement.result()
-    clock_mhz = min(result["clock_mhz"], result["fmax_mhz"])
+    speed = None
+    if result["fmax_mhz"] is not None:
+        clock_mhz = min(result["clock_mhz"], result["fmax_mhz"])
+        speed = clock_mhz * 1e6 / measured["cycles_per_token"]
     report = {
         "board": target.name,
         "model": plan.info.name,
@@ -138,12 +141,13 @@ def build(
         **{name: result[name] for name in ("lut", "ff", "dsp", "bram")},
         "position": measured["position"],
         "cycles_per_token": measured["cycles_per_token"],
-        "tokens_per_second": clock_mhz * 1e6 / measured["cycles_per_token"],
+        "tokens_per_second": speed,
         "bitstream": result["bitstream"],
         "multipliers": plan.shape.multipliers,
         "utilisation": measured["utilisation"],
         "seed": result["seed"],
         "baud": baud,
+        "notes": result["notes"],
     }
     _write_json(output / "report.json", report)
     if json_file is not None:
@@ -154,7 +158,8 @@ def build(
 def _show_build(report):
     table = Table(title=f"{report['model']} on {report['board']}", show_header=False)
     table.add_row("clock", f"{report['clock_mhz']:.2f} MHz")
-    table.add_row("reached after routing", f"{report['fmax_mhz']:.2f} MHz")
+    routed = report["fmax_mhz"] is not None
+    table.add_row("reached after routing", f"{report['fmax_mhz']:.2f} MHz" if routed else "unknown")
     for name, text in (
         ("lut", "LUTs"),
         ("ff", "flip-flops"),
@@ -168,8 +173,12 @@ def _show_build(report):
         f"cycles per token at position {report['position']}", f"{report['cycles_per_token']:,}"
     )
     table.add_row("utilisation", f"{report['utilisation']:.1%}")
-    table.add_row("tokens per second", f"{report['tokens_per_second']:,.0f}")
-    table.add_row("bitstream", report["bitstream"])
+    table.add_row(
+        "tokens per second", f"{report['tokens_per_second']:,.0f}" if routed else "unknown"
+    )
+    table.add_row("bitstream", report["bitstream"] or "none")
+    for note in report["notes"]:
+        table.add_row("note", note)
     Console().print(table)
 
 
@@ -209,13 +218,16 @@ def program(
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder} is no folder that celosia build made: {error}") from None
+    if report["bitstream"] is None:
+        raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report['notes'])}")
     if shutil.which("openFPGALoader") is None:
         raise ToolError(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     board = find_board(report["board"])
     target = "-f" if flash else "-m"
-    command = ["openFPGALoader", "-b", board.loader, target, str(folder / "top.bit")]
+    bitstream = str(folder / board.flow.bitstream)
+    command = ["openFPGALoader", "-b", board.loader, target, bitstream]
     done = subprocess.run(command, check=False)
     if not done.returncode and report["config"].get("boot") == "flash":
         tape, record = str(folder / "tape.bin"), read_tape(folder)[1]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from celosia.boards.stage import Stage, TimingError
+from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
 
 __all__ = ["NextpnrFlow"]
@@ -22,17 +22,20 @@ class NextpnrFlow:
         Yosys' command, which writes ``top.json``.
     cells : dict
         For ``lut``, ``ff``, ``dsp`` and ``bram`` the cells in nextpnr's report:
-        ``{cell: how many of these it is}``.
+        ``{cell: how many of these it is}``; there are as many as of the first.
     lut_share : float
         LUTs that do what one LUT4 of an ECP5 does (:func:`celosia.boards.estimate.estimate`).
     placed : str
         The ending of nextpnr's result.
     bitstream : str
         The file that the packer makes.
+    notes : tuple of str
+        What is to be said of every build.
     """
 
     placed = "config"
     bitstream = "top.bit"
+    notes = ()
 
     def route(self, seed, megahertz, result, report):
         """nextpnr's command: ``top.json`` to the files ``result`` and ``report``."""
@@ -60,15 +63,11 @@ class NextpnrFlow:
             say(f"seed {seed}: {report['fmax_mhz']:.2f} MHz for {wanted:.2f} MHz")
             if report["fmax_mhz"] >= wanted:
                 break
-        if best["fmax_mhz"] < wanted and not allow_fail:
-            raise TimingError(
-                f"the best of {seeds} placements reaches {best['fmax_mhz']:.2f} MHz, "
-                f"not {wanted:.2f} MHz: ask for a lower --clock, more --seeds, or --allow-fail"
-            )
+        check_clock(best["fmax_mhz"], wanted, seeds, allow_fail)
         result = f"route{best['seed']}.{self.placed}"
         pack = Stage(folder, f"pack{best['seed']}", (result,), (self.bitstream,), say)
         pack.run(self.pack(result))
-        return {**best, "bitstream": str(folder / self.bitstream)}
+        return {**best, "bitstream": str(folder / self.bitstream), "notes": list(self.notes)}
 
     def _route(self, folder, seed, wanted, say):
         """Place and route with ``seed``; what came of it."""
@@ -81,12 +80,10 @@ class NextpnrFlow:
     def read_report(self, path):
         """Resources, and the speed of the fastest clock (the machine's), of nextpnr's report."""
         report = json.loads(Path(path).read_text())
-        clock = max(report["fmax"].values(), key=lambda clock: clock["constraint"])
+        clock = max(report["fmax"].values(), key=lambda c: (c["constraint"], -c["achieved"]))
         found = {}
+        counts = report["utilization"]
         for name, cells in self.cells.items():
-            counts = [(report["utilization"].get(cell), n) for cell, n in cells.items()]
-            counts = [(count, n) for count, n in counts if count]
-            found[name] = {
-                side: sum(count[side] * n for count, n in counts) for side in ("used", "available")
-            }
+            used = sum(counts[cell]["used"] * number for cell, number in cells.items())
+            found[name] = {"used": used, "available": counts[next(iter(cells))]["available"]}
         return {"fmax_mhz": clock["achieved"], **found}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celosia.sim.toolchain import ToolError
 
-__all__ = ["Stage", "TimingError"]
+__all__ = ["Stage", "TimingError", "check_clock"]
 
 
 class TimingError(RuntimeError):
@@ -75,3 +75,18 @@ class Stage:
 
 def _portable(part):
     return Path(part).name if part.startswith("/") else part
+
+
+def check_clock(fmax, wanted, seeds, allow_fail):
+    """Refuse a clock of ``fmax`` MHz, the best of ``seeds`` placements, below ``wanted`` MHz.
+
+    Raises
+    ------
+    TimingError
+        If that is not allowed.
+    """
+    if fmax < wanted and not allow_fail:
+        raise TimingError(
+            f"the best of {seeds} placements reaches {fmax:.2f} MHz, "
+            f"not {wanted:.2f} MHz: ask for a lower --clock, more --seeds, or --allow-fail"
+        )

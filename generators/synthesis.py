@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from celosia.generators.verilog import to_rtlil
 from celosia.sim.toolchain import ToolError, cached, run_tool
 
-__all__ = ["TARGETS", "netlist", "run_yosys", "synthesise", "tool", "tool_key"]
+__all__ = ["TARGETS", "count_cells", "netlist", "run_yosys", "synthesise", "tool", "tool_key"]
 
 # For each target the synthesis command, and what its cells count: (pattern, kind, number).
 TARGETS = {
@@ -54,9 +54,9 @@ TARGETS = {
             (r"RAM32M|RAM64M", "lut", 4),
             (r"RAM\d+X1D", "lut", 2),
             (r"FD.*", "ff", 1),
-            (r"DSP48E1", "dsp", 1),
-            (r"RAMB18E1", "bram", 1),
-            (r"RAMB36E1", "bram", 2),
+            (r"DSP48E[12]", "dsp", 1),
+            (r"RAMB18E[12]", "bram", 1),
+            (r"RAMB36E[12]", "bram", 2),
         ],
     ),
 }
@@ -100,8 +100,12 @@ def synthesise(component, target):
     """
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+    return count_cells(json.loads((netlist(component, target) / "stat.json").read_text()), target)
+
+
+def count_cells(stat, target):
+    """The cells, as :func:`synthesise` counts them, of what Yosys' ``stat -json`` says."""
     _, kinds = TARGETS[target]
-    stat = json.loads((netlist(component, target) / "stat.json").read_text())
     counts = {"lut": 0, "ff": 0, "dsp": 0, "bram": 0}
     for cell, number in stat["design"]["num_cells_by_type"].items():
         for pattern, kind, weight in kinds:

@@ -12,13 +12,10 @@ from celosia.boards import build as flow
 from celosia.boards.catalog import BOARDS, BoardError, find_board
 from celosia.boards.chat import Chat
 from celosia.boards.ecp5 import Ecp5Flow
-from celosia.boards.ecpix5 import Ecpix5
 from celosia.boards.estimate import check_fit, estimate, fitting_config
-from celosia.boards.orangecrab import OrangeCrab
 from celosia.boards.pll import plan_pll
 from celosia.boards.serial_port import SerialTransport
 from celosia.boards.tape_file import read_tape, write_tape
-from celosia.boards.ulx3s import Ulx3s
 from celosia.generators.config import Config, ConfigError, load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
@@ -59,11 +56,6 @@ def test_pll_cannot(megahertz):
 def test_unknown_names():
     with pytest.raises(BoardError, match=r"board must be one of ulx3s_12f, .*, not 'arty'"):
         find_board("arty")
-    for kind, sizes in ((Ulx3s, "12f, 25f, 45f, 85f"), (Ecpix5, "45f, 85f")):
-        with pytest.raises(ValueError, match=f"size must be one of {sizes}, not '85g'"):
-            kind("85g")
-    with pytest.raises(ValueError, match="size must be one of 25f, 85f, not '45f'"):
-        OrangeCrab("45f")
 
 
 def test_estimate_counts_multiplier_blocks():
@@ -228,21 +220,6 @@ def test_the_design_is_the_same_every_time(plan, tmp_path):
     assert "EHXPLLL" in design
     blocks = plan.shape.multipliers + 7 * plan.shape.lanes
     assert design.count("cell \\MULT18X18D") == blocks
-
-
-@pytest.mark.parametrize(
-    ("name", "clock", "tx", "leds"),
-    [("ecpix5_45f", "K23", "R24", 4), ("orangecrab_25f", "A9", "M18", 3)],
-)
-def test_other_boards_with_an_ecp5(plan, tmp_path, name, clock, tx, leds):
-    board = BOARDS[name]
-    flow.write_design(board, plan.machine(), 60, 1_000_000, tmp_path)
-    design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
-    assert f'SITE "{clock}"' in pins
-    assert f'LOCATE COMP "uart_0__tx__io" SITE "{tx}";' in pins
-    assert pins.count('LOCATE COMP "rgb_led') == leds
-    assert f'FREQUENCY NET "running" {board.clock(60)} HZ;' in pins
-    assert "EHXPLLL" in design
 
 
 def test_the_design_with_sdram(tmp_path):
