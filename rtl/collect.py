@@ -1,6 +1,6 @@
 """The collector: takes the fabric's tiles apart into words and joins each with its scales."""
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.head_quantize import STEP_SHIFT
@@ -112,7 +112,9 @@ class Collect(wiring.Component):
         kind = operation.kind
         chunks = self.rows // self.lanes
         chunk = Signal(INDEX_WIDTH)
-        following = Signal(INDEX_WIDTH, init=1)  # chunk + 1
+        ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
+        first_chunk = Signal(init=1)
+        final = Signal()  # of several chunks the last one
         part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
         offset = Signal(token_width(self.tokens))
         token = Signal(token_width(self.tokens))
@@ -136,9 +138,9 @@ class Collect(wiring.Component):
                 & scalar_valid
                 & collected.i.ready
             ),
-            restart.eq(go & (embedding | (kind == Kind.ADD)) & (chunk == 0) & (token == 0)),
+            restart.eq(go & (embedding | (kind == Kind.ADD)) & first_chunk & (token == 0)),
             last_token.eq(token == operation.group if self.tokens > 1 else 1),
-            last_chunk.eq(following == operation.chunks),
+            last_chunk.eq(Mux(first_chunk, operation.single, final)),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),
             self.embedded.ready.eq(go & embedding),
@@ -149,12 +151,18 @@ class Collect(wiring.Component):
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)
             with m.If(last_token):
-                m.d.sync += [offset.eq(0), chunk.eq(following), following.eq(following + 1)]
-                m.d.sync += part.eq(part + 1)
+                m.d.sync += [
+                    offset.eq(0),
+                    chunk.eq(chunk + 1),
+                    ahead.eq(ahead + 1),
+                    first_chunk.eq(0),
+                    final.eq(ahead == operation.chunks),
+                    part.eq(part + 1),
+                ]
                 with m.If(part == chunks - 1):
                     m.d.sync += part.eq(0)
                 with m.If(last_chunk):
-                    m.d.sync += [chunk.eq(0), following.eq(1), part.eq(0)]
+                    m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1), part.eq(0)]
 
         acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
         place = Signal(range(max(2, chunks * self.tokens)))

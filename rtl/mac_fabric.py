@@ -1,11 +1,12 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
 from amaranth import Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.rtl.group_scales import parameter_layout
 from celosia.rtl.multiplier import multiply, multiply_registered
+from celosia.rtl.queue import Queue
 
 __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
@@ -101,14 +102,8 @@ class MacFabric(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.results = results = fifo.SyncFIFO(
-            width=self.tokens * self.rows * self.acc_width, depth=self.results
-        )
-        m.d.comb += [
-            self.o.valid.eq(results.r_rdy),
-            self.o.payload.eq(results.r_data),
-            results.r_en.eq(self.o.ready),
-        ]
+        m.submodules.results = results = Queue(self.o.p.shape(), self.results)
+        connect(m, results.o, flipped(self.o))
 
         # The arithmetic never stalls: a tile's last beat is accepted only if its result has room.
         room = Signal(range(self.results + 1), init=self.results)
@@ -141,7 +136,7 @@ class MacFabric(wiring.Component):
         frame = _delay(m, frame, depth)
         written = Signal()
         m.d.sync += written.eq(frame.valid & frame.last)
-        m.d.comb += results.w_en.eq(written)
+        m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
             block, coarse = self._fine(m, beat.activations[token])
@@ -154,8 +149,7 @@ class MacFabric(wiring.Component):
                 acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}")
                 with m.If(frame.valid):
                     m.d.sync += acc.eq(Mux(frame.first, 0, acc) + _coarse(m, dot, coarse))
-                place = (token * self.rows + row) * self.acc_width
-                m.d.comb += results.w_data[place : place + self.acc_width].eq(acc)
+                m.d.comb += results.i.p[token][row].eq(acc)
         return m
 
     def _fine(self, m, block):

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 from celosia.rtl.axi_cache import AxiCache, cache_pins
 from celosia.rtl.axi_port import join_pins
 from celosia.rtl.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.buffer import Buffer, Skid
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import COUNTERS, Cause, Controller
 from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
@@ -163,7 +164,7 @@ class Machine(wiring.Component):
             "sums": SoftmaxSum(lanes, tokens, position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
             "scale": scale,
-            "scaled": Skid(scale.o.payload.shape()),
+            "scaled": Buffer(scale.o.payload.shape()),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "embedded": self._embedded(),
@@ -244,6 +245,7 @@ class Machine(wiring.Component):
             u.link.busy.eq(u.controller.busy),
             u.controller.idle.eq(u.sequencer.idle),
             u.sequencer.run.payload.eq(run.payload),
+            u.sequencer.run.p.position.eq(run.p.position[: ceil_log2(self.shape.max_seq_len)]),
             u.sequencer.run.valid.eq(run.valid & ~rope_waits),
             run.ready.eq(u.sequencer.run.ready & ~rope_waits),
             u.rope.positions.valid.eq(rope_waits),
@@ -453,7 +455,7 @@ class Machine(wiring.Component):
             ((Kind.QUERY, Kind.KEY), u.rope.i),
             ((Kind.VALUE,), u.value_words.i),
             ((Kind.SCORE,), u.softmax.i),
-            ((Kind.ATTENTION,), u.merge.i[1]),
+            ((Kind.ATTENTION,), u.merge.i[2]),
             ((Kind.SWIGLU,), u.swiglu.i),
             ((Kind.LOGITS,), u.sampler.i),
         )
@@ -475,7 +477,7 @@ class Machine(wiring.Component):
         connect(m, u.residual.o, u.norm.i)
         connect(m, u.norm.scalars, u.collect.norms)
         connect(m, u.norm.o, u.merge.i[0])
-        hidden, merged = u.swiglu.o, u.merge.i[2]
+        hidden, merged = u.swiglu.o, u.merge.i[1]
         m.d.comb += [
             merged.valid.eq(hidden.valid),
             hidden.ready.eq(merged.ready),

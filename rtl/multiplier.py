@@ -28,11 +28,13 @@ class _Multiplier(wiring.Component):
         return getattr(platform, "family", None) == "ecp5" and max(widths) <= ECP5_WIDTH
 
     def _mult18x18d(self, m, **registers):
+        """The block, with its operands in its upper bits: what is constant there needs no wires."""
         product = Signal(2 * ECP5_WIDTH)
-        ports = {}
+        ports, below = {}, 0
         for letter, x in (("A", self.a), ("B", self.b)):
-            sign = x[-1] if x.shape().signed else Const(0, 1)
-            operand = Cat(x, sign.replicate(ECP5_WIDTH - len(x)))
+            x = x if x.shape().signed else Cat(x, Const(0, 1))
+            operand = Cat(Const(0, ECP5_WIDTH - len(x)), x)
+            below += ECP5_WIDTH - len(x)
             ports |= {f"i_{letter}{n}": operand[n] for n in range(ECP5_WIDTH)}
         ports |= {f"i_C{n}": Const(0, 1) for n in range(ECP5_WIDTH)}
         ports |= {f"o_P{n}": product[n] for n in range(2 * ECP5_WIDTH)}
@@ -45,7 +47,7 @@ class _Multiplier(wiring.Component):
             i_SOURCEA=Const(0, 1),
             i_SOURCEB=Const(0, 1),
         )
-        m.d.comb += self.p.eq(product)
+        m.d.comb += self.p.eq(product[below:])
 
 
 class Multiplier(_Multiplier):

@@ -142,11 +142,15 @@ def recall_layout():
 
 
 def operation_layout(tokens):
-    """A step as the collector of results sees it, for tokens ``first`` to ``group``."""
+    """A step as the collector of results sees it, for tokens ``first`` to ``group``.
+
+    ``single`` says that ``chunks`` is 1.
+    """
     return data.StructLayout(
         {
             "kind": Kind,
             "chunks": unsigned(INDEX_WIDTH),
+            "single": 1,
             "base": unsigned(INDEX_WIDTH),
             "argument": unsigned(ARGUMENT_WIDTH),
             "shift": signed(8),

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.multiplier import multiply
 from celosia.rtl.parameters import check_range
-from celosia.rtl.pipeline import Pipeline, round_shift
+from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import framed
 
 __all__ = ["Scale"]
@@ -81,18 +81,19 @@ class Scale(wiring.Component):
         signs = [acc[-1] for acc in word.data]
         frame, factors, aligned, losses, signs = pipe.stage(frame, factors, aligned, losses, signs)
 
-        # 2: the product, in two parts; beside it what saturates: its sign and the factor.
+        # 2: the product, in two parts, with the half that rounds it; beside it what saturates: its sign and the factor.
+        rounding = 16 + GUARD
+        half = 1 << (rounding - 1 - SPLIT)
         low = [multiply(m, a[:SPLIT], f) for a, f in zip(aligned, factors, strict=True)]
-        high = [a[SPLIT:].as_signed() * f for a, f in zip(aligned, factors, strict=True)]
+        high = [a[SPLIT:].as_signed() * f + half for a, f in zip(aligned, factors, strict=True)]
         overflows = [bits.any() for bits in losses]
         limits = [Mux(sign, -f, f) for sign, f in zip(signs, factors, strict=True)]
         frame, low, high, overflows, limits = pipe.stage(frame, low, high, overflows, limits)
 
-        # 3: their sum and its rounding. 27 bits times less than 2**16 need no further saturation.
-        rounding = 16 + GUARD
+        # 3: their sum, rounded. 27 bits times less than 2**16 need no further saturation.
         values = []
         for a, b, overflow, limit in zip(low, high, overflows, limits, strict=True):
-            rounded = round_shift(m, (b << SPLIT) + a, rounding, rounding)
+            rounded = ((b << SPLIT) + a) >> rounding
             limit = limit << (ALIGNED - 1 - rounding)
             values.append(Mux(overflow, limit, rounded)[:24].as_signed())
         frame, values = pipe.stage(frame, values)

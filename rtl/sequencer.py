@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.buffer import Buffer
 from celosia.rtl.operation import (
@@ -19,6 +19,7 @@ from celosia.rtl.operation import (
     step_layout,
 )
 from celosia.rtl.parameters import check_power_of_two, check_range
+from celosia.rtl.queue import Queue
 from celosia.rtl.tape import Tape, run_layout
 from celosia.rtl.words import token_width
 
@@ -155,7 +156,7 @@ class Sequencer(wiring.Component):
             )
         }
         room = Signal()  # in all queues, also if one was written just now
-        m.d.sync += room.eq(Cat(*(q.w_level < q.depth - 1 for q in queues.values())).all())
+        m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
 
         place = Signal(token_width(self.tokens))
         logits = Signal()
@@ -163,10 +164,12 @@ class Sequencer(wiring.Component):
         loading, starting, go = Signal(), Signal(), Signal()
         busy = Signal(3 + BUFFERS)
         under_way = Signal(8)
+        begun = Signal()  # an operation, a cycle later
+        quiet = Signal()  # none is under way
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += [
-                    self.idle.eq(under_way == 0),
+                    self.idle.eq(quiet),
                     self.run.ready.eq(self.idle),
                 ]
                 with m.If(self.run.valid & self.run.ready):
@@ -204,19 +207,23 @@ class Sequencer(wiring.Component):
                     with m.If(remaining == 1):
                         m.next = "IDLE"
 
-        m.d.comb += self.dispatching.eq(~fsm.ongoing("IDLE"))
+        m.d.comb += [
+            self.dispatching.eq(~fsm.ongoing("IDLE")),
+            quiet.eq((under_way == 0) & ~begun),
+        ]
         ended = Signal(4)  # operations, a cycle later
         m.d.sync += [
             ended.eq(self.retired + sum(self.written[n] for n in range(3 + BUFFERS))),
             busy.eq((busy & ~self.written) | Mux(go, step.sets, 0)),
-            under_way.eq(under_way + (go | loading) - ended),
+            begun.eq(go | loading),
+            under_way.eq(under_way + begun - ended),
         ]
         for name in ("fetch", "operation", "scales"):
-            m.d.comb += queues[name].w_en.eq(go | loading)
+            m.d.comb += queues[name].i.valid.eq(go | loading)
         for name in ("weights", "row_scales"):
-            m.d.comb += queues[name].w_en.eq(starting | loading)
+            m.d.comb += queues[name].i.valid.eq(starting | loading)
         if self.external_cache:
-            m.d.comb += queues["recall"].w_en.eq(go & (step.operand != Operand.TAPE))
+            m.d.comb += queues["recall"].i.valid.eq(go & (step.operand != Operand.TAPE))
         with m.If(loading):
             self._load(m, queues, place)
         with m.Else():
@@ -226,31 +233,19 @@ class Sequencer(wiring.Component):
     def _queue(self, m, name, depth):
         """A FIFO in front of the output ``name``."""
         o = getattr(self, name)
-        queue = fifo.SyncFIFO(width=o.payload.shape().size, depth=depth)
-        m.submodules[f"{name}_queue"] = queue
+        m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape(), depth)
         if name == "fetch":  # no cycle to lose
-            m.d.comb += [
-                o.payload.eq(queue.r_data),
-                o.valid.eq(queue.r_rdy),
-                queue.r_en.eq(o.ready),
-            ]
+            connect(m, queue.o, flipped(o))
             return queue
         m.submodules[f"{name}_buffer"] = buffer = Buffer(o.payload.shape())
+        connect(m, queue.o, buffer.i)
         connect(m, buffer.o, flipped(o))
-        m.d.comb += [
-            buffer.i.payload.eq(queue.r_data),
-            buffer.i.valid.eq(queue.r_rdy),
-            queue.r_en.eq(buffer.i.ready),
-        ]
         return queue
 
     def _write(self, m, queues, name, **fields):
         """Set what enters a queue; members not named are 0."""
-        layout = getattr(self, name).payload.shape()
-        entry = Signal(layout)
-        m.d.comb += queues[name].w_data.eq(entry)
         for member, value in fields.items():
-            m.d.comb += entry[member].eq(value)
+            m.d.comb += queues[name].i.p[member].eq(value)
 
     def _dispatch(self, m, queues, step, logits):
         """A step, and the tapes' runs of a pass."""
@@ -270,7 +265,16 @@ class Sequencer(wiring.Component):
         ]
         first = Mux(step.kind == Kind.LOGITS, self.group, 0)  # the sampler sees the last token
         same = {n: step[n] for n in ("kind", "argument", "shift", "norm", "head", "base")}
-        self._write(m, queues, "operation", **same, chunks=chunks, first=first, group=self.group)
+        self._write(
+            m,
+            queues,
+            "operation",
+            **same,
+            chunks=chunks,
+            single=chunks == 1,
+            first=first,
+            group=self.group,
+        )
         self._write(m, queues, "scales", kind=step.kind, chunks=chunks, address=step.scale_address)
         same = {n: step[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
         self._write(
@@ -321,6 +325,7 @@ class Sequencer(wiring.Component):
             "operation",
             kind=Kind.LOAD,
             chunks=words,
+            single=words == 1,
             argument=program.embedding_argument,
             shift=program.embedding_shift,
             first=place,

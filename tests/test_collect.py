@@ -134,7 +134,7 @@ class Model:
         return [{"mantissa": ONE, "shift": 0}] * self.tokens
 
     def words(self, operation, group):
-        self.inputs["operation"].append(operation)
+        self.inputs["operation"].append(operation | {"single": operation["chunks"] == 1})
         tokens = range(operation["first"], operation["group"] + 1)
         scalars = self.scalars(operation, group)
         for chunk, rows in enumerate(self.rows_of(operation)):

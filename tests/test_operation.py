@@ -24,7 +24,7 @@ def test_parts_of_a_step_are_as_wide_as_in_the_step():
     parts = [shapes(fetch_layout()), shapes(operation_layout(4)), shapes(scales_layout())]
     assert parts[2].pop("address") == step["scale_address"]
     for part in parts:
-        own = {"buffer", "row", "first", "group", "lane"}
+        own = {"buffer", "row", "first", "group", "lane", "single"}
         assert {name: shape for name, shape in part.items() if name not in own}.items() <= (
             step.items()
         )

@@ -119,6 +119,7 @@ def load(program, rows, lanes, token, place):
         {
             "kind": Kind.LOAD,
             "chunks": words,
+            "single": words == 1,
             "argument": program.embedding_argument,
             "shift": program.embedding_shift,
             "first": place,
@@ -145,7 +146,10 @@ def dispatch(s, rows, lanes, run, external=False):
     yield "fetch", {**same, "words": words, "tiles": tiles, **place}
     same = {n: s[n] for n in ("kind", "base", "argument", "shift", "norm", "head")}
     first = run["group"] if s["kind"] == Kind.LOGITS else 0
-    yield "operation", {**same, "chunks": chunks, "first": first, "group": run["group"]}
+    yield (
+        "operation",
+        {**same, "chunks": chunks, "single": chunks == 1, "first": first, "group": run["group"]},
+    )
     yield "scales", {"kind": s["kind"], "chunks": chunks, "address": s["scale_address"]}
     if external and s["operand"] != Operand.TAPE:
         same = {n: s[n] for n in ("operand", "address", "stride")}

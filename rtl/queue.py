@@ -1,0 +1,74 @@
+"""A FIFO for short queues whose flags come straight out of registers."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.parameters import check_power_of_two
+
+__all__ = ["Queue"]
+
+
+class Queue(wiring.Component):
+    """Up to ``depth`` payloads, first in, first out.
+
+    Both flags are registers, and what follows a transfer is one LUT deep: there is a bit for each
+    payload instead of a count. The memory is small enough for LUTs.
+
+    Latency 1 cycle. Throughput 1 payload per cycle.
+
+    Parameters
+    ----------
+    shape : shape-like
+    depth : int, a power of two from 2 to 64
+
+    Members
+    -------
+    i : In(stream of shape)
+    o : Out(stream of shape)
+    nearly_full : Out(1)
+        There is room for one payload at most.
+
+    Raises
+    ------
+    ValueError
+        If ``depth`` is out of range.
+    """
+
+    def __init__(self, shape, depth):
+        check_power_of_two("depth", depth, 64)
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, not {depth!r}")
+        self.depth = depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "nearly_full": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = self.i.p.shape()
+        m.submodules.storage = storage = Memory(shape=shape, depth=self.depth, init=[])
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        held = Signal(self.depth)  # bit n: more than n payloads
+        put, take = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~held[-1]),
+            self.o.valid.eq(held[0]),
+            self.nearly_full.eq(held[-2]),
+            put.eq(self.i.valid & self.i.ready),
+            take.eq(self.o.valid & self.o.ready),
+            write.data.eq(self.i.payload),
+            write.en.eq(put),
+            self.o.payload.eq(read.data),
+        ]
+        more, less = Cat(1, held[:-1]), Cat(held[1:], 0)
+        m.d.sync += [
+            write.addr.eq(write.addr + put),
+            read.addr.eq(read.addr + take),
+            held.eq(Mux(put == take, held, Mux(put, more, less))),
+        ]
+        return m
