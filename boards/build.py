@@ -51,4 +51,6 @@ def write_design(board, machine, megahertz, baud, folder):
         text = text if isinstance(text, str) else text.decode()
         text = re.sub(r"^(#|//|/\*) Automatically generated.*\n", "", text, flags=re.MULTILINE)
         text = re.sub(r'^ *attribute \\src ".*"\n', "", text, flags=re.MULTILINE)
+        if name.endswith(".il"):  # Yosys takes "x[1]" for a bit of "x" when it maps to LUTs
+            text = re.sub(r"(?<=\S)\[(\d+)\]", r".\1", text)
         (folder / name).write_text(text)

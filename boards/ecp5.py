@@ -29,7 +29,10 @@ class Ecp5Flow(NextpnrFlow):
     """
 
     files = ("top.il", "top.lpf")
-    synthesis = "synth_ecp5 -nodsp -top top -json top.json"
+    synthesis = (  # all of synth_ecp5 but autoname, which takes minutes
+        "synth_ecp5 -nodsp -top top -run begin:check\n"
+        "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
+    )
     cells = MappingProxyType(
         {
             "lut": {"TRELLIS_COMB": 1},

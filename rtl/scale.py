@@ -81,7 +81,7 @@ class Scale(wiring.Component):
         signs = [acc[-1] for acc in word.data]
         frame, factors, aligned, losses, signs = pipe.stage(frame, factors, aligned, losses, signs)
 
-        # 2: the product, in two parts, with the half that rounds it; beside it what saturates: its sign and the factor.
+        # 2: the product, in two parts, and half of the last place; what saturates: sign, factor.
         rounding = 16 + GUARD
         half = 1 << (rounding - 1 - SPLIT)
         low = [multiply(m, a[:SPLIT], f) for a, f in zip(aligned, factors, strict=True)]
