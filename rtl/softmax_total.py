@@ -1,6 +1,6 @@
 """The denominator of a softmax, summed while the vector passes and its maximum runs."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -88,7 +88,8 @@ class SoftmaxTotal(wiring.Component):
             m.d.sync += octave.eq(now)
         ends, largest, powers, now, before = pipe.stage(ends, largest, powers, now, octave)
         rise = _limited(m, now - before, -(-self.width // 8))
-        below = _limited(m, (now << OCTAVE) + 7 - largest, self.width)
+        top = Cat(Const(-1, OCTAVE), now).as_signed()  # the octave's largest power
+        below = _limited(m, top - largest, self.width)
         ends, powers, now, rise, below = pipe.stage(ends, powers, now, rise, below)
         kept = sum_fraction(self.lanes, self.words) - lane_guard(self.lanes)
         moved = ((powers << kept) >> below)[: self.width]
@@ -137,7 +138,11 @@ class SoftmaxTotal(wiring.Component):
 
 
 def _limited(m, distance, limit):
-    """The ``distance``, 0 or more, or ``limit`` where it is larger, as a signal."""
-    limited = Signal(range(limit + 1))
-    m.d.comb += limited.eq(Mux(distance > limit, limit, distance))
+    """The ``distance``, 0 or more, or as much as ``limit`` or more where it is larger, as a signal.
+
+    A shift by either leaves nothing.
+    """
+    limited = Signal(limit.bit_length())
+    beyond = distance[len(limited) :].any()
+    m.d.comb += limited.eq(distance[: len(limited)] | beyond.replicate(len(limited)))
     return limited

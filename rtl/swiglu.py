@@ -87,9 +87,10 @@ class SwiGlu(wiring.Component):
             for part in _product(m, a, b[:18].as_signed())
         ]
         *p, token, index, argument, last = pipe.stage(*parts, token, index[1:], argument, last)
-        shifted = [Cat(Const(0, 1), v).as_signed() >> argument[:5] for v in _sums(p)]
+        even = Cat(Const(0, 1), argument[1:5])  # a shift by one more is left for the next stage
+        shifted = [Cat(Const(0, 1), v).as_signed() >> even for v in _sums(p)]
         *y, token, index, argument, last = pipe.stage(*shifted, token, index, argument, last)
-        limited = [clamp((v + 1) >> 1, 23) for v in y]
+        limited = [clamp((Mux(argument[0], v >> 1, v) + 1) >> 1, 23) for v in y]
         y = pipe.stage(*limited, token, index, argument, last)
         pipe.finish(
             {

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from celosia.rtl.multiplier import multiply_registered
 from celosia.rtl.parameters import check_range
 from celosia.rtl.systolic_format import SystolicFormat
 
@@ -206,9 +207,8 @@ class OutputStationary(wiring.Component):
         for group in range(groups):
             word = list(i.p.weights)[group * form.group :][: form.group]
             operand = form.pack([_delayed(m, w, group) for w in word])
-            operand = _delayed(m, operand, 1, "operand")
-            a = [_delayed(m, x, 1, "activation") for x in a]
             rows = self._column(m, a, operand, flags)
+            a = [_delayed(m, x, 1, "activation") for x in a]
             columns += [_delayed(m, v, groups - 1 - group) for v in rows]
             flags = _delayed(m, flags, 1)
         left = Signal(range(self.rows + 1))  # rows still to be written
@@ -227,7 +227,7 @@ class OutputStationary(wiring.Component):
         take, ending = flags
         leaving = [0] * form.group
         for x in reversed(a):
-            product = _delayed(m, form.multiply(operand, x), 1, "product")
+            product = _registered_product(m, form, operand, x)
             for k, part in enumerate(form.split(product)):
                 acc, out = (Signal(signed(self.acc_width), name=n) for n in ("acc", "leaving"))
                 total = Signal(signed(self.acc_width), name="total")
@@ -239,6 +239,14 @@ class OutputStationary(wiring.Component):
                 m.d.sync += out.eq(Mux(ending, total, leaving[k]))
                 leaving[k] = out
         return leaving
+
+
+def _registered_product(m, form, operand, x):
+    """All products of a multiplier, two cycles later: registers belong to the multipliers."""
+    if not form.ternary:
+        return multiply_registered(m, operand, x)
+    operand, x = _delayed(m, operand, 1, "operand"), _delayed(m, x, 1, "activation")
+    return _delayed(m, form.multiply(operand, x), 1, "product")
 
 
 def _check(rows, cols, form):

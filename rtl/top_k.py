@@ -13,7 +13,7 @@ __all__ = ["TopK", "TopKSampler"]
 
 LOGIT = 24
 TOKEN = 20
-FAN_IN = 4  # candidates compared in one cycle
+FAN_IN = 2  # candidates compared in one cycle
 
 
 class TopK(wiring.Component):
@@ -22,8 +22,8 @@ class TopK(wiring.Component):
     Equal to :func:`celosia.reference.top_k.top_k`.
 
     Each lane keeps its own ``k`` largest in order; after the last word they are merged, which takes
-    ``k * (levels + 1)`` cycles, where ``levels`` is 1 for each factor of up to 4 in ``lanes`` (at
-    least 1). No word is accepted meanwhile. Latency ``levels + 2`` cycles from an operation's last
+    ``k * (levels + 1)`` cycles, where ``levels`` is ``log2(lanes)``, and at least 1. No word is
+    accepted meanwhile. Latency ``levels + 2`` cycles from an operation's last
     word. Throughput 1 word per cycle.
 
     Parameters

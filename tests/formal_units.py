@@ -1,0 +1,239 @@
+"""The units whose stream rules are proved, each at one small size, and under which conditions."""
+
+from amaranth import unsigned
+from celosia.rtl.axi_tape import AxiReader
+from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.buffer import Buffer, Skid
+from celosia.rtl.collect import Collect
+from celosia.rtl.controller import Controller
+from celosia.rtl.dequantizer import Dequantizer
+from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.embedding import Embedding
+from celosia.rtl.embedding_words import EmbeddingWords
+from celosia.rtl.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.frame_guard import FrameGuard
+from celosia.rtl.function_table import Function
+from celosia.rtl.gearbox import Gearbox
+from celosia.rtl.group_scales import GroupFormat, GroupScales
+from celosia.rtl.hadamard import Hadamard
+from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.host_link import HostLink
+from celosia.rtl.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_paged import KvPaged
+from celosia.rtl.kv_store import KvStore
+from celosia.rtl.layer_norm import LayerNorm
+from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.merge import Merge
+from celosia.rtl.operand_fetch import OperandFetch
+from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.reciprocal import Reciprocal
+from celosia.rtl.reshape import Transposer, WidthConverter
+from celosia.rtl.residual import Residual
+from celosia.rtl.rms_norm import RmsNorm
+from celosia.rtl.rope import Rope
+from celosia.rtl.rope_angles import RopeAngles
+from celosia.rtl.rope_halves import HeadPairs, RopeHalves
+from celosia.rtl.row_scales import RowScales
+from celosia.rtl.rsqrt import Rsqrt
+from celosia.rtl.sampler import Sampler
+from celosia.rtl.scale import Scale
+from celosia.rtl.sine import Sine
+from celosia.rtl.softmax import Softmax
+from celosia.rtl.softmax_block import SoftmaxBlock
+from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.systolic_array import OutputStationary, WeightStationary
+from celosia.rtl.systolic_format import SystolicFormat
+from celosia.rtl.tape import Tape
+from celosia.rtl.top_k import TopK, TopKSampler
+from celosia.rtl.uart import UartTransmitter
+from celosia.rtl.words import framed
+from celosia.sim.messages import Info
+from formal_adapters import AxiReading, AxiWriting, RetiringSequencer
+
+__all__ = ["ASSUMED", "BOUNDED", "QUICK", "UNITS", "page"]
+
+NARROW = SystolicFormat(activation_width=4, weight_width=2)
+INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
+
+UNITS = {
+    "axi_block_writer": lambda: AxiWriting(2, 32),
+    "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
+    "block_quantize": lambda: BlockQuantize(2, 20, 2),
+    "buffer": lambda: Buffer(unsigned(2)),
+    "collect": lambda: Collect(2, 2, 1, 24),
+    "controller": lambda: Controller(16, 2),
+    "dequantizer": lambda: Dequantizer(2, 8, 8, 2, 8),
+    "dynamic_quantizer": lambda: DynamicQuantizer(2, 2, 8, 4),
+    "embedding": lambda: Embedding(1, [[1, 2], [3, 4]], [5, 6]),
+    "embedding_words": lambda: EmbeddingWords(1, GroupFormat(2, 1, 2, True, planes=True)),
+    "frame_guard": lambda: FrameGuard(framed(1, 2), 3),
+    "frame_guard_shorter": lambda: FrameGuard(framed(1, 2), 3, shorter=True),
+    "frame_receiver": lambda: FrameReceiver(100),
+    "frame_transmitter": lambda: FrameTransmitter(),
+    "function": lambda: Function("sigmoid"),
+    "gearbox_cut": lambda: Gearbox(3, 8),
+    "gearbox_gather": lambda: Gearbox(5, 4),
+    "group_scales": lambda: GroupScales(1, 1, GroupFormat(4, 1, 1, True)),
+    "hadamard": lambda: Hadamard(4, 2, 8),
+    "head_pairs": lambda: HeadPairs(2, 2, 2),
+    "head_quantize": lambda: HeadQuantize(2, 2, 2),
+    "host_link": lambda: HostLink(INFO, 50),
+    "kv_linear": lambda: KvLinear(3, 2, 2),
+    "kv_paged": lambda: KvPaged(4, 2, 2, 2),
+    "kv_ring": lambda: KvRing(4, 3, 2, 2),
+    "kv_store": lambda: KvStore(2, 2, 2, 4, 8),
+    "layer_norm": lambda: LayerNorm(2, 2, 8, 1, [1, 2, 3, 4], [0] * 4),
+    "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
+    "merge": lambda: Merge(4, 2),
+    "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
+    "operand_fetch_external": lambda: OperandFetch(2, 2, 1, 4, external_cache=True),
+    "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
+    "reciprocal": lambda: Reciprocal(8),
+    "residual": lambda: Residual(2, 4, 20, 2),
+    "rms_norm": lambda: RmsNorm(2, 2, 20, 1, [[1, 2, 3, 4]], 2),
+    "rope": lambda: Rope(2, 2, [1, 2]),
+    "rope_angles": lambda: RopeAngles(2, 2, [1, 2]),
+    "rope_halves": lambda: RopeHalves(2, 2, [1, 2]),
+    "row_scales": lambda: RowScales(2),
+    "rsqrt": lambda: Rsqrt(8),
+    "sampler": lambda: Sampler(2, 6),
+    "scale": lambda: Scale(2, 16, 2),
+    "sequencer": RetiringSequencer,
+    "sine": lambda: Sine(),
+    "skid": lambda: Skid(unsigned(2)),
+    "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
+    "softmax_block": lambda: SoftmaxBlock(2, 2),
+    "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
+    "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
+    "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
+    "swiglu": lambda: SwiGlu(2, 2),
+    "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
+    "top_k": lambda: TopK(2, 2, 4),
+    "top_k_sampler": lambda: TopKSampler(2, 2, 4),
+    "transposer": lambda: Transposer(2, 2),
+    "uart_transmitter": lambda: UartTransmitter(8),
+    "weight_stationary": lambda: WeightStationary(2, 1, NARROW),
+    "width_converter_join": lambda: WidthConverter(1, 4, 2),
+    "width_converter_split": lambda: WidthConverter(4, 1, 2),
+}
+
+STEPS = {"held": {"steps": "read_en"}}
+SEEDLESS = {"idle": ["seed"]}
+ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
+WRITTEN = {  # all activations
+    "given": lambda unit: [*(f == (1 << 20) - 1 for f in unit.filled), ~unit.step.p.source_base[-1]]
+}
+ROWS = {"given": lambda unit: [(unit.i.p.rows == 1) | (unit.i.p.rows == 2)]}
+ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}
+ANSWERS = {"given": lambda unit: [unit.run.p.count != 0, unit.answers.all()]}
+WHOLE = {"given": lambda unit: [unit.i.p.last], "exact": True}  # groups of one word
+QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt during a run
+
+# Proved from reset, for so many cycles: units whose states are many, and their patience.
+BOUNDED = {
+    ("axi_block_writer", "alive"): (14, {"patience": 4}),
+    ("axi_reader", "alive"): (24, ANSWERS | {"exact": True, "patience": 12}),
+    ("controller", "stable"): (14, QUIET | {"exact": True}),
+    ("dynamic_quantizer", "alive"): (36, {"patience": 30}),
+    ("embedding", "alive"): (20, {"patience": 6}),
+    ("frame_guard", "alive"): (16, {"patience": 6}),
+    ("frame_guard_shorter", "alive"): (16, {"patience": 6}),
+    ("frame_receiver", "alive"): (24, {"patience": 8}),
+    ("frame_transmitter", "stable"): (24, {}),
+    ("frame_transmitter", "alive"): (24, {"patience": 8}),
+    ("group_scales", "stable"): (14, WHOLE),
+    ("group_scales", "alive"): (14, WHOLE | {"patience": 4}),
+    ("hadamard", "alive"): (24, {"patience": 16}),
+    ("head_quantize", "alive"): (24, {"patience": 12}),
+    ("host_link", "stable"): (14, {}),
+    ("host_link", "alive"): (18, {"patience": 12}),
+    ("kv_linear", "alive"): (20, {"patience": 7}),
+    ("kv_paged", "stable"): (20, {}),
+    ("kv_paged", "alive"): (24, {"patience": 15}),
+    ("kv_ring", "alive"): (20, {"patience": 7}),
+    ("kv_store", "alive"): (36, {"patience": 30}),
+    ("layer_norm", "alive"): (34, {"patience": 30}),
+    ("mac_fabric", "stable"): (14, {"exact": True}),
+    ("mac_fabric", "alive"): (20, {"patience": 12}),
+    ("operand_fetch", "alive"): (16, {"patience": 5} | WRITTEN),
+    ("operand_fetch_external", "alive"): (16, {"patience": 5} | WRITTEN),
+    ("output_stationary", "stable"): (14, ROWS | {"exact": True}),
+    ("output_stationary", "alive"): (20, ROWS | {"patience": 12}),
+    ("rms_norm", "stable"): (14, {"exact": True}),
+    ("rms_norm", "alive"): (20, {"patience": 16}),
+    ("rope", "alive"): (30, {"patience": 24} | ONE_TOKEN),
+    ("rope_halves", "alive"): (40, {"patience": 32}),
+    ("rope_angles", "alive"): (30, {"patience": 16} | ANGLES),
+    ("sequencer", "stable"): (14, {"exact": True}),
+    ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
+    ("softmax", "alive"): (36, {"patience": 30}),
+    ("top_k_sampler", "alive"): (26, {"patience": 20}),
+    ("uart_transmitter", "alive"): (100, {"patience": 81}),
+    ("weight_stationary", "stable"): (14, {"exact": True}),
+    ("weight_stationary", "alive"): (20, {"patience": 12}),
+    ("width_converter_split", "alive"): (16, {"patience": 6}),
+}
+
+ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
+QUICK = {"frame_receiver", "frame_transmitter", "head_quantize", "rope_angles", "kv_linear"}
+
+
+PAGE = """# Which stream rules are proved
+
+Written by `python tests/formal_units.py > docs/proofs.md`; `tests/test_formal.py` makes the proofs
+(those of many states belong to `make test-slow`), `sim/formal.py` describes the rules:
+
+- stable: an offer stays, and does not change, until it is taken;
+- alive: `valid` does not wait for `ready`, and nothing hangs under any pattern of stalls: of the
+  cycles in which every input is offered and every offered output is taken, so many (4 where the
+  table does not say) do not pass without a transfer.
+
+"always" is a proof by induction for all times; "n cycles" one for all runs of n cycles from reset.
+Each holds for the unit at one small size, for every input, and for anything that multipliers and
+memories might give ("exact": memories as they are).
+
+| unit | stable | alive |
+|---|---|---|
+{rows}
+
+Further conditions: activations written before they are fetched, `positions` and angles for one
+token, 1 to `rows` rows in an output-stationary tile, no prompt while the controller runs, seeds not
+between a sampler's words, row scales whose steps come from a memory, groups of one word for
+GroupScales, runs of at least one word from a memory that answers at once for AxiReader, bursts that
+are answered in the next cycle for AxiBlockWriter, and for the sequencer a program without waits,
+whose operations end a cycle after they left. AXI's channels count as streams.
+
+Nothing to prove: KeyCache, ValueCache, KeySteps, ActivationMemory, QueryMemory, ScoreMemory,
+Saturations, NormStatistics and SoftmaxTotal take every word at once, and offer nothing that could
+wait.
+
+Not kept: UartReceiver, since a serial line has no back pressure. A byte that nobody has taken when
+the next one is complete gives way to it; that is after 10 bits' time at the earliest.
+
+Not proved: AxiTape (several AxiReaders, which go on together: its buffers of 512 transfers are too
+many states; a reader with one of 16 is proved), AxiCache (an AxiReader, an AxiBlockWriter and the
+order between them: a read that waits for a write is many cycles long), AxiRegisters, the SDRAM and
+flash controllers (whose runs are longer than what can be unrolled), the parts of HostLink and
+Hadamard by themselves, and Machine. Their benches run them under random stalls.
+"""
+
+
+def page():
+    """docs/proofs.md."""
+    rows = []
+    for name in sorted(UNITS):
+        cells = [name]
+        for rule in ("stable", "alive"):
+            depth, more = BOUNDED.get((name, rule), (None, {}))
+            cell = f"{depth} cycles" if depth else "always"
+            cell += ", exact" if more.get("exact") else ""
+            cell += f", {more['patience']} at most" if "patience" in more else ""
+            cells.append(cell)
+        rows.append(f"| {' | '.join(cells)} |")
+    return PAGE.format(rows="\n".join(rows))
+
+
+if __name__ == "__main__":
+    print(page(), end="")
