@@ -27,7 +27,10 @@ class GowinFlow(NextpnrFlow):
     """
 
     files = ("top.il", "top.cst")
-    synthesis = "rename -hide w:*\nsynth_gowin -nodsp -top top -json top.json"
+    synthesis = (  # all of synth_gowin but autoname, which takes minutes
+        "synth_gowin -nodsp -top top -run begin:check\n"
+        "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
+    )
     cells = MappingProxyType(
         {
             "lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 4},

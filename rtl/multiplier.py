@@ -1,16 +1,15 @@
 """One multiplier: a chip's own where the board has them, the portable one elsewhere."""
 
-from amaranth import Cat, ClockSignal, Const, Instance, Module, Shape, Signal
+from amaranth import Module, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.multiplier_blocks import find_block
 
 __all__ = ["Multiplier", "RegisteredMultiplier", "multiply", "multiply_registered"]
 
-ECP5_WIDTH = 18
-
 
 class _Multiplier(wiring.Component):
-    """What both multipliers share: operands, their product, the ECP5's block."""
+    """What both multipliers share: operands, their product, the chip's block."""
 
     def __init__(self, a, b, more=None):
         shapes = {"a": Shape.cast(a), "b": Shape.cast(b)}
@@ -22,39 +21,22 @@ class _Multiplier(wiring.Component):
         members = {"a": In(shapes["a"]), "b": In(shapes["b"]), "p": Out(p)}
         super().__init__({**members, **(more or {})})
 
-    def _has_block(self, platform):
-        """Whether the chip has a block for both operands, as signed numbers."""
-        widths = [len(x) + (not x.shape().signed) for x in (self.a, self.b)]
-        return getattr(platform, "family", None) == "ecp5" and max(widths) <= ECP5_WIDTH
-
-    def _mult18x18d(self, m, **registers):
-        """The block, with its operands in its upper bits: what is constant there needs no wires."""
-        product = Signal(2 * ECP5_WIDTH)
-        ports, below = {}, 0
-        for letter, x in (("A", self.a), ("B", self.b)):
-            x = x if x.shape().signed else Cat(x, Const(0, 1))
-            operand = Cat(Const(0, ECP5_WIDTH - len(x)), x)
-            below += ECP5_WIDTH - len(x)
-            ports |= {f"i_{letter}{n}": operand[n] for n in range(ECP5_WIDTH)}
-        ports |= {f"i_C{n}": Const(0, 1) for n in range(ECP5_WIDTH)}
-        ports |= {f"o_P{n}": product[n] for n in range(2 * ECP5_WIDTH)}
-        m.submodules.dsp = Instance(
-            "MULT18X18D",
-            **ports,
-            **registers,
-            i_SIGNEDA=Const(1, 1),
-            i_SIGNEDB=Const(1, 1),
-            i_SOURCEA=Const(0, 1),
-            i_SOURCEB=Const(0, 1),
-        )
-        m.d.comb += self.p.eq(product[below:])
+    def _block(self, m, platform, en=None):
+        """Drive the product from the chip's block; false if there is none for these operands."""
+        block = find_block(platform, self.a, self.b)
+        if block is not None:
+            product = Signal(48)
+            m.submodules.dsp = block(self.a, self.b, product, en)
+            m.d.comb += self.p.eq(product)
+        return block is not None
 
 
 class Multiplier(_Multiplier):
     """``p = a * b``, exact.
 
-    On a Lattice ECP5 one MULT18X18D, without its registers. Elsewhere, and for operands that do
-    not fit, the portable product.
+    On a Lattice ECP5 one MULT18X18D, on a Gowin one MULT18X18, on a 7-series chip of AMD one
+    DSP48E1, without their registers; on an UltraScale what synthesis makes of a product with
+    ``use_dsp``. Elsewhere, and for operands that do not fit, the portable product.
 
     Latency 0 cycles.
 
@@ -76,9 +58,7 @@ class Multiplier(_Multiplier):
 
     def elaborate(self, platform):
         m = Module()
-        if self._has_block(platform):
-            self._mult18x18d(m)
-        else:
+        if not self._block(m, platform):
             m.d.comb += self.p.eq(self.a * self.b)
         return m
 
@@ -87,8 +67,9 @@ class RegisteredMultiplier(_Multiplier):
     """``p = a * b``, exact, between registers that move while ``en`` is high.
 
     On a Lattice ECP5 one MULT18X18D with its own registers, which set its operands up and give its
-    product within a nanosecond or so. Elsewhere, and for operands that do not fit, the portable
-    product between portable registers.
+    product within a nanosecond or so; likewise on a Gowin one MULT18X18, on AMD's chips as for
+    :class:`Multiplier`. Elsewhere, and for operands that do not fit, the portable product between
+    portable registers.
 
     Latency 2 cycles: operands in, product out. Throughput 1 product per cycle.
 
@@ -117,12 +98,7 @@ class RegisteredMultiplier(_Multiplier):
 
     def elaborate(self, platform):
         m = Module()
-        if self._has_block(platform):
-            stages = ("INPUTA", "INPUTB", "OUTPUT")
-            clocks = {f"p_REG_{stage}_CLK": "CLK0" for stage in stages}
-            pins = {"i_CLK0": ClockSignal(), "i_CE0": self.en, "i_RST0": Const(0, 1)}
-            self._mult18x18d(m, **clocks, **pins)
-        else:
+        if not self._block(m, platform, self.en):
             a, b = (Signal(x.shape(), reset_less=True) for x in (self.a, self.b))
             p = Signal(self.p.shape(), reset_less=True)
             with m.If(self.en):

@@ -1,4 +1,4 @@
-"""The multiplier: exact products, and the ECP5's block equal to the portable one."""
+"""The multipliers: exact products, and the chips' blocks equal to the portable ones."""
 
 import itertools
 import re
@@ -23,6 +23,9 @@ from celosia.sim import bench
 from celosia.sim.toolchain import run_tool
 
 ECP5 = SimpleNamespace(family="ecp5")
+GOWIN = SimpleNamespace(family="GW2AR-18C", device="GW2AR-18C")
+SERIES7 = SimpleNamespace(family="series7", device="xc7a100ti")
+ULTRASCALE = SimpleNamespace(family="ultrascale", device="xcku040")
 
 
 def edges(shape):
@@ -102,9 +105,9 @@ def yosys(script, **files):
         return run_tool([*tool("yosys"), "-Q", "-T", "-s", "script.ys"], folder)
 
 
-def texts(a, b, kind=Multiplier):
-    """RTLIL of the portable multiplier and of the ECP5's."""
-    for name, platform in (("gold", None), ("gate", ECP5)):
+def texts(a, b, kind=Multiplier, chip=ECP5):
+    """RTLIL of the portable multiplier and of the one with a chip's block."""
+    for name, platform in (("gold", None), ("gate", chip)):
         unit = kind(a, b)
         ports = {n: (getattr(unit, n), None) for n in unit.signature.members}
         yield name, rtlil.convert(unit, name=name, ports=ports, platform=platform)
@@ -127,6 +130,21 @@ endmodule
 """
 
 
+# Likewise of Gowin's: Yosys knows what its registers are called, but not what it does.
+GOWIN_MODEL = """
+module MULT18X18(input signed [17:0] A, B, input [17:0] SIA, SIB, input ASIGN, BSIGN, ASEL, BSEL,
+                 CE, CLK, RESET, output [35:0] DOUT);
+  parameter AREG = 0, BREG = 0, OUT_REG = 0;
+  reg signed [17:0] ra = 0, rb = 0;
+  reg signed [35:0] rp = 0;
+  wire signed [17:0] xa = AREG ? ra : A, xb = BREG ? rb : B;
+  wire signed [35:0] product = ASIGN && BSIGN && !ASEL && !BSEL ? xa * xb : 36'sbx;
+  always @(posedge CLK) if (CE && !RESET) begin ra <= A; rb <= B; rp <= product; end
+  assign DOUT = OUT_REG ? rp : product;
+endmodule
+"""
+
+
 def model():
     wires = {
         c: [f"{c}{n}" for n in reversed(range(w))]
@@ -144,52 +162,74 @@ def model():
     )
 
 
-@pytest.mark.parametrize(("a", "b"), [(signed(6), signed(5)), (unsigned(5), signed(6))])
-def test_ecp5_block_is_proved_equal(a, b):
-    files = dict(texts(a, b))
-    assert "MULT18X18D" in files["gate"]
-    files["model"] = model()
-    yosys(
-        "read_rtlil gold.il; read_rtlil gate.il; read_verilog model.il; proc\n"
-        "setattr -mod -unset top gold gate\n"
-        "flatten; miter -equiv -flatten gold gate miter\n"
-        "sat -verify -prove trigger 0 miter\n",
-        **files,
-    )
+CHIPS = {  # platform, what shows the block, and where its model is: in ``model.il``, or with Yosys
+    "ecp5": (ECP5, "cell \\MULT18X18D ", "model.il", model()),
+    "gowin": (GOWIN, "cell \\MULT18X18 ", "model.il", GOWIN_MODEL),
+    "series7": (SERIES7, "cell \\DSP48E1 ", "+/xilinx/cells_sim.v", ""),
+    "ultrascale": (ULTRASCALE, 'attribute \\use_dsp "yes"', "model.il", ""),
+}
+SMALL_SHAPES = [(signed(4), signed(3)), (unsigned(3), signed(4)), (unsigned(3), unsigned(3))]
 
 
-@pytest.mark.parametrize(("a", "b"), [(signed(6), signed(5)), (unsigned(5), signed(6))])
-def test_ecp5_registers_are_proved_equal(a, b):
-    files = dict(texts(a, b, RegisteredMultiplier))
-    assert "REG_OUTPUT_CLK" in files["gate"]
-    files["model"] = model()
-    yosys(
-        "read_rtlil gate.il; read_verilog model.il; hierarchy -top gate; read_rtlil gold.il; proc\n"
-        "setattr -mod -unset top gold gate\n"
-        "flatten; miter -equiv -flatten gold gate miter\n"
-        "sat -verify -tempinduct -set-init-zero -prove trigger 0 miter\n",
-        **files,
-    )
+def files_of(chip, kind, shapes):
+    """For each of ``shapes`` the portable multiplier and that with the block, and its model."""
+    platform, mark, path, text = CHIPS[chip]
+    files = {"model": text}
+    for n, (a, b) in enumerate(shapes):
+        for name, text in texts(a, b, kind, platform):
+            files[f"{name}{n}"] = text
+        assert mark in files[f"gate{n}"]
+    return files, path
 
 
-@pytest.mark.parametrize(("a", "b"), [s for s in SHAPES if s[0].width < 20])
-def test_ecp5_block_at_the_edges(a, b):
-    files = dict(texts(a, b)) | {"model": model()}
-    assert "MULT18X18D" in files["gate"]
-    pairs = list(itertools.product(edges(a)[:6], edges(b)[:6]))
-    mask = [(1 << s.width) - 1 for s in (a, b, Multiplier(a, b).p.shape())]
-    evals = "".join(f"eval -set a {x & mask[0]} -set b {y & mask[1]} -show p\n" for x, y in pairs)
-    said = yosys(
-        f"read_rtlil gate.il; read_verilog model.il; hierarchy -top gate; proc; flatten\n{evals}",
-        **files,
-    )
+def prove(chip, kind, options, passes=""):
+    files, path = files_of(chip, kind, SMALL_SHAPES)
+    script = [
+        f"design -reset; read_rtlil gate{n}.il; read_verilog {path}; hierarchy -top gate\n"
+        f"read_rtlil gold{n}.il; proc; setattr -mod -unset top gold gate; flatten; {passes}\n"
+        "opt_clean; miter -equiv -flatten gold gate miter\n"
+        f"sat -verify {options} -prove trigger 0 miter\n"
+        for n in range(len(SMALL_SHAPES))
+    ]
+    said = yosys("".join(script), **files)
+    assert said.count("SAT proof finished - no model found: SUCCESS!") + said.count(
+        "Induction step proven: SUCCESS!"
+    ) == len(SMALL_SHAPES)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_block_is_proved_equal(chip):
+    prove(chip, Multiplier, "")
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_registers_are_proved_equal(chip):
+    prove(chip, RegisteredMultiplier, "-tempinduct -set-init-zero", "async2sync; opt -full;")
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_block_at_the_edges(chip):
+    shapes = [s for s in SHAPES if max(s[0].width, s[1].width) <= 18]
+    files, path = files_of(chip, Multiplier, shapes)
+    script, expected = [], []
+    for n, (a, b) in enumerate(shapes):
+        script.append(f"design -reset; read_rtlil gate{n}.il; read_verilog {path}\n")
+        script.append("hierarchy -top gate; proc; flatten\n")
+        pairs = list(itertools.product(edges(a)[:6], edges(b)[:6]))
+        mask = [(1 << s.width) - 1 for s in (a, b, Multiplier(a, b).p.shape())]
+        script += [f"eval -set a {x & mask[0]} -set b {y & mask[1]} -show p\n" for x, y in pairs]
+        expected += [x * y & mask[2] for x, y in pairs]
+    said = yosys("".join(script), **files)
     found = [int(bits, 2) for bits in re.findall(r"Eval result: \\p = \d+'([01]+)", said)]
-    assert found == [x * y & mask[2] for x, y in pairs]
+    assert found == expected
 
 
 def test_what_does_not_fit_the_block_is_portable():
     assert "MULT18X18D" not in dict(texts(signed(19), signed(4)))["gate"]
     assert "MULT18X18D" not in dict(texts(unsigned(18), signed(4)))["gate"]
+    assert "MULT18X18" not in dict(texts(unsigned(18), signed(4), chip=GOWIN))["gate"]
+    assert "DSP48E1" not in dict(texts(unsigned(18), signed(4), chip=SERIES7))["gate"]
+    assert "use_dsp" not in dict(texts(unsigned(18), signed(4), chip=ULTRASCALE))["gate"]
 
 
 @pytest.mark.parametrize(("name", "shapes"), [("a", (65, 3)), ("b", (3, 0))])
