@@ -194,7 +194,7 @@ def boards():
         try:
             c = fitting_config(demo, board)
             text = f"{c.weight_parallelism} multipliers of {c.weight_width} bits, "
-            text += f"{c.max_seq_len} positions"
+            text += f"{c.max_seq_len} positions" + (", tape in SDRAM" * (c.memory == "sdram"))
         except LookupError:
             text = "none of 4 bits or more"
         parts = [f"{board.resources[n]:,}" for n in ("lut", "dsp", "bram")]

@@ -81,6 +81,7 @@ def estimate(model, config, lut_share=1.0):
     ]
     multipliers = rows * lanes * tokens
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
+    lut += 2200 if config.memory == "sdram" else 0
     return Estimate(
         lut=round(lut * lut_share),
         dsp=multipliers + 7 * lanes,

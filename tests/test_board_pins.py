@@ -1,7 +1,13 @@
 """What a board holds, at its pins: a foreign UART talks to the machine and gets the reference."""
 
+from types import SimpleNamespace
+
 import pytest
+from amaranth import Module
+from amaranth.lib import io, wiring
+from amaranth.lib.wiring import In, Out
 from celosia.boards.serial_machine import SerialMachine
+from celosia.boards.top import Top
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
@@ -29,7 +35,51 @@ def heard(data):
     return [messages.decode(frame) for frame in decoder.feed(data)], decoder.damaged
 
 
-def test_text_comes_out_of_the_pins(plan):
+class Pins(wiring.Component):
+    """A board's whole top at simulated pins: only the loop is a wire."""
+
+    clk: In(1)
+    rst: In(1)
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    leds: Out(3)
+
+    frequency = FREQUENCY
+
+    def __init__(self, machine):
+        self.ports = {"clk": io.SimulationPort("i", 1), "rx": io.SimulationPort("i", 1)}
+        self.ports |= {"tx": io.SimulationPort("o", 1)}
+        self.led_ports = [io.SimulationPort("o", 1, invert=True) for _ in range(3)]
+        uart = (self.ports["rx"], self.ports["tx"])
+        self.top = Top(
+            machine, self, BAUD, source="clk", uart=lambda _: uart, leds=lambda _: self.led_ports
+        )
+        self.divisor = self.top.serial.divisor
+        self.constraints = []
+        super().__init__()
+
+    def drive(self, m, source, running):
+        m.d.comb += running.eq(source)
+
+    def elaborate(self, platform):
+        board = SimpleNamespace(
+            lookup=lambda name, number: SimpleNamespace(ios=()),
+            request=lambda name, number, dir: self.ports[name],
+            add_clock_constraint=lambda clock, frequency: self.constraints.append(frequency),
+        )
+        m = Module()
+        m.submodules.top = self.top.elaborate(board)
+        m.d.comb += [
+            self.ports["clk"].i.eq(self.clk),
+            self.ports["rx"].i.eq(self.rx),
+            self.tx.eq(self.ports["tx"].o),
+            *(led.eq(~port.o) for led, port in zip(self.leds, self.led_ports, strict=True)),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("kind", [lambda m: SerialMachine(m, FREQUENCY, BAUD), Pins])
+def test_text_comes_out_of_the_pins(plan, kind):
     vocab = plan.shape.vocab_size
     commands = [
         messages.AskInfo(),
@@ -42,7 +92,7 @@ def test_text_comes_out_of_the_pins(plan):
     for command, length in zip(commands, answers, strict=True):
         expect += length
         talk.append((messages.encode(command), expect))
-    machine = SerialMachine(plan.machine(), FREQUENCY, BAUD)
+    machine = kind(plan.machine())
     given = {"divisor": machine.divisor, "skew": 0.01, "talk": talk, "patience": 20_000}
     messages_, damaged = heard(bench.run_program(machine, "bench_uart", given))
     assert damaged == 0
