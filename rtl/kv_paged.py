@@ -20,9 +20,9 @@ class KvPaged(wiring.Component):
     is taken first; those never used follow in order (PagedAttention, Kwon et al. 2023). Equal to
     :class:`celosia.reference.kv_controller.KvPaged`.
 
-    Latency 7 cycles from APPEND to its answer, 9 from READ to its first one, 7 and 5 for each block
-    of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next command is
-    accepted after the last one.
+    Latency 7 cycles from APPEND to its answer, 10 from READ to its first one, 7 and 5 for each
+    block of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next
+    command is accepted after the last one.
 
     Parameters
     ----------
@@ -192,11 +192,10 @@ class KvPaged(wiring.Component):
             m.next = "HOLD"
         with m.State("HOLD"):
             m.d.sync += r.block.eq(r.table.value)
-            with m.If(fork):
-                copied = self._entry(r.command.target, logical)
-                m.d.comb += r.table.write(copied, r.table.value)
             m.next = "COUNT"
         with m.State("COUNT"):
+            with m.If(fork):
+                m.d.comb += r.table.write(self._entry(r.command.target, logical), r.block)
             m.next = "COUNTED"
         with m.State("COUNTED"):
             m.next = "CHANGE"
@@ -221,7 +220,8 @@ class KvPaged(wiring.Component):
         place = data.StructLayout(
             {"position": o.position.shape(), "replay": o.replay.shape(), "last": 1, "valid": 1}
         )
-        now, found, done = Signal(place), Signal(place), Signal()
+        now, found, seen, done = Signal(place), Signal(place), Signal(place), Signal()
+        block = Signal.like(r.block)  # memories are slow
         turn = now.position == r.end
         m.d.comb += [
             advance.eq(self.o.ready | ~self.o.valid),
@@ -238,14 +238,16 @@ class KvPaged(wiring.Component):
                 replay.eq(replay + turn),
                 done.eq(done | now.last),
                 found.eq(now),
-                self.o.valid.eq(found.valid),
-                o.position.eq(found.position),
-                o.replay.eq(found.replay),
-                o.last.eq(found.last),
-                o.slot.eq(Cat(found.position[:bits], r.table.value)),
+                seen.eq(found),
+                block.eq(r.table.value),
+                self.o.valid.eq(seen.valid),
+                o.position.eq(seen.position),
+                o.replay.eq(seen.replay),
+                o.last.eq(seen.last),
+                o.slot.eq(Cat(seen.position[:bits], block)),
             ]
         with m.If(self.o.valid & self.o.ready & o.last):
-            m.d.sync += [done.eq(0), position.eq(0), replay.eq(0), found.eq(0)]
+            m.d.sync += [done.eq(0), position.eq(0), replay.eq(0), found.eq(0), seen.eq(0)]
             m.next = "IDLE"
 
 

@@ -151,7 +151,7 @@ BOUNDED = {
     ("host_link", "alive"): (18, {"patience": 12}),
     ("kv_linear", "alive"): (20, {"patience": 7}),
     ("kv_paged", "stable"): (20, {}),
-    ("kv_paged", "alive"): (24, {"patience": 15}),
+    ("kv_paged", "alive"): (28, {"patience": 18}),
     ("kv_ring", "alive"): (20, {"patience": 7}),
     ("kv_store", "alive"): (36, {"patience": 30}),
     ("layer_norm", "alive"): (34, {"patience": 30}),

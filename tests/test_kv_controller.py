@@ -68,7 +68,7 @@ def test_matches_reference(component, parameters):
     [
         (KvLinear, {"n_slots": 8}, 4, 5),
         (KvRing, {"n_slots": 4, "window": 3}, 4, 5),
-        (KvPaged, {"n_blocks": 4, "block_size": 2, "n_sequences": 1, "max_blocks": 4}, 7, 9),
+        (KvPaged, {"n_blocks": 4, "block_size": 2, "n_sequences": 1, "max_blocks": 4}, 7, 10),
     ],
 )
 def test_latency_and_throughput(component, parameters, append, read):
