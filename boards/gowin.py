@@ -28,7 +28,9 @@ class GowinFlow(NextpnrFlow):
 
     files = ("top.il", "top.cst")
     synthesis = (  # all of synth_gowin but autoname, which takes minutes
-        "synth_gowin -nodsp -top top -run begin:check\n"
+        "synth_gowin -nodsp -top top -run begin:map_cells\n"
+        "techmap -map +/gowin/cells_map.v\nopt_lut_ins -tech gowin\n"
+        "hilomap -singleton -hicell VCC V -locell GND G\nclean\n"
         "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
     )
     cells = MappingProxyType(

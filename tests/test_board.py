@@ -132,7 +132,9 @@ def test_refusal_where_nothing_fits():
 FAKE = """#!/bin/sh
 echo "{name} $*" >> {folder}/calls
 case {name} in
-yosys) [ ! -e synthesis.ys ] || echo '{{}}' > top.json ;;
+yosys)
+  if [ -e synthesis.ys ]; then echo '{{}}' > top.json; fi
+  if [ -e count.ys ]; then echo '{{"design": {{"num_cells_by_type": {{}}}}}}' > count.json; fi ;;
 nextpnr-ecp5)
   for argument; do
     case $argument in
@@ -337,6 +339,16 @@ def test_build_reports(tmp_path, fake_tools, monkeypatch):
     done = CliRunner().invoke(app, words)  # one placement misses the clock
     assert done.exit_code == 1
     assert "reaches 61.50 MHz, not 80.00 MHz" in done.output
+
+    words[3:] = ["arty_a7_100", "--config", "tiny", "--clock", "80", "-o", str(tmp_path / "a")]
+    done = CliRunner().invoke(app, words)  # Vivado is not there
+    assert done.exit_code == 0, done.output
+    second = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert second.keys() == report.keys()
+    assert second["cycles_per_token"] == report["cycles_per_token"]
+    for name in ("bitstream", "fmax_mhz", "tokens_per_second"):
+        assert second[name] is None
+    assert "vivado is not on the PATH" in second["notes"][0]
 
 
 @pytest.fixture
