@@ -19,7 +19,7 @@ class _VivadoBoard:
     memories = ("on_chip",)
 
     def __init__(self):
-        self.flow = VivadoFlow(self.yosys_family, self.resources)
+        self.flow = VivadoFlow(self.synthesis, self.resources)
 
     def _pll(self, megahertz):
         return plan_mmcm(self.primitive, self.source_clock, megahertz * 1e6)
@@ -47,7 +47,7 @@ class ArtyA7(_VivadoBoard):
     loader = "arty_a7_100t"
     resources = MappingProxyType({"lut": 63400, "ff": 126800, "dsp": 240, "bram": 270})
     source, source_clock, primitive = "clk100", 100e6, "MMCME2_BASE"
-    yosys_family = "xc7"
+    synthesis = "-family xc7 -nodsp"  # the blocks that are asked for, no more
 
     def platform(self):
         """A fresh platform of amaranth-boards."""
@@ -68,7 +68,7 @@ class Kcu105(_VivadoBoard):
     name = loader = "kcu105"
     resources = MappingProxyType({"lut": 242400, "ff": 484800, "dsp": 1920, "bram": 1200})
     source, source_clock, primitive = "clk125", 125e6, "MMCME3_BASE"
-    yosys_family = "xcu"
+    synthesis = "-family xcu"
 
     def platform(self):
         """A fresh platform of amaranth-boards, with the serial port."""

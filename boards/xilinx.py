@@ -21,8 +21,8 @@ class VivadoFlow:
 
     Parameters
     ----------
-    family : str
-        Yosys' name: ``xc7`` or ``xcu``.
+    synthesis : str
+        Options of Yosys' synthesis.
     resources : dict
         What the chip has: ``lut`` (LUT6), ``ff``, ``dsp`` and ``bram`` (18 Kbit).
     """
@@ -31,8 +31,8 @@ class VivadoFlow:
     lut_share = 0.7
     bitstream = "top.bit"
 
-    def __init__(self, family, resources):
-        self.family = family
+    def __init__(self, synthesis, resources):
+        self.synthesis = synthesis
         self.resources = resources
 
     def build(self, folder, wanted, *, seeds, allow_fail, say):
@@ -55,9 +55,10 @@ class VivadoFlow:
 
     def _count(self, folder, say):
         """Yosys' count of the cells: ``{"lut": {"used", "available"}, ...}``."""
-        command = f"synth_xilinx -family {self.family} -flatten -noiopad -top top"
         (folder / "count.ys").write_text(
-            f"read_verilog top.v\n{command}\ntee -q -o count.json stat -json\n"
+            "read_verilog top.v\nrename -hide w:*\n"
+            f"synth_xilinx {self.synthesis} -flatten -noiopad -top top -run begin:check\n"
+            "tee -q -o count.json stat -json\n"
         )
         stage = Stage(folder, "count", ("top.v", "count.ys"), ("count.json",), say)
         stage.run([*tool("yosys"), "-q", "-l", "yosys.log", "count.ys"])
