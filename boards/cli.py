@@ -75,7 +75,7 @@ def build(
     """
     from celosia.boards import build as flow
     from celosia.boards.catalog import find_board
-    from celosia.boards.estimate import check_fit, fitting_config
+    from celosia.boards.estimate import check_fit, fitting_config, smallest_config
     from celosia.boards.measure import Measurement
     from celosia.boards.tape_file import write_tape
     from celosia.generators.config import ConfigError, load_config
@@ -95,7 +95,7 @@ def build(
         try:
             parameters = fitting_config(loaded.config, target)
         except LookupError:
-            raise ConfigError(f"no configuration of {loaded.name} fits {target.name}") from None
+            parameters = smallest_config(loaded.config)  # refused below, with its numbers
     else:
         parameters = load_config(config or "small", settings or [])
     needs = check_fit(loaded.config, parameters, target)

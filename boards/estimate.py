@@ -7,7 +7,7 @@ from celosia.boards.catalog import BoardError
 from celosia.generators.config import Config, ConfigError
 from celosia.rtl.operation import BUFFERS
 
-__all__ = ["Estimate", "check_fit", "estimate", "fitting_config"]
+__all__ = ["Estimate", "check_fit", "estimate", "fitting_config", "smallest_config"]
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SMALLEST = 32  # words of a memory that goes into block RAM
@@ -137,8 +137,7 @@ def fitting_config(model, board, wish=None):
         If none fits.
     """
     wish = wish or Config(weight_parallelism=1024, vector_lanes=32)
-    length = wish.max_seq_len or model.seq_len
-    lengths = [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
+    lengths = _lengths(wish.max_seq_len or model.seq_len)
     widths = range(wish.weight_width, min(wish.weight_width, 4) - 1, -1)
     parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
     lanes = [n for n in (32, 16, 8, 4, 2) if n <= wish.vector_lanes]
@@ -155,6 +154,17 @@ def fitting_config(model, board, wish=None):
         if not estimate(model, config, board.flow.lut_share).missing(board.resources):
             return config
     raise LookupError("no configuration fits")
+
+
+def smallest_config(model):
+    """The configuration that takes least: if that one does not fit a board, none does."""
+    length = _lengths(model.seq_len)[-1]
+    return Config(weight_parallelism=8, vector_lanes=2, weight_width=4, max_seq_len=length)
+
+
+def _lengths(length):
+    """The positions that a cache may have, from ``length`` down."""
+    return [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
 
 
 def _settings(config):

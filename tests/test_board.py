@@ -12,7 +12,7 @@ from celosia.boards import build as flow
 from celosia.boards.catalog import BOARDS, BoardError, find_board
 from celosia.boards.chat import Chat
 from celosia.boards.ecp5 import Ecp5Flow
-from celosia.boards.estimate import check_fit, estimate, fitting_config
+from celosia.boards.estimate import check_fit, estimate, fitting_config, smallest_config
 from celosia.boards.pll import plan_pll
 from celosia.boards.serial_port import SerialTransport
 from celosia.boards.tape_file import read_tape, write_tape
@@ -127,6 +127,13 @@ def test_refusal_where_nothing_fits():
     with pytest.raises(LookupError):
         fitting_config(STORIES, BOARDS["orangecrab_25f"])
     assert fitting_config(STORIES, BOARDS["ulx3s_25f"]).memory == "sdram"
+    for name, board in BOARDS.items():
+        try:
+            fitting_config(STORIES, board)
+        except LookupError:
+            match = rf"of 8 weights .* does not fit {name}: .*block RAMs: \d+ needed, \d+ available"
+            with pytest.raises(BoardError, match=match):
+                check_fit(STORIES, smallest_config(STORIES), board)
 
 
 FAKE = """#!/bin/sh

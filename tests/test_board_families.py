@@ -228,6 +228,20 @@ def test_programming(tmp_path, fake_tools):
     assert said == f"openFPGALoader -b tangprimer20k -m {tmp_path / 'top.fs'}\n"
 
 
+def test_refusal_of_what_no_configuration_fits(tmp_path):
+    from typer.testing import CliRunner
+
+    from celosia.cli import app
+
+    words = ["build", "demo", "--board", "tang_nano_9k", "--fit", "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code != 0
+    for text in ("multiplier blocks: 22 needed, 20 available", "141 needed, 26 available"):
+        assert text in done.output
+    assert "No configuration of this model fits tang_nano_9k" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_tools_that_are_missing(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
