@@ -45,16 +45,20 @@ class NextpnrFlow:
         """The packer's command: the file ``result`` to ``bitstream``."""
         raise NotImplementedError
 
-    def build(self, folder, wanted, *, seeds, allow_fail, say):
-        """The bitstream of the design in ``folder``, for ``wanted`` MHz.
-
-        Returns and raises as :func:`celosia.boards.build.build`.
-        """
+    def synthesise(self, folder, say):
+        """``top.json`` of the design in ``folder``."""
         (folder / "synthesis.ys").write_text(
             f"read_rtlil top.il\n{self.synthesis}\ntee -o stat.txt stat\n"
         )
         synthesis = Stage(folder, "synthesis", ("top.il", "synthesis.ys"), ("top.json",), say)
         synthesis.run([*tool("yosys"), "-q", "-l", "yosys.log", "synthesis.ys"])
+
+    def build(self, folder, wanted, *, seeds, allow_fail, say):
+        """The bitstream of the design in ``folder``, for ``wanted`` MHz.
+
+        Returns and raises as :func:`celosia.boards.build.build`.
+        """
+        self.synthesise(folder, say)
         best = None
         for seed in range(1, seeds + 1):
             report = self._route(folder, seed, wanted, say)
