@@ -16,11 +16,13 @@ class Reciprocal(wiring.Component):
     The mantissa, from 2**15 to 2**16, has a relative error of at most 5.6e-5. What comes of 0 is
     not defined. Bit-exact with :func:`celosia.reference.functions.reciprocal`.
 
-    Latency 5 cycles. Throughput 1 value per cycle.
+    Latency :attr:`latency`, 5 cycles, 6 if ``spread``. Throughput 1 value per cycle.
 
     Parameters
     ----------
     width : int, 1 to 62
+    spread : bool
+        Whether the table's address comes out of a register, so that the table may lie far away.
 
     Members
     -------
@@ -36,10 +38,12 @@ class Reciprocal(wiring.Component):
     digit = 1  # bits of x that move the result's point by one
     table = staticmethod(reciprocal_table)
 
-    def __init__(self, width):
+    def __init__(self, width, spread=False):
         if width not in range(1, 63):
             raise ValueError(f"width must be from 1 to 62, not {width!r}")
         self.width = width
+        self.spread = spread
+        self.latency = 6 if spread else 5
         result = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
         super().__init__(
             {"i": In(stream.Signature(unsigned(width))), "o": Out(stream.Signature(result))}
@@ -53,6 +57,8 @@ class Reciprocal(wiring.Component):
         m.d.comb += leading.eq(Cat(self.i.p[n : n + self.digit].any() for n in digits))
         x, shift = pipe.stage(self.i.p, bit_length(leading))
         u = normalize(m, x, shift, self.digit)
+        if self.spread:
+            u, shift = pipe.stage(u, shift)
         mantissa, carried = interpolate(m, pipe, self.table(), 8, [u], [shift])
         mantissa, shift = pipe.stage(*mantissa, *carried)
         pipe.finish({"mantissa": mantissa, "shift": shift})

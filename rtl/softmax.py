@@ -27,7 +27,7 @@ class Softmax(wiring.Component):
     :func:`celosia.reference.softmax.softmax`. The error of a result ``y`` is at most
     ``0.5 + 2e-4 * y``, and 0.5 more where it saturates; ``unit`` is rounded to 17 bits.
 
-    Latency :attr:`latency`, 27 to 33 cycles, from a vector's last word to the first of its result.
+    Latency :attr:`latency`, 28 to 34 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
 
     Parameters

@@ -21,7 +21,7 @@ class SoftmaxTotal(wiring.Component):
     An octave is 8 powers of two. What lies below the sum's last place is cut off. Bit-exact with
     :func:`celosia.reference.softmax.softmax`.
 
-    Latency :attr:`latency`, 12 to 18 cycles, from a vector's last word. Throughput 1 word per
+    Latency :attr:`latency`, 13 to 19 cycles, from a vector's last word. Throughput 1 word per
     cycle.
 
     Parameters
@@ -52,7 +52,7 @@ class SoftmaxTotal(wiring.Component):
         self.words = words
         self.exponent_width = exponent_width
         self.width = MANTISSA_WIDTH + sum_fraction(lanes, words) + (lanes * words - 1).bit_length()
-        self.latency = 12 + 2 * -(-exact_log2(lanes) // exact_log2(FAN_IN))
+        self.latency = 13 + 2 * -(-exact_log2(lanes) // exact_log2(FAN_IN))
         word = {
             "mantissas": data.ArrayLayout(unsigned(MANTISSA_WIDTH), lanes),
             "exponents": data.ArrayLayout(signed(exponent_width), lanes),
@@ -76,7 +76,7 @@ class SoftmaxTotal(wiring.Component):
         m = Module()
         i = stream.Signature(self.i.p.shape()).create()
         m.d.comb += [i.payload.eq(self.i.p), i.valid.eq(self.i.valid)]
-        m.submodules.reciprocal = reciprocal = Reciprocal(self.width)
+        m.submodules.reciprocal = reciprocal = Reciprocal(self.width, spread=True)
         pipe = Pipeline(m, i, reciprocal.i)  # never stalls
         ends, largest, powers = self._word(m, pipe)
 
@@ -103,7 +103,7 @@ class SoftmaxTotal(wiring.Component):
         (now,) = pipe.stage(now)
         total, now = pipe.stage(total | (total == 0), now)
         pipe.finish(total)
-        for _ in range(5):  # beside the reciprocal
+        for _ in range(reciprocal.latency):  # beside it
             later = Signal.like(now, name="octave_later")
             m.d.sync += later.eq(now)
             now = later
