@@ -23,7 +23,7 @@ class TopK(wiring.Component):
 
     Each lane keeps its own ``k`` largest in order; after the last word they are merged, which takes
     ``k * (levels + 1)`` cycles, where ``levels`` is ``log2(lanes)``, and at least 1. No word is
-    accepted meanwhile. Latency ``levels + 2`` cycles from an operation's last
+    accepted meanwhile. Latency ``levels + 3`` cycles from an operation's last
     word. Throughput 1 word per cycle.
 
     Parameters
@@ -53,7 +53,7 @@ class TopK(wiring.Component):
         self.k = k
         self.vocab_size = vocab_size
         self._levels = max(1, -(-exact_log2(lanes) // exact_log2(FAN_IN)))
-        self.latency = self._levels + 2
+        self.latency = self._levels + 3
         rank = unsigned(max(1, ceil_log2(k)))
         o = {"token": unsigned(TOKEN), "logit": signed(LOGIT), "rank": rank, "last": 1}
         super().__init__(
@@ -66,17 +66,20 @@ class TopK(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         o, merging, pop = self.o.p, Signal(), Signal()
-        wait, rank = Signal(range(self._levels + 1)), Signal.like(self.o.p.rank)
-        taken = Signal()
+        wait, rank = Signal(range(self._levels + 2)), Signal.like(self.o.p.rank)
+        taken, entering = Signal(), Signal()  # a word, and its logits among the entries
         m.d.comb += [
             self.i.ready.eq(~merging),
             taken.eq(self.i.valid & self.i.ready),
             pop.eq(merging & (wait == 0) & (~self.o.valid | self.o.ready)),
         ]
+        m.d.sync += entering.eq(taken)
         heads, wins = [], []
         for lane in range(self.lanes):
             wins.append(Signal(name=f"win_{lane}"))
-            heads.append(self._lane(m, lane, taken, pop & wins[lane], pop & (rank == self.k - 1)))
+            heads.append(
+                self._lane(m, lane, entering, pop & wins[lane], pop & (rank == self.k - 1))
+            )
 
         lanes = [Const(1 << lane, self.lanes) for lane in range(self.lanes)]
         best = [{"key": key, "lane": lane} for key, lane in zip(heads, lanes, strict=True)]
@@ -88,7 +91,7 @@ class TopK(wiring.Component):
         key = best["key"]
 
         with m.If(taken & self.i.p.last):
-            m.d.sync += [merging.eq(1), wait.eq(self._levels)]
+            m.d.sync += [merging.eq(1), wait.eq(self._levels + 1)]
         with m.If(merging & (wait != 0)):
             m.d.sync += wait.eq(wait - 1)
         with m.If(self.o.ready):
@@ -107,7 +110,7 @@ class TopK(wiring.Component):
                 m.d.sync += [merging.eq(0), rank.eq(0)]
         return m
 
-    def _lane(self, m, lane, taken, pop, clear):
+    def _lane(self, m, lane, entering, pop, clear):
         """The key of the largest of one lane's entries; ``pop`` drops it, ``clear`` all.
 
         A key orders entries: whether there is one, its logit, and how low its token is.
@@ -118,7 +121,7 @@ class TopK(wiring.Component):
         counts = (word.index < whole) | ((word.index == whole) if lane < rest else 0)
         token = Cat(Const(lane, exact_log2(self.lanes)), word.index)[:TOKEN]
         new = Signal(TOKEN + LOGIT + 1)
-        m.d.comb += new.eq(Cat(~token, logit[:-1], ~logit[-1], counts))
+        m.d.sync += new.eq(Cat(~token, logit[:-1], ~logit[-1], counts))
         entries = [Signal.like(new, name=f"entry_{lane}_{n}") for n in range(self.k)]
         larger = [Signal(name=f"larger_{lane}_{n}") for n in range(self.k)]
         m.d.comb += [
@@ -128,7 +131,7 @@ class TopK(wiring.Component):
             m.d.sync += [entry.eq(0) for entry in entries]
         with m.Elif(pop):
             m.d.sync += [a.eq(b) for a, b in zip(entries, [*entries[1:], Const(0)], strict=True)]
-        with m.Elif(taken):
+        with m.Elif(entering):
             for n, entry in enumerate(entries):
                 above, shifted = (larger[n - 1], entries[n - 1]) if n else (0, new)
                 with m.If(larger[n]):
@@ -174,7 +177,7 @@ class TopKSampler(wiring.Component):
         self.k = k
         self.vocab_size = vocab_size
         self.fraction = fraction
-        self.latency = k * (self._top.latency - 1) + self._sampler.latency + 2
+        self.latency = k * (self._top.latency - 2) + self._sampler.latency + 3
         super().__init__(
             {
                 "temperature": In(12),
