@@ -7,7 +7,6 @@ Nothing is placed. The model is one of random weights, so small that only the ma
 
 import argparse
 import json
-from collections import Counter
 from pathlib import Path
 
 from celosia.boards.build import BAUD, write_design
@@ -15,7 +14,6 @@ from celosia.boards.catalog import find_board
 from celosia.boards.estimate import estimate
 from celosia.generators.config import Config
 from celosia.generators.plan import make_plan
-from celosia.generators.synthesis import count_cells
 from celosia.reference.model import ModelConfig, random_model
 
 MODEL = ModelConfig(
@@ -25,17 +23,9 @@ MODEL = ModelConfig(
 CONFIG = Config(weight_parallelism=8, vector_lanes=2)
 
 
-def count(path, target):
-    """The cells of the netlist at ``path``, as :func:`celosia.generators.synthesis.synthesise`."""
-    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
-    kinds = Counter(cell["type"] for cell in cells.values())
-    return count_cells({"design": {"num_cells_by_type": kinds}}, target)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", default="tang_primer_20k")
-    parser.add_argument("--target", default="gowin", help="as celosia components has it")
     parser.add_argument("--folder", type=Path, default=Path("smallest"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -43,8 +33,7 @@ def main():
     options.folder.mkdir(parents=True, exist_ok=True)
     machine = make_plan(random_model(MODEL, seed=1), CONFIG).machine()
     write_design(board, machine, board.default_clock, BAUD, options.folder)
-    board.flow.synthesise(options.folder, print)
-    used = count(options.folder / "top.json", options.target)
+    used = board.flow.count(options.folder, print)
     said = estimate(MODEL, CONFIG, board.flow.lut_share)
     result = {
         "board": board.name,

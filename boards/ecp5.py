@@ -33,6 +33,7 @@ class Ecp5Flow(NextpnrFlow):
         "synth_ecp5 -nodsp -top top -run begin:check\n"
         "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
     )
+    target = "ecp5"
     cells = MappingProxyType(
         {
             "lut": {"TRELLIS_COMB": 1},

@@ -33,6 +33,7 @@ class GowinFlow(NextpnrFlow):
         "hilomap -singleton -hicell VCC V -locell GND G\nclean\n"
         "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
     )
+    target = "gowin"
     cells = MappingProxyType(
         {
             "lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 4},

@@ -1,10 +1,12 @@
 """Builds by open tools: Yosys, nextpnr, and the packer of the family."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
+from celosia.generators.synthesis import count_cells
 
 __all__ = ["NextpnrFlow"]
 
@@ -20,6 +22,8 @@ class NextpnrFlow:
         The design, ``top.il``, and the constraints, of amaranth's platform.
     synthesis : str
         Yosys' command, which writes ``top.json``.
+    target : str
+        The family's name in :data:`celosia.generators.synthesis.TARGETS`.
     cells : dict
         For ``lut``, ``ff``, ``dsp`` and ``bram`` the cells in nextpnr's report:
         ``{cell: how many of these it is}``; there are as many as of the first.
@@ -52,6 +56,13 @@ class NextpnrFlow:
         )
         synthesis = Stage(folder, "synthesis", ("top.il", "synthesis.ys"), ("top.json",), say)
         synthesis.run([*tool("yosys"), "-q", "-l", "yosys.log", "synthesis.ys"])
+
+    def count(self, folder, say):
+        """The cells of the design in ``folder``: ``{"lut", "ff", "dsp", "bram"}``."""
+        self.synthesise(folder, say)
+        netlist = json.loads((folder / "top.json").read_text())
+        kinds = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+        return count_cells({"design": {"num_cells_by_type": kinds}}, self.target)
 
     def build(self, folder, wanted, *, seeds, allow_fail, say):
         """The bitstream of the design in ``folder``, for ``wanted`` MHz.

@@ -103,7 +103,7 @@ FAKE = """#!/bin/sh
 echo "{name} $*" >> {folder}/calls
 case {name} in
 yosys)
-  if [ -e synthesis.ys ]; then echo '{{}}' > top.json; fi
+  if [ -e synthesis.ys ]; then cp {folder}/netlist.json top.json; fi
   if [ -e count.ys ]; then cp {folder}/count.json .; fi ;;
 nextpnr-himbaechel-gowin) echo '{{}}' > route1.pnr.json; cp {folder}/report.json route1.json ;;
 gowin_pack) echo bits > top.fs ;;
@@ -149,6 +149,8 @@ def fake_tools(tmp_path, monkeypatch):
             }
         )
     )
+    netlist = {"modules": {"top": {"cells": {"a": {"type": "LUT3"}, "b": {"type": "ALU"}}}}}
+    (folder / "netlist.json").write_text(json.dumps(netlist))
     cells = {"LUT6": 10, "LUT2": 5, "FDRE": 7, "DSP48E1": 3, "RAMB36E1": 2, "RAMB18E1": 1}
     (folder / "count.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
     monkeypatch.setenv("PATH", str(folder), prepend=":")
@@ -172,6 +174,8 @@ def test_gowin_flow(tmp_path, fake_tools):
     assert result["lut"]["available"] == 100
     assert result["bitstream"] == str(tmp_path / "out" / "top.fs")
     assert "leaves out the paths into and out of multiplier blocks" in result["notes"][0]
+    counts = board.flow.count(tmp_path / "out", [].append)
+    assert counts == {"lut": 2, "ff": 0, "dsp": 0, "bram": 0}
 
 
 def test_without_vivado(tmp_path, fake_tools):
