@@ -12,7 +12,7 @@ __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
-FINE = 3  # bits of the exponent that shift the mantissa once for all rows, before it is multiplied
+FINE = 2  # bits of the exponent that shift a dot product before its register, not behind it
 
 
 def activation_layout(lanes):
@@ -124,45 +124,40 @@ class MacFabric(wiring.Component):
 
         # A register for the beat, two in the multipliers, those of the adders, the accumulator.
         beat = self.i.p
-        weights = Signal.like(beat.weights)
+        weights = _delay(m, beat.weights, 1)
         frame = Signal(data.StructLayout({"first": 1, "last": 1, "valid": 1}))
-        m.d.sync += [
-            weights.eq(beat.weights),
+        m.d.comb += [
             frame.first.eq(beat.first),
             frame.last.eq(beat.last),
             frame.valid.eq(self.i.valid & self.i.ready),
         ]
-        depth = self.latency - 3  # from the beat's register to the accumulators' input
+        depth = self.latency - 2  # to the accumulators' input
         frame = _delay(m, frame, depth)
         written = Signal()
         m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
-            block, coarse = self._fine(m, beat.activations[token])
-            coarse = _delay(m, coarse, depth)
-            total = self._total(m, block)
+            mantissas = _delay(m, beat.activations[token].mantissa, 1)
+            early = _delay(m, beat.activations[token].exponent, depth - 1)
+            exponent = _delay(m, early, 1)
+            total = self._total(m, mantissas)
             for row in range(self.rows):
-                dot = _dot(m, weights[row], block)
+                dot = _dot(m, weights[row], mantissas)
                 if self.groups:
-                    dot = self._scaled(m, dot, total, parameters[row])
+                    dot = self._scaled(
+                        m, _delay(m, dot, int(self.lanes > 1)), total, parameters[row]
+                    )
                 acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}")
+                if self.groups or self.lanes > 1:
+                    dot = _delay(m, _shift(m, dot, early[:FINE]), 1)
+                    shifted = _shift(m, dot, exponent[FINE:], 1 << FINE)
+                else:  # the product comes out of a register
+                    shifted = _shift(m, dot, exponent)
                 with m.If(frame.valid):
-                    m.d.sync += acc.eq(Mux(frame.first, 0, acc) + _coarse(m, dot, coarse))
+                    m.d.sync += acc.eq(Mux(frame.first, 0, acc) + shifted)
                 m.d.comb += results.i.p[token][row].eq(acc)
         return m
-
-    def _fine(self, m, block):
-        """Registers of the mantissas, shifted by ``FINE`` bits of the exponent, and of the rest."""
-        fine, coarse = block.exponent[:FINE], block.exponent[FINE:]
-        mantissas = []
-        for mantissa in block.mantissa:
-            shifted = Signal(signed(MANTISSA_WIDTH + (1 << FINE) - 1), name="mantissa")
-            m.d.sync += shifted.eq(mantissa << fine)
-            mantissas.append(shifted)
-        rest = Signal(EXPONENT_WIDTH - FINE, name="coarse")
-        m.d.sync += rest.eq(coarse)
-        return mantissas, rest
 
     def _parameters(self, m, beat):
         """The rows' scales and offsets beside their dot products."""
@@ -177,16 +172,14 @@ class MacFabric(wiring.Component):
         return _delay(m, sum(block[1:], block[0]), self.latency - 5)
 
     def _scaled(self, m, dot, total, parameters):
-        """``dot * scale + total * offset``, in two stages."""
+        """``dot * scale + total * offset``, in two stages but for the second one's register."""
         product = Signal(signed(len(dot) + len(parameters.scale) + 1), name="scaled_dot")
         m.d.sync += product.eq(multiply(m, dot, parameters.scale))
         offset = 0
         if self.groups.offsets:
             offset = Signal(signed(len(total) + len(parameters.offset)), name="scaled_total")
             m.d.sync += offset.eq(multiply(m, total, parameters.offset))
-        scaled = Signal(signed(len(product) + 1), name="scaled")
-        m.d.sync += scaled.eq(product + offset)
-        return scaled
+        return product + offset
 
 
 def _delay(m, value, cycles):
@@ -197,37 +190,31 @@ def _delay(m, value, cycles):
     return value
 
 
-def _coarse(m, dot, coarse):
-    """``dot`` shifted by the exponent's upper bits."""
-    widest = ((1 << len(coarse)) - 1) << FINE
-    shifted = Signal(signed(len(dot) + widest), name="shifted")
-    with m.Switch(coarse):
-        for steps in range(1 << len(coarse)):
+def _dot(m, weights, mantissas):
+    """The dot product: products, then a stage for each two levels of adders, the last unregistered."""
+    terms = [multiply_registered(m, w, x) for w, x in zip(weights, mantissas, strict=True)]
+    while len(terms) > 4:
+        terms = [_delay(m, _sum(m, terms[n : n + 4]), 1) for n in range(0, len(terms), 4)]
+    return _sum(m, terms)
+
+
+def _shift(m, x, distance, unit=1):
+    """``x << (unit * distance)`` as one choice among all distances."""
+    shifted = Signal(signed(len(x) + unit * ((1 << len(distance)) - 1)), name="shifted")
+    with m.Switch(distance):
+        for steps in range(1 << len(distance)):
             with m.Case(steps):
-                m.d.comb += shifted.eq(dot << (steps << FINE))
+                m.d.comb += shifted.eq(x << (unit * steps))
     return shifted
 
 
-def _dot(m, weights, mantissas):
-    """The registered dot product: products, then a stage for each two levels of adders."""
-    terms = [multiply_registered(m, w, x) for w, x in zip(weights, mantissas, strict=True)]
+def _sum(m, terms):
+    """The sum by pairs. The kept wires stop synthesis from a tree of carry-save adders."""
     while len(terms) > 1:
         sums = []
-        for start in range(0, len(terms), 4):
-            pairs = [_sum(m, terms[n : n + 2]) for n in range(start, min(start + 4, len(terms)), 2)]
-            total = _sum(m, pairs)
-            register = Signal(total.shape(), name="partial")
-            m.d.sync += register.eq(total)
-            sums.append(register)
-        terms = sums
+        for a, b in zip(terms[0::2], terms[1::2], strict=False):
+            total = Signal((a + b).shape(), name="sum", attrs={"keep": 1})
+            m.d.comb += total.eq(a + b)
+            sums.append(total)
+        terms = sums + terms[len(sums) * 2 :]
     return terms[0]
-
-
-def _sum(m, terms):
-    """One adder, or none. The kept wire stops synthesis from a tree of carry-save adders."""
-    if len(terms) == 1:
-        return terms[0]
-    total = sum(terms[1:], terms[0])
-    kept = Signal(total.shape(), name="sum", attrs={"keep": 1})
-    m.d.comb += kept.eq(total)
-    return kept

@@ -352,9 +352,8 @@ class Machine(wiring.Component):
         connect(m, u.sums.o, u.collect.sums)
         fetched = u.fetch.o.p
         embedded = u.embedded.i
-        row = fetched.beat.weights[fetched.row]
         codes = embedded.p.codes if self.shape.groups else embedded.p
-        m.d.comb += [codes[n].eq(row[n]) for n in range(self.shape.lanes)]
+        m.d.comb += [codes[n].eq(fetched.codes[n]) for n in range(self.shape.lanes)]
         if self.shape.groups:
             m.d.comb += [
                 embedded.p.parameters.eq(fetched.beat.parameters[fetched.row]),

@@ -41,6 +41,7 @@ def fetched_layout(rows, lanes, tokens, groups=None):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
     Its weights are as wide as the cache's keys and values. ``upper`` marks an upper plane's beat.
+    ``codes`` are an embedding's weights of that row, of other beats undefined.
     """
     return data.StructLayout(
         {
@@ -48,6 +49,7 @@ def fetched_layout(rows, lanes, tokens, groups=None):
             "upper": 1,
             "embedding": 1,
             "row": unsigned(10),
+            "codes": data.ArrayLayout(signed(CACHED_WIDTH), lanes),
             "sum": 1,
             "sum_last": 1,
         }
@@ -291,6 +293,8 @@ class OperandFetch(wiring.Component):
         if self.groups:
             self._choose_parameters(m, offered, tape.parameters)
             tape = tape.weights
+        codes = tape[offered.row]
+        m.d.comb += [self.o.p.codes[n].eq(codes[n]) for n in range(self.lanes)]
         for row in range(self.rows):
             for lane in range(self.lanes):
                 weight = self.o.p.beat.weights[row][lane]

@@ -238,6 +238,8 @@ def seen_as(payload, expected):
         blocks = [block["mantissa"] for block in blocks]
         assert {block["exponent"] for block in fetched["beat"]["activations"]} == {0}
     assert not fetched["sum"] or fetched["sum_last"] == fetched["beat"]["last"]
+    if fetched["embedding"]:
+        assert fetched["codes"] == fetched["beat"]["weights"][fetched["row"]]
     return {
         **{name: fetched["beat"][name] for name in ("weights", "first", "last")},
         **{name: fetched[name] for name in ("embedding", "row", "sum", "upper")},
