@@ -191,7 +191,7 @@ def _delay(m, value, cycles):
 
 
 def _dot(m, weights, mantissas):
-    """The dot product: products, then a stage for each two levels of adders, the last unregistered."""
+    """The dot product: products, then a stage for each two levels of adders, the last one open."""
     terms = [multiply_registered(m, w, x) for w, x in zip(weights, mantissas, strict=True)]
     while len(terms) > 4:
         terms = [_delay(m, _sum(m, terms[n : n + 4]), 1) for n in range(0, len(terms), 4)]
