@@ -41,7 +41,7 @@ class Collect(wiring.Component):
     for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
     row scales and its scalar.
 
-    Latency 1 cycle. Throughput 1 word per cycle.
+    Latency 1 cycle, 2 from a tile. Throughput 1 word per cycle.
 
     Parameters
     ----------
@@ -125,12 +125,16 @@ class Collect(wiring.Component):
         restart = Signal()
         self._scalars(m, token, scalar, scalar_valid, restart)
 
+        acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
+        tile = Signal.like(self.tiles.payload)
+        held = Signal()  # that is a tile
+        step, emptied = Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
             token.eq(operation.first + offset if self.tokens > 1 else 0),
             embedding.eq(kind == Kind.LOAD),
-            source_valid.eq((embedding & self.embedded.valid) | (~embedding & self.tiles.valid)),
+            source_valid.eq(Mux(embedding, self.embedded.valid, held)),
             go.eq(
                 self.operation.valid
                 & source_valid
@@ -146,8 +150,15 @@ class Collect(wiring.Component):
             self.embedded.ready.eq(go & embedding),
             self.row_scales.ready.eq(go & last_token),
             self.operation.ready.eq(go & last),
-            self.tiles.ready.eq(go & ~embedding & last_token & (last_chunk | (part == chunks - 1))),
+            step.eq(go & ~embedding & last_token),
+            emptied.eq(step & (last_chunk | (part == chunks - 1))),
+            self.tiles.ready.eq(emptied | ~held),
         ]
+        # A tile moves down by a chunk at a time, so that no chunk has to be chosen.
+        with m.If(self.tiles.ready):
+            m.d.sync += [held.eq(self.tiles.valid), tile.eq(self.tiles.payload)]
+        with m.Elif(step):
+            m.d.sync += [rows.eq(rows.as_value() >> acc.size) for rows in tile]
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)
             with m.If(last_token):
@@ -164,13 +175,8 @@ class Collect(wiring.Component):
                 with m.If(last_chunk):
                     m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1), part.eq(0)]
 
-        acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
-        place = Signal(range(max(2, chunks * self.tokens)))
         chosen = Signal(acc)
-        m.d.comb += [
-            place.eq(token * chunks + part),
-            chosen.eq(self.tiles.payload.as_value().word_select(place, acc.size)),
-        ]
+        m.d.comb += chosen.eq(tile[token].as_value()[: acc.size])
         with m.If(embedding):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
