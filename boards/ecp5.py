@@ -17,6 +17,29 @@ ECP5_SIZES = MappingProxyType(
 )
 
 
+ROUTING = ("--placer", "static", "--router", "router2", "--router2-alt-weights")
+
+# Where the 85k's slices of two multipliers begin, and their rows, the middle one first.
+SLICES = (4, 8, 13, 17, 22, 26, 31, 35, 40, 44, 49, 53, 58, 62, 69, 73, 78, 82, 87, 91, 96, 100)
+ROWS = (34, 58, 10)
+
+
+def fabric_sites():
+    """Sites of an 85k for the fabric's multipliers, in their order: 132 of 156.
+
+    Four neighbours, then four above or below, from right to left; on the right there is room for
+    the vector units' own. A placer that chooses sites itself tears the rows of the fabric apart:
+    the nets get a tenth longer.
+    """
+    return [
+        f"X{x + side}/Y{y}/MULT18_{4 * place + side}"
+        for left, right in zip(SLICES[-2::-2], SLICES[-1::-2], strict=True)
+        for y in ROWS
+        for place, x in enumerate((left, right))
+        for side in range(2)
+    ]
+
+
 class Ecp5Flow(NextpnrFlow):
     """How an ECP5 is built for.
 
@@ -29,10 +52,6 @@ class Ecp5Flow(NextpnrFlow):
     """
 
     files = ("top.il", "top.lpf")
-    synthesis = (  # all of synth_ecp5 but autoname, which takes minutes
-        "synth_ecp5 -nodsp -top top -run begin:check\n"
-        "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
-    )
     target = "ecp5"
     cells = MappingProxyType(
         {
@@ -48,12 +67,22 @@ class Ecp5Flow(NextpnrFlow):
         self.device = device
         self.package = package
         self.speed = speed
+        places = []
+        if device.endswith("85k"):
+            places = [
+                f'setattr -set BEL "{site}" c:serial.machine.fabric.product_{number}.dsp'
+                for number, site in enumerate(fabric_sites())
+            ]
+        # All of synth_ecp5 but autoname, which takes minutes.
+        begin = "synth_ecp5 -nodsp -top top -run begin:check"
+        end = ["hierarchy -check", "blackbox =A:whitebox", "write_json top.json"]
+        self.synthesis = "\n".join([begin, *places, *end])
 
     def route(self, seed, megahertz, result, report):
         options = [f"--{self.device}", "--package", self.package, "--speed", str(self.speed)]
         options += ["--json", "top.json", "--lpf", "top.lpf", "--textcfg", result]
         options += ["--report", report, "--seed", str(seed), "--freq", f"{megahertz:.6g}"]
-        return [*tool("nextpnr-ecp5"), *options, "--router", "router2", "--timing-allow-fail"]
+        return [*tool("nextpnr-ecp5"), *options, *ROUTING, "--timing-allow-fail"]
 
     def pack(self, result):
         return [*tool("ecppack"), "--compress", "--input", result, "--bit", self.bitstream]

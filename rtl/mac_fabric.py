@@ -143,7 +143,7 @@ class MacFabric(wiring.Component):
             exponent = _delay(m, early, 1)
             total = self._total(m, mantissas)
             for row in range(self.rows):
-                dot = _dot(m, weights[row], mantissas)
+                dot = _dot(m, weights[row], mantissas, (token * self.rows + row) * self.lanes)
                 if self.groups:
                     dot = self._scaled(
                         m, _delay(m, dot, int(self.lanes > 1)), total, parameters[row]
@@ -190,9 +190,15 @@ def _delay(m, value, cycles):
     return value
 
 
-def _dot(m, weights, mantissas):
-    """The dot product: products, then a stage for each two levels of adders, the last one open."""
-    terms = [multiply_registered(m, w, x) for w, x in zip(weights, mantissas, strict=True)]
+def _dot(m, weights, mantissas, number):
+    """The dot product: products, then a stage for each two levels of adders, the last one open.
+
+    ``number`` is that of the first product among all; boards know them by it.
+    """
+    terms = [
+        multiply_registered(m, w, x, name=f"product_{number + lane}")
+        for lane, (w, x) in enumerate(zip(weights, mantissas, strict=True))
+    ]
     while len(terms) > 4:
         terms = [_delay(m, _sum(m, terms[n : n + 4]), 1) for n in range(0, len(terms), 4)]
     return _sum(m, terms)

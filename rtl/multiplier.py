@@ -115,9 +115,15 @@ def multiply(m, a, b):
     return multiplier.p
 
 
-def multiply_registered(m, a, b, en=1):
-    """``a * b`` by a :class:`RegisteredMultiplier`, two cycles later, as a signal."""
+def multiply_registered(m, a, b, en=1, name=None):
+    """``a * b`` by a :class:`RegisteredMultiplier`, two cycles later, as a signal.
+
+    ``name`` is the submodule's, by which a board may place it.
+    """
     multiplier = RegisteredMultiplier(a.shape(), b.shape())
-    m.submodules += multiplier
+    if name is None:
+        m.submodules += multiplier
+    else:
+        m.submodules[name] = multiplier
     m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b), multiplier.en.eq(en)]
     return multiplier.p
