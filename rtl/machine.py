@@ -267,8 +267,10 @@ class Machine(wiring.Component):
         ]
         scaled = u.scaled.o
         logits = scaled.valid & (scaled.p.kind == Kind.LOGITS)
+        given = Signal()  # the last logits, a cycle later
+        m.d.sync += given.eq(logits & scaled.ready & scaled.p.last)
         m.d.comb += [
-            u.sequencer.retired.eq(u.activations.written + (logits & scaled.ready & scaled.p.last)),
+            u.sequencer.retired.eq(u.activations.written + given),
             u.sequencer.written.eq(Cat(u.queries.written, *self._cache(m, u), u.scores.written)),
         ]
 

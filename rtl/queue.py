@@ -1,6 +1,6 @@
 """A FIFO for short queues whose flags come straight out of registers."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -66,9 +66,12 @@ class Queue(wiring.Component):
             self.o.payload.eq(read.data),
         ]
         more, less = Cat(1, held[:-1]), Cat(held[1:], 0)
-        m.d.sync += [
-            write.addr.eq(write.addr + put),
-            read.addr.eq(read.addr + take),
-            held.eq(Mux(put == take, held, Mux(put, more, less))),
-        ]
+        with m.If(put):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(take):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        with m.If(put & ~take):
+            m.d.sync += held.eq(more)
+        with m.If(take & ~put):
+            m.d.sync += held.eq(less)
         return m
