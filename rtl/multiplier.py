@@ -34,9 +34,10 @@ class _Multiplier(wiring.Component):
 class Multiplier(_Multiplier):
     """``p = a * b``, exact.
 
-    On a Lattice ECP5 one MULT18X18D, on a Gowin one MULT18X18, on a 7-series chip of AMD one
-    DSP48E1, without their registers; on an UltraScale what synthesis makes of a product with
-    ``use_dsp``. Elsewhere, and for operands that do not fit, the portable product.
+    On a Lattice ECP5 one MULT18X18D, on an iCE40 UltraPlus one SB_MAC16 (operands of up to 16
+    bits), on a Gowin one MULT18X18, on a 7-series chip of AMD one DSP48E1, without their registers;
+    on an UltraScale what synthesis makes of a product with ``use_dsp``. Elsewhere, and for operands
+    that do not fit, the portable product.
 
     Latency 0 cycles.
 
@@ -67,9 +68,9 @@ class RegisteredMultiplier(_Multiplier):
     """``p = a * b``, exact, between registers that move while ``en`` is high.
 
     On a Lattice ECP5 one MULT18X18D with its own registers, which set its operands up and give its
-    product within a nanosecond or so; likewise on a Gowin one MULT18X18, on AMD's chips as for
-    :class:`Multiplier`. Elsewhere, and for operands that do not fit, the portable product between
-    portable registers.
+    product within a nanosecond or so; likewise on an iCE40 UltraPlus and on a Gowin, on AMD's chips
+    as for :class:`Multiplier`. Elsewhere, and for operands that do not fit, the portable product
+    between portable registers.
 
     Latency 2 cycles: operands in, product out. Throughput 1 product per cycle.
 

@@ -2,7 +2,9 @@
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal
 
-__all__ = ["find_block"]
+__all__ = ["ICE40_DEVICES", "find_block"]
+
+ICE40_DEVICES = ("iCE40UP", "iCE5LP")  # those that have multipliers
 
 
 def find_block(platform, a, b):
@@ -16,9 +18,12 @@ def find_block(platform, a, b):
         leaves them out.
     """
     family = str(getattr(platform, "family", ""))
+    device = str(getattr(platform, "device", ""))
     width = max(len(x) + (not x.shape().signed) for x in (a, b))  # as signed numbers
     if family == "ecp5" and width <= 18:
         return _mult18x18d
+    if device.startswith(ICE40_DEVICES) and max(len(a), len(b)) <= 16:
+        return _sb_mac16
     if family.startswith("GW") and width <= 18:
         return _mult18x18
     if family == "series7" and width <= 18:
@@ -57,6 +62,34 @@ def _mult18x18d(a, b, product, en):
         i_SIGNEDB=Const(1, 1),
         **_zeros("SOURCEA", "SOURCEB"),
     )
+
+
+def _sb_mac16(a, b, product, en):
+    """Of an iCE40 UltraPlus: 16 x 16 bits of either sign, in the upper bits."""
+    registers = _zeros("CLK", "CE")
+    if en is not None:
+        registers = {"i_CLK": ClockSignal(), "i_CE": en}
+        registers |= {f"p_{n}": Const(1, 1) for n in ("A_REG", "B_REG", "PIPELINE_16x16_MULT_REG2")}
+    result = Signal(32)
+    m = Module()
+    m.submodules.block = Instance(
+        "SB_MAC16",
+        p_TOPOUTPUT_SELECT=Const(3, 2),
+        p_BOTOUTPUT_SELECT=Const(3, 2),
+        p_A_SIGNED=Const(a.shape().signed, 1),
+        p_B_SIGNED=Const(b.shape().signed, 1),
+        **registers,
+        i_A=Cat(Const(0, 16 - len(a)), a),
+        i_B=Cat(Const(0, 16 - len(b)), b),
+        i_C=Const(0, 16),
+        i_D=Const(0, 16),
+        **_zeros("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT"),
+        **_zeros("OLOADTOP", "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT"),
+        **_zeros("CI", "ACCUMCI", "SIGNEXTIN"),
+        o_O=result,
+    )
+    m.d.comb += product.eq(result[32 - len(a) - len(b) :])
+    return m
 
 
 def _mult18x18(a, b, product, en):

@@ -23,6 +23,7 @@ from celosia.sim import bench
 from celosia.sim.toolchain import run_tool
 
 ECP5 = SimpleNamespace(family="ecp5")
+ICE40 = SimpleNamespace(family="iCE40", device="iCE40UP5K")
 GOWIN = SimpleNamespace(family="GW2AR-18C", device="GW2AR-18C")
 SERIES7 = SimpleNamespace(family="series7", device="xc7a100ti")
 ULTRASCALE = SimpleNamespace(family="ultrascale", device="xcku040")
@@ -164,11 +165,15 @@ def model():
 
 CHIPS = {  # platform, what shows the block, and where its model is: in ``model.il``, or with Yosys
     "ecp5": (ECP5, "cell \\MULT18X18D ", "model.il", model()),
+    "ice40": (ICE40, "cell \\SB_MAC16 ", "+/ice40/cells_sim.v", ""),
     "gowin": (GOWIN, "cell \\MULT18X18 ", "model.il", GOWIN_MODEL),
     "series7": (SERIES7, "cell \\DSP48E1 ", "+/xilinx/cells_sim.v", ""),
     "ultrascale": (ULTRASCALE, 'attribute \\use_dsp "yes"', "model.il", ""),
 }
 SMALL_SHAPES = [(signed(4), signed(3)), (unsigned(3), signed(4)), (unsigned(3), unsigned(3))]
+
+
+PROVED = ["ecp5", pytest.param("ice40", marks=pytest.mark.slow), "gowin"]  # minutes
 
 
 def files_of(chip, kind, shapes):
@@ -185,7 +190,7 @@ def files_of(chip, kind, shapes):
 def prove(chip, kind, options, passes=""):
     files, path = files_of(chip, kind, SMALL_SHAPES)
     script = [
-        f"design -reset; read_rtlil gate{n}.il; read_verilog {path}; hierarchy -top gate\n"
+        f"design -reset; read_rtlil gate{n}.il; read_verilog -defer {path}; hierarchy -top gate\n"
         f"read_rtlil gold{n}.il; proc; setattr -mod -unset top gold gate; flatten; {passes}\n"
         "opt_clean; miter -equiv -flatten gold gate miter\n"
         f"sat -verify {options} -prove trigger 0 miter\n"
@@ -209,11 +214,12 @@ def test_registers_are_proved_equal(chip):
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_block_at_the_edges(chip):
-    shapes = [s for s in SHAPES if max(s[0].width, s[1].width) <= 18]
+    widest = 16 if chip == "ice40" else 18
+    shapes = [s for s in SHAPES if max(s[0].width, s[1].width) <= widest]
     files, path = files_of(chip, Multiplier, shapes)
     script, expected = [], []
     for n, (a, b) in enumerate(shapes):
-        script.append(f"design -reset; read_rtlil gate{n}.il; read_verilog {path}\n")
+        script.append(f"design -reset; read_rtlil gate{n}.il; read_verilog -defer {path}\n")
         script.append("hierarchy -top gate; proc; flatten\n")
         pairs = list(itertools.product(edges(a)[:6], edges(b)[:6]))
         mask = [(1 << s.width) - 1 for s in (a, b, Multiplier(a, b).p.shape())]
@@ -227,6 +233,10 @@ def test_block_at_the_edges(chip):
 def test_what_does_not_fit_the_block_is_portable():
     assert "MULT18X18D" not in dict(texts(signed(19), signed(4)))["gate"]
     assert "MULT18X18D" not in dict(texts(unsigned(18), signed(4)))["gate"]
+    assert "SB_MAC16" in dict(texts(unsigned(16), signed(4), chip=ICE40))["gate"]
+    assert "SB_MAC16" not in dict(texts(unsigned(17), signed(4), chip=ICE40))["gate"]
+    small = SimpleNamespace(family="iCE40", device="iCE40HX8K")  # has no multipliers
+    assert "SB_MAC16" not in dict(texts(unsigned(4), signed(4), chip=small))["gate"]
     assert "MULT18X18" not in dict(texts(unsigned(18), signed(4), chip=GOWIN))["gate"]
     assert "DSP48E1" not in dict(texts(unsigned(18), signed(4), chip=SERIES7))["gate"]
     assert "use_dsp" not in dict(texts(unsigned(18), signed(4), chip=ULTRASCALE))["gate"]
