@@ -6,6 +6,9 @@ from celosia.reference import float32
 __all__ = ["Calibration", "calibrate"]
 
 
+NORMED = ("attention_input", "ffn_input", "head_input")
+
+
 class Calibration:
     """The largest magnitudes seen while the float model runs: the observer of ``float32.forward``.
 
@@ -30,7 +33,7 @@ class Calibration:
             self._residuals += 1
         elif name in ("q", "k", "v"):
             self._see((name, layer), np.abs(array).max(axis=0))  # [heads, head_dim]
-        elif name in ("attention", "up", "hidden"):
+        elif name in ("attention", "up", "hidden", *NORMED):
             self._see((name, layer), np.abs(array).max())
 
     def _see(self, key, value):

@@ -1,7 +1,8 @@
 """How much the integer model loses against float32: perplexity, top-1 agreement and KL."""
 
 import numpy as np
-from celosia.reference import float32, integer
+from celosia.reference import compact, float32, integer
+from celosia.reference.compact_quantize import CompactScheme, quantize_compact
 from celosia.reference.quantize import LOGIT_FRACTION, quantize
 
 __all__ = ["END_OF_TEXT", "evaluate_text", "perplexity_report", "split_texts"]
@@ -20,6 +21,9 @@ def split_texts(text):
 def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=None):
     """:func:`perplexity_report` of ``model`` and its integer model of ``scheme`` over a text.
 
+    ``scheme`` is a :class:`celosia.reference.quantize.Scheme` or a
+    :class:`celosia.reference.compact_quantize.CompactScheme`.
+
     The text is divided at :data:`END_OF_TEXT`; a part longer than ``window`` positions (by default
     the model's ``seq_len``) goes on in further windows, each predicted from the begin token on.
 
@@ -31,10 +35,13 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
     if model.tokenizer is None:
         raise ValueError("a text needs a tokenizer, and the model brings none")
     texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
-    quantized = quantize(model, scheme)
+    if isinstance(scheme, CompactScheme):
+        quantized, forward = quantize_compact(model, scheme.window), compact.forward
+    else:
+        quantized, forward = quantize(model, scheme), integer.forward
 
     def integer_logits(tokens):
-        return integer.forward(quantized, tokens) * 2.0**-LOGIT_FRACTION
+        return forward(quantized, tokens) * 2.0**-LOGIT_FRACTION
 
     window = window or model.config.seq_len
     return perplexity_report(

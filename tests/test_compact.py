@@ -1,0 +1,98 @@
+"""The compact machine's integer model: its arithmetic, its formats, what it loses."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from celosia.reference import compact, compact_tables, float32
+from celosia.reference.compact_quantize import fit, quantize_compact
+from celosia.reference.model import ModelConfig, random_model
+
+SMALL = ModelConfig(
+    dim=24, hidden_dim=22, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, vocab_size=37,
+    seq_len=24, tied=False,
+)  # fmt: skip
+
+
+def test_compute_is_exact():
+    rng = np.random.default_rng(0)
+    for product, shift, add in zip(
+        rng.integers(-1 << 39, 1 << 39, 500).tolist(),
+        rng.integers(0, 32, 500).tolist(),
+        rng.integers(-1 << 23, 1 << 23, 500).tolist(),
+        strict=True,
+    ):
+        rounded = (Fraction(product, 1 << shift) + Fraction(1, 2)).__floor__()
+        rounded = min(max(rounded, -1 << 23), 1 << 23) + add
+        for width in (24, 16, 8):
+            expected = min(max(rounded, -1 << width - 1), (1 << width - 1) - 1)
+            assert compact.compute(product, shift, width, add) == expected
+
+
+def test_tables():
+    i = np.arange(255)
+    assert np.abs(compact_tables.exp_table()[:-1] - 127 * 2.0 ** (-i / 32)).max() <= 0.5
+    assert compact_tables.exp_table()[-1] == 0
+    assert np.abs(compact_tables.root_table()[2:] * np.sqrt(i[1:] + 1) / 32768 - 1).max() < 2.5e-4
+    assert compact_tables.root_table()[0] == 2048
+    sigmoid = 256 / (1 + np.exp(8 - np.arange(256) / 16))
+    assert np.abs(compact_tables.sigmoid_table() - np.minimum(sigmoid, 255)).max() <= 0.5
+    assert compact_tables.scale_values().tolist()[::4] == [16, 32, 64, 128]
+
+
+def test_rotations_stay_near_the_circle():
+    angles = 10000.0 ** (-np.arange(4) / 4)
+    turns = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 32768).astype(np.int64)
+    cosine, sine, minus = compact_tables.rotations(np.minimum(turns, 32767), 256)
+    exact = np.outer(np.arange(256), angles)
+    for found, wanted in ((cosine, np.cos(exact)), (sine, np.sin(exact)), (minus, -np.sin(exact))):
+        assert np.abs(found / 2.0**14 - wanted).max() < 0.012
+    assert cosine[0].tolist() == pytest.approx([1 << 14] * 4, abs=2)
+
+
+def test_rows_take_the_best_scale():
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=(9, 20)).astype(np.float32) * 2.0 ** rng.uniform(-3, 0, (9, 1))
+    op = fit(weight, 100.0)
+    assert op.codes.min() >= -8
+    assert op.codes.max() <= 7
+    values = compact_tables.scale_values() * 2.0**-op.shift
+    wanted = weight.astype(np.float64) * 100
+
+    def error(value):
+        rounded = np.clip(np.round(wanted / value), -8, 7) * value
+        return ((rounded - wanted) ** 2).sum(axis=1)
+
+    errors = np.array([error(value) for value in values])
+    assert errors.argmin(axis=0).tolist() == op.scale.tolist()
+
+
+def test_close_to_float():
+    model = random_model(SMALL, seed=2)
+    quantized = quantize_compact(model, 24)
+    tokens = np.random.default_rng(3).integers(0, 37, 24)
+    logits = compact.forward(quantized, tokens) * 2.0**-12
+    exact = float32.forward(model, tokens)
+    assert np.corrcoef(logits.reshape(-1), exact.reshape(-1))[0, 1] > 0.95
+
+
+def test_the_window_forgets():
+    quantized = quantize_compact(random_model(SMALL, seed=2), 4)
+    # Two layers of four positions see seven tokens.
+    tokens = np.random.default_rng(4).integers(0, 37, 12)
+    other = tokens.copy()
+    other[:5] = (other[:5] + 1) % 37
+    a, b = (compact.forward(quantized, t) for t in (tokens, other))
+    assert np.array_equal(a[11], b[11])
+    assert not np.array_equal(a[10], b[10])
+    assert np.array_equal(compact.forward(quantized, tokens, all_logits=False), a[-1:])
+
+
+def test_errors():
+    model = random_model(SMALL, seed=2)
+    for window in (0, 6, 260):
+        with pytest.raises(ValueError, match=f"window must be a multiple of 4 .*, not {window}"):
+            quantize_compact(model, window)
+    model.layers[0].wo *= np.float32(1e9)
+    with pytest.raises(ValueError, match=r"shift must be from 0 to \d+, not"):
+        quantize_compact(model, 8)
