@@ -418,8 +418,14 @@ def _plan(model, parameters):
 def _scheme(config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
     from celosia.generators.config import load_config
+    from celosia.reference.compact_quantize import CompactScheme
     from celosia.reference.quantize import Scheme
 
+    if config == "compact" or "machine=compact" in settings:
+        if name is not None:
+            raise CommandError("--scheme must not be given for the compact machine")
+        parameters = load_config(config, settings)
+        return parameters, CompactScheme(parameters.window)
     # The fabric's size plays no part here, but lanes must fit it.
     parameters = load_config(config, ["weight_parallelism=1024", *settings])
     width = parameters.weight_width

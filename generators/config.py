@@ -4,9 +4,21 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-__all__ = ["NAMED", "Config", "ConfigError", "load_config"]
+__all__ = ["COMPACT", "NAMED", "Config", "ConfigError", "load_config"]
 
 FOLDER = Path(__file__).parent / "configs"
+COMPACT = {  # what the compact machine is
+    "weight_parallelism": 16,
+    "token_parallelism": 1,
+    "vector_lanes": 4,
+    "weight_width": 4,
+    "group_size": 0,
+    "head_width": 0,
+    "memory": "on_chip",
+    "boot": "flash",
+    "kv_memory": "on_chip",
+    "control": "stream",
+}
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -20,6 +32,11 @@ class Config:
 
     Parameters
     ----------
+    machine : str
+        ``full``, or ``compact`` for the smallest chips: 16 weights of 4 bits a cycle, one vector
+        operation at a time, attention over the latest ``window`` positions.
+    window : int, 0 or a multiple of 4 to 256
+        Positions that the compact machine's attention sees; 0 for the full one, which sees all.
     weight_parallelism : int, a power of two from 8 to 1024
         Weights used per cycle. At least ``vector_lanes`` squared.
     token_parallelism : int, 1, 2, 4 or 8
@@ -40,7 +57,8 @@ class Config:
         Where the tape lies: ``on_chip``, ``axi`` for external memory behind AXI4 read ports, or
         ``sdram`` for an SDR SDRAM of 32 MB.
     boot : str
-        Who fills the SDRAM: the ``host``, or at start a serial ``flash``.
+        Who fills the SDRAM: the ``host``, or at start a serial ``flash``, which always fills the
+        compact machine's memory.
     axi_width : int, 32 to 512
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
@@ -74,6 +92,8 @@ class Config:
     kv_memory: str = "on_chip"
     kv_axi_width: int = 64
     control: str = "stream"
+    machine: str = "full"
+    window: int = 0
     name: str = "custom"
 
     def __post_init__(self):
@@ -111,13 +131,30 @@ class Config:
             )
         if self.memory not in ("on_chip", "axi", "sdram"):
             raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
-        if self.boot != "host" and (self.boot != "flash" or self.memory != "sdram"):
+        flash = self.memory == "sdram" or self.machine == "compact"
+        if self.boot != "host" and not (self.boot == "flash" and flash):
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         if self.kv_memory not in ("on_chip", "axi"):
             raise ConfigError(f"kv_memory must be on_chip or axi, not {self.kv_memory!r}")
         if self.control not in ("stream", "axi_lite"):
             raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()
+        self._check_compact()
+
+    def _check_compact(self):
+        if self.machine not in ("full", "compact"):
+            raise ConfigError(f"machine must be full or compact, not {self.machine!r}")
+        if self.machine == "full":
+            if self.window:
+                raise ConfigError(f"window must be 0 for the full machine, not {self.window}")
+            return
+        if self.window not in range(4, 257, 4):
+            raise ConfigError(f"window must be a multiple of 4 from 4 to 256, not {self.window}")
+        for name, value in COMPACT.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"{name} must be {value} for the compact machine, not {getattr(self, name)}"
+                )
 
     def _check_groups(self):
         if self.group_size not in range(0, 257, self.vector_lanes):

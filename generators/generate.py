@@ -67,17 +67,11 @@ def generate(plan, path):
             script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")
             (folder / "package_ip.tcl").write_text(script)
         (folder / "top.v").write_text(verilog)
-        images = {
-            "scales": (plan.tapes.scales, 16),
-            "gains": (np.concatenate(plan.tapes.gains).reshape(-1, plan.shape.lanes), 16),
-        }
-        if plan.config.memory == "on_chip":
-            images["weights"] = plan.tape_words(), 8
-        else:
+        if plan.config.memory != "on_chip":
             for port, image in enumerate(plan.images()):
                 name = f"axi{port}" if plan.config.memory == "axi" else "sdram"
                 (folder / f"{name}.bin").write_bytes(image.tobytes())
-        for name, (words, width) in images.items():
+        for name, (words, width) in plan.hex_images.items():
             with (folder / f"{name}.hex").open("w") as file:
                 for first in range(0, len(words), _WORDS):
                     file.writelines(hex_words(words[first : first + _WORDS], width))

@@ -5,10 +5,12 @@ import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
+from celosia.generators.compact_plan import make_compact_plan, token_macs
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.group_parts import group_format, pack_words
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
+from celosia.reference import integer
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.axi_cache import CachePlaces
 from celosia.rtl.controller import COUNTERS
@@ -44,10 +46,34 @@ class Plan:
     tapes: Tapes
     info: Info
 
+    counters = COUNTERS
+
     @property
     def program(self):
         """The program."""
         return self.tapes.program
+
+    @property
+    def contents(self):
+        """What the machine's memories hold, as arrays."""
+        t = self.tapes
+        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains)
+        return [part for part in parts if part is not None]
+
+    @property
+    def hex_images(self):
+        """The contents of on-chip memories: ``{name: (int[words, ...], bits of a value)}``."""
+        images = {
+            "scales": (self.tapes.scales, 16),
+            "gains": (np.concatenate(self.tapes.gains).reshape(-1, self.shape.lanes), 16),
+        }
+        if self.config.memory == "on_chip":
+            images["weights"] = self.tape_words(), 8
+        return images
+
+    def generate(self, prompt, count, heat, seed):
+        """What the machine's tokens and logits should be: see :func:`integer.generate`."""
+        return integer.generate(self.model, prompt, count, heat, seed)
 
     def tape_words(self):
         """The words of the weight tape: uint8[words, bytes], lowest bits first."""
@@ -88,11 +114,7 @@ class Plan:
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
-        c = self.model.config
-        heads = c.n_heads + 2 * c.n_kv_heads
-        layer = c.dim * c.head_dim * (heads + c.n_heads) + 3 * c.dim * c.hidden_dim
-        attention = 2 * c.n_heads * c.head_dim * (position + 1)
-        return c.n_layers * (layer + attention) + logits * c.dim * c.vocab_size
+        return token_macs(self.model.config, position + 1, logits)
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
@@ -100,7 +122,7 @@ class Plan:
 
 
 def make_plan(model, config, calibration=None):
-    """Quantise ``model`` and plan the machine of ``config`` for it.
+    """Quantise ``model`` and plan the machine of ``config`` for it: a Plan, or a CompactPlan.
 
     Raises
     ------
@@ -111,6 +133,8 @@ def make_plan(model, config, calibration=None):
     max_seq_len = config.max_seq_len or c.seq_len
     if max_seq_len > c.seq_len:
         raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
+    if config.machine == "compact":
+        return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
     _check_fit(c, config)
     try:
         scheme = Scheme(

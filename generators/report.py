@@ -32,6 +32,7 @@ def machine_report(plan, verilog=None):
         Of what JSON knows.
     """
     model, shape = plan.model, plan.shape
+    compact = plan.config.machine == "compact"
     report = {
         "celosia": __version__,
         "model": {
@@ -41,8 +42,8 @@ def machine_report(plan, verilog=None):
         },
         "config": asdict(plan.config),
         "shape": {**asdict(shape), "multipliers": shape.multipliers},
-        "formats": _formats(plan),
-        "memory_map": _memory_map(plan),
+        "formats": plan.formats if compact else _formats(plan),
+        "memory_map": plan.memory_map if compact else _memory_map(plan),
         "multipliers": shape.multipliers,
         "macs": {str(n): plan.macs(n) for n in _positions(plan)},
         "ideal_cycles": {str(n): plan.ideal_cycles(n) for n in _positions(plan)},

@@ -147,6 +147,8 @@ class HostCommands(wiring.Component):
         For ``vocab_size`` and ``max_seq_len``.
     memory : int, even
         Bytes of the external memory that the host loads; 0 where there is none.
+    plain : bool
+        Refuse runs that begin behind position 0, or have a temperature.
 
     Members
     -------
@@ -168,9 +170,10 @@ class HostCommands(wiring.Component):
     memory : Out(memory_port), where there is such a memory
     """
 
-    def __init__(self, info, memory=0):
+    def __init__(self, info, memory=0, plain=False):
         self.info = info
         self.memory_size = memory
+        self.plain = plain
         super().__init__(
             {
                 "data": In(stream.Signature(8, always_ready=True)),
@@ -298,9 +301,10 @@ class HostCommands(wiring.Component):
                         Code.BUSY: self.busy,
                         Code.EMPTY: fields.length == 0,
                         Code.COUNT: fields.count == 0,
-                        Code.SPAN: payload.run_too_long,
+                        Code.SPAN: payload.run_too_long | (self.plain & (fields.start != 0)),
                         Code.VOCABULARY: payload.run_unfit,
-                        Code.TEMPERATURE: fields.temperature >= TEMPERATURE_LIMIT,
+                        Code.TEMPERATURE: fields.temperature
+                        >= (1 if self.plain else TEMPERATURE_LIMIT),
                         **({Code.MEMORY: ~self.memory.holds} if memory else {}),
                     }
                 )

@@ -36,6 +36,8 @@ class HostLink(wiring.Component):
         Cycles without a byte after which an incomplete frame is given up.
     memory : int, even, 0 to 2**32 - 2
         Bytes of the external memory that the host loads; 0 where there is none.
+    plain : bool
+        Refuse runs that begin behind position 0, or have a temperature.
 
     Members
     -------
@@ -66,7 +68,7 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout, memory=0):
+    def __init__(self, info, timeout, memory=0, plain=False):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
@@ -76,6 +78,7 @@ class HostLink(wiring.Component):
         self.info = info
         self.timeout = timeout
         self.memory_size = memory
+        self.plain = plain
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -94,7 +97,7 @@ class HostLink(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver(self.timeout)
         m.submodules.transmitter = transmitter = FrameTransmitter()
-        m.submodules.commands = commands = HostCommands(self.info, self.memory_size)
+        m.submodules.commands = commands = HostCommands(self.info, self.memory_size, self.plain)
         m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
 
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)

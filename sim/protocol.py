@@ -32,14 +32,15 @@ class Code(enum.IntEnum):
     MEMORY = 12
 
 
-def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True):
+def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, plain=False):
     """Why a machine refuses a command (:class:`Frame`): a :class:`Code`, or None if it does not.
 
     The contract of :class:`celosia.rtl.host_link.HostLink`. A run's last token takes no position
     of its own, so that ``start + length + count - 1`` positions are used.
 
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
-    ``holds`` says that it is known to hold the tape.
+    ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
+    0, without a temperature.
     """
     if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
         return Code.KIND
@@ -60,9 +61,10 @@ def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True):
             Code.BUSY: busy,
             Code.EMPTY: not message.length,
             Code.COUNT: not message.count,
-            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len,
+            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len
+            or (plain and message.start > 0),
             Code.VOCABULARY: message.stop > vocab_size,
-            Code.TEMPERATURE: message.temperature >= TEMPERATURE_LIMIT,
+            Code.TEMPERATURE: message.temperature >= (1 if plain else TEMPERATURE_LIMIT),
             Code.MEMORY: not holds,
         }
     elif command.kind in MEMORY_COMMANDS:

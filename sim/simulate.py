@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from celosia.generators.verilog import to_verilog
-from celosia.reference import integer
-from celosia.rtl.controller import CAUSES, COUNTERS, SATURATED
+from celosia.rtl.controller import CAUSES, SATURATED
 from celosia.sim import toolchain
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
@@ -112,10 +111,7 @@ def machine_verilog(plan):
     It is made anew when the plan, a source file of Celosia or the version of Amaranth changes.
     """
     digest = hashlib.sha256(plan.info.payload())
-    tapes = plan.tapes
-    for part in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains):
-        if part is None:
-            continue
+    for part in plan.contents:
         digest.update(np.ascontiguousarray(part).tobytes())
     digest.update(repr((plan.config, plan.shape, plan.program)).encode())
     digest.update(importlib.metadata.version("amaranth").encode())
@@ -201,7 +197,7 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
     """
     simulation.forget()
     fill_memories(plan, simulation)
-    driver = Driver(NativeTransport(simulation), COUNTERS, patience=PATIENCE)
+    driver = Driver(NativeTransport(simulation), plan.counters, patience=PATIENCE)
     if plan.config.memory == "sdram":
         load_memory(driver, plan.images()[0])  # so that the machine knows what it holds
     begin, first_cycle = time.monotonic(), simulation.cycle
@@ -249,7 +245,7 @@ def _passes(ends, payload):
 def compare(plan, run):
     """The reference's tokens and logits for the run's request: ``(list, int64[n, vocab_size])``."""
     request = run.request
-    return integer.generate(plan.model, request.prompt, request.count, request.heat, request.seed)
+    return plan.generate(request.prompt, request.count, request.heat, request.seed)
 
 
 def summary(plan, run, reference):
@@ -274,10 +270,12 @@ def summary(plan, run, reference):
     cycles = run.cycles
     ideal = [plan.ideal_cycles(n, logits=n >= n_prompt - 1) for n in range(len(cycles))]
     counters = run.counters
-    overhead = {"edges": sum(counters[name] for name in BEATS) - sum(ideal)}
-    overhead |= {name: counters[name] for name in CAUSES if name not in BEATS}
-    # The last token's way to the host comes after the last pass, and is nobody's.
-    overhead["control"] -= counters["cycles"] - sum(cycles)
+    overhead = {"serial": sum(cycles) - sum(ideal)}  # of a machine that does not count causes
+    if set(BEATS) <= set(counters):
+        overhead = {"edges": sum(counters[name] for name in BEATS) - sum(ideal)}
+        overhead |= {name: counters[name] for name in CAUSES if name not in BEATS}
+        # The last token's way to the host comes after the last pass, and is nobody's.
+        overhead["control"] -= counters["cycles"] - sum(cycles)
     tokens, logits = reference
     return {
         "model": plan.info.name,
@@ -293,7 +291,11 @@ def summary(plan, run, reference):
         "prefill_cycles": sum(cycles[:n_prompt]),
         "multipliers": plan.shape.multipliers,
         "overhead": overhead,
-        "saturated": {name.removeprefix("saturated_"): counters[name] for name in SATURATED},
+        "saturated": {
+            name.removeprefix("saturated_"): counters[name]
+            for name in SATURATED
+            if name in counters
+        },
         "wall_seconds": run.wall_seconds,
         "simulated_cycles_per_second": run.simulated_cycles / run.wall_seconds,
     }

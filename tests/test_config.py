@@ -5,7 +5,7 @@ from celosia.generators.config import NAMED, Config, ConfigError, load_config
 
 
 def test_named_configurations():
-    assert set(NAMED) == {"tiny", "small", "large"}
+    assert set(NAMED) == {"tiny", "small", "large", "compact"}
     for name in NAMED:
         assert load_config(name).name == name
     assert load_config() == load_config("small")
@@ -34,6 +34,10 @@ def test_lanes_follow_a_smaller_parallelism():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (["machine=half"], "machine must be full or compact, not 'half'"),
+        (["window=16"], "window must be 0 for the full machine, not 16"),
+        (["machine=compact"], "window must be a multiple of 4 from 4 to 256, not 0"),
+        (["machine=compact", "window=8"], "weight_parallelism must be 16 for the compact machine"),
         (["weight_parallelism=0"], "weight_parallelism must be a power of two from 8 to 1024"),
         (["weight_parallelism=48"], "weight_parallelism must be a power of two"),
         (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),
@@ -82,7 +86,9 @@ def test_bad_files(tmp_path, text, message):
 
 
 def test_no_such_configuration():
-    with pytest.raises(ConfigError, match=r"'huge' is no configuration \(large, small, tiny\)"):
+    with pytest.raises(
+        ConfigError, match=r"'huge' is no configuration \(compact, large, small, tiny\)"
+    ):
         load_config("huge")
 
 

@@ -1,0 +1,133 @@
+"""The compact machine in native simulation: every logit, through its host link."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from celosia.generators.compact_program import write_compact
+from celosia.generators.config import ConfigError, load_config
+from celosia.generators.generate import generate
+from celosia.generators.plan import make_plan
+from celosia.reference.checkpoint import load
+from celosia.reference.compact_quantize import quantize_compact
+from celosia.reference.model import ModelConfig, random_model
+from celosia.rtl.compact_fabric import CompactFabric
+from celosia.rtl.compact_operation import Control, Instruction
+from celosia.rtl.spram import SPRAM_DEPTH, Spram
+from celosia.sim.driver import Driver, DriverError
+from celosia.sim.native import NativeSimulation
+from celosia.sim.native_transport import NativeTransport
+from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
+
+# Odd sizes, groups of queries, an embedding of its own, a window shorter than the sequence.
+ODD = ModelConfig(
+    dim=24, hidden_dim=22, n_layers=2, n_heads=6, n_kv_heads=2, head_dim=8, vocab_size=37,
+    seq_len=24, tied=False,
+)  # fmt: skip
+SETTINGS = ["max_seq_len=24", "window=12"]
+
+
+def check(plan, requests):
+    """Whether the machine's tokens and logits are the reference's; the last run."""
+    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
+        simulation.record(taps=True)
+        for request in requests:
+            run = simulate(plan, simulation, request)
+            result = summary(plan, run, compare(plan, run))
+            assert result["matches_reference"]
+            assert result["logits_match"]
+        return run, result
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(random_model(ODD, seed=5), load_config("compact", SETTINGS))
+
+
+def test_every_logit(plan):
+    tokens = np.random.default_rng(6).integers(0, 37, 15).tolist()
+    requests = [Request((3,), 24), Request((3, 36), 2), Request(tuple(tokens), 10)]
+    run, result = check(plan, requests)
+    # A token takes the same cycles wherever it stands; those without logits fewer.
+    assert run.counters["cycles"] == sum(run.cycles)
+    assert len(set(run.cycles[16:])) == 1
+    assert run.cycles[1] == run.cycles[13] < run.cycles[16] <= 4200
+    assert result["overhead"]["serial"] == sum(run.cycles) - sum(result["ideal_cycles"])
+
+
+def test_what_it_refuses(plan):
+    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
+        driver = Driver(NativeTransport(simulation), plan.counters)
+        with pytest.raises(DriverError, match="the temperature is too high"):
+            driver.run([1], 2, temperature=0.5)
+        with pytest.raises(DriverError, match="go beyond the machine's longest sequence"):
+            driver.run([1], 2, start=4)
+        run = driver.run([1, 2], 20, stop=None)
+        driver.abort()
+        assert len(list(run)) < 20
+        reference = compare(plan, _Asked(Request((1,), 8)))[0]
+        run = driver.run([1], 8, stop=reference[4])
+        assert [t.token for t in run] == reference[: reference.index(reference[4]) + 1]
+    with pytest.raises(ConfigError, match="temperature must be 0"):
+        plan.generate([1], 1, 5, 0)
+
+
+class _Asked:
+    def __init__(self, request):
+        self.request = request
+
+
+@pytest.mark.slow
+def test_stories260k(stories260k_model):
+    plan = make_plan(stories260k_model, load_config("compact"))
+    assert len(plan.image.weights) <= SPRAM_DEPTH
+    run, _ = check(plan, [Request((1, 403, 407), 200)])
+    assert run.cycles[100] <= 45_000
+
+
+@pytest.mark.slow
+def test_demo():
+    plan = make_plan(load("demo", None), load_config("compact", ["window=32"]))
+    check(plan, [Request((1,), 60)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"dim": 22}, "dim must be a multiple of 4, not 22"),
+        ({"head_dim": 6}, "head_dim must be a multiple of 4, not 6"),
+        ({"dim": 12}, "dim must be from 16 to 256, not 12"),
+        ({"n_heads": 66}, r"n_heads \* head_dim must be from 16 to 256, not 528"),
+        ({"hidden_dim": 12}, "hidden_dim must be from 16 to 1020, not 12"),
+    ],
+)
+def test_sizes_it_cannot_have(sizes, message):
+    quantized = quantize_compact(random_model(replace(ODD, **sizes), seed=5), 4)
+    with pytest.raises(ValueError, match=message):
+        write_compact(quantized, 24)
+
+
+def test_files(plan, tmp_path):
+    report = generate(plan, tmp_path / "out")
+    assert report["memory_map"]["weights"]["bytes"] == 8 * len(plan.image.weights)
+    words = (tmp_path / "out" / "weights.hex").read_text().split()
+    assert [int(word, 16) for word in words] == plan.image.weights
+    scales = (tmp_path / "out" / "scales.hex").read_text().split()
+    assert [int(word, 16) for word in scales] == plan.image.scales
+
+
+def test_no_such_machine():
+    model = random_model(replace(ODD, vocab_size=1100), seed=5)
+    with pytest.raises(ConfigError, match="an instruction's count must have 10 bits, not 1100"):
+        make_plan(model, load_config("compact", ["max_seq_len=24"]))
+
+
+def test_parameters_out_of_range():
+    with pytest.raises(ValueError, match="an instruction's shift must have 5 bits, not 32"):
+        Instruction(Control(), 1, shift=32)
+    with pytest.raises(ValueError, match="acc_width must be from 16 to 24, not 25"):
+        CompactFabric(25)
+    with pytest.raises(ValueError, match="width must be a multiple of 16 from 16 to 256, not 60"):
+        Spram(60)
+    with pytest.raises(ValueError, match="init must have up to 16384 words, not 16385"):
+        Spram(16, [0] * (SPRAM_DEPTH + 1))
