@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 
 from celosia.boards.stage import TimingError
+from celosia.generators.compact_plan import CompactPlan
+from celosia.generators.plan import FLASH_OFFSET
 
 __all__ = ["BAUD", "TimingError", "build", "with_clock", "write_design"]
 
@@ -11,9 +13,10 @@ BAUD = 1_000_000
 
 
 def with_clock(plan, board, megahertz):
-    """``plan`` for a machine that tells its host the board's clock."""
+    """``plan`` for a machine that tells its host the board's clock, and finds the board's flash."""
     frequency = round(board.clock(megahertz))
-    return replace(plan, info=replace(plan.info, frequency=frequency))
+    plan = replace(plan, info=replace(plan.info, frequency=frequency))
+    return replace(plan, flash=FLASH_OFFSET) if isinstance(plan, CompactPlan) else plan
 
 
 def build(plan, board, folder, *, megahertz, baud=BAUD, seeds=1, allow_fail=False, say=print):

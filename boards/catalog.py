@@ -1,6 +1,6 @@
 """All boards that Celosia builds for."""
 
-from celosia.boards import amd, ecpix5, orangecrab, tang, ulx3s
+from celosia.boards import amd, ecpix5, icebreaker, orangecrab, tang, ulx3s
 from celosia.generators.config import ConfigError
 
 __all__ = ["BOARDS", "BoardError", "find_board"]
@@ -10,6 +10,7 @@ BOARDS = {
     **ecpix5.BOARDS,
     **orangecrab.BOARDS,
     **tang.BOARDS,
+    **icebreaker.BOARDS,
     **amd.BOARDS,
 }
 

@@ -19,6 +19,13 @@ from celosia.output import new_file
 __all__ = ["register"]
 
 MISSED = 1
+PARTS = {
+    "lut": "LUTs",
+    "ff": "flip-flops",
+    "dsp": "multiplier blocks",
+    "bram": "block RAMs",
+    "spram": "single-port RAMs",
+}
 BoardOption = Annotated[str, typer.Option("--board", metavar="B", help="See: celosia boards.")]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="As for celosia simulate.", show_default=False)
@@ -95,7 +102,7 @@ def build(
         try:
             parameters = fitting_config(loaded.config, target)
         except LookupError:
-            parameters = smallest_config(loaded.config)  # refused below, with its numbers
+            parameters = smallest_config(loaded.config, target)  # refused below, with its numbers
     else:
         parameters = load_config(config or "small", settings or [])
     needs = check_fit(loaded.config, parameters, target)
@@ -108,7 +115,7 @@ def build(
     )
     plan = make_plan(loaded, parameters)
     output.mkdir(parents=True, exist_ok=True)
-    if parameters.memory == "sdram":
+    if parameters.memory == "sdram" or parameters.boot == "flash":
         write_tape(flow.with_clock(plan, target, megahertz), output)
     _say("writing the design ...")
     measurement = Measurement(plan, output)
@@ -138,7 +145,7 @@ def build(
         "config": {n: getattr(plan.config, n) for n in plan.config.__dataclass_fields__},
         "clock_mhz": result["clock_mhz"],
         "fmax_mhz": result["fmax_mhz"],
-        **{name: result[name] for name in ("lut", "ff", "dsp", "bram")},
+        **{name: result[name] for name in PARTS if name in result},
         "position": measured["position"],
         "cycles_per_token": measured["cycles_per_token"],
         "tokens_per_second": speed,
@@ -160,14 +167,9 @@ def _show_build(report):
     table.add_row("clock", f"{report['clock_mhz']:.2f} MHz")
     routed = report["fmax_mhz"] is not None
     table.add_row("reached after routing", f"{report['fmax_mhz']:.2f} MHz" if routed else "unknown")
-    for name, text in (
-        ("lut", "LUTs"),
-        ("ff", "flip-flops"),
-        ("dsp", "multiplier blocks"),
-        ("bram", "block RAMs"),
-    ):
-        part = report[name]
-        table.add_row(text, f"{part['used']:,} of {part['available']:,}")
+    for name, text in PARTS.items():
+        if part := report.get(name):
+            table.add_row(text, f"{part['used']:,} of {part['available']:,}")
     table.add_row("multipliers of the fabric", f"{report['multipliers']}")
     table.add_row(
         f"cycles per token at position {report['position']}", f"{report['cycles_per_token']:,}"

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 from celosia.boards.catalog import BoardError
+from celosia.boards.compact_estimate import compact_configs, compact_needs
 from celosia.generators.config import Config, ConfigError
 from celosia.rtl.operation import BUFFERS
 
@@ -18,6 +19,7 @@ NAMES = {
     "bram": "block RAMs",
     "lut": "LUTs",
     "sdram": "bytes of SDRAM",
+    "spram": "bytes of single-port RAM",
 }
 
 
@@ -28,7 +30,7 @@ class Estimate:
     Parameters
     ----------
     lut, dsp, bram : int
-    sdram : int
+    sdram, spram : int
         Bytes of a tape that lies there.
     """
 
@@ -36,6 +38,7 @@ class Estimate:
     dsp: int
     bram: int
     sdram: int = 0
+    spram: int = 0
 
     def missing(self, available):
         """``{"bram": (needed, available), ...}`` of what ``available`` does not have."""
@@ -53,6 +56,8 @@ def estimate(model, config, lut_share=1.0):
     lut_share : float
         LUTs of the chip that do what one LUT4 of an ECP5 does.
     """
+    if config.machine == "compact":
+        return Estimate(**compact_needs(model, config))
     rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
     length = config.max_seq_len or model.seq_len
     beats, scale_words = _tape(model, rows, lanes)
@@ -107,6 +112,9 @@ def check_fit(model, config, board):
         raise BoardError(
             f"{board.name} has no AXI bus: kv_memory must be on_chip and control stream"
         )
+    kind = _machine(board)
+    if config.machine != kind:
+        raise BoardError(f"{board.name} is for the {kind} machine: machine must be {kind}")
     found = estimate(model, config, board.flow.lut_share)
     missing = found.missing(board.resources)
     if not missing:
@@ -136,6 +144,11 @@ def fitting_config(model, board, wish=None):
     LookupError
         If none fits.
     """
+    if _machine(board) == "compact":
+        for config in compact_configs(model, wish):
+            if not estimate(model, config).missing(board.resources):
+                return config
+        raise LookupError("no configuration fits")
     wish = wish or Config(weight_parallelism=1024, vector_lanes=32)
     lengths = _lengths(wish.max_seq_len or model.seq_len)
     widths = range(wish.weight_width, min(wish.weight_width, 4) - 1, -1)
@@ -156,8 +169,10 @@ def fitting_config(model, board, wish=None):
     raise LookupError("no configuration fits")
 
 
-def smallest_config(model):
-    """The configuration that takes least: if that one does not fit a board, none does."""
+def smallest_config(model, board):
+    """The configuration that takes least of ``board``: if that one does not fit, none does."""
+    if _machine(board) == "compact":
+        return list(compact_configs(model))[-1]
     length = _lengths(model.seq_len)[-1]
     return Config(weight_parallelism=8, vector_lanes=2, weight_width=4, max_seq_len=length)
 
@@ -167,7 +182,16 @@ def _lengths(length):
     return [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
 
 
+def _machine(board):
+    """The kind of machine that ``board`` is for."""
+    return getattr(board, "machine", "full")
+
+
 def _settings(config):
+    if config.machine == "compact":
+        return (
+            f"--config compact --set window={config.window} --set max_seq_len={config.max_seq_len}"
+        )
     names = ("weight_parallelism", "vector_lanes", "weight_width", "max_seq_len")
     if config.memory != "on_chip":
         names += ("memory",)

