@@ -283,6 +283,9 @@ class HostCommands(wiring.Component):
                 with m.If(holds):
                     m.d.sync += code.eq(reason)
 
+        too_long, limit = payload.run_too_long, TEMPERATURE_LIMIT
+        if self.plain:
+            too_long, limit = too_long | (fields.start != 0), 1
         with m.Switch(frame.kind):
             with m.Case(Kind.PROMPT):
                 refuse(
@@ -301,10 +304,9 @@ class HostCommands(wiring.Component):
                         Code.BUSY: self.busy,
                         Code.EMPTY: fields.length == 0,
                         Code.COUNT: fields.count == 0,
-                        Code.SPAN: payload.run_too_long | (self.plain & (fields.start != 0)),
+                        Code.SPAN: too_long,
                         Code.VOCABULARY: payload.run_unfit,
-                        Code.TEMPERATURE: fields.temperature
-                        >= (1 if self.plain else TEMPERATURE_LIMIT),
+                        Code.TEMPERATURE: fields.temperature >= limit,
                         **({Code.MEMORY: ~self.memory.holds} if memory else {}),
                     }
                 )

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 from celosia.sim import messages, protocol
@@ -239,3 +240,12 @@ def test_a_run_needs_the_tape():
     for holds, code in ((True, None), (False, Code.MEMORY)):
         command = Frame(run.kind, run.payload())
         assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, memory=1000, holds=holds) == code
+
+
+def test_plain_machines_refuse_what_they_cannot():
+    run = Run(0, 2, 1, VOCAB_SIZE, 0, 0)
+    for change, code in {"start": Code.SPAN, "temperature": Code.TEMPERATURE}.items():
+        assert refusal(Frame(Kind.RUN, run.payload()), VOCAB_SIZE, MAX_SEQ_LEN, plain=True) is None
+        command = Frame(Kind.RUN, replace(run, **{change: 1}).payload())
+        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, plain=True) == code
+        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN) is None
