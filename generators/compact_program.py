@@ -18,6 +18,7 @@ from celosia.rtl.compact_operation import (
     Table,
     Width,
 )
+from celosia.rtl.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
 
@@ -115,6 +116,10 @@ class _Writer:
             loop=loop,
         )
         words = np.concatenate(self.weights)
+        if len(words) > SPRAM_DEPTH:
+            raise ValueError(
+                f"its weights take {8 * len(words):,} bytes of the memory's {8 * SPRAM_DEPTH:,}"
+            )
         image = CompactImage(
             program=self.program,
             weights=[int.from_bytes(word.tobytes(), "little") for word in words],

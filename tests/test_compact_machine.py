@@ -85,10 +85,10 @@ def test_stories260k(stories260k_model):
     assert run.cycles[100] <= 45_000
 
 
-@pytest.mark.slow
-def test_demo():
-    plan = make_plan(load("demo", None), load_config("compact", ["window=32"]))
-    check(plan, [Request((1,), 60)])
+def test_weights_that_do_not_fit():
+    match = "has no such machine: its weights take 202,752 bytes of the memory's 131,072"
+    with pytest.raises(ConfigError, match=match):
+        make_plan(load("demo", None), load_config("compact"))
 
 
 @pytest.mark.parametrize(
