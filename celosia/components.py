@@ -67,7 +67,8 @@ def components(
         words += [f"--set {text}" for text in settings or []]
         command = " ".join([*filter(None, words), f"--markdown {markdown_file.name}"])
         with new_file(markdown_file) as unfinished:
-            unfinished.write_text(prices.markdown(rows, target, command))
+            tools = prices.versions("yosys", *(["nextpnr-ecp5"] if route else []))
+            unfinished.write_text(prices.markdown(rows, target, command, tools))
     table = Table("unit", "parameters")
     for column in COLUMNS:
         table.add_column(column, justify="right")

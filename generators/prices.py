@@ -1,5 +1,6 @@
 """The price list: what the units of the standard set cost on a chip, and how fast they are."""
 
+import contextlib
 import statistics
 import warnings
 
@@ -9,10 +10,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.sim import Simulator
 from celosia.generators.components import build
 from celosia.generators.routing import route
-from celosia.generators.synthesis import TARGETS, synthesise
+from celosia.generators.synthesis import TARGETS, synthesise, version
 from celosia.sim.toolchain import ToolError
 
-__all__ = ["markdown", "measure", "price"]
+__all__ = ["markdown", "measure", "price", "versions"]
 
 OPERATION = 64  # words of a measured operation, where the unit has no size of its own
 MEASURED = 1024  # words, or one operation if it is longer, over which throughput is measured
@@ -149,15 +150,18 @@ def _set_word(ctx, i, n, operation, tokens):
             ctx.set(i.payload[name], value)
 
 
-def markdown(rows, target, command):
-    """The table of ``rows`` from :func:`price` as a page."""
+def markdown(rows, target, command, made_with=""):
+    """The table of ``rows`` from :func:`price` as a page; it names the tools ``made_with``."""
     unit = {"xilinx": "LUT6"}.get(target, "LUT4")
+    bram = {"ice40": "block RAM (4 Kbit)"}.get(target, "block RAM (18 Kbit)")
     lines = [
-        "# What the components cost",
+        f"# What the components cost{f' on {target}' * (target != 'ecp5')}",
         "",
         f"Made by `{command}`. On {target}, each unit alone at its standard parameters.",
-        "Latency in cycles; throughput in words per cycle.",
+        "Latency in cycles; throughput in words per cycle, accepted or given, whichever are more;",
+        "of a KV-cache controller in APPENDs (READ gives an answer per cycle).",
     ]
+    lines += [f"Made with {made_with}."] if made_with else []
     if any(row["seeds_mhz"] for row in rows):
         lines += [
             "The clock after routing on speed grade 6, with registers around the unit: the median",
@@ -165,7 +169,7 @@ def markdown(rows, target, command):
         ]
     lines += [
         "",
-        f"| unit | parameters | {unit} | FF | DSP | block RAM | latency | throughput | MHz |",
+        f"| unit | parameters | {unit} | FF | DSP | {bram} | latency | throughput | MHz |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -178,3 +182,12 @@ def markdown(rows, target, command):
     failed = [f"- {row['name']}: {row['error'].splitlines()[0]}" for row in rows if "error" in row]
     lines += ["", "The tools failed on:", "", *failed] if failed else []
     return "\n".join(lines) + "\n"
+
+
+def versions(*names):
+    """The tools ``names`` with their versions, in words; nothing of those that are not there."""
+    found = []
+    for name in names:
+        with contextlib.suppress(ToolError):
+            found.append(f"{name} {version(name)}")
+    return " and ".join(found)

@@ -13,7 +13,16 @@ from types import SimpleNamespace
 from celosia.generators.verilog import to_rtlil
 from celosia.sim.toolchain import ToolError, cached, run_tool
 
-__all__ = ["TARGETS", "count_cells", "netlist", "run_yosys", "synthesise", "tool", "tool_key"]
+__all__ = [
+    "TARGETS",
+    "count_cells",
+    "netlist",
+    "run_yosys",
+    "synthesise",
+    "tool",
+    "tool_key",
+    "version",
+]
 
 # For each target the synthesis command, and what its cells count: (pattern, kind, number).
 TARGETS = {
@@ -77,6 +86,17 @@ def tool(name):
 @functools.cache
 def _version(name):
     return run_tool([*tool(name), "--version"], None).strip()
+
+
+def version(name):
+    """The number of a tool's version.
+
+    Raises
+    ------
+    ToolError
+        If the tool is not there.
+    """
+    return re.search(r"\d+(\.\d+)+", _version(name)).group()
 
 
 def tool_key(name, *parts):

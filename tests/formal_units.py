@@ -169,7 +169,8 @@ BOUNDED = {
     ("sequencer", "stable"): (14, {"exact": True}),
     ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
     ("softmax", "alive"): (36, {"patience": 30}),
-    ("top_k_sampler", "alive"): (26, {"patience": 20}),
+    ("top_k", "alive"): (20, {"patience": 4}),
+    ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),
     ("weight_stationary", "stable"): (14, {"exact": True}),
     ("weight_stationary", "alive"): (20, {"patience": 12}),
@@ -177,7 +178,14 @@ BOUNDED = {
 }
 
 ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
-QUICK = {"frame_receiver", "frame_transmitter", "head_quantize", "rope_angles", "kv_linear"}
+QUICK = {
+    "top_k",
+    "frame_receiver",
+    "frame_transmitter",
+    "head_quantize",
+    "rope_angles",
+    "kv_linear",
+}
 
 
 PAGE = """# Which stream rules are proved

@@ -1,10 +1,11 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 from celosia.generators import prices, routing, synthesis
 from celosia.generators.components import STANDARD, build
-from celosia.generators.prices import markdown, measure, price
+from celosia.generators.prices import markdown, measure, price, versions
 from celosia.generators.synthesis import TARGETS, synthesise
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.sum_of_squares import SumOfSquares
@@ -66,9 +67,9 @@ def test_command_writes_json_and_a_page(tmp_path):
     assert row["parameters"] == {"width": 20}
     assert (row["dsp"], row["latency"], row["throughput"], row["fmax_mhz"]) == (1, 5, 1.0, None)
     assert "| reciprocal | width 20 |" in page.read_text()
-    assert markdown(
-        [row], "ecp5", "celosia components reciprocal --set width=20 --markdown c.md"
-    ) == (page.read_text())
+    command = "celosia components reciprocal --set width=20 --markdown c.md"
+    tools = f"yosys {synthesis.version('yosys')}"
+    assert markdown([row], "ecp5", command, tools) == page.read_text()
 
 
 def test_price_is_the_median_of_the_seeds(monkeypatch):
@@ -162,19 +163,41 @@ def test_bad_input(arguments, message, capfd):
     assert message in result.output + capfd.readouterr().err
 
 
-def test_committed_page_is_of_this_command_and_these_units():
-    page = (Path(__file__).parent.parent / "docs" / "components.md").read_text()
+def test_tools_that_are_not_there_are_not_named(monkeypatch):
+    def missing(name):
+        if name == "nextpnr-ecp5":
+            raise ToolError("nextpnr-ecp5 is not there")
+        return "Yosys 0.70 (git sha1 28ba3cb92)"
+
+    monkeypatch.setattr(synthesis, "_version", missing)
+    assert versions("yosys", "nextpnr-ecp5") == "yosys 0.70"
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = {"ecp5": "components.md"} | {
+    target: f"components_{target}.md"
+    for target in TARGETS
+    if (DOCS / f"components_{target}.md").exists()
+}
+
+
+@pytest.mark.parametrize("target", PAGES)
+def test_committed_page_is_of_this_command_and_these_units(target):
+    name = PAGES[target]
+    page = (DOCS / name).read_text()
     cells = ("lut", "ff", "dsp", "bram", "latency", "throughput", "fmax_mhz")
     rows = []
     for line in page.splitlines():
         if line.startswith("| ") and not line.startswith("| unit "):
-            name, _, *values = line[2:-2].split(" | ")
+            unit, _, *values = line[2:-2].split(" | ")
             row = dict(zip(cells, values, strict=True))
             row["fmax_mhz"], _, seeds = row["fmax_mhz"].rstrip(")").partition(" (")
             row["seeds_mhz"] = seeds.split(", ") if seeds else []
-            rows.append({"name": name, "parameters": STANDARD[name][1], **row})
+            rows.append({"name": unit, "parameters": STANDARD[unit][1], **row})
     routed = {len(row["seeds_mhz"]) for row in rows}
-    assert routed in ({0}, {3})
-    command = f"celosia components{' --route --seeds 3' * (3 in routed)} --markdown components.md"
+    assert routed in ([{0}, {3}] if target == "ecp5" else [{0}])
+    words = ["celosia components", "--route --seeds 3" * (3 in routed)]
+    words += [f"--target {target}" * (target != "ecp5"), f"--markdown {name}"]
+    (tools,) = re.findall(r"^Made with (.*)\.$", page, re.MULTILINE)
     assert [row["name"] for row in rows] == [*STANDARD]
-    assert markdown(rows, "ecp5", command) == page
+    assert markdown(rows, target, " ".join(filter(None, words)), tools) == page
