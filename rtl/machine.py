@@ -174,6 +174,7 @@ class Machine(wiring.Component):
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
+            "turned": Buffer(framed(lanes, 16, tokens)),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
             "softmax": SoftmaxBlock(lanes, tokens),
@@ -487,7 +488,8 @@ class Machine(wiring.Component):
         ]
         connect(m, u.merge.o, u.quantize.i)
         connect(m, u.quantize.o, u.activations.i)
-        connect(m, u.rope.o, u.head_quantize.i)
+        connect(m, u.rope.o, u.turned.i)
+        connect(m, u.turned.o, u.head_quantize.i)
         connect(m, u.softmax.o, u.scores.i)
         head = u.head_quantize.o
         m.d.comb += [
