@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.host_answers import done, result
+from celosia.rtl.host_answers import done, finished, result
 from celosia.rtl.host_commands import command, prompt
 from celosia.sim.messages import Reason
 
@@ -38,9 +38,6 @@ class CompactControl(wiring.Component):
     def __init__(self, max_seq_len, vocab_size):
         self.max_seq_len = max_seq_len
         self.vocab_size = vocab_size
-        finished = data.StructLayout(
-            {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
-        )
         super().__init__(
             {
                 "prompt": In(stream.Signature(prompt, always_ready=True)),

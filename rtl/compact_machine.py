@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth import Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.compact_tables import scale_values
 from celosia.rtl.compact_boot import CompactBoot
@@ -22,6 +22,7 @@ from celosia.rtl.compact_operation import (
     instruction_layout,
 )
 from celosia.rtl.compact_vector import CompactVector
+from celosia.rtl.host_answers import finished
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.spi_flash import spi_flash_pins
 from celosia.rtl.spram import Spram
@@ -126,9 +127,6 @@ class CompactMachine(wiring.Component):
         self.image = image
         self.info = info
         self.offset = flash
-        finished = data.StructLayout(
-            {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
-        )
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),

@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.host_answers import done, result
+from celosia.rtl.host_answers import done, finished, result
 from celosia.rtl.host_commands import command, prompt
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import token_width
@@ -89,9 +89,6 @@ class Controller(wiring.Component):
         self.tokens = tokens
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
-        finished = data.StructLayout(
-            {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
-        )
         super().__init__(
             {
                 "prompt": In(stream.Signature(prompt, always_ready=True)),

@@ -7,9 +7,14 @@ from celosia.rtl.frame import header
 from celosia.rtl.host_commands import NUMBER, answer
 from celosia.sim.messages import Kind
 
-__all__ = ["HostAnswers", "done", "result"]
+__all__ = ["HostAnswers", "done", "finished", "result"]
 
 result = data.StructLayout({"token": NUMBER, "cycles": unsigned(32)})
+
+# A pass that is over: not sent to the host, but offered beside the link.
+finished = data.StructLayout(
+    {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
+)
 
 
 def done(n_counters):

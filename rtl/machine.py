@@ -18,7 +18,7 @@ from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
 from celosia.rtl.flash_boot import FlashBoot
 from celosia.rtl.group_scales import GroupScales, grouped_word
 from celosia.rtl.head_quantize import HeadQuantize
-from celosia.rtl.host_answers import result
+from celosia.rtl.host_answers import finished, result
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_cache import KeyCache, ValueCache, ValueWords
 from celosia.rtl.mac_fabric import MacFabric
@@ -99,9 +99,6 @@ class Machine(wiring.Component):
         self.scales = scales
         self.gains = gains
         self.info = info
-        finished = data.StructLayout(
-            {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
-        )
         logits = framed(shape.lanes, 24, shape.tokens)
         super().__init__(
             {
