@@ -1,9 +1,10 @@
 """The scaling stage: accumulators become fixed-point values, by row scales and a token's scalar."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.multiplier import multiply
+from celosia.rtl.carry_save import carry_save_sum
+from celosia.rtl.multiplier import multiply, multiply_registered
 from celosia.rtl.parameters import check_range
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import framed
@@ -14,6 +15,8 @@ ALIGNED = 27  # bits of an aligned accumulator
 SPLIT = 17  # low bits of an aligned accumulator, multiplied on their own
 NARROW = 47  # bits of an accumulator of which a shift of 63 leaves nothing that counts
 GUARD = 3  # of them below the result's last place
+SHORT = 3  # bits of the distance that move it in the second stage
+HALF = 5  # bits of its middle part
 
 
 class Scale(wiring.Component):
@@ -22,7 +25,7 @@ class Scale(wiring.Component):
     Rounds the factor ``row_scale * mantissa / 2**16`` and the product half up, the accumulator's
     alignment between them down. Bit-exact with :func:`celosia.reference.scale.scale`.
 
-    Latency 3 cycles. Throughput 1 word per cycle.
+    Latency 4 cycles. Throughput 1 word per cycle.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ class Scale(wiring.Component):
         If a parameter is out of range.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, lanes, acc_width, tokens=1, **more):
         check_range("lanes", lanes, 1, 64)
@@ -70,30 +73,46 @@ class Scale(wiring.Component):
         word = self.i.p
         frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
-        # 1: the factor; beside it the accumulator moves to its place.
+        # 1: the unrounded factor; beside it the accumulator makes its long moves.
         products = [multiply(m, row, word.mantissa) for row in word.row_scale]
-        factors = [(p + (1 << 15))[16:32] for p in products]
         distance = _distance(m, word.shift, self.acc_width)
-        aligned = [_aligned(m, acc, distance) for acc in word.data]
+        raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
+        moved = [_moved(m, x, distance, SHORT) for x in raised]
         lost = _overflowing(m, word.shift, self.acc_width)
         losses = [((acc[:-1] ^ acc[-1].replicate(len(lost))) & lost) for acc in word.data]
         losses = [Cat(bits[n : n + 4].any() for n in range(0, len(bits), 4)) for bits in losses]
         signs = [acc[-1] for acc in word.data]
-        frame, factors, aligned, losses, signs = pipe.stage(frame, factors, aligned, losses, signs)
+        frame, products, moved, short, losses, signs = pipe.stage(
+            frame, products, moved, distance[:SHORT], losses, signs
+        )
 
-        # 2: the product, in two parts, and half of the last place; what saturates: sign, factor.
+        # 2: the factor, and the short moves.
+        factors = [Signal(16, name=f"factor_{n}") for n in range(self.lanes)]
+        aligned = [_moved(m, x, short) for x in moved]
+        for factor, p in zip(factors, products, strict=True):
+            m.d.comb += factor.eq((p + (1 << 15))[16:])
+        low = [
+            multiply_registered(m, a[:SPLIT], f, pipe.advance)
+            for a, f in zip(aligned, factors, strict=True)
+        ]
+        overflows = [bits.any() for bits in losses]
+        frame, factors, high, overflows, signs = pipe.stage(
+            frame, factors, [a[SPLIT:] for a in aligned], overflows, signs
+        )
+
+        # 3: the product in three parts, the low one by a block; what it saturates to.
+        middle = [_product(m, a[:HALF], f) for a, f in zip(high, factors, strict=True)]
+        high = [_product(m, a[HALF:].as_signed(), f) for a, f in zip(high, factors, strict=True)]
+        limits = [Mux(sign, -f, f) for sign, f in zip(signs, factors, strict=True)]
+        frame, middle, high, overflows, limits = pipe.stage(frame, middle, high, overflows, limits)
+
+        # 4: their sum, rounded. 27 bits times less than 2**16 need no further saturation.
+        values = []
         rounding = 16 + GUARD
         half = 1 << (rounding - 1 - SPLIT)
-        low = [multiply(m, a[:SPLIT], f) for a, f in zip(aligned, factors, strict=True)]
-        high = [a[SPLIT:].as_signed() * f + half for a, f in zip(aligned, factors, strict=True)]
-        overflows = [bits.any() for bits in losses]
-        limits = [Mux(sign, -f, f) for sign, f in zip(signs, factors, strict=True)]
-        frame, low, high, overflows, limits = pipe.stage(frame, low, high, overflows, limits)
-
-        # 3: their sum, rounded. 27 bits times less than 2**16 need no further saturation.
-        values = []
-        for a, b, overflow, limit in zip(low, high, overflows, limits, strict=True):
-            rounded = ((b << SPLIT) + a) >> rounding
+        for a, b, c, overflow, limit in zip(low, middle, high, overflows, limits, strict=True):
+            total = carry_save_sum(m, [a[SPLIT:], b, c << HALF, Const(half)], len(c) + HALF)
+            rounded = total.as_signed() >> (rounding - SPLIT)
             limit = limit << (ALIGNED - 1 - rounding)
             values.append(Mux(overflow, limit, rounded)[:24].as_signed())
         frame, values = pipe.stage(frame, values)
@@ -121,14 +140,26 @@ def _distance(m, shift, acc_width):
     return distance
 
 
-def _aligned(m, acc, distance):
-    """``acc * 2**(16 + GUARD) / 2**distance``, rounded down and cut to its low bits."""
-    x = Cat(Const(0, 16 + GUARD), acc).as_signed()
-    for k in reversed(range(len(distance))):  # the long moves first: fewer bits, known sooner
+def _moved(m, x, distance, above=0):
+    """``x / 2**distance``, rounded down, by the bits of ``distance`` from ``above`` on; of the
+    result, the bits that reach ``ALIGNED`` by the bits below.
+    """
+    for k in reversed(range(above, len(distance))):  # the long moves first: fewer bits
         moved = Signal(signed(min(len(x), ALIGNED + (1 << k) - 1)), name=f"moved_{k}")
         m.d.comb += moved.eq(Mux(distance[k], x >> (1 << k), x))
         x = moved
     return x
+
+
+def _product(m, bits, factor):
+    """``bits * factor`` by a sum of rows, without a block, as a signal."""
+    rows = [Mux(bit, factor, 0) << n for n, bit in enumerate(bits)]
+    product = Signal(Shape(len(bits) + len(factor), bits.shape().signed))
+    if product.shape().signed:  # the last row counts negative: its complement, and 1
+        rows[1] = rows[1] | 1
+        rows[-1] = ~Cat(rows[-1], Const(0, 1)).as_signed()
+    m.d.comb += product.eq(carry_save_sum(m, rows, len(product)))
+    return product
 
 
 def _overflowing(m, shift, acc_width):

@@ -1,0 +1,33 @@
+"""Sums of several rows with one carry chain."""
+
+from amaranth import Signal
+
+__all__ = ["carry_save_sum"]
+
+
+def carry_save_sum(m, rows, width):
+    """``sum(rows)`` modulo ``2**width``, as an unsigned signal.
+
+    Three rows become two by full adders, without a carry chain, until two are left to be added. A
+    row is a value of any shape.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"a sum needs at least 2 rows, not {len(rows)}")
+
+    def kept(value):
+        signal = Signal(width, name="row")
+        m.d.comb += signal.eq(value)
+        return signal
+
+    rows = [kept(row) for row in rows]
+    while len(rows) > 2:
+        threes = [rows[n : n + 3] for n in range(0, len(rows) - 2, 3)]
+        rows = rows[3 * len(threes) :]
+        for a, b, c in threes:
+            rows += [kept(a ^ b ^ c), kept((a & b | c & (a | b)) << 1)]
+    return kept(rows[0] + rows[1])
