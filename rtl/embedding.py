@@ -18,7 +18,7 @@ class Embedding(wiring.Component):
     Equal to :func:`celosia.reference.embedding.embedding`. A token that the table does not have
     gives zeros.
 
-    Latency 3 cycles. Throughput 1 word per cycle, vector on vector.
+    Latency 4 cycles. Throughput 1 word per cycle, vector on vector.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Embedding(wiring.Component):
         If a parameter is out of range.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, lanes, rows, scales, width=8):
         check_power_of_two("lanes", lanes, 64)
@@ -97,6 +97,7 @@ class Embedding(wiring.Component):
         found = self._read(m, pipe, row, table, place)
         scale = self._read(m, pipe, unsigned(16), self.scales.tolist(), token)
         frame, there = pipe.stage(frame, there)
+        frame, there, found, scale = pipe.stage(frame, there, found, scale)  # memories are slow
         values = [Mux(there, x, 0) for x in found]
         frame, values, scale = pipe.stage(frame, values, Mux(there, scale, 0))
         pipe.finish({**frame, "data": values, "scale": scale})
