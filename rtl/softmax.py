@@ -113,13 +113,16 @@ class Softmax(wiring.Component):
         limit = PRODUCT_WIDTH + 1
         shifts = [Mux(s > limit, limit, s)[: limit.bit_length()] for s in shifts]
         frame, products, shifts = pipe.stage(frame, products, shifts)
-        pairs = zip(products, shifts, strict=True)
-        y = [round_shift(m, Cat(p, Const(0, 1)).as_signed(), s, limit) for p, s in pairs]
-        frame, y = pipe.stage(frame, y)
-        ceiling = (1 << self.o_width) - 1
-        frame, y = pipe.stage(frame, [Mux(v > ceiling, ceiling, v)[: self.o_width] for v in y])
+        doubled = [Cat(Const(0, 1), p) for p in products]
+        frame, moved = pipe.stage(frame, [x >> s for x, s in zip(doubled, shifts, strict=True)])
+        frame, y = pipe.stage(frame, [self._rounded(x) for x in moved])
         pipe.finish({**frame, "data": y})
         return m
+
+    def _rounded(self, doubled):
+        """``doubled / 2``, rounded half up and limited to ``o_width`` bits."""
+        low, above = doubled[: self.o_width + 1] + 1, doubled[self.o_width + 1 :]
+        return (low[1:] | (above.any() | low[-1]).replicate(self.o_width))[: self.o_width]
 
     def _powers(self, m, i):
         """A stream of words of powers of two; those that do not count are 0, and the least ones."""
