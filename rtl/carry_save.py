@@ -1,8 +1,8 @@
-"""Sums of several rows with one carry chain."""
+"""Sums and products of several rows with one carry chain."""
 
-from amaranth import Signal
+from amaranth import Cat, Const, Mux, Shape, Signal
 
-__all__ = ["carry_save_sum"]
+__all__ = ["carry_save_sum", "multiply_rows"]
 
 
 def carry_save_sum(m, rows, width):
@@ -31,3 +31,17 @@ def carry_save_sum(m, rows, width):
         for a, b, c in threes:
             rows += [kept(a ^ b ^ c), kept((a & b | c & (a | b)) << 1)]
     return kept(rows[0] + rows[1])
+
+
+def multiply_rows(m, a, b):
+    """``a * b`` by rows, without a multiplier block, as a signal.
+
+    ``a``, of two bits or more, is the shorter one, of either sign; ``b`` is unsigned.
+    """
+    rows = [Mux(bit, b, 0) << n for n, bit in enumerate(a)]
+    product = Signal(Shape(len(a) + len(b), a.shape().signed))
+    if a.shape().signed:  # the last row counts negative: its complement, and 1
+        rows[-1] = ~Cat(rows[-1], Const(0, 1)).as_signed()
+        rows.append(Const(1))
+    m.d.comb += product.eq(carry_save_sum(m, rows, len(product)))
+    return product

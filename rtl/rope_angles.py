@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
+from celosia.rtl.carry_save import carry_save_sum, multiply_rows
 from celosia.rtl.heads import HEAD_WIDTH
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.sine import Sine
@@ -116,12 +117,12 @@ class RopeAngles(wiring.Component):
         m.d.comb += [port.addr.eq(question[1:]), port.en.eq(pipe.advance)]
         position, cosine = pipe.stage(position, question[0])
         increment, position, cosine = pipe.stage(port.data, position, cosine)
-        # Products of 8 bits each, small enough for a stage of LUTs.
-        places = range(0, 32, 8)
-        parts = [(increment[n : n + 8] * position)[: 32 - n] for n in places]
+        # Products of 6 bits each, small enough for a stage of LUTs.
+        places = range(0, 32, 6)
+        parts = [multiply_rows(m, increment[n : n + 6], position)[: 32 - n] for n in places]
         parts, cosine = pipe.stage(parts, cosine)
         shifted = [Cat(Const(0, n), part) for n, part in zip(places, parts, strict=True)]
-        (phase,) = pipe.stage(sum(shifted, Cat(Const(0, 30), cosine))[:32])
+        (phase,) = pipe.stage(carry_save_sum(m, [*shifted, Cat(Const(0, 30), cosine)], 32))
         pipe.finish(phase)
 
 

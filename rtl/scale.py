@@ -1,9 +1,9 @@
 """The scaling stage: accumulators become fixed-point values, by row scales and a token's scalar."""
 
-from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.carry_save import carry_save_sum
+from celosia.rtl.carry_save import carry_save_sum, multiply_rows
 from celosia.rtl.multiplier import multiply, multiply_registered
 from celosia.rtl.parameters import check_range
 from celosia.rtl.pipeline import Pipeline
@@ -101,8 +101,9 @@ class Scale(wiring.Component):
         )
 
         # 3: the product in three parts, the low one by a block; what it saturates to.
-        middle = [_product(m, a[:HALF], f) for a, f in zip(high, factors, strict=True)]
-        high = [_product(m, a[HALF:].as_signed(), f) for a, f in zip(high, factors, strict=True)]
+        parts = [(a[:HALF], a[HALF:].as_signed(), f) for a, f in zip(high, factors, strict=True)]
+        middle = [multiply_rows(m, a, f) for a, _, f in parts]
+        high = [multiply_rows(m, a, f) for _, a, f in parts]
         limits = [Mux(sign, -f, f) for sign, f in zip(signs, factors, strict=True)]
         frame, middle, high, overflows, limits = pipe.stage(frame, middle, high, overflows, limits)
 
@@ -149,17 +150,6 @@ def _moved(m, x, distance, above=0):
         m.d.comb += moved.eq(Mux(distance[k], x >> (1 << k), x))
         x = moved
     return x
-
-
-def _product(m, bits, factor):
-    """``bits * factor`` by a sum of rows, without a block, as a signal."""
-    rows = [Mux(bit, factor, 0) << n for n, bit in enumerate(bits)]
-    product = Signal(Shape(len(bits) + len(factor), bits.shape().signed))
-    if product.shape().signed:  # the last row counts negative: its complement, and 1
-        rows[1] = rows[1] | 1
-        rows[-1] = ~Cat(rows[-1], Const(0, 1)).as_signed()
-    m.d.comb += product.eq(carry_save_sum(m, rows, len(product)))
-    return product
 
 
 def _overflowing(m, shift, acc_width):
