@@ -347,6 +347,41 @@ FAULTS = [
         "(word.index == whole)",
         "tests/test_top_k.py -k test_matches",
     ),
+    Fault(
+        "output_stationary: a sweep goes on under the one of a tile's end",
+        "rtl/output_stationary.py",
+        "hand.eq(Mux(begin, 1, later))",
+        "hand.eq(later | begin)",
+        "tests/test_systolic_array.py -k output_stationary_matches_reference[3-4",
+    ),
+    Fault(
+        "output_stationary: sums below outlive their tile",
+        "rtl/output_stationary.py",
+        "(begun | Mux(final, 0, hand)) & ~ended",
+        "begun | Mux(final, 0, hand)",
+        "tests/test_systolic_array.py -k output_stationary_matches_reference[3-4",
+    ),
+    Fault(
+        "output_stationary: a row's last sum is added again",
+        "rtl/output_stationary.py",
+        "flags.clear.eq(hand | ended)",
+        "flags.clear.eq(ended)",
+        "tests/test_systolic_array.py -k output_stationary_matches_reference[3-4",
+    ),
+    Fault(
+        "block_queue: forgets the payload it offers",
+        "rtl/block_queue.py",
+        "(stored != 0) & (self.o.ready | ~self.o.valid)",
+        "stored != 0",
+        "tests/test_block_queue.py",
+    ),
+    Fault(
+        "queue: takes one too many",
+        "rtl/queue.py",
+        "self.i.ready.eq(~held[-1])",
+        "self.i.ready.eq(1)",
+        "tests/test_queue.py",
+    ),
 ]
 
 

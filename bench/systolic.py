@@ -10,7 +10,8 @@ last result, loading and draining included.
 import argparse
 
 import numpy as np
-from celosia.rtl.systolic_array import OutputStationary, WeightStationary
+from celosia.rtl.output_stationary import OutputStationary
+from celosia.rtl.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 

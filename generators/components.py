@@ -15,6 +15,7 @@ from celosia.rtl.kv_paged import KvPaged
 from celosia.rtl.kv_store import KvStore
 from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.output_stationary import OutputStationary
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.reshape import Transposer, WidthConverter
@@ -30,9 +31,9 @@ from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
-from celosia.rtl.systolic_array import OutputStationary, WeightStationary
 from celosia.rtl.systolic_format import SystolicFormat
 from celosia.rtl.top_k import TopK
+from celosia.rtl.weight_stationary import WeightStationary
 
 __all__ = ["STANDARD", "build"]
 

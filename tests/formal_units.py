@@ -3,6 +3,7 @@
 from amaranth import unsigned
 from celosia.rtl.axi_tape import AxiReader
 from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.block_queue import BlockQueue
 from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import Controller
@@ -25,7 +26,9 @@ from celosia.rtl.layer_norm import LayerNorm
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
+from celosia.rtl.output_stationary import OutputStationary
 from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.queue import Queue
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.reshape import Transposer, WidthConverter
 from celosia.rtl.residual import Residual
@@ -43,11 +46,11 @@ from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
-from celosia.rtl.systolic_array import OutputStationary, WeightStationary
 from celosia.rtl.systolic_format import SystolicFormat
 from celosia.rtl.tape import Tape
 from celosia.rtl.top_k import TopK, TopKSampler
 from celosia.rtl.uart import UartTransmitter
+from celosia.rtl.weight_stationary import WeightStationary
 from celosia.rtl.words import framed
 from celosia.sim.messages import Info
 from formal_adapters import AxiReading, AxiWriting, RetiringSequencer
@@ -61,6 +64,7 @@ UNITS = {
     "axi_block_writer": lambda: AxiWriting(2, 32),
     "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
     "block_quantize": lambda: BlockQuantize(2, 20, 2),
+    "block_queue": lambda: BlockQueue(unsigned(2), 4),
     "buffer": lambda: Buffer(unsigned(2)),
     "collect": lambda: Collect(2, 2, 1, 24),
     "controller": lambda: Controller(16, 2),
@@ -90,6 +94,7 @@ UNITS = {
     "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
     "operand_fetch_external": lambda: OperandFetch(2, 2, 1, 4, external_cache=True),
     "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
+    "queue": lambda: Queue(unsigned(2), 4),
     "reciprocal": lambda: Reciprocal(8),
     "residual": lambda: Residual(2, 4, 20, 2),
     "rms_norm": lambda: RmsNorm(2, 2, 20, 1, [[1, 2, 3, 4]], 2),
@@ -161,6 +166,8 @@ BOUNDED = {
     ("operand_fetch_external", "alive"): (16, {"patience": 5} | WRITTEN),
     ("output_stationary", "stable"): (14, ROWS | {"exact": True}),
     ("output_stationary", "alive"): (20, ROWS | {"patience": 12}),
+    ("queue", "stable"): (14, {"exact": True}),
+    ("queue", "alive"): (14, {"exact": True, "patience": 2}),
     ("rms_norm", "stable"): (14, {"exact": True}),
     ("rms_norm", "alive"): (20, {"patience": 16}),
     ("rope", "alive"): (30, {"patience": 24} | ONE_TOKEN),
@@ -180,6 +187,7 @@ BOUNDED = {
 ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
 QUICK = {
     "top_k",
+    "queue",
     "frame_receiver",
     "frame_transmitter",
     "head_quantize",

@@ -12,9 +12,9 @@ from celosia.reference.systolic_array import matmul
 from celosia.rtl.embedding import Embedding
 from celosia.rtl.hadamard import Hadamard
 from celosia.rtl.layer_norm import LayerNorm
+from celosia.rtl.output_stationary import OutputStationary
 from celosia.rtl.reshape import Transposer, WidthConverter
 from celosia.rtl.rope_halves import HeadPairs
-from celosia.rtl.systolic_array import OutputStationary
 from celosia.rtl.systolic_format import SystolicFormat
 from framing import frame
 from hypothesis import strategies as st

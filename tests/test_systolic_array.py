@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celosia.reference.systolic_array import matmul, packed_products
-from celosia.rtl.systolic_array import OutputStationary, WeightStationary
+from celosia.rtl.output_stationary import OutputStationary
 from celosia.rtl.systolic_format import SystolicFormat
+from celosia.rtl.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 FORMS = [
@@ -66,23 +67,42 @@ def test_weight_stationary_matches_reference(rows, cols, form):
         assert result.signals["error"] == 0
 
 
-@pytest.mark.parametrize(("rows", "cols", "form"), [FORMS[0], FORMS[1], FORMS[3]])
-def test_output_stationary_matches_reference(rows, cols, form):
+def wrapped(x, width):
+    return (x + (1 << (width - 1))) % (1 << width) - (1 << (width - 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "form", "acc_width"),
+    [(*FORMS[0], 24), (*FORMS[1], 24), (*FORMS[3], 24), (1, 2, SystolicFormat(), 16)],
+)
+def test_output_stationary_matches_reference(rows, cols, form, acc_width):
     rng = np.random.default_rng(3)
     i, o = [], []
-    for n in range(14):
-        k, m = int(rng.integers(1, 3 * rows)), int(rng.integers(1, rows + 1)) if n % 2 else rows
+    for n in range(28):
+        k, m = int(rng.integers(1, 5 * rows)), int(rng.integers(1, rows + 1)) if n % 2 else rows
         a, b = draw(rng, form.activation_width, (m, k)), draw(rng, form.weight_width, (k, cols))
         i += beats(a, b, rows)
-        o += framed(matmul(a, b, form.ternary))
+        o += framed(wrapped(matmul(a, b, form.ternary), acc_width))
     case = {"inputs": i, "counts": len(o), "seed": 5}
-    unit = OutputStationary(rows, cols, form, acc_width=24)
+    unit = OutputStationary(rows, cols, form, acc_width)
     for result in bench.run_many(unit, [{**case, "stall": stall} for stall in (0.0, 0.5)]):
         assert result.outputs["o"] == o
 
 
+def test_output_stationary_sums_the_largest_products():
+    rows, cols, form = FORMS[0]
+    unit, i, o = OutputStationary(rows, cols, form), [], []
+    for k in range(1, 4 * rows):
+        for low in (-128, 127):
+            a, b = np.full((rows, k), low), np.full((k, cols), -128)
+            i += beats(a, b, rows)
+            o += framed(matmul(a, b))
+    assert bench.run(unit, i, len(o)).outputs["o"] == o
+
+
 def beats(a, b, rows):
-    columns, last = np.zeros((len(b), rows), np.int64), len(b) - 1
+    """Columns of a, and anything in rows that it does not have; rows of b."""
+    columns, last = np.full((len(b), rows), -3, np.int64), len(b) - 1
     columns[:, : len(a)] = a.T
     return [
         {
