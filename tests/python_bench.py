@@ -9,9 +9,22 @@ from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from celosia.sim.payload import decode, encode
 
-__all__ = ["run", "watch"]
+__all__ = ["run", "simulate", "watch"]
 
 PATIENCE = 500
+
+
+def simulate(component, bench):
+    """Run the test bench ``bench``, an ``async`` function of the context, on ``component``."""
+    m = Module()
+    m.submodules.component = component
+    m.d.sync += Signal(name="clocked").eq(1)
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simulator.run()
 
 
 def run(*arguments, **more):
@@ -64,15 +77,7 @@ def watch(component, inputs, stall=0.0, seed=0, settings=None, n_outputs=None, s
                 taken, offering = taken + 1, False
         ends.update({name: ctx.get(getattr(component, name)) for name in signals})
 
-    m = Module()
-    m.submodules.component = component
-    m.d.sync += Signal(name="clocked").eq(1)
-    simulator = Simulator(m)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        simulator.run()
+    simulate(component, bench)
     shape = o.payload.shape()
     bits = len(Value.cast(o.payload))
     words = [decode(shape, value & ((1 << bits) - 1)) for value in given]

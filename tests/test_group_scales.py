@@ -1,9 +1,8 @@
-"""rtl.group_scales and rtl.embedding_words against the rules of the tape, number by number."""
+"""rtl.group_scales against the rules of the tape, number by number."""
 
 import random
 
 import pytest
-from celosia.rtl.embedding_words import EmbeddingWords
 from celosia.rtl.group_scales import GroupFormat, GroupScales
 from celosia.sim import bench
 
@@ -51,30 +50,6 @@ def test_each_word_leaves_with_its_groups_parameters(name):
     assert results[0].cycles <= len(words) + groups.longest + 3
 
 
-@pytest.mark.parametrize("offsets", [False, True])
-def test_embedding_words(offsets):
-    groups, rng = GroupFormat(4, 1, 2, offsets, planes=True), random.Random(offsets)
-    words, expected = [], []
-    for n in range(200):
-        extreme = n % 7 == 0
-        total = [0, 0, 0]
-        for upper in rng.choice([[0], [1, 0]]):
-            codes = [-8 if extreme else rng.randrange(-8, 8) for _ in total]
-            scale = 4080 if upper or extreme else rng.randrange(256)
-            parameters = {"scale": scale}
-            offset = rng.choice([-2048, 2047, rng.randrange(-2048, 2048)]) if offsets else 0
-            if offsets:
-                parameters["offset"] = offset
-            words.append({"codes": codes, "parameters": parameters, "upper": upper})
-            total = [t + c * scale + offset for t, c in zip(total, codes, strict=True)]
-        expected.append(total)
-    cases = [{"inputs": {"i": words}, "counts": len(expected), "stall": s} for s in (0, 0.5)]
-    results = bench.run_many(EmbeddingWords(3, groups), cases)
-    for result in results:
-        assert result.outputs["o"] == expected
-    assert results[0].cycles == len(words) + 3
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -94,8 +69,3 @@ def test_refuses(rows, lanes, name):
     groups = FORMATS["4 bits with offsets"]
     with pytest.raises(ValueError, match=name):
         GroupScales(rows, lanes, groups)
-
-
-def test_embedding_words_refuses():
-    with pytest.raises(ValueError, match="lanes"):
-        EmbeddingWords(0, FORMATS["4 bits with offsets"])

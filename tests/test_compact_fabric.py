@@ -1,0 +1,73 @@
+"""The compact machine's dot products against exact sums, beats with and without gaps."""
+
+import numpy as np
+import pytest
+from celosia.rtl.compact_fabric import CompactFabric
+from python_bench import simulate
+
+ROWS = LANES = 4
+
+
+def drawn(rng, width, shape):
+    """Integers of so many bits, many of them at the limits."""
+    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+    x = rng.integers(low, high + 1, shape)
+    return np.where(rng.random(shape) < 0.3, rng.choice([low, high], shape), x)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_matches_exact_sums(stall):
+    rng, acc_width = np.random.default_rng(1), 21
+    unit = CompactFabric(acc_width)
+    beats, expected = [], []
+    for n in range(30):
+        cached, length = n % 3 == 2, int(rng.integers(4, 9)) if n else 64
+        x = drawn(rng, 8, (length, LANES))
+        weights = drawn(rng, 4, (length, ROWS, LANES))
+        octets = drawn(rng, 8, (length, LANES))
+        if n == 0:
+            x[:], weights[:] = -128, -8
+        sums = np.einsum("nl,nrl->r", x, weights).tolist()
+        expected.append([int((x * octets).sum())] if cached else sums)
+        for k in range(length):
+            ends = {"first": int(k == 0), "last": int(k == length - 1), "cached": int(cached)}
+            beats.append((x[k].tolist(), weights[k].tolist(), octets[k].tolist(), ends))
+    found, dones, lasts = [], [], []
+
+    async def bench(ctx):
+        place, left, taking = 0, 0, False
+        cached = []
+        for cycle in range(4 * len(beats) + 20):
+            go = place < len(beats) and rng.random() >= stall
+            ctx.set(unit.beat, go)
+            if go:
+                x, weights, octets, ends = beats[place]
+                ctx.set(unit.x, x)
+                ctx.set(unit.weights, weights)
+                ctx.set(unit.bytes, octets)
+                for name, value in ends.items():
+                    ctx.set(getattr(unit, name), value)
+                place += 1
+                if ends["last"]:
+                    lasts.append(cycle)
+                    cached.append(ends["cached"])
+            if taking:
+                found[-1].append(ctx.get(unit.result))
+                left -= 1
+            ctx.set(unit.next, taking)
+            if ctx.get(unit.done):
+                dones.append(cycle)
+                left = 1 if cached[len(found)] else ROWS
+                found.append([])
+            taking = left > 0
+            await ctx.tick()
+
+    simulate(unit, bench)
+    assert found == expected
+    assert dones == [cycle + 2 for cycle in lasts]  # the first result a cycle later
+
+
+@pytest.mark.parametrize("acc_width", [15, 25])
+def test_acc_width(acc_width):
+    with pytest.raises(ValueError, match=f"acc_width must be from 16 to 24, not {acc_width}"):
+        CompactFabric(acc_width)
