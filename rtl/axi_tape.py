@@ -178,6 +178,8 @@ class AxiTape(wiring.Component):
         Of one word, of any number of bits from ``ports`` up.
     data_width : int, a power of two from 32 to 1024
     ports : int, 1 to 16
+    buffer : int, a power of two
+        Of each :class:`AxiReader`.
 
     Members
     -------
@@ -193,11 +195,11 @@ class AxiTape(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, shape, data_width, ports=1):
+    def __init__(self, shape, data_width, ports=1, buffer=512):
         check_range("ports", ports, 1, 16)
         part = port_width(Shape.cast(shape).width, ports)
         self.ports = ports
-        self.readers = [AxiReader(part, data_width) for _ in range(ports)]
+        self.readers = [AxiReader(part, data_width, buffer) for _ in range(ports)]
         self.data_width = data_width
         pins = axi_pins(self)
         self.pins = tuple(pins)

@@ -4,11 +4,13 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.axi_port import ADDRESS_WIDTH
+from celosia.rtl.axi_registers import AxiRegisters
+from celosia.rtl.axi_tape import AxiTape
 from celosia.rtl.axi_write import AxiBlockWriter
 from celosia.rtl.operation import Kind
 from celosia.rtl.sequencer import Program, Sequencer
 
-__all__ = ["AxiReading", "AxiWriting", "RetiringSequencer"]
+__all__ = ["AxiReading", "AxiTaping", "AxiWriting", "RegisterAccess", "RetiringSequencer"]
 
 REQUEST = data.StructLayout({"address": ADDRESS_WIDTH, "length": 8})
 
@@ -48,6 +50,87 @@ class AxiReading(wiring.Component):
         ]
         asked = Mux(request.valid & request.ready, reader.arlen + 1, 0)
         m.d.sync += awaited.eq(awaited + asked - reader.rvalid)
+        return m
+
+
+class AxiTaping(wiring.Component):
+    """A tape of AXI4 memory behind two ports, each as :class:`AxiReading` has it."""
+
+    def __init__(self):
+        self.tape = AxiTape(16, 32, 2, 16)
+        members = self.tape.signature.members
+        super().__init__(
+            {
+                "run": members["run"],
+                "o": members["o"],
+                "requests": Out(stream.Signature(REQUEST)).array(2),
+                "answers": In(2),
+                "data": In(32).array(2),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tape = tape = self.tape
+        connect(m, flipped(self.run), tape.run)
+        connect(m, tape.o, flipped(self.o))
+        for n, request in enumerate(self.requests):
+            pin, awaited = (lambda name, n=n: getattr(tape, f"m_axi{n}_{name}")), Signal(24)
+            m.d.comb += [
+                request.valid.eq(pin("arvalid")),
+                request.p.address.eq(pin("araddr")),
+                request.p.length.eq(pin("arlen")),
+                pin("arready").eq(request.ready),
+                pin("rvalid").eq(self.answers[n] & (awaited != 0)),
+                pin("rdata").eq(self.data[n]),
+            ]
+            asked = Mux(request.valid & request.ready, pin("arlen") + 1, 0)
+            m.d.sync += awaited.eq(awaited + asked - pin("rvalid"))
+        return m
+
+
+class RegisterAccess(wiring.Component):
+    """:class:`AxiRegisters`, whose five channels are streams."""
+
+    def __init__(self):
+        self.registers = AxiRegisters(1)
+        plain = ("rx", "tx", "busy", "fault", "ended")
+        super().__init__(
+            {name: self.registers.signature.members[name] for name in plain}
+            | {
+                "reads": In(stream.Signature(12)),
+                "values": Out(stream.Signature(data.StructLayout({"data": 32, "error": 2}))),
+                "addresses": In(stream.Signature(12)),
+                "words": In(stream.Signature(data.StructLayout({"data": 32, "strobes": 4}))),
+                "results": Out(stream.Signature(2)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.registers = r = self.registers
+        connect(m, r.rx, flipped(self.rx))
+        connect(m, flipped(self.tx), r.tx)
+        m.d.comb += [
+            *(getattr(r, name).eq(getattr(self, name)) for name in ("busy", "fault", "ended")),
+            r.s_axi_araddr.eq(self.reads.payload),
+            r.s_axi_arvalid.eq(self.reads.valid),
+            self.reads.ready.eq(r.s_axi_arready),
+            self.values.p.data.eq(r.s_axi_rdata),
+            self.values.p.error.eq(r.s_axi_rresp),
+            self.values.valid.eq(r.s_axi_rvalid),
+            r.s_axi_rready.eq(self.values.ready),
+            r.s_axi_awaddr.eq(self.addresses.payload),
+            r.s_axi_awvalid.eq(self.addresses.valid),
+            self.addresses.ready.eq(r.s_axi_awready),
+            r.s_axi_wdata.eq(self.words.p.data),
+            r.s_axi_wstrb.eq(self.words.p.strobes),
+            r.s_axi_wvalid.eq(self.words.valid),
+            self.words.ready.eq(r.s_axi_wready),
+            self.results.payload.eq(r.s_axi_bresp),
+            self.results.valid.eq(r.s_axi_bvalid),
+            r.s_axi_bready.eq(self.results.ready),
+        ]
         return m
 
 

@@ -17,7 +17,10 @@ from celosia.rtl.function_table import Function
 from celosia.rtl.gearbox import Gearbox
 from celosia.rtl.group_scales import GroupFormat, GroupScales
 from celosia.rtl.hadamard import Hadamard
+from celosia.rtl.hadamard_stages import Butterfly, Core
 from celosia.rtl.head_quantize import HeadQuantize
+from celosia.rtl.host_answers import HostAnswers
+from celosia.rtl.host_commands import HostCommands
 from celosia.rtl.host_link import HostLink
 from celosia.rtl.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_paged import KvPaged
@@ -53,7 +56,13 @@ from celosia.rtl.uart import UartTransmitter
 from celosia.rtl.weight_stationary import WeightStationary
 from celosia.rtl.words import framed
 from celosia.sim.messages import Info
-from formal_adapters import AxiReading, AxiWriting, RetiringSequencer
+from formal_adapters import (
+    AxiReading,
+    AxiTaping,
+    AxiWriting,
+    RegisterAccess,
+    RetiringSequencer,
+)
 
 __all__ = ["ASSUMED", "BOUNDED", "QUICK", "UNITS", "page"]
 
@@ -63,11 +72,15 @@ INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
 UNITS = {
     "axi_block_writer": lambda: AxiWriting(2, 32),
     "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
+    "axi_registers": RegisterAccess,
+    "axi_tape": AxiTaping,
     "block_quantize": lambda: BlockQuantize(2, 20, 2),
     "block_queue": lambda: BlockQueue(unsigned(2), 4),
     "buffer": lambda: Buffer(unsigned(2)),
+    "butterfly": lambda: Butterfly(1, 2, 4),
     "collect": lambda: Collect(2, 2, 1, 24),
     "controller": lambda: Controller(16, 2),
+    "core": lambda: Core(1, 2, [[1, 1], [1, -1]]),
     "dequantizer": lambda: Dequantizer(2, 8, 8, 2, 8),
     "dynamic_quantizer": lambda: DynamicQuantizer(2, 2, 8, 4),
     "embedding": lambda: Embedding(1, [[1, 2], [3, 4]], [5, 6]),
@@ -83,6 +96,8 @@ UNITS = {
     "hadamard": lambda: Hadamard(4, 2, 8),
     "head_pairs": lambda: HeadPairs(2, 2, 2),
     "head_quantize": lambda: HeadQuantize(2, 2, 2),
+    "host_answers": lambda: HostAnswers(INFO),
+    "host_commands": lambda: HostCommands(INFO),
     "host_link": lambda: HostLink(INFO, 50),
     "kv_linear": lambda: KvLinear(3, 2, 2),
     "kv_paged": lambda: KvPaged(4, 2, 2, 2),
@@ -140,6 +155,7 @@ QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt 
 BOUNDED = {
     ("axi_block_writer", "alive"): (14, {"patience": 4}),
     ("axi_reader", "alive"): (24, ANSWERS | {"exact": True, "patience": 12}),
+    ("axi_tape", "alive"): (24, ANSWERS | {"exact": True, "patience": 12}),
     ("controller", "stable"): (14, QUIET | {"exact": True}),
     ("dynamic_quantizer", "alive"): (36, {"patience": 30}),
     ("embedding", "alive"): (20, {"patience": 6}),
@@ -152,6 +168,8 @@ BOUNDED = {
     ("group_scales", "alive"): (14, WHOLE | {"patience": 4}),
     ("hadamard", "alive"): (24, {"patience": 16}),
     ("head_quantize", "alive"): (24, {"patience": 12}),
+    ("host_answers", "alive"): (24, {"patience": 12}),
+    ("host_commands", "stable"): (14, {"exact": True}),
     ("host_link", "stable"): (14, {}),
     ("host_link", "alive"): (18, {"patience": 12}),
     ("kv_linear", "alive"): (20, {"patience": 7}),
@@ -217,9 +235,10 @@ memories might give ("exact": memories as they are).
 Further conditions: activations written before they are fetched, `positions` and angles for one
 token, 1 to `rows` rows in an output-stationary tile, no prompt while the controller runs, seeds not
 between a sampler's words, row scales whose steps come from a memory, groups of one word for
-GroupScales, runs of at least one word from a memory that answers at once for AxiReader, bursts that
-are answered in the next cycle for AxiBlockWriter, and for the sequencer a program without waits,
-whose operations end a cycle after they left. AXI's channels count as streams.
+GroupScales, runs of at least one word from a memory that answers at once for AxiReader and AxiTape
+(two ports), bursts that are answered in the next cycle for AxiBlockWriter, and for the sequencer a
+program without waits, whose operations end a cycle after they left. AXI's channels count as
+streams.
 
 Nothing to prove: KeyCache, ValueCache, KeySteps, ActivationMemory, QueryMemory, ScoreMemory,
 Saturations, NormStatistics and SoftmaxTotal take every word at once, and offer nothing that could
@@ -228,11 +247,10 @@ wait.
 Not kept: UartReceiver, since a serial line has no back pressure. A byte that nobody has taken when
 the next one is complete gives way to it; that is after 10 bits' time at the earliest.
 
-Not proved: AxiTape (several AxiReaders, which go on together: its buffers of 512 transfers are too
-many states; a reader with one of 16 is proved), AxiCache (an AxiReader, an AxiBlockWriter and the
-order between them: a read that waits for a write is many cycles long), AxiRegisters, the SDRAM and
-flash controllers (whose runs are longer than what can be unrolled), the parts of HostLink and
-Hadamard by themselves, and Machine. Their benches run them under random stalls.
+Not proved: AxiCache (an AxiReader, an AxiBlockWriter and the order between them: a read that waits
+for a write is many cycles long), the SDRAM and flash controllers (whose runs are longer than what
+can be unrolled), and Machine. Their benches run them under random stalls. AxiReader and AxiTape
+are proved with buffers of 16 transfers; those of 512 have too many states.
 """
 
 
