@@ -9,7 +9,8 @@ from celosia.generators.compact_program import write_compact
 from celosia.generators.config import Config, ConfigError
 from celosia.reference import compact
 from celosia.reference.compact_quantize import quantize_compact
-from celosia.rtl.compact_machine import CompactImage, CompactMachine, CompactShape
+from celosia.rtl.compact_machine import CompactMachine
+from celosia.rtl.compact_shape import CompactImage, CompactShape
 from celosia.sim.messages import Info
 
 __all__ = ["CompactPlan", "make_compact_plan", "token_macs"]

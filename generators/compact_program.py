@@ -3,7 +3,6 @@
 import numpy as np
 from celosia.reference.compact import DOWN_SHIFT, EXTRA, ROPE_SHIFT, SIGMOID_STEP
 from celosia.reference.compact_tables import initial_state
-from celosia.rtl.compact_machine import CompactImage, CompactShape
 from celosia.rtl.compact_operation import (
     A,
     Add,
@@ -18,6 +17,7 @@ from celosia.rtl.compact_operation import (
     Table,
     Width,
 )
+from celosia.rtl.compact_shape import CompactImage, CompactShape
 from celosia.rtl.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
