@@ -1,6 +1,6 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -132,8 +132,10 @@ class MacFabric(wiring.Component):
             frame.valid.eq(self.i.valid & self.i.ready),
         ]
         depth = self.latency - 2  # to the accumulators' input
-        frame = _delay(m, frame, depth)
-        written = Signal()
+        coming = _delay(m, frame, depth - 1)
+        frame = _delay(m, coming, 1)
+        written, clear = Signal(), Signal()
+        m.d.comb += clear.eq(coming.valid & coming.first)
         m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
@@ -148,15 +150,19 @@ class MacFabric(wiring.Component):
                     dot = self._scaled(
                         m, _delay(m, dot, int(self.lanes > 1)), total, parameters[row]
                     )
-                acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}")
+                acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}", reset_less=True)
+                summed = Signal(signed(self.acc_width), name=f"summed_{token}_{row}")
                 if self.groups or self.lanes > 1:
                     dot = _delay(m, _shift(m, dot, early[:FINE]), 1)
                     shifted = _shift(m, dot, exponent[FINE:], 1 << FINE)
                 else:  # the product comes out of a register
                     shifted = _shift(m, dot, exponent)
+                m.d.comb += summed.eq(acc + shifted)
                 with m.If(frame.valid):
-                    m.d.sync += acc.eq(Mux(frame.first, 0, acc) + shifted)
-                m.d.comb += results.i.p[token][row].eq(acc)
+                    m.d.sync += acc.eq(summed)
+                with m.If(clear):  # a cycle ahead, by the registers' own reset
+                    m.d.sync += acc.eq(0)
+                m.d.sync += results.i.p[token][row].eq(summed)
         return m
 
     def _parameters(self, m, beat):
