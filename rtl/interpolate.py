@@ -1,9 +1,10 @@
 """Functions by tables of straight segments, as register stages of a pipeline."""
 
-from amaranth import Cat, Const, Signal, signed, unsigned
+from amaranth import Cat, Const, Mux, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.utils import exact_log2
+from celosia.rtl.carry_save import carry_save_sum
 
 __all__ = ["interpolate", "normalize"]
 
@@ -12,7 +13,8 @@ def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
     """``base[segment] + round(step[segment] * fraction / 2**shift)`` for each of ``places``.
 
     Rounds half up. Three register stages: the table's memory, one for each of ``places``, what it
-    gave (memories are slow), and the product. The sum is left to the caller to register.
+    gave (memories are slow), and the product in two parts. The sum is left to the caller to
+    register.
 
     Parameters
     ----------
@@ -52,15 +54,25 @@ def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
     registers = pipe.stage(*(place[:bits] for place in places), *carried)
     registers = pipe.stage(*segments, *registers)
     segments, fractions, carried = registers[:n], registers[n : 2 * n], registers[2 * n :]
-    products = [s.step * f for s, f in zip(segments, fractions, strict=True)]
-    registers = pipe.stage(*products, *(s.base for s in segments), *carried)
+    products = [_product(m, s.step, f) for s, f in zip(segments, fractions, strict=True)]
+    products, offsets, carried = pipe.stage(products, [s.base for s in segments], carried)
     half = Const(1 << (shift - 1), shift)
     values = []
-    for product, offset in zip(registers[:n], registers[n : 2 * n], strict=True):
+    for product, offset in zip(products, offsets, strict=True):
         value = Signal(base_width)
-        m.d.comb += value.eq((Cat(half, offset) + product) >> shift)
+        total = carry_save_sum(m, [Cat(half, offset), *product], base_width + shift)
+        m.d.comb += value.eq(total >> shift)
         values.append(value)
-    return values, registers[2 * n :]
+    return values, carried
+
+
+def _product(m, step, fraction):
+    """``step * fraction`` as the sum of two."""
+    rows = [Mux(bit, step, 0) << n for n, bit in enumerate(fraction)]
+    middle, width = len(rows) // 2, len(step) + len(fraction)
+    if middle < 2:
+        return [sum(rows)]
+    return [carry_save_sum(m, part, width).as_signed() for part in (rows[:middle], rows[middle:])]
 
 
 def normalize(m, x, shift, unit):

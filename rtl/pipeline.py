@@ -10,6 +10,7 @@ __all__ = [
     "choose",
     "clamp",
     "first_largest",
+    "halved",
     "magnitude",
     "overflowing",
     "round_shift",
@@ -107,6 +108,15 @@ def clamp(x, width, low=None):
     sign, above = x[-1], x[width - 1 : -1]
     beyond = above != sign.replicate(len(above))
     return Mux(beyond, Cat((~sign).replicate(width - 1), sign), x[:width]).as_signed()
+
+
+def halved(m, x, width):
+    """``floor(x / 2 + 1/2)`` saturated to ``width`` signed bits; the sum and the test at once."""
+    value, rounded = Signal(signed(len(x))), Signal(signed(width + 1))
+    sign, above = value[-1], value[width:-1]
+    beyond = (above != sign.replicate(len(above))) | (~sign & value[:width].all())
+    m.d.comb += [value.eq(x), rounded.eq((value[: width + 1].as_signed() + 1) >> 1)]
+    return Mux(beyond, Cat((~sign).replicate(width - 1), sign), rounded[:width]).as_signed()
 
 
 def overflowing(shift, bits, width):

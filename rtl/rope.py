@@ -6,8 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from celosia.rtl.heads import head_place
-from celosia.rtl.multiplier import multiply
-from celosia.rtl.pipeline import Pipeline, clamp, round_shift
+from celosia.rtl.multiplier import multiply_registered
+from celosia.rtl.pipeline import Pipeline, clamp, halved
 from celosia.rtl.rope_angles import RopeAngles, check_rope
 from celosia.rtl.words import framed
 
@@ -22,7 +22,7 @@ class Rope(wiring.Component):
     :func:`celosia.reference.functions.sine_cosine`. Pairs without an increment become zeros.
 
     Words wait while a position is offered and until its table is complete, which takes
-    ``head_words * lanes * n + 9`` cycles for ``n`` tokens; the next position is accepted from then
+    ``head_words * lanes * n + 13`` cycles for ``n`` tokens; the next position is accepted from then
     on. A word needs the table only in the cycle in which it is accepted: offer a position when the
     last word of the one before has been accepted.
 
@@ -97,28 +97,25 @@ class Rope(wiring.Component):
         pipe = Pipeline(m, i, self.o)
         place, _ = head_place(m, i, self.head_words)
         m.d.comb += [read.addr.eq(Cat(i.p.token[:bits], place)), read.en.eq(pipe.advance)]
-        frame = [i.p.token, i.p.index, i.p.argument, i.p.last]
-        *x, token, index, argument, last = pipe.stage(*(clamp(v, 18) for v in i.p.data), *frame)
-        frame = [token, index, argument, last]
-        angle, *registers = pipe.stage(read.data, *x, *frame)
-        x, frame = registers[:n], registers[n:]
-        products = _products(m, x, angle)
-        registers = pipe.stage(*products, *frame)
-        products, frame = registers[: 2 * n], registers[2 * n :]
+        frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
+        x, frame = pipe.stage([clamp(v, 18) for v in i.p.data], frame)
+        # The multipliers' own registers are those of the next two stages.
+        products = _products(m, x, read.data, pipe.advance)
+        (frame,) = pipe.stage(frame)
+        (frame,) = pipe.stage(frame)
         rotated = _rotated(m, products)
-        registers = pipe.stage(*rotated, *frame)
-        names = ("token", "index", "argument", "last")
-        pipe.finish({"data": Cat(registers[:n]), **dict(zip(names, registers[n:], strict=True))})
+        frame, rotated = pipe.stage(frame, rotated)
+        pipe.finish({**frame, "data": rotated})
         return m
 
 
-def _products(m, x, angle):
-    """Four products for each pair of ``x`` with its sine and cosine."""
+def _products(m, x, angle, en):
+    """Four products for each pair of ``x`` with its sine and cosine, two cycles later."""
     products = []
     for lane in range(0, len(x), 2):
         (even, odd), sine, cosine = x[lane : lane + 2], angle[lane], angle[lane + 1]
         pairs = ((even, cosine), (odd, sine), (even, sine), (odd, cosine))
-        products += [multiply(m, a, b) for a, b in pairs]
+        products += [multiply_registered(m, a, b, en) for a, b in pairs]
     return products
 
 
@@ -127,4 +124,4 @@ def _rotated(m, products):
     totals = []
     for a, b, c, d in zip(*(products[k::4] for k in range(4)), strict=True):
         totals += [a - b, c + d]
-    return [clamp(round_shift(m, total, 14, 14), 16) for total in totals]
+    return [halved(m, total >> 13, 16) for total in totals]

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
-from celosia.rtl.carry_save import carry_save_sum, multiply_rows
+from celosia.rtl.carry_save import carry_save_sum
 from celosia.rtl.heads import HEAD_WIDTH
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.sine import Sine
@@ -14,6 +14,8 @@ from celosia.rtl.words import token_width
 __all__ = ["POSITION_WIDTH", "RopeAngles", "check_rope"]
 
 POSITION_WIDTH = 20
+HALF = POSITION_WIDTH // 2
+PART = data.StructLayout({"total": 32, "upper": 1})  # an increment times half a position
 
 
 class RopeAngles(wiring.Component):
@@ -23,7 +25,7 @@ class RopeAngles(wiring.Component):
     zeros for both. For each position accepted come the words of ``position``, ``position + 1``,
     ..., each token's words in order. The next position is accepted after the last word.
 
-    Latency ``8 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
+    Latency ``12 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
 
     Parameters
     ----------
@@ -108,22 +110,39 @@ class RopeAngles(wiring.Component):
 
     def _phases(self, m, valid, question, position, o):
         """``position`` times the increment of pair ``question / 2``, and a quarter for cosines."""
-        i = stream.Signature(0).create()
-        m.d.comb += i.valid.eq(valid)
-        pipe = Pipeline(m, i, o)
+        i, part = stream.Signature(0).create(), stream.Signature(PART).create()
+        m.d.comb += [i.valid.eq(valid), part.ready.eq(1)]
+        pipe = Pipeline(m, i, part)
         depth = 1 << ceil_log2(max(len(self.increments), 2))
         m.submodules += (memory := Memory(shape=32, depth=depth, init=self.increments))
         port = memory.read_port()
-        m.d.comb += [port.addr.eq(question[1:]), port.en.eq(pipe.advance)]
-        position, cosine = pipe.stage(position, question[0])
-        increment, position, cosine = pipe.stage(port.data, position, cosine)
-        # Products of 6 bits each, small enough for a stage of LUTs.
-        places = range(0, 32, 6)
-        parts = [multiply_rows(m, increment[n : n + 6], position)[: 32 - n] for n in places]
-        parts, cosine = pipe.stage(parts, cosine)
-        shifted = [Cat(Const(0, n), part) for n, part in zip(places, parts, strict=True)]
-        (phase,) = pipe.stage(carry_save_sum(m, [*shifted, Cat(Const(0, 30), cosine)], 32))
-        pipe.finish(phase)
+        m.d.comb += [port.addr.eq(question[1:]), port.en.eq(1)]
+
+        # The question after the sine multiplies by the lower half of the position, that after the
+        # cosine by the upper one: pairs of bits, then their sum.
+        position, upper = pipe.stage(position, question[0])
+        bits = Mux(upper, position[HALF:], position[:HALF])
+        increment, bits, upper = pipe.stage(port.data, bits, upper)
+        rows = [Mux(bit, increment, 0) for bit in bits]
+        pairs = [(a + (b << 1))[:32] for a, b in zip(rows[0::2], rows[1::2], strict=True)]
+        pairs, upper = pipe.stage(pairs, upper)
+        pairs = [(pair << (2 * n))[:32] for n, pair in enumerate(pairs)]
+        sums = [carry_save_sum(m, part, 32) for part in (pairs[:3], pairs[3:])]
+        sums, upper = pipe.stage(sums, upper)
+        pipe.finish(dict(zip(("total", "upper"), pipe.stage(sum(sums)[:32], upper), strict=True)))
+
+        # A pair's sine is asked for when both products are there, its cosine a cycle later.
+        lower, asked = Signal(32), Signal()
+        complete = part.valid & part.p.upper
+        m.d.sync += [
+            lower.eq(part.p.total),
+            asked.eq(complete),
+            o.valid.eq(complete | asked),
+        ]
+        with m.If(part.p.upper):
+            m.d.sync += o.payload.eq(lower + (part.p.total << HALF))
+        with m.Else():
+            m.d.sync += o.payload[30:].eq(o.payload[30:] + 1)
 
 
 def check_rope(lanes, head_words, increments, tokens):

@@ -15,7 +15,7 @@ class Sine(wiring.Component):
 
     Its absolute error is at most 8.4e-5. Bit-exact with :func:`celosia.reference.functions.sine`.
 
-    Latency 4 cycles. Throughput 1 value per cycle.
+    Latency 5 cycles. Throughput 1 value per cycle.
 
     Members
     -------
@@ -36,8 +36,8 @@ class Sine(wiring.Component):
         m.d.comb += position.eq(Mux(mirrored, (1 << 16) - phase[14:30], phase[14:30]))
         inside = position[:16]
         values, carried = interpolate(m, pipe, sine_table(), 8, [inside], [position[16], negative])
-        crest, negative = carried
-        value = Mux(crest, 1 << 14, values[0])
+        value, crest, negative = pipe.stage(*values, *carried)
+        value = Mux(crest, 1 << 14, value)
         (y,) = pipe.stage(Mux(negative, -value, value)[:16].as_signed())
         pipe.finish(y)
         return m

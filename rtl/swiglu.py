@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import sigmoid_table
 from celosia.rtl.interpolate import interpolate
 from celosia.rtl.multiplier import multiply
-from celosia.rtl.pipeline import Pipeline, clamp, round_shift
+from celosia.rtl.pipeline import Pipeline, clamp, halved, round_shift
 from celosia.rtl.words import framed
 
 __all__ = ["SwiGlu"]
@@ -90,7 +90,7 @@ class SwiGlu(wiring.Component):
         even = Cat(Const(0, 1), argument[1:5])  # a shift by one more is left for the next stage
         shifted = [Cat(Const(0, 1), v).as_signed() >> even for v in _sums(p)]
         *y, token, index, argument, last = pipe.stage(*shifted, token, index, argument, last)
-        limited = [_halved(m, Mux(argument[0], v >> 1, v), 23) for v in y]
+        limited = [halved(m, Mux(argument[0], v >> 1, v), 23) for v in y]
         y = pipe.stage(*limited, token, index, argument, last)
         pipe.finish(
             {
@@ -108,15 +108,6 @@ def _product(m, a, b):
 
 def _sums(parts):
     return [(high << 2) + low for high, low in zip(parts[0::2], parts[1::2], strict=True)]
-
-
-def _halved(m, x, width):
-    """``floor(x / 2 + 1/2)`` saturated to ``width`` signed bits; the sum and the test at once."""
-    value, rounded = Signal(signed(len(x))), Signal(signed(width + 1))
-    sign, above = value[-1], value[width:-1]
-    beyond = (above != sign.replicate(len(above))) | (~sign & value[:width].all())
-    m.d.comb += [value.eq(x), rounded.eq((value[: width + 1].as_signed() + 1) >> 1)]
-    return Mux(beyond, Cat((~sign).replicate(width - 1), sign), rounded[:width]).as_signed()
 
 
 def _sigmoid(m, pipe, values, carried):

@@ -12,6 +12,7 @@ from celosia.rtl.pipeline import (
     choose,
     clamp,
     first_largest,
+    halved,
     magnitude,
     round_shift,
     shift_clamp,
@@ -28,6 +29,7 @@ ANSWER = {
     "above": signed(9),
     "unsigned": signed(8),
     "moved": signed(4),
+    "halved": signed(5),
     "first": 3,
     "largest": signed(9),
 }
@@ -58,6 +60,7 @@ class Idioms(wiring.Component):
             "above": clamp(x0, 9, low=-100),
             "unsigned": clamp(word.u, 8),
             "moved": shift_clamp(m, x0, word.shift, 4),
+            "halved": halved(m, x0, 5),
             "first": Cat(first),
             "largest": choose(first, list(word.x)),
         }
@@ -67,7 +70,7 @@ class Idioms(wiring.Component):
 
 def questions():
     chooser = random.Random(3)
-    edges = [-256, 255, -1, 0, 1, 15, 16, -16, -17]
+    edges = [-256, 255, -1, 0, 1, 15, 16, -16, -17, 29, 30, 31, -33, -34, -35]
     for value in edges:
         for shift in (0, 1, 8, 9):
             yield {"x": [value, 0, -1], "u": value & 1023, "shift": shift}
@@ -96,6 +99,7 @@ def test_idioms_are_the_references():
                 "above": max(x[0], -100),
                 "unsigned": min(u, 127),
                 "moved": arithmetic.saturate(x[0] >> q["shift"], 4),
+                "halved": arithmetic.saturate(arithmetic.round_shift(x[0], 1), 5),
                 "first": 1 << int(np.argmax(x)),
                 "largest": x.max(),
             }

@@ -15,5 +15,5 @@ def test_matches_reference():
     cases = [{"inputs": phases, "stall": stall, "seed": 1} for stall in (0.0, 0.5)]
     results = bench.run_many(Sine(), cases)
     assert [r.outputs["o"] for r in results] == [expected] * 2
-    assert (results[0].latency, results[0].cycles) == (4, len(phases) + 4)
+    assert (results[0].latency, results[0].cycles) == (5, len(phases) + 5)
     assert {1 << 14, 0, -(1 << 14)} <= set(expected)
