@@ -112,11 +112,16 @@ def clamp(x, width, low=None):
 
 def halved(m, x, width):
     """``floor(x / 2 + 1/2)`` saturated to ``width`` signed bits; the sum and the test at once."""
-    value, rounded = Signal(signed(len(x))), Signal(signed(width + 1))
+    value, rounded, beyond = Signal(signed(len(x))), Signal(signed(width)), Signal()
     sign, above = value[-1], value[width:-1]
-    beyond = (above != sign.replicate(len(above))) | (~sign & value[:width].all())
-    m.d.comb += [value.eq(x), rounded.eq((value[: width + 1].as_signed() + 1) >> 1)]
-    return Mux(beyond, Cat((~sign).replicate(width - 1), sign), rounded[:width]).as_signed()
+    m.d.comb += [
+        value.eq(x),
+        rounded.eq((value[: width + 1].as_signed() + 1) >> 1),
+        beyond.eq(above != sign.replicate(len(above))),
+    ]
+    full = ~sign & (beyond | rounded[-1])  # the sum may reach the sign's place, too
+    bits = rounded[:-1] & ~beyond.replicate(width - 1)
+    return Cat(bits | full.replicate(width - 1), sign & (beyond | rounded[-1])).as_signed()
 
 
 def overflowing(shift, bits, width):

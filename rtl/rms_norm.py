@@ -6,9 +6,10 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.rtl.multiplier import multiply
+from celosia.rtl.carry_save import carry_save_sum
+from celosia.rtl.multiplier import multiply_registered
 from celosia.rtl.parameters import check_range
-from celosia.rtl.pipeline import Pipeline, overflowing, shift_clamp
+from celosia.rtl.pipeline import Pipeline, overflowing
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.words import framed, token_width
@@ -17,6 +18,7 @@ __all__ = ["RmsNorm"]
 
 NORMED = 23  # bits of a value times its gain
 SPLIT = 17  # low bits of a value, multiplied on their own
+COARSE = 3  # bits of the shift that are left for the last stage
 
 
 class RmsNorm(wiring.Component):
@@ -26,7 +28,7 @@ class RmsNorm(wiring.Component):
     :func:`celosia.reference.norm.gain`, :func:`celosia.reference.norm.sum_of_squares` and
     :func:`celosia.reference.functions.rsqrt`.
 
-    Latency 5 cycles from ``i`` to ``o``, 12 from a vector's last word to its scalar (13 where
+    Latency 6 cycles from ``i`` to ``o``, 15 from a vector's last word to its scalar (16 where
     ``lanes`` exceeds 8). Throughput 1 word per cycle, vector on vector, except that words wait
     while the scalars of ``tokens + 1`` vectors are not taken or on their way.
 
@@ -58,7 +60,7 @@ class RmsNorm(wiring.Component):
         If a parameter is out of range, or a sum could be.
     """
 
-    latency = 5
+    latency = 6
 
     def __init__(self, lanes, words, width, epsilon, gains, tokens=1):
         check_range("width", width, 20, 28)
@@ -100,19 +102,32 @@ class RmsNorm(wiring.Component):
         shift = Mux(i.p.argument > places, places, i.p.argument)[: places.bit_length()]
         frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
         frame, shift, values = pipe.stage(frame, shift, list(i.p.data))
+        # The product in three parts, the low one by a block whose registers are two stages; their
+        # sum, with the half that rounds it; the shift, in two stages.
+        low = [
+            multiply_registered(m, x[:SPLIT], g, pipe.advance)
+            for x, g in zip(values, gains, strict=True)
+        ]
+        values = [x[SPLIT:] for x in values]
         half = (Const(1) << shift)[1 : places + 1]
         frame, shift, half, values, gains = pipe.stage(frame, shift, half, values, list(gains))
-
-        # The product, in two parts; their sum, with the half that rounds it; the shift.
-        low = [multiply(m, x[:SPLIT], g) for x, g in zip(values, gains, strict=True)]
-        high = [x[SPLIT:].as_signed() * g for x, g in zip(values, gains, strict=True)]
-        frame, shift, half, low, high = pipe.stage(frame, shift, half, low, high)
+        high = [_rows(m, x, g) for x, g in zip(values, gains, strict=True)]
+        frame, shift, half, high = pipe.stage(frame, shift, half, high)
         beyond = overflowing(shift, places, NORMED)
-        sums = [Signal(signed(places + 1)) for _ in low]
-        for total, small, large in zip(sums, low, high, strict=True):
-            m.d.comb += total.eq((large << SPLIT) + small + half)
+        sums = [
+            carry_save_sum(m, [small, *(x << SPLIT for x in large), half], places + 1)
+            for small, large in zip(low, high, strict=True)
+        ]
         frame, shift, beyond, sums = pipe.stage(frame, shift, beyond, sums)
-        values = [shift_clamp(m, total, shift, NORMED, beyond) for total in sums]
+        over = [Cat(_lost(x, beyond)) for x in sums]
+        signs = [x[-1] for x in sums]
+        moved = [_moved(m, x, shift, range(COARSE, len(shift))) for x in sums]
+        frame, shift, over, signs, moved = pipe.stage(frame, shift, over, signs, moved)
+        values = []
+        for x, lost, sign in zip(moved, over, signs, strict=True):
+            limit = Cat((~sign).replicate(NORMED - 1), sign)
+            value = _moved(m, x, shift, range(COARSE))[:NORMED]
+            values.append(Mux(lost.any(), limit, value).as_signed())
         frame, values = pipe.stage(frame, values)
         pipe.finish({**frame, "data": values})
         return m
@@ -142,25 +157,27 @@ class RmsNorm(wiring.Component):
         ``i`` ever waits.
         """
         m.submodules.squares = squares = self._squares
-        m.submodules.rsqrt = rsqrt = Rsqrt(squares.total_width)
+        m.submodules.rsqrt = rsqrt = Rsqrt(squares.total_width, spread=True)
         scalar = rsqrt.o.payload
         most = self.tokens + 1
         m.submodules.roots = roots = fifo.SyncFIFO(width=len(scalar.as_value()), depth=most)
         m.submodules.order = order = fifo.SyncFIFO(width=len(i.p.token), depth=most)
-        outstanding = Signal(range(most + 1))
-        full, take, enter, leave = Signal(), Signal(), Signal(), Signal()
+        outstanding, following = Signal(range(most + 1)), Signal(range(most + 1))
+        full, take, enter, entered, leave = (Signal() for _ in range(5))
+        token = Signal.like(i.p.token)
+        last = self.words - 1
         m.d.comb += [
-            full.eq(outstanding == most),
             take.eq(i.valid & i.ready),
-            enter.eq(take & (i.p.index == self.words - 1)),
+            enter.eq(take & (i.p.index[: max(last.bit_length(), 1)] == last)),
             leave.eq(self.scalars.valid & self.scalars.ready),
+            following.eq(outstanding + enter - leave),
             squares.i.valid.eq(take),
             *(squares.i.p[n].eq(i.p[n]) for n in ("data", "token", "index", "argument", "last")),
             rsqrt.i.valid.eq(squares.o.valid),
             rsqrt.i.payload.eq(squares.o.p.total),
             rsqrt.o.ready.eq(1),
-            order.w_en.eq(enter),
-            order.w_data.eq(i.p.token),
+            order.w_en.eq(entered),
+            order.w_data.eq(token),
             order.r_en.eq(leave),
             roots.w_en.eq(rsqrt.o.valid),
             roots.w_data.eq(scalar),
@@ -169,5 +186,35 @@ class RmsNorm(wiring.Component):
             self.scalars.p.token.eq(order.r_data),
             Cat(self.scalars.p.mantissa, self.scalars.p.shift).eq(roots.r_data),
         ]
-        m.d.sync += outstanding.eq(outstanding + enter - leave)
+        m.d.sync += [
+            outstanding.eq(following),
+            full.eq(following == most),
+            entered.eq(enter),
+            token.eq(i.p.token),
+        ]
         return full
+
+
+def _rows(m, x, gain):
+    """``x * gain``, both signed, as the sum of two."""
+    rows = [Mux(bit, gain, 0) << n for n, bit in enumerate(x)]
+    rows[-1] = ~rows[-1]  # this one counts negative: its complement, and 1
+    middle, width = max((len(rows) + 1) // 2, 2), len(x) + len(gain)
+    parts = rows[:middle], [*rows[middle:], Const(1)]
+    return [carry_save_sum(m, part, width).as_signed() for part in parts]
+
+
+def _lost(x, beyond):
+    """Whether the bits of ``x`` that are ``beyond`` differ from its sign, for four at a time."""
+    differ = (x[:-1] ^ x[-1].replicate(len(beyond))) & beyond
+    return [differ[n : n + 4].any() for n in range(0, len(differ), 4)]
+
+
+def _moved(m, x, shift, bits):
+    """``x / 2**shift``, rounded down, by some ``bits`` of ``shift`` alone."""
+    for k in reversed(bits):  # the long moves first: fewer bits
+        left = NORMED + (1 << k) - 1
+        moved = Signal(signed(min(len(x), left)), name=f"moved_{k}")
+        m.d.comb += moved.eq(Mux(shift[k], x.as_signed() >> (1 << k), x.as_signed()))
+        x = moved
+    return x

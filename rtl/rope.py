@@ -22,7 +22,7 @@ class Rope(wiring.Component):
     :func:`celosia.reference.functions.sine_cosine`. Pairs without an increment become zeros.
 
     Words wait while a position is offered and until its table is complete, which takes
-    ``head_words * lanes * n + 13`` cycles for ``n`` tokens; the next position is accepted from then
+    ``head_words * lanes * n + 14`` cycles for ``n`` tokens; the next position is accepted from then
     on. A word needs the table only in the cycle in which it is accepted: offer a position when the
     last word of the one before has been accepted.
 
@@ -123,5 +123,5 @@ def _rotated(m, products):
     """The pairs that :func:`_products`, added, make."""
     totals = []
     for a, b, c, d in zip(*(products[k::4] for k in range(4)), strict=True):
-        totals += [a - b, c + d]
-    return [halved(m, total >> 13, 16) for total in totals]
+        totals += [(a - b)[:34], (c + d)[:34]]  # no sine exceeds 2**14
+    return [halved(m, total[13:].as_signed(), 16) for total in totals]

@@ -25,7 +25,7 @@ class RopeAngles(wiring.Component):
     zeros for both. For each position accepted come the words of ``position``, ``position + 1``,
     ..., each token's words in order. The next position is accepted after the last word.
 
-    Latency ``12 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
+    Latency ``13 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
 
     Parameters
     ----------
@@ -89,21 +89,22 @@ class RopeAngles(wiring.Component):
         self._phases(m, asking, question, position, sine.i)
 
         answer, token = Signal(range(values)), Signal(token_width(self.tokens))
-        collected = Signal(16 * (self.lanes - 1))
         place, lane = answer[exact_log2(self.lanes) :], answer[: exact_log2(self.lanes)]
         value = Mux(answer < 2 * len(self.increments), sine.o.p, Const(0, signed(16)))
-        m.d.comb += [
-            sine.o.ready.eq(1),
-            self.o.p.data.eq(Cat(collected, value)),
+        complete = answer == values - 1
+        m.d.comb += sine.o.ready.eq(1)
+        m.d.sync += [
             self.o.p.place.eq(place),
             self.o.p.token.eq(token),
-            self.o.p.last.eq((answer == values - 1) & (token == count - 1)),
+            self.o.p.last.eq(complete & (token == count - 1)),
             self.o.valid.eq(sine.o.valid & lane.all()),
         ]
         with m.If(sine.o.valid):
-            m.d.sync += [collected.eq(Cat(collected, value)[16:]), answer.eq(answer + 1)]
-            with m.If(answer == values - 1):
-                m.d.sync += [answer.eq(0), token.eq(token + 1)]
+            m.d.sync += [
+                self.o.p.data.eq(Cat(self.o.p.data, value)[16:]),
+                answer.eq(Mux(complete, 0, answer + 1)),
+                token.eq(token + complete),
+            ]
         with m.If(self.o.valid & self.o.p.last):
             m.d.sync += [token.eq(0), busy.eq(0)]
         return m

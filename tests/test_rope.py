@@ -63,7 +63,7 @@ def test_matches_reference(lanes, head_words, tokens, missing):
     results = bench.run_many(unit, cases)
     assert [r.outputs["o"] for r in results] == expected
     n, words = tokens, len(expected[2])
-    assert results[2].first_cycle["i"] == head_words * lanes * n + 13
+    assert results[2].first_cycle["i"] == head_words * lanes * n + 14
     assert results[2].first_cycle["o"] == results[2].first_cycle["i"] + 4
     assert results[2].last_cycle["o"] == results[2].first_cycle["o"] + words - 1
 
@@ -74,8 +74,8 @@ def test_words_behind_a_new_position_wait_for_its_table():
     first, second = ({"position": p, "tokens": n} for p, n in ((7, 1), (300, 2)))
     inputs = {"i": frame(x), "positions": [first, second]}
     result = bench.run(Rope(4, 3, increments, 3), inputs, {"o": 18})
-    assert result.stream_cycles["positions"] == [0, 25]
-    assert result.first_cycle["i"] == 25 + 3 * 4 * 2 + 13
+    assert result.stream_cycles["positions"] == [0, 26]
+    assert result.first_cycle["i"] == 26 + 3 * 4 * 2 + 14
     assert result.outputs["o"] == frame(rotated(x, 300, increments, 3))
 
 
@@ -97,7 +97,7 @@ def test_angles():
         ]
     result = bench.run(unit, [{"position": p, "tokens": n} for p, n in positions], len(expected))
     assert result.outputs["o"] == expected
-    assert result.stream_cycles["o"][:4] == [20, 28, 36, 36 + 13 + 8]
+    assert result.stream_cycles["o"][:4] == [21, 29, 37, 37 + 14 + 8]
 
 
 @pytest.mark.parametrize(
