@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.tables import sigmoid_table
+from celosia.rtl.carry_save import carry_save_sum
 from celosia.rtl.interpolate import interpolate
-from celosia.rtl.multiplier import multiply
-from celosia.rtl.pipeline import Pipeline, clamp, halved, round_shift
+from celosia.rtl.multiplier import multiply_registered
+from celosia.rtl.pipeline import Pipeline, clamp, halved
 from celosia.rtl.words import framed
 
 __all__ = ["SwiGlu"]
@@ -21,7 +22,7 @@ class SwiGlu(wiring.Component):
     2**-12, then the product; both half up. Bit-exact with
     :func:`celosia.reference.swiglu.swiglu`.
 
-    Latency 8 cycles from an up word. Throughput 1 word per cycle, which is one result for two.
+    Latency 10 cycles from an up word. Throughput 1 word per cycle, which is one result for two.
 
     Parameters
     ----------
@@ -58,73 +59,77 @@ class SwiGlu(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        n, word = self.lanes, self.i.p
+        word = self.i.p
         pipe = Pipeline(m, self.i, self.o)
-        frame = [word.token, word.index, word.argument, word.last]
+        frame = {n: word[n] for n in ("token", "index", "argument", "last")}
 
-        # Both kinds of words walk through the sigmoid, so that they stay in order.
+        # Both kinds of words walk through the sigmoid, so that they stay in order. The multipliers'
+        # own registers are those of the two stages behind it.
         x = [Mux(word.index[0], clamp(v, 18), clamp(v, 20)) for v in word.data]
-        sigmoids, (*x, token, index, argument, last) = _sigmoid(m, pipe, word.data, [*x, *frame])
-        *s, token, index, argument, last = pipe.stage(*sigmoids, *x, token, index, argument, last)
-        s, x = s[:n], s[n:]
-        shape = data.ArrayLayout(signed(20), n)
+        sigmoids, x, frame = _sigmoid(m, pipe, word.data, [x, frame])
+        high = _products(m, x, sigmoids, pipe.advance)
+        sigmoids, x, frame = pipe.stage(sigmoids, x, frame)
+        shape = data.ArrayLayout(signed(20), self.lanes)
         m.submodules.silu = silu = Memory(shape=shape, depth=max(self.tokens, 2), init=[])
         write = silu.write_port()
         read = silu.read_port(transparent_for=[write])
-        m.d.comb += [read.addr.eq(token), read.en.eq(pipe.advance)]
-        parts = [part for a, b in zip(x, s, strict=True) for part in _product(m, a, b)]
-        *p, token, index, argument, last = pipe.stage(*parts, *x, token, index, argument, last)
-        sums, x = _sums(p[: 2 * n]), p[2 * n :]
+        m.d.comb += [read.addr.eq(frame["token"]), read.en.eq(pipe.advance)]
+        low, x, frame = pipe.stage(_rests(x, sigmoids), x, frame)
+        half = Const(1 << 15)
+        sums = [carry_save_sum(m, [a << 2, b, half], 36) for a, b in zip(high, low, strict=True)]
+        is_up = frame["index"][0]
         m.d.comb += [
-            write.addr.eq(token),
-            write.en.eq(pipe.advance & pipe.valid & ~index[0]),
-            write.data.eq(Cat(round_shift(m, v, 16, 16)[:20] for v in sums)),
+            write.addr.eq(frame["token"]),
+            write.en.eq(pipe.advance & pipe.valid & ~is_up),
+            write.data.eq(Cat(total[16:] for total in sums)),
         ]
-        pipe.valid = pipe.valid & index[0]
-        parts = [
-            part
-            for a, b in zip(read.data, x, strict=True)
-            for part in _product(m, a, b[:18].as_signed())
-        ]
-        *p, token, index, argument, last = pipe.stage(*parts, token, index[1:], argument, last)
-        even = Cat(Const(0, 1), argument[1:5])  # a shift by one more is left for the next stage
-        shifted = [Cat(Const(0, 1), v).as_signed() >> even for v in _sums(p)]
-        *y, token, index, argument, last = pipe.stage(*shifted, token, index, argument, last)
-        limited = [halved(m, Mux(argument[0], v >> 1, v), 23) for v in y]
-        y = pipe.stage(*limited, token, index, argument, last)
-        pipe.finish(
-            {
-                "data": Cat(v[:23] for v in y[:n]),
-                **dict(zip(("token", "index", "argument", "last"), y[n:], strict=True)),
-            }
-        )
+        pipe.valid = pipe.valid & is_up
+
+        # The gate's SiLU times the up value, shifted by all but the last two bits, by those.
+        gates, ups = list(read.data), [v[:18].as_signed() for v in x]
+        high = _products(m, gates, ups, pipe.advance)
+        gates, ups, frame = pipe.stage(gates, ups, {**frame, "index": frame["index"][1:]})
+        low, frame = pipe.stage(_rests(gates, ups), frame)
+        far = Cat(Const(0, 2), frame["argument"][2:5])
+        products = [(a << 2) + b for a, b in zip(high, low, strict=True)]
+        shifted = [Cat(Const(0, 1), v).as_signed() >> far for v in products]
+        shifted, frame = pipe.stage(shifted, frame)
+        limited = [halved(m, v >> frame["argument"][:2], 23) for v in shifted]
+        limited, frame = pipe.stage(limited, frame)
+        pipe.finish({**frame, "data": limited})
         return m
 
 
-def _product(m, a, b):
-    """``a * b`` in two parts for :func:`_sums`, so that one multiplier of 18 bits does for 20."""
-    return multiply(m, a[2:].as_signed(), b), Mux(a[0], b, 0) + Mux(a[1], b << 1, 0)
+def _products(m, a, b, en):
+    """Products of all but two bits of each ``a``, so that one multiplier of 18 bits does for 20."""
+    return [multiply_registered(m, x[2:].as_signed(), y, en) for x, y in zip(a, b, strict=True)]
 
 
-def _sums(parts):
-    return [(high << 2) + low for high, low in zip(parts[0::2], parts[1::2], strict=True)]
+def _rests(a, b):
+    """The products of those two bits."""
+    pairs = zip(a, b, strict=True)
+    return [Mux(x[0], y, 0) + Mux(x[1], y << 1, 0) for x, y in pairs]
 
 
 def _sigmoid(m, pipe, values, carried):
-    """:func:`celosia.reference.functions.sigmoid` of ``values``, 3 stages, the sum unregistered."""
+    """:func:`celosia.reference.functions.sigmoid` of ``values``, 4 stages, and ``carried``."""
     places, signs = [], []
     for value in values:
         magnitude = Signal(unsigned(len(value)))
-        m.d.comb += magnitude.eq(Mux(value < 0, -value, value))
-        beyond = magnitude[16:].any()
-        places.append(Cat(magnitude[:16] | beyond.replicate(16)))
-        signs.append(Cat(beyond, value < 0))
-    values, registers = interpolate(m, pipe, sigmoid_table(), 7, places, [*signs, *carried])
+        negative, rest = value[-1], value[:-1]
+        m.d.comb += magnitude.eq(Mux(negative, -value, value))
+        # At least 2**16, said without waiting for the sum.
+        beyond = (rest[16:] ^ negative.replicate(len(rest) - 16)).any()
+        beyond = beyond | (negative & ~rest[:16].any())
+        places.append(magnitude[:16])
+        signs.append(Cat(beyond, negative))
+    values, carried = interpolate(m, pipe, sigmoid_table(), 7, places, [signs, *carried])
+    values, signs, *carried = pipe.stage(values, *carried)
     sigmoids = []
-    for value, sign in zip(values, registers, strict=False):
+    for value, sign in zip(values, signs, strict=True):
         beyond, negative = sign
         y = Signal(17)
         right = Mux(beyond, 1 << 16, value)
         m.d.comb += y.eq(Mux(negative, (1 << 16) - right, right))
         sigmoids.append(y)
-    return sigmoids, registers[len(signs) :]
+    return sigmoids, *carried

@@ -40,8 +40,8 @@ def test_matches_reference(lanes, tokens):
     for result in results:
         assert result.outputs["o"] == expected
     fast = results[0]
-    assert fast.first_cycle["o"] == tokens + 8
-    assert fast.cycles == len(inputs) + 8
+    assert fast.first_cycle["o"] == tokens + 10
+    assert fast.cycles == len(inputs) + 10
 
 
 @pytest.mark.parametrize(
