@@ -6,13 +6,15 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import reciprocals
+from celosia.rtl.carry_save import carry_save_sum
 from celosia.rtl.heads import HEAD_WIDTH, head_place
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import framed
 
 __all__ = ["HeadQuantize"]
 
-HALF = 8  # bits of a reciprocal that are multiplied at once
+PART = 4  # bits of a reciprocal that are multiplied at once
+PLACES = range(0, 15, PART)
 LEAST = 259  # more than any head's least step: (2**15 * 129 + 2**14 - 1) >> 14 is 258
 
 
@@ -146,12 +148,16 @@ class HeadQuantize(wiring.Component):
         m.d.comb += [port.addr.eq(least), port.en.eq(pipe.advance)]
         (word,) = pipe.stage(word)
         word, divisor = pipe.stage(word, port.data)
-        # The product in two halves, small enough for a stage of LUTs, and their sum.
-        low = [v * divisor.reciprocal[:HALF] for v in word.data]
-        high = [v * divisor.reciprocal[HALF:] for v in word.data]
-        word, divisor, low, high = pipe.stage(word, divisor, low, high)
-        products = [(b << HALF) + a for a, b in zip(low, high, strict=True)]
-        word, divisor, *products = pipe.stage(word, divisor, *products)
+        # The product in parts, small enough for a stage of LUTs, and their sum.
+        bits = divisor.reciprocal
+        parts = [[_part(m, v, bits[n : n + PART]) for n in PLACES] for v in word.data]
+        word, divisor, parts = pipe.stage(word, divisor, parts)
+        products = [
+            carry_save_sum(m, [part << n for n, part in zip(PLACES, row, strict=True)], 31)
+            for row in parts
+        ]
+        products = [product.as_signed() for product in products]
+        word, divisor, products = pipe.stage(word, divisor, products)
         quotients = []
         for product in products:
             # No head's largest magnitude gives more than 127, so that nothing is to be limited.
@@ -167,6 +173,12 @@ def _divisor(least):
     exponent = max(least.bit_length() - 4, 0)
     m = (least + (1 << exponent) - 1) >> exponent
     return {"reciprocal": int(reciprocals()[m]), "exponent": exponent, "step": m << exponent}
+
+
+def _part(m, value, bits):
+    """``value * bits`` by rows, as a signed signal."""
+    rows = [Mux(bit, value, 0) << n for n, bit in enumerate(bits)]
+    return carry_save_sum(m, rows, len(value) + len(bits)).as_signed()
 
 
 def _register(m, value):
