@@ -36,12 +36,12 @@ def carry_save_sum(m, rows, width):
 def multiply_rows(m, a, b):
     """``a * b`` by rows, without a multiplier block, as a signal.
 
-    ``a``, of two bits or more, is the shorter one, of either sign; ``b`` is unsigned.
+    ``a``, of three bits or more, or of two without a sign, is the shorter one; ``b`` is unsigned.
     """
     rows = [Mux(bit, b, 0) << n for n, bit in enumerate(a)]
     product = Signal(Shape(len(a) + len(b), a.shape().signed))
     if a.shape().signed:  # the last row counts negative: its complement, and 1
+        rows[1] = rows[1] | 1
         rows[-1] = ~Cat(rows[-1], Const(0, 1)).as_signed()
-        rows.append(Const(1))
     m.d.comb += product.eq(carry_save_sum(m, rows, len(product)))
     return product

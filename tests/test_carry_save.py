@@ -24,7 +24,7 @@ def test_is_the_sum_of_signed_and_unsigned_rows(count, width):
     simulator.run()
 
 
-@pytest.mark.parametrize(("a", "b"), [(signed(2), 1), (2, 5), (signed(5), 7), (6, 6)])
+@pytest.mark.parametrize(("a", "b"), [(signed(3), 1), (2, 5), (signed(5), 7), (6, 6)])
 def test_product_of_rows(a, b):
     m = Module()
     a, b = Signal(a), Signal(b)
