@@ -1,6 +1,6 @@
 """The collector: takes the fabric's tiles apart into words and joins each with its scales."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.head_quantize import STEP_SHIFT
@@ -41,7 +41,7 @@ class Collect(wiring.Component):
     for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
     row scales and its scalar.
 
-    Latency 1 cycle, 2 from a tile. Throughput 1 word per cycle.
+    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ class Collect(wiring.Component):
         m = Module()
         m.submodules.collected = collected = Buffer(self.o.p.shape())
         connect(m, collected.o, flipped(self.o))
-        operation = self.operation.p
-        kind = operation.kind
+        named = self._name(m)
+        operation = named.p.operation
         chunks = self.rows // self.lanes
         chunk = Signal(INDEX_WIDTH)
         ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
@@ -118,12 +118,12 @@ class Collect(wiring.Component):
         part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
         offset = Signal(token_width(self.tokens))
         token = Signal(token_width(self.tokens))
-        embedding = Signal()
+        embedding = named.p.loads
         scalar = Signal(scalar_layout())
         scalar_valid = Signal()
         go = Signal()
         restart = Signal()
-        self._scalars(m, token, scalar, scalar_valid, restart)
+        self._scalars(m, named, token, scalar, scalar_valid, restart)
 
         acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
         tile = Signal.like(self.tiles.payload)
@@ -133,23 +133,22 @@ class Collect(wiring.Component):
         source_valid = Signal()
         m.d.comb += [
             token.eq(operation.first + offset if self.tokens > 1 else 0),
-            embedding.eq(kind == Kind.LOAD),
             source_valid.eq(Mux(embedding, self.embedded.valid, held)),
             go.eq(
-                self.operation.valid
+                named.valid
                 & source_valid
                 & self.row_scales.valid
                 & scalar_valid
                 & collected.i.ready
             ),
-            restart.eq(go & (embedding | (kind == Kind.ADD)) & first_chunk & (token == 0)),
+            restart.eq(go & named.p.restarts & first_chunk & (token == 0)),
             last_token.eq(token == operation.group if self.tokens > 1 else 1),
             last_chunk.eq(Mux(first_chunk, operation.single, final)),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),
             self.embedded.ready.eq(go & embedding),
             self.row_scales.ready.eq(go & last_token),
-            self.operation.ready.eq(go & last),
+            named.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
             emptied.eq(step & (last_chunk | (part == chunks - 1))),
             self.tiles.ready.eq(emptied | ~held),
@@ -191,14 +190,31 @@ class Collect(wiring.Component):
             o.row_scale.eq(self.row_scales.payload),
             o.mantissa.eq(scalar.mantissa),
             o.shift.eq(operation.shift + scalar.shift),
-            o.kind.eq(kind),
+            o.kind.eq(operation.kind),
             o.norm.eq(operation.norm),
         ]
         return m
 
-    def _scalars(self, m, token, scalar, valid, restart):
+    def _name(self, m):
+        """The operations, a cycle later, and beside each what its kind asks for, in registers."""
+        operation = self.operation.p
+        names = dict.fromkeys(("loads", "restarts", "normed", "summed", "scored"), 1)
+        layout = data.StructLayout({"operation": operation.shape(), **names})
+        m.submodules.named = named = Buffer(layout)
+        m.d.comb += [
+            named.i.valid.eq(self.operation.valid),
+            self.operation.ready.eq(named.i.ready),
+            named.i.p.operation.eq(operation),
+            named.i.p.loads.eq(operation.kind == Kind.LOAD),
+            named.i.p.restarts.eq((operation.kind == Kind.LOAD) | (operation.kind == Kind.ADD)),
+            named.i.p.normed.eq(Cat(operation.kind == kind for kind in NORMED).any()),
+            named.i.p.summed.eq(operation.kind == Kind.ATTENTION),
+            named.i.p.scored.eq(operation.kind == Kind.SCORE),
+        ]
+        return named.o
+
+    def _scalars(self, m, named, token, scalar, valid, restart):
         """Hold the norms and the sums of the group; choose the operation's scalar."""
-        kind = self.operation.p.kind
         norms = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
         norms_held = Signal(range(self.tokens + 1))
         all_norms = Signal()
@@ -222,15 +238,14 @@ class Collect(wiring.Component):
                 sums_held.eq(sums_held + 1),
                 all_sums.eq(sums_held == self.group),
             ]
-        with m.If(self.operation.ready & (kind == Kind.ATTENTION)):
+        with m.If(named.ready & named.p.summed):
             m.d.sync += [sums_held.eq(0), all_sums.eq(0)]
-        with m.Switch(kind):
-            with m.Case(*NORMED):
-                m.d.comb += [scalar.eq(norms[token]), valid.eq(all_norms)]
-            with m.Case(Kind.ATTENTION):
-                m.d.comb += [scalar.eq(sums[token]), valid.eq(all_sums)]
-            with m.Case(Kind.SCORE):
-                step = self.query_steps[token]
-                m.d.comb += [scalar.mantissa.eq(step << STEP_SHIFT), valid.eq(1)]
-            with m.Default():
-                m.d.comb += [scalar.mantissa.eq(ONE), valid.eq(1)]
+        m.d.comb += valid.eq(~((named.p.normed & ~all_norms) | (named.p.summed & ~all_sums)))
+        with m.If(named.p.normed):
+            m.d.comb += scalar.eq(norms[token])
+        with m.Elif(named.p.summed):
+            m.d.comb += scalar.eq(sums[token])
+        with m.Else():
+            m.d.comb += scalar.mantissa.eq(ONE)
+            with m.If(named.p.scored):
+                m.d.comb += scalar.mantissa.eq(self.query_steps[token] << STEP_SHIFT)

@@ -67,6 +67,8 @@ class MacFabric(wiring.Component):
     -------
     i : In(stream of beat_layout)
     o : Out(stream of int acc_width[tokens, rows])
+    nearly_full : Out(1)
+        There is room for 2 tiles at most.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class MacFabric(wiring.Component):
             {
                 "i": In(stream.Signature(beat)),
                 "o": Out(stream.Signature(tile)),
+                "nearly_full": Out(1),
             }
         )
 
@@ -120,6 +123,7 @@ class MacFabric(wiring.Component):
             taken.eq(self.o.valid & self.o.ready),
             room.eq(room_next),
             open_.eq(room_next != 0),
+            self.nearly_full.eq(room_next <= 2),
         ]
 
         # A register for the beat, two in the multipliers, those of the adders, the accumulator.

@@ -27,6 +27,7 @@ from celosia.rtl.merge import Merge
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind, Operand
 from celosia.rtl.pipeline import clamp
+from celosia.rtl.queue import Queue
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
@@ -147,6 +148,10 @@ class Machine(wiring.Component):
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
             weights = grouped_word(rows, lanes, s.groups)
+        embedded = data.ArrayLayout(signed(8), lanes)
+        if s.groups:
+            embedding_words = EmbeddingWords(lanes, s.groups)
+            embedded = embedding_words.i.p.shape()
         quantized = framed(lanes, 23, tokens)
         scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
@@ -161,10 +166,9 @@ class Machine(wiring.Component):
             "sums": SoftmaxSum(lanes, tokens, position_words),
             "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
             "scale": scale,
-            "scaled": Buffer(scale.o.payload.shape()),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
-            "embedded": self._embedded(),
+            "embedded": Queue(embedded, 8, spare=2),
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
             "swiglu": SwiGlu(lanes, tokens),
@@ -194,14 +198,10 @@ class Machine(wiring.Component):
         }
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
+            units["embedding_words"] = embedding_words
         for name, unit in units.items():
             m.submodules[name] = unit
         return SimpleNamespace(**units)
-
-    def _embedded(self):
-        if self.shape.groups:
-            return EmbeddingWords(self.shape.lanes, self.shape.groups)
-        return Buffer(data.ArrayLayout(signed(8), self.shape.lanes))
 
     def _tape(self, layout):
         if isinstance(self.weights, AxiMemory):
@@ -263,10 +263,8 @@ class Machine(wiring.Component):
             self.passes.valid.eq(u.controller.passes.valid),
             self.passes.payload.eq(u.controller.passes.payload),
         ]
-        scaled = u.scaled.o
-        logits = scaled.valid & (scaled.p.kind == Kind.LOGITS)
-        given = Signal()  # the last logits, a cycle later
-        m.d.sync += given.eq(logits & scaled.ready & scaled.p.last)
+        given, logits = Signal(), u.sampler.i  # the last logits, a cycle later
+        m.d.sync += given.eq(logits.valid & logits.ready & logits.p.last)
         m.d.comb += [
             u.sequencer.retired.eq(u.activations.written + given),
             u.sequencer.written.eq(Cat(u.queries.written, *self._cache(m, u), u.scores.written)),
@@ -348,10 +346,14 @@ class Machine(wiring.Component):
         connect(m, u.fabric.o, u.collect.tiles)
         connect(m, u.row_scales.o, u.chosen_scales.i)
         connect(m, u.chosen_scales.o, u.collect.row_scales)
-        connect(m, u.embedded.o, u.collect.embedded)
         connect(m, u.sums.o, u.collect.sums)
         fetched = u.fetch.o.p
         embedded = u.embedded.i
+        if self.shape.groups:
+            connect(m, u.embedded.o, u.embedding_words.i)
+            connect(m, u.embedding_words.o, u.collect.embedded)
+        else:
+            connect(m, u.embedded.o, u.collect.embedded)
         codes = embedded.p.codes if self.shape.groups else embedded.p
         m.d.comb += [codes[n].eq(fetched.codes[n]) for n in range(self.shape.lanes)]
         if self.shape.groups:
@@ -363,9 +365,8 @@ class Machine(wiring.Component):
             u.fabric.i.payload.eq(fetched.beat),
             u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),
             embedded.valid.eq(u.fetch.o.valid & fetched.embedding),
-            u.fetch.o.ready.eq((fetched.embedding & embedded.ready)
-                               | (~fetched.embedding & u.fabric.i.ready)),
-            u.sums.i.valid.eq(u.fabric.i.valid & u.fabric.i.ready & fetched.sum),
+            u.fetch.full.eq(u.fabric.nearly_full | u.embedded.nearly_full),
+            u.sums.i.valid.eq(u.fabric.i.valid & fetched.sum),
             u.sums.i.p.blocks.eq(fetched.beat.activations),
             u.sums.i.p.last.eq(fetched.sum_last),
             u.fetch.activations.eq(u.activations.data),
@@ -377,7 +378,7 @@ class Machine(wiring.Component):
             u.activations.refill_en.eq(u.fetch.refill_en),
             u.queries.head.eq(u.collect.head),
             u.collect.query_steps.eq(u.queries.steps),
-        ]  # fmt: skip
+        ]
         m.d.comb += [mark.eq(u.activations.filled[n]) for n, mark in enumerate(u.fetch.filled)]
         for unit in (u.activations, u.queries, u.scores):
             m.d.comb += [
@@ -447,32 +448,7 @@ class Machine(wiring.Component):
     def _results(self, m, u):
         """Scaled words to the unit of their kind, and on to the memories."""
         connect(m, u.collect.o, u.scale.i)
-        connect(m, u.scale.o, u.scaled.i)
-        scaled, word = u.scaled.o, u.scaled.o.p
-        targets = (
-            ((Kind.LOAD, Kind.ADD), u.residual.i),
-            ((Kind.QUERY, Kind.KEY), u.rope.i),
-            ((Kind.VALUE,), u.value_words.i),
-            ((Kind.SCORE,), u.softmax.i),
-            ((Kind.ATTENTION,), u.merge.i[2]),
-            ((Kind.SWIGLU,), u.swiglu.i),
-            ((Kind.LOGITS,), u.sampler.i),
-        )
-        frame = ("token", "index", "argument", "last")
-        with m.Switch(word.kind):
-            for kinds, target in targets:
-                with m.Case(*kinds):
-                    m.d.comb += [target.valid.eq(scaled.valid), scaled.ready.eq(target.ready)]
-        for _, target in targets:
-            width = len(target.p.data[0])
-            m.d.comb += [
-                target.p.data[n].eq(clamp(word.data[n], width)) for n in range(self.shape.lanes)
-            ]
-            m.d.comb += [target.p[name].eq(word[name]) for name in frame]
-        m.d.comb += [
-            u.residual.i.p.load.eq(word.kind == Kind.LOAD),
-            u.residual.i.p.norm.eq(word.norm),
-        ]
+        self._distribute(m, u)
         connect(m, u.residual.o, u.norm.i)
         connect(m, u.norm.scalars, u.collect.norms)
         connect(m, u.norm.o, u.merge.i[0])
@@ -495,16 +471,49 @@ class Machine(wiring.Component):
             u.queries.i.payload.eq(head.payload),
             u.sampled.i.valid.eq(u.sampler.o.valid),
             u.sampled.i.payload.eq(u.sampler.o.p.token),
-            u.sampler.o.ready.eq(u.sampled.i.ready),
+            u.sampler.o.ready.eq(1),  # the controller takes a pass's token before the next pass
         ]
         connect(m, u.sampled.o, u.controller.sampled)
+
+    def _distribute(self, m, u):
+        """Scaled words to the unit of their kind, through a buffer near each."""
+        targets = (
+            ("residual", (Kind.LOAD, Kind.ADD), u.residual.i),
+            ("heads", (Kind.QUERY, Kind.KEY), u.rope.i),
+            ("values", (Kind.VALUE,), u.value_words.i),
+            ("scores", (Kind.SCORE,), u.softmax.i),
+            ("attention", (Kind.ATTENTION,), u.merge.i[2]),
+            ("hidden", (Kind.SWIGLU,), u.swiglu.i),
+            ("logits", (Kind.LOGITS,), u.sampler.i),
+        )
+        scaled = u.scale.o
+        buffers = {name: Buffer(scaled.p.shape()) for name, _, _ in targets}
+        # Any full one stops the words of all: each empties by itself, and none does so often.
+        m.d.comb += scaled.ready.eq(Cat(buffer.i.ready for buffer in buffers.values()).all())
+        for name, kinds, target in targets:
+            m.submodules[f"scaled_{name}"] = buffer = buffers[name]
+            word, width = buffer.o.p, len(target.p.data[0])
+            here = Cat(scaled.p.kind == kind for kind in kinds).any()
+            m.d.comb += [
+                buffer.i.payload.eq(scaled.payload),
+                buffer.i.valid.eq(scaled.valid & scaled.ready & here),
+                target.valid.eq(buffer.o.valid),
+                buffer.o.ready.eq(target.ready),
+                *(target.p.data[n].eq(clamp(x, width)) for n, x in enumerate(word.data)),
+                *(target.p[n].eq(word[n]) for n in ("token", "index", "argument", "last")),
+            ]
+        word = buffers["residual"].o.p
+        m.d.comb += [
+            u.residual.i.p.load.eq(word.kind == Kind.LOAD),
+            u.residual.i.p.norm.eq(word.norm),
+        ]
 
     def _watch(self, m, u):
         """The taps, and the cause of every cycle."""
         fetched = u.fetch.o
         operand = u.fetch.operand
         cause = Signal(Cause)
-        with m.If(fetched.valid & fetched.ready):
+        with m.If(fetched.valid):
             with m.If(fetched.p.embedding):
                 m.d.comb += cause.eq(Cause.EMBEDDING)
             with m.Elif(operand == Operand.KEYS):
@@ -513,7 +522,7 @@ class Machine(wiring.Component):
                 m.d.comb += cause.eq(Cause.VALUES)
             with m.Else():
                 m.d.comb += cause.eq(Cause.LINEAR)
-        with m.Elif(fetched.valid):
+        with m.Elif(u.fetch.crowded):
             m.d.comb += cause.eq(Cause.RESULTS)
         with m.Elif(u.fetch.waiting):
             m.d.comb += cause.eq(Cause.TAPE)

@@ -61,8 +61,9 @@ class OperandFetch(wiring.Component):
     activations ``source_base + word``, in a step of two planes ``source_base + word / 2``.
 
     A beat waits until its activation word lies below its region's fill mark and, for operands from
-    the tape, until the tape delivers. Exponentials are aligned to the largest exponent of their
-    score vector, as :func:`celosia.reference.softmax.align` does.
+    the tape, until the tape delivers. None has to wait once it is offered: while ``full`` is high
+    no further beat begins, and ``o`` must have room for the two that have. Exponentials are aligned
+    to the largest exponent of their score vector, as :func:`celosia.reference.softmax.align` does.
 
     Latency 3 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
     from step to step.
@@ -95,14 +96,16 @@ class OperandFetch(wiring.Component):
     largest : In(signed(10) for each token)
         The largest exponent of the score vector ``buffer``.
     buffer : Out(unsigned(2))
-    o : Out(stream of fetched_layout)
+    o : Out(stream of fetched_layout), always ready
+    full : In(1)
+        There is room for 2 beats at most, those of the cycle before counted.
     refill, refill_en : Out(Region), Out(1)
         The region that a step will fill anew, in the cycle after its acceptance.
     operand : Out(Operand)
         Of the beat that ``o`` offers.
-    starved, waiting, recalling : Out(1)
-        There is no beat, because its activations were not yet written, the tape has none, or the
-        external cache.
+    starved, crowded, waiting, recalling : Out(1)
+        There is no beat, because its activations were not yet written, there is no room, the tape
+        has none, or the external cache.
 
     Raises
     ------
@@ -143,11 +146,13 @@ class OperandFetch(wiring.Component):
                 "scores": In(data.ArrayLayout(score_layout(lanes), tokens)),
                 "largest": In(data.ArrayLayout(signed(10), tokens)),
                 "buffer": Out(2),
-                "o": Out(stream.Signature(fetched)),
+                "o": Out(stream.Signature(fetched, always_ready=True)),
+                "full": In(1),
                 "refill": Out(Region),
                 "refill_en": Out(1),
                 "operand": Out(Operand),
                 "starved": Out(1),
+                "crowded": Out(1),
                 "waiting": Out(1),
                 "recalling": Out(1),
             }
@@ -158,37 +163,34 @@ class OperandFetch(wiring.Component):
         beat = Signal(_FRAME)  # of the beat that the memories are asked for
         held = Signal()  # the memories' outputs are a beat
         fetched = Signal(_FRAME)  # that one
-        complete = Signal()  # and what else it needs is there
         offered = Signal(_FRAME)
         advance = Signal()
-        move = Signal()  # the beat that is offered may be replaced
-        starved = Signal()
+        starved, crowded = Signal(), Signal()  # why there is no beat
         active, available = self._walk(m, beat, advance)
         from_cache = ~fetched.from_tape & self.external_cache
         absent = (fetched.from_tape & ~self.tape.valid) | (from_cache & ~self.cached.valid)
         m.d.comb += [
+            advance.eq(~held | ~absent),
             self.read_en.eq(advance),
-            move.eq(self.o.ready | ~self.o.valid),
-            complete.eq(held & ~absent),
-            advance.eq(~held | (complete & move)),
-            self.tape.ready.eq(held & fetched.from_tape & move),
-            self.cached.ready.eq(held & from_cache & move),
+            self.tape.ready.eq(held & fetched.from_tape),
+            self.cached.ready.eq(held & from_cache),
         ]
         with m.If(advance):
             m.d.sync += [
-                held.eq(active & available),
+                held.eq(active & available & ~self.full),
                 starved.eq(active & ~available),
+                crowded.eq(active & available & self.full),
                 fetched.eq(beat),
                 self.buffer.eq(beat.buffer),
             ]
-        with m.If(move):
-            m.d.sync += [
-                self.o.valid.eq(complete),
-                self.starved.eq(starved & ~held),
-                self.waiting.eq(held & ~complete & fetched.from_tape),
-                self.recalling.eq(held & ~complete & from_cache),
-                offered.eq(fetched),
-            ]
+        m.d.sync += [
+            self.o.valid.eq(held & ~absent),
+            self.starved.eq(starved & ~held),
+            self.crowded.eq(crowded & ~held),
+            self.waiting.eq(held & absent & fetched.from_tape),
+            self.recalling.eq(held & absent & from_cache),
+            offered.eq(fetched),
+        ]
         o = self.o.p
         m.d.comb += [
             self.operand.eq(offered.operand),
@@ -200,9 +202,9 @@ class OperandFetch(wiring.Component):
             o.sum.eq(offered.sum),
             o.sum_last.eq(offered.last),
         ]
-        self._choose_weights(m, offered, move)
+        self._choose_weights(m, offered)
         for token in range(self.tokens):
-            self._choose_block(m, fetched, offered, move, token)
+            self._choose_block(m, fetched, offered, token)
         return m
 
     def _walk(self, m, beat, advance):
@@ -211,7 +213,7 @@ class OperandFetch(wiring.Component):
         Addresses and ends are registers: they are known before their beat.
         """
         step = Signal(fetch_layout())
-        active, available = Signal(), Signal()
+        active, available, begin = Signal(), Signal(), Signal()
         first_tile, last_tile, single = Signal(), Signal(), Signal()
         words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
         next_tile = Signal(28)
@@ -224,7 +226,8 @@ class OperandFetch(wiring.Component):
             with m.Default():
                 m.d.comb += available.eq(1)
         m.d.comb += [
-            self.step.ready.eq(~active | (advance & available & beat.last & last_tile)),
+            begin.eq(active & available & advance & ~self.full),
+            self.step.ready.eq(~active | (begin & beat.last & last_tile)),
             beat.operand.eq(step.operand),
             beat.source.eq(step.source),
             beat.row.eq(step.row),
@@ -233,7 +236,7 @@ class OperandFetch(wiring.Component):
             beat.embedding.eq(step.kind == Kind.LOAD),
             beat.sum.eq((step.kind == Kind.ATTENTION) & first_tile),
         ]
-        with m.If(advance & active & available):
+        with m.If(begin):
             m.d.sync += [
                 self.address.eq(self.address + 1),
                 self.activation_address.eq(self.activation_address + ~beat.upper),
@@ -280,14 +283,13 @@ class OperandFetch(wiring.Component):
         ]
         return active, available
 
-    def _choose_weights(self, m, offered, move):
+    def _choose_weights(self, m, offered):
         """What the memories gave, in registers: they are slow."""
         words = {"tape": self.tape.payload, "keys": self.keys, "values": self.values}
         if self.external_cache:
             words = {"tape": self.tape.payload, "cached": self.cached.payload}
         registers = {name: Signal.like(word, name=f"{name}_word") for name, word in words.items()}
-        with m.If(move):
-            m.d.sync += [registers[name].eq(word) for name, word in words.items()]
+        m.d.sync += [registers[name].eq(word) for name, word in words.items()]
         tape = registers["tape"]
         keys, values = (registers.get(n, registers.get("cached")) for n in ("keys", "values"))
         if self.groups:
@@ -317,21 +319,20 @@ class OperandFetch(wiring.Component):
                 lower = offered.from_tape & ~offered.upper
                 m.d.comb += chosen.offset.eq(Mux(lower, read.offset, 0))
 
-    def _choose_block(self, m, fetched, offered, move, token):
+    def _choose_block(self, m, fetched, offered, token):
         """A token's block; exponentials are aligned when they are offered."""
         read = Signal(activation_layout(self.lanes), name=f"read_{token}")
         score = self.scores[token]
         shift = Signal(signed(12), name=f"shift_{token}")
-        with m.If(move):
-            m.d.sync += shift.eq(score.exponent - self.largest[token] + SPAN)
-            with m.Switch(fetched.source):
-                with m.Case(Source.SCORES):
-                    for lane in range(self.lanes):
-                        m.d.sync += read.mantissa[lane].eq(score.power[lane])
-                with m.Case(Source.QUERIES):
-                    m.d.sync += [read.mantissa.eq(self.queries[token]), read.exponent.eq(0)]
-                with m.Default():
-                    m.d.sync += read.eq(self.activations[token])
+        m.d.sync += shift.eq(score.exponent - self.largest[token] + SPAN)
+        with m.Switch(fetched.source):
+            with m.Case(Source.SCORES):
+                for lane in range(self.lanes):
+                    m.d.sync += read.mantissa[lane].eq(score.power[lane])
+            with m.Case(Source.QUERIES):
+                m.d.sync += [read.mantissa.eq(self.queries[token]), read.exponent.eq(0)]
+            with m.Default():
+                m.d.sync += read.eq(self.activations[token])
         block = self.o.p.beat.activations[token]
         m.d.comb += block.eq(read)
         with m.If(offered.source == Source.SCORES):

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.parameters import check_power_of_two
+from celosia.rtl.parameters import check_power_of_two, check_range
 
 __all__ = ["Queue"]
 
@@ -21,25 +21,28 @@ class Queue(wiring.Component):
     ----------
     shape : shape-like
     depth : int, a power of two from 2 to 64
+    spare : int, 1 to ``depth - 1``
 
     Members
     -------
     i : In(stream of shape)
     o : Out(stream of shape)
     nearly_full : Out(1)
-        There is room for one payload at most.
+        There is room for ``spare`` payloads at most.
 
     Raises
     ------
     ValueError
-        If ``depth`` is out of range.
+        If a parameter is out of range.
     """
 
-    def __init__(self, shape, depth):
+    def __init__(self, shape, depth, spare=1):
         check_power_of_two("depth", depth, 64)
         if depth < 2:
             raise ValueError(f"depth must be at least 2, not {depth!r}")
+        check_range("spare", spare, 1, depth - 1)
         self.depth = depth
+        self.spare = spare
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
@@ -58,7 +61,7 @@ class Queue(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~held[-1]),
             self.o.valid.eq(held[0]),
-            self.nearly_full.eq(held[-2]),
+            self.nearly_full.eq(held[-1 - self.spare]),
             put.eq(self.i.valid & self.i.ready),
             take.eq(self.o.valid & self.o.ready),
             write.data.eq(self.i.payload),

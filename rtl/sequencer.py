@@ -65,9 +65,9 @@ class Sequencer(wiring.Component):
     it waits for is being written. Tapes are sent on their runs when a pass begins. The logits are
     those of the group's last token alone.
 
-    From the end of a write to the fetcher's step that waited for it 2 cycles; the other parts have
-    a step one cycle later. Throughput 1 step per cycle; up to 7 steps may be dispatched before they
-    are carried out, 3 before they are fetched.
+    From the end of a write to the step that waited for it 2 cycles, its row scales 3. Throughput
+    1 step in 2 cycles; up to 7 steps may be dispatched before they are carried out, 3 before they
+    are fetched.
 
     Parameters
     ----------
@@ -163,6 +163,7 @@ class Sequencer(wiring.Component):
         remaining = Signal(20)
         loading, starting, go = Signal(), Signal(), Signal()
         busy = Signal(3 + BUFFERS)
+        clear = Signal()  # of the step that is offered: no resource it waits for is busy
         under_way = Signal(8)
         begun = Signal()  # an operation, a cycle later
         quiet = Signal()  # none is under way
@@ -196,12 +197,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += remaining.eq(steps.run.p.count)
                     m.next = "RUN"
             with m.State("RUN"):
-                waiting = (step.waits & busy).any()
-                m.d.comb += [
-                    go.eq(offered.o.valid & room & ~waiting),
-                    offered.o.ready.eq(room & ~waiting),
-                    self.blocked.eq(offered.o.valid & waiting),
-                ]
+                m.d.comb += [go.eq(clear & room), offered.o.ready.eq(go)]
                 with m.If(go):
                     m.d.sync += remaining.eq(remaining - 1)
                     with m.If(remaining == 1):
@@ -212,9 +208,13 @@ class Sequencer(wiring.Component):
             quiet.eq((under_way == 0) & ~begun),
         ]
         ended = Signal(4)  # operations, a cycle later
+        still = busy & ~self.written
+        waits = (step.waits & still).any()
         m.d.sync += [
             ended.eq(self.retired + sum(self.written[n] for n in range(3 + BUFFERS))),
-            busy.eq((busy & ~self.written) | Mux(go, step.sets, 0)),
+            busy.eq(still | Mux(go, step.sets, 0)),
+            clear.eq(offered.o.valid & ~go & ~waits),
+            self.blocked.eq(offered.o.valid & ~go & waits),
             begun.eq(go | loading),
             under_way.eq(under_way + begun - ended),
         ]
@@ -234,7 +234,7 @@ class Sequencer(wiring.Component):
         """A FIFO in front of the output ``name``."""
         o = getattr(self, name)
         m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape(), depth)
-        if name == "fetch":  # no cycle to lose
+        if name in ("fetch", "operation"):  # no cycle to lose, another one behind
             connect(m, queue.o, flipped(o))
             return queue
         m.submodules[f"{name}_buffer"] = buffer = Buffer(o.payload.shape())

@@ -7,10 +7,19 @@ from celosia.rtl.axi_port import ADDRESS_WIDTH
 from celosia.rtl.axi_registers import AxiRegisters
 from celosia.rtl.axi_tape import AxiTape
 from celosia.rtl.axi_write import AxiBlockWriter
+from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind
+from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import Program, Sequencer
 
-__all__ = ["AxiReading", "AxiTaping", "AxiWriting", "RegisterAccess", "RetiringSequencer"]
+__all__ = [
+    "AxiReading",
+    "AxiTaping",
+    "AxiWriting",
+    "QueuedFetch",
+    "RegisterAccess",
+    "RetiringSequencer",
+]
 
 REQUEST = data.StructLayout({"address": ADDRESS_WIDTH, "length": 8})
 
@@ -169,6 +178,40 @@ class AxiWriting(wiring.Component):
             addresses.eq(addresses + (address.valid & address.ready) - answered),
             words.eq(words + (word.valid & word.ready & word.p.last) - answered),
         ]
+        return m
+
+
+class QueuedFetch(wiring.Component):
+    """An :class:`OperandFetch` of two rows and lanes whose beats wait in a queue."""
+
+    def __init__(self, external_cache=False):
+        self.fetch = OperandFetch(2, 2, 1, 4, external_cache=external_cache)
+        members = {n: m for n, m in self.fetch.signature.members.items() if n not in ("o", "full")}
+        self.beat = self.fetch.o.p.shape()
+        super().__init__({**members, "o": Out(stream.Signature(self.beat))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fetch = fetch = self.fetch
+        m.submodules.beats = beats = Queue(self.beat, 4, spare=2)
+        for name, member in self.signature.members.items():
+            if name == "o":
+                continue
+            inner, outer = getattr(fetch, name), getattr(self, name)
+            if member.is_signature:
+                connect(m, flipped(outer), inner)
+            elif member.dimensions:
+                m.d.comb += [a.eq(b) for a, b in zip(inner, outer, strict=True)]
+            elif member.flow == In:
+                m.d.comb += inner.eq(outer)
+            else:
+                m.d.comb += outer.eq(inner)
+        m.d.comb += [
+            beats.i.valid.eq(fetch.o.valid),
+            beats.i.payload.eq(fetch.o.p),
+            fetch.full.eq(beats.nearly_full),
+        ]
+        connect(m, beats.o, flipped(self.o))
         return m
 
 

@@ -28,7 +28,6 @@ from celosia.rtl.kv_store import KvStore
 from celosia.rtl.layer_norm import LayerNorm
 from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.merge import Merge
-from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.output_stationary import OutputStationary
 from celosia.rtl.quantizer import StaticQuantizer
 from celosia.rtl.queue import Queue
@@ -60,6 +59,7 @@ from formal_adapters import (
     AxiReading,
     AxiTaping,
     AxiWriting,
+    QueuedFetch,
     RegisterAccess,
     RetiringSequencer,
 )
@@ -106,8 +106,8 @@ UNITS = {
     "layer_norm": lambda: LayerNorm(2, 2, 8, 1, [1, 2, 3, 4], [0] * 4),
     "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
     "merge": lambda: Merge(4, 2),
-    "operand_fetch": lambda: OperandFetch(2, 2, 1, 4),
-    "operand_fetch_external": lambda: OperandFetch(2, 2, 1, 4, external_cache=True),
+    "operand_fetch": QueuedFetch,
+    "operand_fetch_external": lambda: QueuedFetch(external_cache=True),
     "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
     "queue": lambda: Queue(unsigned(2), 4),
     "reciprocal": lambda: Reciprocal(8),
@@ -180,6 +180,8 @@ BOUNDED = {
     ("layer_norm", "alive"): (34, {"patience": 30}),
     ("mac_fabric", "stable"): (14, {"exact": True}),
     ("mac_fabric", "alive"): (20, {"patience": 12}),
+    ("operand_fetch", "stable"): (14, {"exact": True}),
+    ("operand_fetch_external", "stable"): (14, {"exact": True}),
     ("operand_fetch", "alive"): (16, {"patience": 5} | WRITTEN),
     ("operand_fetch_external", "alive"): (16, {"patience": 5} | WRITTEN),
     ("output_stationary", "stable"): (14, ROWS | {"exact": True}),

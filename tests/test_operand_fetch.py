@@ -8,6 +8,7 @@ from celosia.reference.softmax import SPAN
 from celosia.rtl.group_scales import GroupFormat
 from celosia.rtl.operand_fetch import OperandFetch, fetched_layout
 from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Source
+from celosia.rtl.queue import Queue
 from celosia.sim import bench
 
 CACHE, VECTOR = 40, 24  # words in the caches, in the vectors' memories
@@ -19,8 +20,8 @@ class Surroundings(wiring.Component):
 
     A region's mark goes back when it is refilled, then rises by 1 every ``pace + 1`` cycles. A
     block's exponent is the number of refills of its region; behind the mark blocks are inverted.
-    The tape delivers a word at most every ``gap + 1`` cycles. The cycles without a beat that the
-    fetcher explains are counted.
+    The tape delivers a word at most every ``gap + 1`` cycles. Beats wait in a queue. The cycles
+    without a beat that the fetcher explains are counted.
     """
 
     def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None, external=False):
@@ -38,6 +39,8 @@ class Surroundings(wiring.Component):
                 "gap": In(4),
                 "starved": Out(16),
                 "waiting": Out(16),
+                "crowded": Out(16),
+                "lost": Out(1),
             }
         )
 
@@ -46,12 +49,16 @@ class Surroundings(wiring.Component):
         m.submodules.fetch = f = self.fetch
         connect(m, flipped(self.step), f.step)
         connect(m, flipped(self.cached), f.cached)
+        m.submodules.beats = beats = Queue(self.o.p.shape(), 4, spare=2)
+        connect(m, beats.o, flipped(self.o))
         m.d.comb += [
-            self.o.p.fetched.eq(f.o.p),
-            self.o.p.operand.eq(f.operand),
-            self.o.valid.eq(f.o.valid),
-            f.o.ready.eq(self.o.ready),
+            beats.i.p.fetched.eq(f.o.p),
+            beats.i.p.operand.eq(f.operand),
+            beats.i.valid.eq(f.o.valid),
+            f.full.eq(beats.nearly_full),
         ]
+        with m.If(f.o.valid & ~beats.i.ready):
+            m.d.sync += self.lost.eq(1)
         vectors = ("queries", "scores", "activations")
         for name in vectors if f.external_cache else ("keys", "values", *vectors):
             address = f.address if name in ("keys", "values") else f.activation_address
@@ -65,6 +72,8 @@ class Surroundings(wiring.Component):
             m.d.sync += self.waiting.eq(self.waiting + 1)
         with m.Elif(~f.o.valid & f.starved):
             m.d.sync += self.starved.eq(self.starved + 1)
+        with m.Elif(~f.o.valid & f.crowded):
+            m.d.sync += self.crowded.eq(self.crowded + 1)
         return m
 
     def _memory(self, m, name, address):
@@ -297,12 +306,15 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
     results = bench.run_many(component, cases)
     for result, y in zip(results, answers, strict=True):
         assert [seen_as(p, e) for p, e in zip(result.outputs["o"], y, strict=True)] == y
-    assert results[0].stream_cycles["o"] == [*range(3, len(answers[0]) + 3)]
+        assert not result.signals["lost"]
+    assert results[0].stream_cycles["o"] == [*range(4, len(answers[0]) + 4)]  # 1 in the queue
     for result, y in zip(results[:3], answers, strict=False):  # nothing else stops the beats
         signals = result.signals
-        assert result.last_cycle["o"] == len(y) + 2 + signals["starved"] + signals["waiting"]
+        assert result.last_cycle["o"] == len(y) + 3 + signals["starved"] + signals["waiting"]
+        assert signals["crowded"] == 0
     assert results[1].signals["starved"] > 0
     assert results[2].signals["waiting"] > 0
+    assert results[3].signals["crowded"] > 0
 
 
 @pytest.mark.parametrize(

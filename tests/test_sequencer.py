@@ -263,15 +263,15 @@ def test_latency_throughput_and_causes():
     component = Worked(random_program(rng, steps), 4, 4, 1)
     result = bench.run(component, inputs, counts, after=WORK)
     cycles = result.stream_cycles
-    assert cycles["operation"] == cycles["scales"] == [cycle + 1 for cycle in cycles["fetch"]]
+    assert cycles["operation"] == cycles["fetch"] == [cycle - 1 for cycle in cycles["scales"]]
     first, second = cycles["run"]
     fetch = cycles["fetch"][:11]
     key = fetch[7]
     assert fetch[0] == first + 2
-    assert fetch[1:8] == [*range(key - 6, key + 1)]
-    assert fetch[8:] == [key + WORK + 3 + n for n in range(3)]
-    assert second == fetch[-1] + WORK + 3
-    assert result.signals["blocked"] == 2 * (WORK + 2)
+    assert fetch[1:8] == [*range(key - 12, key + 1, 2)]
+    assert fetch[8:] == [key + WORK + 2 + 2 * n for n in range(3)]
+    assert second == fetch[-1] + WORK + 2
+    assert result.signals["blocked"] == 2 * WORK
     assert result.signals["dispatching"] == 2 * (fetch[-1] - 1 - first)
 
 
