@@ -73,10 +73,12 @@ class Ecp5Flow(NextpnrFlow):
                 f'setattr -set BEL "{site}" c:serial.machine.fabric.product_{number}.dsp'
                 for number, site in enumerate(fabric_sites())
             ]
+        # Registers of these names are to stay several, each near those that it steers.
+        copies = "setattr -set keep 1 w:copy_* %ci1 c:* %i"
         # All of synth_ecp5 but autoname, which takes minutes.
         begin = "synth_ecp5 -nodsp -top top -run begin:check"
         end = ["hierarchy -check", "blackbox =A:whitebox", "write_json top.json"]
-        self.synthesis = "\n".join([begin, *places, *end])
+        self.synthesis = "\n".join([copies, begin, *places, *end])
 
     def route(self, seed, megahertz, result, report):
         options = [f"--{self.device}", "--package", self.package, "--speed", str(self.speed)]

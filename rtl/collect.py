@@ -116,6 +116,7 @@ class Collect(wiring.Component):
         first_chunk = Signal(init=1)
         final = Signal()  # of several chunks the last one
         part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
+        bottom = Signal(init=chunks == 1)  # that is the last one there
         offset = Signal(token_width(self.tokens))
         token = Signal(token_width(self.tokens))
         embedding = named.p.loads
@@ -150,7 +151,7 @@ class Collect(wiring.Component):
             self.row_scales.ready.eq(go & last_token),
             named.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
-            emptied.eq(step & (last_chunk | (part == chunks - 1))),
+            emptied.eq(step & (last_chunk | bottom)),
             self.tiles.ready.eq(emptied | ~held),
         ]
         # A tile moves down by a chunk at a time, so that no chunk has to be chosen.
@@ -168,11 +169,12 @@ class Collect(wiring.Component):
                     first_chunk.eq(0),
                     final.eq(ahead == operation.chunks),
                     part.eq(part + 1),
+                    bottom.eq(part + 2 == chunks),
                 ]
-                with m.If(part == chunks - 1):
-                    m.d.sync += part.eq(0)
+                with m.If(bottom | last_chunk):
+                    m.d.sync += [part.eq(0), bottom.eq(chunks == 1)]
                 with m.If(last_chunk):
-                    m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1), part.eq(0)]
+                    m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1)]
 
         chosen = Signal(acc)
         m.d.comb += chosen.eq(tile[token].as_value()[: acc.size])

@@ -1,6 +1,6 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -12,6 +12,7 @@ __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
+SHARING = 4  # rows for which the registers that steer their sums serve
 FINE = 2  # bits of the exponent that shift a dot product before its register, not behind it
 
 
@@ -136,19 +137,24 @@ class MacFabric(wiring.Component):
             frame.valid.eq(self.i.valid & self.i.ready),
         ]
         depth = self.latency - 2  # to the accumulators' input
-        coming = _delay(m, frame, depth - 1)
+        earlier = _delay(m, frame, depth - 2)
+        coming = _delay(m, earlier, 1)
         frame = _delay(m, coming, 1)
-        written, clear = Signal(), Signal()
-        m.d.comb += clear.eq(coming.valid & coming.first)
+        starting, written = Signal(), Signal()
+        m.d.comb += starting.eq(earlier.valid & earlier.first)
         m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
             mantissas = _delay(m, beat.activations[token].mantissa, 1)
-            early = _delay(m, beat.activations[token].exponent, depth - 1)
-            exponent = _delay(m, early, 1)
+            exponent = _delay(m, beat.activations[token].exponent, depth - 2)
             total = self._total(m, mantissas)
             for row in range(self.rows):
+                if row % SHARING == 0:
+                    name = f"copy_{token}_{row}"
+                    early = _delay(m, exponent, 1, name)
+                    later = _delay(m, early[FINE:], 1, name)
+                    clear, valid = _delay(m, starting, 1, name), _delay(m, coming.valid, 1, name)
                 dot = _dot(m, weights[row], mantissas, (token * self.rows + row) * self.lanes)
                 if self.groups:
                     dot = self._scaled(
@@ -158,11 +164,11 @@ class MacFabric(wiring.Component):
                 summed = Signal(signed(self.acc_width), name=f"summed_{token}_{row}")
                 if self.groups or self.lanes > 1:
                     dot = _delay(m, _shift(m, dot, early[:FINE]), 1)
-                    shifted = _shift(m, dot, exponent[FINE:], 1 << FINE)
+                    shifted = _shift(m, dot, later, 1 << FINE)
                 else:  # the product comes out of a register
-                    shifted = _shift(m, dot, exponent)
+                    shifted = _shift(m, dot, Cat(_delay(m, early[:FINE], 1), later))
                 m.d.comb += summed.eq(acc + shifted)
-                with m.If(frame.valid):
+                with m.If(valid):
                     m.d.sync += acc.eq(summed)
                 with m.If(clear):  # a cycle ahead, by the registers' own reset
                     m.d.sync += acc.eq(0)
@@ -192,9 +198,9 @@ class MacFabric(wiring.Component):
         return product + offset
 
 
-def _delay(m, value, cycles):
+def _delay(m, value, cycles, name="delayed"):
     for _ in range(cycles):
-        delayed = Signal(value.shape(), name="delayed")
+        delayed = Signal(value.shape(), name=name)
         m.d.sync += delayed.eq(value)
         value = delayed
     return value

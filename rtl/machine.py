@@ -144,6 +144,7 @@ class Machine(wiring.Component):
             caches = {"cache": AxiCache(*cache, tokens, s.cache_width)}
         else:
             caches = {"key_cache": KeyCache(*cache), "value_cache": ValueCache(*cache)}
+        blocks = s.hidden_start + s.hidden_words  # of activations
         position_words = -(-s.max_seq_len // lanes)
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
@@ -160,7 +161,9 @@ class Machine(wiring.Component):
             "sequencer": Sequencer(self.program, rows, lanes, tokens, external),
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
-            "fetch": OperandFetch(rows, lanes, tokens, s.weight_width, s.groups, external),
+            "fetch": OperandFetch(
+                rows, lanes, tokens, s.weight_width, s.groups, external, blocks=blocks
+            ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, position_words),
@@ -191,7 +194,7 @@ class Machine(wiring.Component):
                 lanes,
                 tokens,
                 (0, s.attention_start, s.hidden_start),
-                s.hidden_start + s.hidden_words,
+                blocks,
             ),
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
             "scores": ScoreMemory(lanes, tokens, position_words),
@@ -249,6 +252,8 @@ class Machine(wiring.Component):
             u.rope.positions.valid.eq(rope_waits),
             u.rope.positions.p.position.eq(u.sequencer.position),
             u.rope.positions.p.tokens.eq(u.sequencer.group + 1),
+        ]
+        m.d.sync += [  # constant while they are used, so they may be late
             u.sampler.temperature.eq(u.controller.temperature),
             u.softmax.position.eq(u.sequencer.position),
             u.value_words.position.eq(u.sequencer.position),

@@ -78,6 +78,8 @@ class OperandFetch(wiring.Component):
         The tape's weights come with scales; keys and values get 1, and no offset.
     external_cache : bool
         Whether keys and values come from the stream ``cached``, in the order of the steps.
+    blocks : int, 1 to 2**20 - 1
+        In the activation memory: no mark lies above.
 
     Members
     -------
@@ -113,17 +115,28 @@ class OperandFetch(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width, groups=None, external_cache=False):
+    def __init__(
+        self,
+        rows,
+        lanes,
+        tokens,
+        weight_width,
+        groups=None,
+        external_cache=False,
+        blocks=(1 << INDEX_WIDTH) - 1,
+    ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("weight_width", weight_width, 2, CACHED_WIDTH)
+        check_range("blocks", blocks, 1, (1 << INDEX_WIDTH) - 1)
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens
         self.weight_width = weight_width
         self.groups = groups
         self.external_cache = external_cache
+        self.blocks = blocks
         fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -218,7 +231,9 @@ class OperandFetch(wiring.Component):
         words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
         next_tile = Signal(28)
         below = Signal(len(self.filled))  # the marks of the regions
-        m.d.comb += below.eq(Cat(self.activation_address < mark for mark in self.filled))
+        bits = self.blocks.bit_length()
+        place = self.activation_address[:bits]
+        m.d.comb += below.eq(Cat(place < mark[:bits] for mark in self.filled))
         with m.Switch(step.region):
             for index, region in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
                 with m.Case(region):

@@ -68,13 +68,12 @@ class Queue(wiring.Component):
             write.en.eq(put),
             self.o.payload.eq(read.data),
         ]
-        more, less = Cat(1, held[:-1]), Cat(held[1:], 0)
         with m.If(put):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(take):
             m.d.sync += read.addr.eq(read.addr + 1)
-        with m.If(put & ~take):
-            m.d.sync += held.eq(more)
-        with m.If(take & ~put):
-            m.d.sync += held.eq(less)
+        # Gates, not conditions: those would become enables, with a LUT of their own.
+        stays, grows, shrinks = ~(put ^ take), put & ~take, take & ~put
+        for bit, below, above in zip(held, Cat(1, held[:-1]), Cat(held[1:], 0), strict=True):
+            m.d.sync += bit.eq((stays & bit) | (grows & below) | (shrinks & above))
         return m

@@ -169,12 +169,11 @@ class Sequencer(wiring.Component):
         quiet = Signal()  # none is under way
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.comb += [
-                    self.idle.eq(quiet),
-                    self.run.ready.eq(self.idle),
-                ]
+                m.d.comb += self.run.ready.eq(self.idle)
+                m.d.sync += self.idle.eq(quiet)
                 with m.If(self.run.valid & self.run.ready):
                     m.d.sync += [
+                        self.idle.eq(0),
                         self.position.eq(self.run.p.position),
                         self.group.eq(self.run.p.group),
                         logits.eq(self.run.p.logits),

@@ -25,7 +25,9 @@ class Surroundings(wiring.Component):
     """
 
     def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None, external=False):
-        self.fetch = OperandFetch(rows, lanes, tokens, weight_width, groups, external)
+        self.fetch = OperandFetch(
+            rows, lanes, tokens, weight_width, groups, external, blocks=VECTOR
+        )
         self.contents = contents
         fetched = fetched_layout(rows, lanes, tokens, groups)
         o = data.StructLayout({"fetched": fetched, "operand": Operand})
@@ -323,6 +325,7 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
         ((0, 2, 1, 8), "rows must be from 1 to 1024, not 0"),
         ((4, 65, 1, 8), "lanes must be from 1 to 64, not 65"),
         ((4, 2, 0, 8), "tokens must be from 1 to 64, not 0"),
+        ((4, 2, 1, 8, None, False, 0), "blocks must be from 1 to 1048575, not 0"),
         ((4, 2, 1, 9), "weight_width must be from 2 to 8, not 9"),
     ],
 )
