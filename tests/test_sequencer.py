@@ -270,7 +270,7 @@ def test_latency_throughput_and_causes():
     assert fetch[0] == first + 2
     assert fetch[1:8] == [*range(key - 12, key + 1, 2)]
     assert fetch[8:] == [key + WORK + 2 + 2 * n for n in range(3)]
-    assert second == fetch[-1] + WORK + 2
+    assert second == fetch[-1] + WORK + 3
     assert result.signals["blocked"] == 2 * WORK
     assert result.signals["dispatching"] == 2 * (fetch[-1] - 1 - first)
 
