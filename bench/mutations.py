@@ -231,8 +231,8 @@ FAULTS = [
     Fault(
         "mac_fabric: tiles run together",
         "rtl/mac_fabric.py",
-        "clear.eq(coming.valid & coming.first)",
-        "clear.eq(0)",
+        "starting.eq(earlier.valid & earlier.first)",
+        "starting.eq(0)",
         "tests/test_mac_fabric.py",
     ),
     Fault(

@@ -75,10 +75,12 @@ class Ecp5Flow(NextpnrFlow):
             ]
         # Registers of these names are to stay several, each near those that it steers.
         copies = "setattr -set keep 1 w:copy_* %ci1 c:* %i"
+        # No step reads what another one writes: what the caches give then need not be the old word.
+        caches = "setparam -set COLLISION_X_MASK 1'1 *_cache*/t:$memrd_v2"
         # All of synth_ecp5 but autoname, which takes minutes.
         begin = "synth_ecp5 -nodsp -top top -run begin:check"
         end = ["hierarchy -check", "blackbox =A:whitebox", "write_json top.json"]
-        self.synthesis = "\n".join([copies, begin, *places, *end])
+        self.synthesis = "\n".join([copies, caches, begin, *places, *end])
 
     def route(self, seed, megahertz, result, report):
         options = [f"--{self.device}", "--package", self.package, "--speed", str(self.speed)]

@@ -41,7 +41,8 @@ class Collect(wiring.Component):
     for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
     row scales and its scalar.
 
-    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle.
+    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle;
+    tiles of one word come every 2 cycles.
 
     Parameters
     ----------
@@ -130,6 +131,7 @@ class Collect(wiring.Component):
         tile = Signal.like(self.tiles.payload)
         held = Signal()  # that is a tile
         step, emptied = Signal(), Signal()
+        load, loaded = Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
@@ -152,11 +154,13 @@ class Collect(wiring.Component):
             named.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
             emptied.eq(step & (last_chunk | bottom)),
-            self.tiles.ready.eq(emptied | ~held),
+            load.eq(self.tiles.valid & ~loaded & (emptied | ~held)),
+            self.tiles.ready.eq(loaded),  # a cycle later, which is early enough for the next one
         ]
+        m.d.sync += [loaded.eq(load), held.eq(load | (held & ~emptied))]
         # A tile moves down by a chunk at a time, so that no chunk has to be chosen.
-        with m.If(self.tiles.ready):
-            m.d.sync += [held.eq(self.tiles.valid), tile.eq(self.tiles.payload)]
+        with m.If(load):
+            m.d.sync += tile.eq(self.tiles.payload)
         with m.Elif(step):
             m.d.sync += [rows.eq(rows.as_value() >> acc.size) for rows in tile]
         with m.If(go):

@@ -50,6 +50,7 @@ from celosia.rtl.words import framed
 __all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
+ROTATING = 4  # words, at most, on their way through the rotation
 FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is long
 
 
@@ -178,7 +179,7 @@ class Machine(wiring.Component):
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
-            "turned": Buffer(framed(lanes, 16, tokens)),
+            "turned": Queue(framed(lanes, 16, tokens), 8, spare=ROTATING),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
             "softmax": SoftmaxBlock(lanes, tokens),
@@ -466,7 +467,11 @@ class Machine(wiring.Component):
         ]
         connect(m, u.merge.o, u.quantize.i)
         connect(m, u.quantize.o, u.activations.i)
-        connect(m, u.rope.o, u.turned.i)
+        m.d.comb += [  # the rotation never stalls
+            u.turned.i.valid.eq(u.rope.o.valid),
+            u.turned.i.payload.eq(u.rope.o.p),
+            u.rope.o.ready.eq(1),
+        ]
         connect(m, u.turned.o, u.head_quantize.i)
         connect(m, u.softmax.o, u.scores.i)
         head = u.head_quantize.o
@@ -491,19 +496,21 @@ class Machine(wiring.Component):
             ("hidden", (Kind.SWIGLU,), u.swiglu.i),
             ("logits", (Kind.LOGITS,), u.sampler.i),
         )
+        waits = {"heads": u.turned.nearly_full}
         scaled = u.scale.o
         buffers = {name: Buffer(scaled.p.shape()) for name, _, _ in targets}
         # Any full one stops the words of all: each empties by itself, and none does so often.
         m.d.comb += scaled.ready.eq(Cat(buffer.i.ready for buffer in buffers.values()).all())
         for name, kinds, target in targets:
             m.submodules[f"scaled_{name}"] = buffer = buffers[name]
+            moves = ~waits[name] if name in waits else 1
             word, width = buffer.o.p, len(target.p.data[0])
             here = Cat(scaled.p.kind == kind for kind in kinds).any()
             m.d.comb += [
                 buffer.i.payload.eq(scaled.payload),
                 buffer.i.valid.eq(scaled.valid & scaled.ready & here),
-                target.valid.eq(buffer.o.valid),
-                buffer.o.ready.eq(target.ready),
+                target.valid.eq(buffer.o.valid & moves),
+                buffer.o.ready.eq(target.ready & moves),
                 *(target.p.data[n].eq(clamp(x, width)) for n, x in enumerate(word.data)),
                 *(target.p[n].eq(word[n]) for n in ("token", "index", "argument", "last")),
             ]
