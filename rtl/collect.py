@@ -131,7 +131,7 @@ class Collect(wiring.Component):
         tile = Signal.like(self.tiles.payload)
         held = Signal()  # that is a tile
         step, emptied = Signal(), Signal()
-        load, loaded = Signal(), Signal()
+        load, loads, steps = Signal(), Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
@@ -154,14 +154,20 @@ class Collect(wiring.Component):
             named.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
             emptied.eq(step & (last_chunk | bottom)),
-            load.eq(self.tiles.valid & ~loaded & (emptied | ~held)),
-            self.tiles.ready.eq(loaded),  # a cycle later, which is early enough for the next one
+            load.eq(self.tiles.valid & ~loads & (emptied | ~held)),
+            self.tiles.ready.eq(loads),
         ]
-        m.d.sync += [loaded.eq(load), held.eq(load | (held & ~emptied))]
-        # A tile moves down by a chunk at a time, so that no chunk has to be chosen.
-        with m.If(load):
+        # A tile moves down by a chunk at a time, so that no chunk has to be chosen among all. It is
+        # far across the chip, so it is loaded and moved a cycle later than decided; until then the
+        # chunk comes from where it is.
+        m.d.sync += [
+            loads.eq(load),
+            steps.eq(step & ~emptied),
+            held.eq(load | (held & ~emptied)),
+        ]
+        with m.If(loads):
             m.d.sync += tile.eq(self.tiles.payload)
-        with m.Elif(step):
+        with m.Elif(steps):
             m.d.sync += [rows.eq(rows.as_value() >> acc.size) for rows in tile]
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)
@@ -182,6 +188,10 @@ class Collect(wiring.Component):
 
         chosen = Signal(acc)
         m.d.comb += chosen.eq(tile[token].as_value()[: acc.size])
+        with m.If(loads):
+            m.d.comb += chosen.eq(self.tiles.p[token].as_value()[: acc.size])
+        with m.If(steps):
+            m.d.comb += chosen.eq(tile[token].as_value()[acc.size : 2 * acc.size])
         with m.If(embedding):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])

@@ -89,7 +89,7 @@ class OperandFetch(wiring.Component):
     cached : In(stream of int8[rows, lanes])
         Keys and values, where the cache is external.
     filled : In(unsigned, 3 times)
-        For each :class:`Region` the first address not yet written.
+        For each :class:`Region` the first address that cannot be read in the next cycle.
     address, activation_address : Out(unsigned)
     read_en : Out(1)
         All memories are read at once; data follow one cycle later and stay while it is low.
@@ -230,19 +230,12 @@ class OperandFetch(wiring.Component):
         first_tile, last_tile, single = Signal(), Signal(), Signal()
         words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
         next_tile = Signal(28)
-        below = Signal(len(self.filled))  # the marks of the regions
-        bits = self.blocks.bit_length()
-        place = self.activation_address[:bits]
-        m.d.comb += below.eq(Cat(place < mark[:bits] for mark in self.filled))
-        with m.Switch(step.region):
-            for index, region in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
-                with m.Case(region):
-                    m.d.comb += available.eq(below[index])
-            with m.Default():
-                m.d.comb += available.eq(1)
+        ahead = Signal(INDEX_WIDTH)  # activation_address + 1
+        new, accepted = self.step.p, Signal()
         m.d.comb += [
             begin.eq(active & available & advance & ~self.full),
             self.step.ready.eq(~active | (begin & beat.last & last_tile)),
+            accepted.eq(self.step.valid & self.step.ready),
             beat.operand.eq(step.operand),
             beat.source.eq(step.source),
             beat.row.eq(step.row),
@@ -255,6 +248,7 @@ class OperandFetch(wiring.Component):
             m.d.sync += [
                 self.address.eq(self.address + 1),
                 self.activation_address.eq(self.activation_address + ~beat.upper),
+                ahead.eq(ahead + ~beat.upper),
                 words.eq(words - 1),
                 beat.upper.eq(step.planes & ~beat.upper),
                 beat.first.eq(0),
@@ -265,6 +259,7 @@ class OperandFetch(wiring.Component):
                     self.address.eq(next_tile),
                     next_tile.eq(next_tile + step.stride),
                     self.activation_address.eq(step.source_base),
+                    ahead.eq(step.source_base + 1),
                     words.eq(step.words),
                     tiles.eq(tiles - 1),
                     beat.first.eq(1),
@@ -274,14 +269,14 @@ class OperandFetch(wiring.Component):
                     last_tile.eq(tiles == 2),
                     active.eq(~last_tile),
                 ]
-        new = self.step.p
-        with m.If(self.step.valid & self.step.ready):
+        with m.If(accepted):
             m.d.sync += [
                 step.eq(new),
                 active.eq(1),
                 self.address.eq(new.address),
                 next_tile.eq(new.address + new.stride),
                 self.activation_address.eq(new.source_base),
+                ahead.eq(new.source_base + 1),
                 words.eq(new.words),
                 tiles.eq(new.tiles),
                 single.eq(new.words == 1),
@@ -291,12 +286,34 @@ class OperandFetch(wiring.Component):
                 first_tile.eq(1),
                 last_tile.eq(new.tiles == 1),
             ]
-        accepted = self.step.valid & self.step.ready
         m.d.sync += [
             self.refill.eq(new.fills),
             self.refill_en.eq(accepted & (new.fills != Region.NONE)),
         ]
+        # Whether the next beat's word is there, a cycle ahead: this one goes on, or that one comes.
+        there = self._written(m, self.activation_address, step.region)
+        after = self._written(m, ahead, step.region)
+        again = self._written(m, step.source_base, step.region)
+        with m.If(accepted):
+            m.d.sync += available.eq(self._written(m, new.source_base, new.region))
+        with m.Elif(begin):
+            m.d.sync += available.eq(Mux(beat.last, again, Mux(beat.upper, there, after)))
+        with m.Else():
+            m.d.sync += available.eq(there)
         return active, available
+
+    def _written(self, m, address, region):
+        """Whether the activations at ``address`` can be read in the next cycle."""
+        bits = self.blocks.bit_length()
+        below, written = Signal(len(self.filled)), Signal()
+        m.d.comb += below.eq(Cat(address[:bits] < mark[:bits] for mark in self.filled))
+        with m.Switch(region):
+            for index, one in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
+                with m.Case(one):
+                    m.d.comb += written.eq(below[index])
+            with m.Default():
+                m.d.comb += written.eq(1)
+        return written
 
     def _choose_weights(self, m, offered):
         """What the memories gave, in registers: they are slow."""

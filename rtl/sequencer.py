@@ -196,13 +196,14 @@ class Sequencer(wiring.Component):
                     m.d.sync += remaining.eq(steps.run.p.count)
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += [go.eq(clear & room), offered.o.ready.eq(go)]
                 with m.If(go):
                     m.d.sync += remaining.eq(remaining - 1)
                     with m.If(remaining == 1):
                         m.next = "IDLE"
 
         m.d.comb += [
+            go.eq(clear & room),
+            offered.o.ready.eq(go),
             self.dispatching.eq(~fsm.ongoing("IDLE")),
             quiet.eq((under_way == 0) & ~begun),
         ]

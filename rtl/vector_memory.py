@@ -31,8 +31,7 @@ class ActivationMemory(wiring.Component):
     A region's mark goes back to its start when ``refill`` names it, and follows the words of the
     group's last token.
 
-    Latency 1 cycle from a word to its mark and to the first ``read_en`` that finds it. Throughput
-    1 word per cycle.
+    Latency 1 cycle from a word to the first ``read_en`` that finds it. Throughput 1 word per cycle.
 
     Parameters
     ----------
@@ -52,7 +51,8 @@ class ActivationMemory(wiring.Component):
     address, read_en, data : In, In, Out(activation_layout[tokens])
         Synchronous read: a cycle after ``read_en``, and kept while that is low.
     filled : Out(unsigned, 3 times)
-        The address behind each region's last word.
+        The address behind each region's last word, as of the next cycle: this cycle's word and
+        ``refill`` count.
     written : Out(1)
         In the cycle after an operation's last word.
 
@@ -103,12 +103,14 @@ class ActivationMemory(wiring.Component):
         m.d.sync += self.written.eq(self.i.valid & i.last)
         ends = [*self.starts[1:], self.depth]
         for region, (start, end) in enumerate(zip(self.starts, ends, strict=True)):
-            mark = self.filled[region]
+            mark, following = Signal(INDEX_WIDTH), self.filled[region]
             inside = (i.index >= start) & (i.index < end)
+            m.d.comb += following.eq(mark)
             with m.If(self.i.valid & (i.token == self.group) & inside):
-                m.d.sync += mark.eq(i.index + 1)
+                m.d.comb += following.eq(i.index + 1)
             with m.If(self.refill_en & (self.refill == region)):
-                m.d.sync += mark.eq(start)
+                m.d.comb += following.eq(start)
+            m.d.sync += mark.eq(following)
         return m
 
 

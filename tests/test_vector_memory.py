@@ -86,12 +86,12 @@ def test_activation_memory(tokens, starts, depth):
     check_written(history, lambda new: 1)
     marks = [0, 0, 0]
     for ports, new, seen in history:
-        assert [seen[f"filled__{n}"] for n in range(3)] == marks
         if new is not None and new["token"] == ports["group"]:
             region = max(n for n in range(3) if starts[n] <= new["index"])
             marks[region] = new["index"] + 1
         if ports["refill_en"] and ports["refill"] != Region.NONE.value:
             marks[ports["refill"]] = starts[ports["refill"]]
+        assert [seen[f"filled__{n}"] for n in range(3)] == marks
 
 
 @pytest.mark.parametrize(("tokens", "n_heads", "head_words"), [(3, 5, 3)])
