@@ -132,6 +132,7 @@ class Collect(wiring.Component):
         held = Signal()  # that is a tile
         step, emptied = Signal(), Signal()
         load, loads, steps = Signal(), Signal(), Signal()
+        copy_loads, copy_steps = Signal(), Signal()  # for the tile, which is spread wide
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
@@ -163,11 +164,13 @@ class Collect(wiring.Component):
         m.d.sync += [
             loads.eq(load),
             steps.eq(step & ~emptied),
+            copy_loads.eq(load),
+            copy_steps.eq(step & ~emptied),
             held.eq(load | (held & ~emptied)),
         ]
-        with m.If(loads):
+        with m.If(copy_loads):
             m.d.sync += tile.eq(self.tiles.payload)
-        with m.Elif(steps):
+        with m.Elif(copy_steps):
             m.d.sync += [rows.eq(rows.as_value() >> acc.size) for rows in tile]
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)

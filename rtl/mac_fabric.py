@@ -12,7 +12,7 @@ __all__ = ["MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
-SHARING = 4  # rows for which the registers that steer their sums serve
+SHARING = 4  # rows that share registers for their activations and what steers their sums
 FINE = 2  # bits of the exponent that shift a dot product before its register, not behind it
 
 
@@ -146,12 +146,13 @@ class MacFabric(wiring.Component):
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
-            mantissas = _delay(m, beat.activations[token].mantissa, 1)
+            block = beat.activations[token].mantissa
             exponent = _delay(m, beat.activations[token].exponent, depth - 2)
-            total = self._total(m, mantissas)
+            total = self._total(m, _delay(m, block, 1))
             for row in range(self.rows):
                 if row % SHARING == 0:
                     name = f"copy_{token}_{row}"
+                    mantissas = _delay(m, block, 1, name)
                     early = _delay(m, exponent, 1, name)
                     later = _delay(m, early[FINE:], 1, name)
                     clear, valid = _delay(m, starting, 1, name), _delay(m, coming.valid, 1, name)

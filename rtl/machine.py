@@ -172,7 +172,7 @@ class Machine(wiring.Component):
             "scale": scale,
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
-            "embedded": Queue(embedded, 8, spare=2),
+            "embedded": Queue(embedded, 8, spare=3),  # one more is on its way into it
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
             "swiglu": SwiGlu(lanes, tokens),
@@ -258,13 +258,15 @@ class Machine(wiring.Component):
             u.sampler.temperature.eq(u.controller.temperature),
             u.softmax.position.eq(u.sequencer.position),
             u.value_words.position.eq(u.sequencer.position),
+            *(
+                unit.group.eq(u.sequencer.group if self.shape.tokens > 1 else 0)
+                for unit in (u.activations, u.collect, u.sums, u.value_words)
+            ),
         ]
         with m.If(run.valid & run.ready):
             m.d.sync += rope_waits.eq(1)
         with m.Elif(u.rope.positions.ready):
             m.d.sync += rope_waits.eq(0)
-        for unit in (u.activations, u.collect, u.sums, u.value_words):
-            m.d.comb += unit.group.eq(u.sequencer.group)
         m.d.comb += [
             self.passes.valid.eq(u.controller.passes.valid),
             self.passes.payload.eq(u.controller.passes.payload),
@@ -361,16 +363,16 @@ class Machine(wiring.Component):
         else:
             connect(m, u.embedded.o, u.collect.embedded)
         codes = embedded.p.codes if self.shape.groups else embedded.p
-        m.d.comb += [codes[n].eq(fetched.codes[n]) for n in range(self.shape.lanes)]
+        m.d.sync += embedded.valid.eq(u.fetch.o.valid & fetched.embedding)
+        m.d.sync += [codes[n].eq(fetched.codes[n]) for n in range(self.shape.lanes)]
         if self.shape.groups:
-            m.d.comb += [
+            m.d.sync += [
                 embedded.p.parameters.eq(fetched.beat.parameters[fetched.row]),
                 embedded.p.upper.eq(fetched.upper),
             ]
         m.d.comb += [
             u.fabric.i.payload.eq(fetched.beat),
             u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),
-            embedded.valid.eq(u.fetch.o.valid & fetched.embedding),
             u.fetch.full.eq(u.fabric.nearly_full | u.embedded.nearly_full),
             u.sums.i.valid.eq(u.fabric.i.valid & fetched.sum),
             u.sums.i.p.blocks.eq(fetched.beat.activations),

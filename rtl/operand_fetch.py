@@ -10,7 +10,7 @@ from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH
 
-__all__ = ["OperandFetch", "fetched_layout", "score_layout"]
+__all__ = ["OperandFetch", "fetched_layout", "mark_layout", "score_layout"]
 
 CACHED_WIDTH = 8
 
@@ -28,6 +28,17 @@ _FRAME = data.StructLayout(
         "last": 1,
     }
 )
+
+
+def mark_layout():
+    """How far a region is filled: up to ``end``, which no word has.
+
+    In this cycle a word is written to ``fresh`` where ``moves`` is set, and ``end`` goes behind it;
+    where ``falls`` is set, back to where the region begins.
+    """
+    return data.StructLayout(
+        {"end": unsigned(INDEX_WIDTH), "fresh": unsigned(INDEX_WIDTH), "moves": 1, "falls": 1}
+    )
 
 
 def score_layout(lanes):
@@ -88,8 +99,8 @@ class OperandFetch(wiring.Component):
     tape : In(stream of int weight_width[rows, lanes], or of weights_layout)
     cached : In(stream of int8[rows, lanes])
         Keys and values, where the cache is external.
-    filled : In(unsigned, 3 times)
-        For each :class:`Region` the first address that cannot be read in the next cycle.
+    filled : In(mark_layout, 3 times)
+        Of each :class:`Region`.
     address, activation_address : Out(unsigned)
     read_en : Out(1)
         All memories are read at once; data follow one cycle later and stay while it is low.
@@ -148,7 +159,7 @@ class OperandFetch(wiring.Component):
                 "step": In(stream.Signature(fetch_layout())),
                 "tape": In(stream.Signature(weights)),
                 "cached": In(stream.Signature(cached)),
-                "filled": In(unsigned(INDEX_WIDTH)).array(3),
+                "filled": In(mark_layout()).array(3),
                 "address": Out(28),
                 "activation_address": Out(INDEX_WIDTH),
                 "read_en": Out(1),
@@ -181,16 +192,18 @@ class OperandFetch(wiring.Component):
         starved, crowded = Signal(), Signal()  # why there is no beat
         active, available = self._walk(m, beat, advance)
         from_cache = ~fetched.from_tape & self.external_cache
-        absent = (fetched.from_tape & ~self.tape.valid) | (from_cache & ~self.cached.valid)
+        reads_tape = Signal()  # that one is from there
+        absent = (reads_tape & ~self.tape.valid) | (held & from_cache & ~self.cached.valid)
         m.d.comb += [
-            advance.eq(~held | ~absent),
+            advance.eq(~absent),
             self.read_en.eq(advance),
-            self.tape.ready.eq(held & fetched.from_tape),
+            self.tape.ready.eq(reads_tape),
             self.cached.ready.eq(held & from_cache),
         ]
         with m.If(advance):
             m.d.sync += [
                 held.eq(active & available & ~self.full),
+                reads_tape.eq(active & available & ~self.full & beat.from_tape),
                 starved.eq(active & ~available),
                 crowded.eq(active & available & self.full),
                 fetched.eq(beat),
@@ -200,8 +213,8 @@ class OperandFetch(wiring.Component):
             self.o.valid.eq(held & ~absent),
             self.starved.eq(starved & ~held),
             self.crowded.eq(crowded & ~held),
-            self.waiting.eq(held & absent & fetched.from_tape),
-            self.recalling.eq(held & absent & from_cache),
+            self.waiting.eq(absent & reads_tape),
+            self.recalling.eq(absent & ~reads_tape),
             offered.eq(fetched),
         ]
         o = self.o.p
@@ -306,7 +319,10 @@ class OperandFetch(wiring.Component):
         """Whether the activations at ``address`` can be read in the next cycle."""
         bits = self.blocks.bit_length()
         below, written = Signal(len(self.filled)), Signal()
-        m.d.comb += below.eq(Cat(address[:bits] < mark[:bits] for mark in self.filled))
+        place = address[:bits]
+        for n, mark in enumerate(self.filled):
+            fresh = mark.moves & (place <= mark.fresh[:bits])
+            m.d.comb += below[n].eq(((place < mark.end[:bits]) | fresh) & ~mark.falls)
         with m.Switch(region):
             for index, one in enumerate((Region.NORMED, Region.ATTENTION, Region.HIDDEN)):
                 with m.Case(one):

@@ -8,6 +8,7 @@ from celosia.rtl.parameters import check_range
 __all__ = ["Tape", "run_layout"]
 
 ADDRESS_WIDTH = 28
+SLICE = 144  # bits of a word that are read together: 16 memories of 9 bits
 
 
 def run_layout():
@@ -50,39 +51,47 @@ class Tape(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = Shape.cast(self.shape).width
-        words = [self._bits(word) for word in self.words]
-        m.submodules.memory = store = memory.Memory(
-            shape=unsigned(width), depth=len(words), init=words
-        )
-        read = store.read_port()
-        address = Signal(ADDRESS_WIDTH)
+        run = self.run.p
         left = Signal(ADDRESS_WIDTH)  # words of the run, with this one
         active, final = Signal(), Signal()  # left is not 0, is 1
-        advance = Signal()
+        advance, accepted = Signal(), Signal()
         m.d.comb += [
             advance.eq(self.o.ready | ~self.o.valid),
-            read.en.eq(advance),
-            read.addr.eq(address),
-            self.o.payload.eq(read.data),
             self.run.ready.eq(~active | (advance & final)),
+            accepted.eq(self.run.valid & self.run.ready),
         ]
         with m.If(advance):
             m.d.sync += [
                 self.o.valid.eq(active),
-                address.eq(address + 1),
                 left.eq(left - 1),
                 active.eq(active & ~final),
                 final.eq(left == 2),
             ]
-        with m.If(self.run.valid & self.run.ready):
-            m.d.sync += [
-                address.eq(self.run.p.address),
-                left.eq(self.run.p.count),
-                active.eq(1),
-                final.eq(self.run.p.count == 1),
-            ]
+        with m.If(accepted):
+            m.d.sync += [left.eq(run.count), active.eq(1), final.eq(run.count == 1)]
+        words = [self._bits(word) for word in self.words]
+        for low in range(0, max(1, self.o.payload.as_value().shape().width), SLICE):
+            self._slice(m, words, low, active, accepted)
         return m
+
+    def _slice(self, m, words, low, active, accepted):
+        """Part of all words, and next to it what it is read by: wide words lie all over a chip."""
+        part = self.o.payload.as_value()[low : low + SLICE]
+        init = [word >> low & (1 << len(part)) - 1 for word in words]
+        store = memory.Memory(shape=unsigned(len(part)), depth=len(words), init=init)
+        m.submodules[f"memory_{low}"] = store
+        read = store.read_port()
+        address = Signal(ADDRESS_WIDTH, name=f"copy_address_{low}")
+        valid = Signal(name=f"copy_valid_{low}")
+        m.d.comb += [
+            read.en.eq(self.o.ready | ~valid),
+            read.addr.eq(address),
+            part.eq(read.data),
+        ]
+        with m.If(read.en):
+            m.d.sync += [valid.eq(active), address.eq(address + 1)]
+        with m.If(accepted):
+            m.d.sync += address.eq(self.run.p.address)
 
     def _bits(self, word):
         if isinstance(word, int) or not isinstance(self.shape, ShapeCastable):

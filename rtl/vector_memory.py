@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.mac_fabric import activation_layout
-from celosia.rtl.operand_fetch import score_layout
+from celosia.rtl.operand_fetch import mark_layout, score_layout
 from celosia.rtl.operation import BUFFERS
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH, framed, token_width
@@ -50,9 +50,7 @@ class ActivationMemory(wiring.Component):
     refill, refill_en : In(Region), In(1)
     address, read_en, data : In, In, Out(activation_layout[tokens])
         Synchronous read: a cycle after ``read_en``, and kept while that is low.
-    filled : Out(unsigned, 3 times)
-        The address behind each region's last word, as of the next cycle: this cycle's word and
-        ``refill`` count.
+    filled : Out(mark_layout, 3 times)
     written : Out(1)
         In the cycle after an operation's last word.
 
@@ -82,7 +80,7 @@ class ActivationMemory(wiring.Component):
                 "address": In(INDEX_WIDTH),
                 "read_en": In(1),
                 "data": Out(data.ArrayLayout(activation_layout(lanes), tokens)),
-                "filled": Out(INDEX_WIDTH).array(3),
+                "filled": Out(mark_layout()).array(3),
                 "written": Out(1),
             }
         )
@@ -103,14 +101,17 @@ class ActivationMemory(wiring.Component):
         m.d.sync += self.written.eq(self.i.valid & i.last)
         ends = [*self.starts[1:], self.depth]
         for region, (start, end) in enumerate(zip(self.starts, ends, strict=True)):
-            mark, following = Signal(INDEX_WIDTH), self.filled[region]
             inside = (i.index >= start) & (i.index < end)
-            m.d.comb += following.eq(mark)
-            with m.If(self.i.valid & (i.token == self.group) & inside):
-                m.d.comb += following.eq(i.index + 1)
-            with m.If(self.refill_en & (self.refill == region)):
-                m.d.comb += following.eq(start)
-            m.d.sync += mark.eq(following)
+            mark = self.filled[region]
+            m.d.comb += [
+                mark.fresh.eq(i.index),
+                mark.moves.eq(self.i.valid & (i.token == self.group) & inside),
+                mark.falls.eq(self.refill_en & (self.refill == region)),
+            ]
+            with m.If(mark.moves):
+                m.d.sync += mark.end.eq(i.index + 1)
+            with m.If(mark.falls):
+                m.d.sync += mark.end.eq(start)
         return m
 
 

@@ -143,7 +143,10 @@ STEPS = {"held": {"steps": "read_en"}}
 SEEDLESS = {"idle": ["seed"]}
 ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
 WRITTEN = {  # all activations
-    "given": lambda unit: [*(f == (1 << 20) - 1 for f in unit.filled), ~unit.step.p.source_base[-1]]
+    "given": lambda unit: [
+        *((mark.end == (1 << 20) - 1) & ~mark.falls for mark in unit.filled),
+        ~unit.step.p.source_base[-1],
+    ]
 }
 ROWS = {"given": lambda unit: [(unit.i.p.rows == 1) | (unit.i.p.rows == 2)]}
 ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}

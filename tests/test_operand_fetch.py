@@ -92,13 +92,13 @@ class Surroundings(wiring.Component):
         m.d.sync += clock.eq(Mux(clock == self.pace, 0, clock + 1))
         for mark, start, end, region in zip(f.filled, STARTS, ends, REGIONS, strict=True):
             register, count = Signal(8, init=start), Signal(4)
-            m.d.comb += mark.eq(register)
-            m.d.sync += register.eq(mark)
+            m.d.comb += [mark.end.eq(register), mark.fresh.eq(register)]
             with m.If(f.refill_en & (f.refill == region)):
-                m.d.comb += mark.eq(start)
-                m.d.sync += count.eq(count + 1)
+                m.d.comb += mark.falls.eq(1)
+                m.d.sync += [register.eq(start), count.eq(count + 1)]
             with m.Elif((clock == 0) & (register < end)):
-                m.d.comb += mark.eq(register + 1)
+                m.d.comb += mark.moves.eq(1)
+                m.d.sync += register.eq(register + 1)
             address = f.activation_address
             with m.If(f.read_en & (address >= start) & (address < end)):
                 m.d.sync += [refills.eq(count), inverted.eq(address >= register)]
