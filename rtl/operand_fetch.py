@@ -1,6 +1,6 @@
 """The operand fetcher: walks a step's tiles and brings weights and activations together."""
 
-from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN

@@ -195,11 +195,10 @@ class Sequencer(wiring.Component):
                 with m.If(starting):
                     m.d.sync += remaining.eq(steps.run.p.count)
                     m.next = "RUN"
-            with m.State("RUN"):
-                with m.If(go):
-                    m.d.sync += remaining.eq(remaining - 1)
-                    with m.If(remaining == 1):
-                        m.next = "IDLE"
+            with m.State("RUN"), m.If(go):
+                m.d.sync += remaining.eq(remaining - 1)
+                with m.If(remaining == 1):
+                    m.next = "IDLE"
 
         m.d.comb += [
             go.eq(clear & room),

@@ -1,6 +1,6 @@
 """The tape: a memory read in long runs, so that its address is a counter."""
 
-from amaranth import Const, Module, Shape, ShapeCastable, Signal, unsigned
+from amaranth import Const, Module, ShapeCastable, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
@@ -70,13 +70,13 @@ class Tape(wiring.Component):
         with m.If(accepted):
             m.d.sync += [left.eq(run.count), active.eq(1), final.eq(run.count == 1)]
         words = [self._bits(word) for word in self.words]
-        for low in range(0, max(1, self.o.payload.as_value().shape().width), SLICE):
-            self._slice(m, words, low, active, accepted)
+        payload = Value.cast(self.o.payload)
+        for low in range(0, len(payload), SLICE):
+            self._slice(m, words, low, payload[low : low + SLICE], active, accepted)
         return m
 
-    def _slice(self, m, words, low, active, accepted):
-        """Part of all words, and next to it what it is read by: wide words lie all over a chip."""
-        part = self.o.payload.as_value()[low : low + SLICE]
+    def _slice(self, m, words, low, part, active, accepted):
+        """A part of all words, and what it is read by, near it: wide words lie all over a chip."""
         init = [word >> low & (1 << len(part)) - 1 for word in words]
         store = memory.Memory(shape=unsigned(len(part)), depth=len(words), init=init)
         m.submodules[f"memory_{low}"] = store

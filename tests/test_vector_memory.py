@@ -2,10 +2,8 @@ import random
 
 import pytest
 import scripted
-from celosia.rtl.operand_fetch import mark_layout
 from celosia.rtl.operation import BUFFERS, Region
 from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
-from celosia.sim.payload import decode
 
 LANES = 2
 CYCLES = 1200
@@ -94,7 +92,7 @@ def test_activation_memory(tokens, starts, depth):
         if ports["refill_en"] and ports["refill"] != Region.NONE.value:
             marks[ports["refill"]] = starts[ports["refill"]]
         for n, mark in enumerate(marks):
-            shown = decode(mark_layout(), seen[f"filled__{n}"])
+            shown = seen[f"filled__{n}"]
             following = shown["fresh"] + 1 if shown["moves"] else shown["end"]
             assert (starts[n] if shown["falls"] else following) == mark
 
