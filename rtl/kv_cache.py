@@ -177,6 +177,13 @@ class KeySteps(wiring.Component):
         return m
 
 
+def _joined(number, size, place):
+    """``number * size + place``, for ``place`` below ``size``; without an adder if that may be."""
+    if size & (size - 1):
+        return number * size + place
+    return Cat(place[: size.bit_length() - 1], number)
+
+
 class KeyCache(_Cache):
     """Keys: tile ``t // rows`` of a head holds position ``t`` in row ``t % rows``.
 
@@ -235,7 +242,7 @@ class KeyCache(_Cache):
             self.written.eq(later_valid & later.last),
         ]
         m.d.comb += [
-            write.addr.eq(tile * self.head_words + later.word),
+            write.addr.eq(_joined(tile, self.head_words, later.word)),
             steps.i.valid.eq(self.i.valid),
             steps.i.payload.eq(self.i.p),
             steps.step_address.eq(self.step_address),
@@ -298,7 +305,8 @@ class ValueCache(_Cache):
             tile.eq(head * self.channel_tiles + (word.word >> chunk_bits)),
             self.written.eq(later_valid & later.last),
         ]
-        m.d.comb += write.addr.eq(tile * self.position_words + (later.position >> lane_bits))
+        block = later.position >> lane_bits
+        m.d.comb += write.addr.eq(_joined(tile, self.position_words, block))
         chunk = later.word & ((1 << chunk_bits) - 1)
         lane = later.position & (self.lanes - 1)
         for r in range(rows):

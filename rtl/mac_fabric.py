@@ -8,7 +8,7 @@ from celosia.rtl.group_scales import parameter_layout
 from celosia.rtl.multiplier import multiply, multiply_registered
 from celosia.rtl.queue import Queue
 
-__all__ = ["MacFabric", "activation_layout", "beat_layout"]
+__all__ = ["SHARING", "MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4

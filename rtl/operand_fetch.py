@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN
 from celosia.rtl.group_scales import weights_layout
-from celosia.rtl.mac_fabric import activation_layout, beat_layout
+from celosia.rtl.mac_fabric import SHARING, activation_layout, beat_layout
 from celosia.rtl.operation import Kind, Operand, Region, Source, fetch_layout
 from celosia.rtl.parameters import check_range
 from celosia.rtl.words import INDEX_WIDTH
@@ -228,7 +228,7 @@ class OperandFetch(wiring.Component):
             o.sum.eq(offered.sum),
             o.sum_last.eq(offered.last),
         ]
-        self._choose_weights(m, offered)
+        self._choose_weights(m, fetched, offered)
         for token in range(self.tokens):
             self._choose_block(m, fetched, offered, token)
         return m
@@ -331,7 +331,7 @@ class OperandFetch(wiring.Component):
                 m.d.comb += written.eq(1)
         return written
 
-    def _choose_weights(self, m, offered):
+    def _choose_weights(self, m, fetched, offered):
         """What the memories gave, in registers: they are slow."""
         words = {"tape": self.tape.payload, "keys": self.keys, "values": self.values}
         if self.external_cache:
@@ -346,9 +346,12 @@ class OperandFetch(wiring.Component):
         codes = tape[offered.row]
         m.d.comb += [self.o.p.codes[n].eq(codes[n]) for n in range(self.lanes)]
         for row in range(self.rows):
+            if row % SHARING == 0:
+                operand = Signal(Operand, name=f"copy_operand_{row}")
+                m.d.sync += operand.eq(fetched.operand)
             for lane in range(self.lanes):
                 weight = self.o.p.beat.weights[row][lane]
-                with m.Switch(offered.operand):
+                with m.Switch(operand):
                     with m.Case(Operand.KEYS):
                         m.d.comb += weight.eq(keys[row][lane])
                     with m.Case(Operand.VALUES):
