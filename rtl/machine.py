@@ -50,7 +50,6 @@ from celosia.rtl.words import framed
 __all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
-ROTATING = 4  # words, at most, on their way through the rotation
 FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is long
 
 
@@ -179,7 +178,7 @@ class Machine(wiring.Component):
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
-            "turned": Queue(framed(lanes, 16, tokens), 8, spare=ROTATING),
+            "turned": Queue(framed(lanes, 16, tokens), 8, spare=Rope.latency),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
             "softmax": SoftmaxBlock(lanes, tokens),

@@ -51,6 +51,8 @@ class Rope(wiring.Component):
         If a parameter is out of range.
     """
 
+    latency = 4
+
     def __init__(self, lanes, head_words, increments, tokens=1):
         check_rope(lanes, head_words, increments, tokens)
         self.lanes = lanes
