@@ -41,8 +41,8 @@ class Collect(wiring.Component):
     for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
     row scales and its scalar.
 
-    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle;
-    tiles of one word come every 2 cycles.
+    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle; of tiles of several
+    chunks, one whose first chunk is the operation's last takes 2 cycles.
 
     Parameters
     ----------
@@ -127,12 +127,8 @@ class Collect(wiring.Component):
         restart = Signal()
         self._scalars(m, named, token, scalar, scalar_valid, restart)
 
-        acc = data.ArrayLayout(signed(self.acc_width), self.lanes)
-        tile = Signal.like(self.tiles.payload)
-        held = Signal()  # that is a tile
+        held = Signal()  # a tile
         step, emptied = Signal(), Signal()
-        load, loads, steps = Signal(), Signal(), Signal()
-        copy_loads, copy_steps = Signal(), Signal()  # for the tile, which is spread wide
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
@@ -155,23 +151,8 @@ class Collect(wiring.Component):
             named.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
             emptied.eq(step & (last_chunk | bottom)),
-            load.eq(self.tiles.valid & ~loads & (emptied | ~held)),
-            self.tiles.ready.eq(loads),
         ]
-        # A tile moves down by a chunk at a time, so that no chunk has to be chosen among all. It is
-        # far across the chip, so it is loaded and moved a cycle later than decided; until then the
-        # chunk comes from where it is.
-        m.d.sync += [
-            loads.eq(load),
-            steps.eq(step & ~emptied),
-            copy_loads.eq(load),
-            copy_steps.eq(step & ~emptied),
-            held.eq(load | (held & ~emptied)),
-        ]
-        with m.If(copy_loads):
-            m.d.sync += tile.eq(self.tiles.payload)
-        with m.Elif(copy_steps):
-            m.d.sync += [rows.eq(rows.as_value() >> acc.size) for rows in tile]
+        lowest = self._hold(m, held, step, emptied)
         with m.If(go):
             m.d.sync += offset.eq(offset + 1)
             with m.If(last_token):
@@ -189,12 +170,8 @@ class Collect(wiring.Component):
                 with m.If(last_chunk):
                     m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1)]
 
-        chosen = Signal(acc)
-        m.d.comb += chosen.eq(tile[token].as_value()[: acc.size])
-        with m.If(loads):
-            m.d.comb += chosen.eq(self.tiles.p[token].as_value()[: acc.size])
-        with m.If(steps):
-            m.d.comb += chosen.eq(tile[token].as_value()[acc.size : 2 * acc.size])
+        chosen = Signal.like(lowest[0])
+        m.d.comb += chosen.eq(lowest[token])
         with m.If(embedding):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
@@ -213,6 +190,47 @@ class Collect(wiring.Component):
             o.norm.eq(operation.norm),
         ]
         return m
+
+    def _hold(self, m, held, step, emptied):
+        """Hold a tile until it is emptied; of each token its lowest chunk, which ``step`` drops.
+
+        A tile of several chunks moves down by one at a time, so that none has to be chosen among
+        all. It is spread far across the chip, so it is loaded and moved a cycle later than decided;
+        until then the chunk comes from where it is.
+        """
+        chunk = data.ArrayLayout(signed(self.acc_width), self.lanes)
+        lowest = Signal(data.ArrayLayout(chunk, self.tokens))
+        tile = Signal.like(self.tiles.payload)
+        free, load = Signal(), Signal()
+        m.d.comb += free.eq(emptied | ~held)
+        m.d.comb += [a.eq(rows.as_value()) for a, rows in zip(lowest, tile, strict=True)]
+        m.d.sync += held.eq(load | (held & ~emptied))
+        if self.rows == self.lanes:
+            m.d.comb += [load.eq(self.tiles.valid & free), self.tiles.ready.eq(free)]
+            with m.If(load):
+                m.d.sync += tile.eq(self.tiles.payload)
+            return lowest
+        loads, moves = Signal(), Signal()
+        copy_loads, copy_moves = Signal(), Signal()  # for the tile
+        moving = step & ~emptied
+        m.d.comb += [load.eq(self.tiles.valid & free & ~loads), self.tiles.ready.eq(loads)]
+        m.d.sync += [
+            *(loads.eq(load), copy_loads.eq(load)),
+            *(moves.eq(moving), copy_moves.eq(moving)),
+        ]
+        with m.If(loads):
+            m.d.comb += [
+                a.eq(rows.as_value()) for a, rows in zip(lowest, self.tiles.p, strict=True)
+            ]
+        with m.If(moves):
+            m.d.comb += [
+                a.eq(rows.as_value()[chunk.size :]) for a, rows in zip(lowest, tile, strict=True)
+            ]
+        with m.If(copy_loads):
+            m.d.sync += tile.eq(self.tiles.payload)
+        with m.Elif(copy_moves):
+            m.d.sync += [rows.eq(rows.as_value() >> chunk.size) for rows in tile]
+        return lowest
 
     def _name(self, m):
         """The operations, a cycle later, and beside each what its kind asks for, in registers."""

@@ -156,13 +156,13 @@ class Model:
 
 
 def every_word(operations, chunks, tokens):
-    """The cycles of words that wait for nothing: a tile of one word takes 2."""
+    """The cycles of words that wait for nothing: a tile of one word takes 2 if others have more."""
     cycle = 2
     for operation in operations:
         for chunk in range(0, operation["chunks"], chunks):
             words = min(chunks, operation["chunks"] - chunk) * tokens
             yield from range(cycle, cycle + words)
-            cycle += max(words, 2)
+            cycle += max(words, min(chunks, 2))
 
 
 @pytest.mark.parametrize(("rows", "lanes", "tokens", "width"), [(8, 2, 3, 40), (4, 4, 1, 24)])
