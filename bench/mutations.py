@@ -210,7 +210,7 @@ FAULTS = [
     Fault(
         "tape: reads on while stalled",
         "rtl/tape.py",
-        "read.en.eq(advance)",
+        "read.en.eq(self.o.ready | ~valid)",
         "read.en.eq(1)",
         "tests/test_tape.py",
     ),

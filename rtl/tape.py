@@ -62,7 +62,6 @@ class Tape(wiring.Component):
         ]
         with m.If(advance):
             m.d.sync += [
-                self.o.valid.eq(active),
                 left.eq(left - 1),
                 active.eq(active & ~final),
                 final.eq(left == 2),
@@ -82,7 +81,7 @@ class Tape(wiring.Component):
         m.submodules[f"memory_{low}"] = store
         read = store.read_port()
         address = Signal(ADDRESS_WIDTH, name=f"copy_address_{low}")
-        valid = Signal(name=f"copy_valid_{low}")
+        valid = Signal(name=f"copy_valid_{low}") if low else self.o.valid
         m.d.comb += [
             read.en.eq(self.o.ready | ~valid),
             read.addr.eq(address),
