@@ -81,7 +81,7 @@ def estimate(model, config, lut_share=1.0):
         *[(BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
         (length, 52, False),
         (length, 20, False),
-        (model.n_layers * (6 + 2 * model.n_heads) + 1, STEP_BITS, False),
+        (model.n_layers * (7 + 2 * model.n_heads) + 1, STEP_BITS, False),
         *[(512, 36, False)] * (lanes + 5),  # tables
     ]
     multipliers = rows * lanes * tokens

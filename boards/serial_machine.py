@@ -3,6 +3,7 @@
 from amaranth import Cat, Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.buffer import Buffer
 from celosia.rtl.sdram import sdram_pins
 from celosia.rtl.spi_flash import spi_flash_pins
 from celosia.rtl.uart import UartReceiver, UartTransmitter
@@ -77,7 +78,9 @@ class SerialMachine(wiring.Component):
             connect(m, receiver.o, machine.rx)
         if self.has_flash:
             connect(m, machine.flash, flipped(self.flash))
-        connect(m, machine.tx, transmitter.i)
+        m.submodules.sent = sent = Buffer(8)  # the line's pace ends here
+        connect(m, machine.tx, sent.i)
+        connect(m, sent.o, transmitter.i)
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
         counter = Signal(BLINK)
         glows = [Signal(AFTERGLOW, name=f"glow_{way}") for way in ("rx", "tx")]

@@ -1,6 +1,6 @@
 """The program and its tapes: every weight in the order in which the machine uses it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from amaranth.hdl import Shape
@@ -141,14 +141,12 @@ class _Writer:
     def _layer(self, index):
         model, layer, c = self.model, self.model.layers[index], self.config
         normed = {"region": Region.NORMED}
-        for op, kind, argument, sets in (
-            (layer.q, Kind.QUERY, 2 * index, Resource.QUERIES),
-            (layer.k, Kind.KEY, 2 * index + 1, Resource.KEYS),
-            (layer.v, Kind.VALUE, index, Resource.VALUES),
-        ):
-            self._linear(
-                op, kind=kind, argument=argument, shift=op.shift - 1, sets=sets.value, **normed
-            )
+        early = self._early_heads
+        self._normed(layer.k, Kind.KEY, 2 * index + 1, Resource.KEYS)
+        self._queries(index, 0, early)
+        if early < c.n_heads:
+            self._queries(index, early, c.n_heads)
+        self._normed(layer.v, Kind.VALUE, index, Resource.VALUES)
         # The scores of some heads run ahead, so that no head waits for its softmax.
         for head in range(c.n_heads + AHEAD):
             if head < c.n_heads:
@@ -185,10 +183,39 @@ class _Writer:
             norm=2 * index + 2,
         )
 
+    @property
+    def _early_heads(self):
+        """Heads whose queries come first, in whole tiles: their scores hide the others' latency."""
+        head_dim, n_heads = self.model.head_dim, self.config.n_heads
+        whole = max(self.rows, 2 * self.lanes)
+        fitting = (n for n in range(BUFFERS // 2, n_heads) if n * head_dim % whole == 0)
+        return next(fitting, n_heads)
+
+    def _queries(self, index, start, end):
+        """The queries of heads ``start`` to ``end``."""
+        rows = slice(start * self.model.head_dim, end * self.model.head_dim)
+        op = _rows(self.model.layers[index].q, rows)
+        sets = Resource.QUERIES if end == self.config.n_heads else Resource.EARLY_QUERIES
+        self._normed(op, Kind.QUERY, 2 * index, sets, base=start * self.head_words)
+
+    def _normed(self, op, kind, argument, sets, base=0):
+        """A matrix whose results are heads of the layer's attention."""
+        self._linear(
+            op,
+            kind=kind,
+            region=Region.NORMED,
+            shift=op.shift - 1,
+            argument=argument,
+            base=base,
+            sets=sets.value,
+        )
+
     def _scores(self, index, head):
         c = self.config
         kv_head = index * c.n_kv_heads + head // (c.n_heads // c.n_kv_heads)
         buffer = head % BUFFERS
+        early = head < self._early_heads < c.n_heads
+        queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
         self._step(
             kind=Kind.SCORE,
             operand=Operand.KEYS,
@@ -202,7 +229,7 @@ class _Writer:
             shift=self.model.layers[index].score_shift,
             head=head,
             scale_address=kv_head * self.position_words,
-            waits=(Resource.QUERIES | Resource.KEYS).value,
+            waits=(queries | Resource.KEYS).value,
             sets=Resource.SCORES0.value << buffer,
         )
 
@@ -281,3 +308,12 @@ class _Writer:
         padded[: len(scale)] = scale
         self.scales.append(padded.reshape(words, self.lanes))
         self.scale_words += words
+
+
+def _rows(op, rows):
+    """The matrix of some rows of ``op``."""
+    groups = op.groups
+    if groups is not None:
+        offsets = None if groups.offsets is None else groups.offsets[rows]
+        groups = replace(groups, scales=groups.scales[rows], offsets=offsets)
+    return replace(op, weight=op.weight[rows], scale=op.scale[rows], groups=groups)

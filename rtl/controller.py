@@ -169,20 +169,22 @@ class Controller(wiring.Component):
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.command.ready.eq(1)
+                m.d.sync += [
+                    order.eq(self.command.p),
+                    position.eq(self.command.p.start),
+                    left.eq(self.command.p.length),
+                ]
                 with m.If(self.command.valid):
-                    m.d.sync += [
-                        order.eq(self.command.p),
-                        position.eq(self.command.p.start),
-                        left.eq(self.command.p.length),
-                        made.eq(0),
-                        generated.eq(0),
-                        self.faulty.eq(0),
-                        counters.eq(0),
-                        cycles.eq(0),
-                    ]
                     m.next = "SEED"
             with m.State("SEED"):
                 m.d.comb += self.seed.valid.eq(1)
+                m.d.sync += [
+                    made.eq(0),
+                    generated.eq(0),
+                    self.faulty.eq(0),
+                    counters.eq(0),
+                    cycles.eq(0),
+                ]
                 with m.If(self.seed.ready):
                     m.next = "PASS"
             with m.State("PASS"):

@@ -11,7 +11,7 @@ from celosia.rtl.axi_port import join_pins
 from celosia.rtl.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.axi_tape import AxiTape, axi_pins
 from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.buffer import Buffer
+from celosia.rtl.buffer import Buffer, Skid
 from celosia.rtl.collect import Collect
 from celosia.rtl.controller import COUNTERS, Cause, Controller
 from celosia.rtl.embedding_words import EMBEDDED_WIDTH, EmbeddingWords
@@ -31,6 +31,7 @@ from celosia.rtl.queue import Queue
 from celosia.rtl.residual import Residual
 from celosia.rtl.rms_norm import RmsNorm
 from celosia.rtl.rope import Rope
+from celosia.rtl.row_choice import RowChoice
 from celosia.rtl.row_scales import RowScales
 from celosia.rtl.sampler import Sampler
 from celosia.rtl.saturations import Saturations
@@ -149,10 +150,12 @@ class Machine(wiring.Component):
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
             weights = grouped_word(rows, lanes, s.groups)
-        embedded = data.ArrayLayout(signed(8), lanes)
+        row = {"codes": data.ArrayLayout(signed(8), lanes)}
+        embedded = row["codes"]
         if s.groups:
             embedding_words = EmbeddingWords(lanes, s.groups)
             embedded = embedding_words.i.p.shape()
+            row["parameters"] = embedded.members["parameters"]
         quantized = framed(lanes, 23, tokens)
         scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
@@ -171,7 +174,8 @@ class Machine(wiring.Component):
             "scale": scale,
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
-            "embedded": Queue(embedded, 8, spare=3),  # one more is on its way into it
+            "row_choice": RowChoice(data.StructLayout(row), rows),
+            "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
             "swiglu": SwiGlu(lanes, tokens),
@@ -361,14 +365,27 @@ class Machine(wiring.Component):
             connect(m, u.embedding_words.o, u.collect.embedded)
         else:
             connect(m, u.embedded.o, u.collect.embedded)
-        codes = embedded.p.codes if self.shape.groups else embedded.p
-        m.d.sync += embedded.valid.eq(u.fetch.o.valid & fetched.embedding)
-        m.d.sync += [codes[n].eq(fetched.codes[n]) for n in range(self.shape.lanes)]
+        choice, chosen = u.row_choice.i, u.row_choice.o
+        m.d.comb += [
+            choice.valid.eq(u.fetch.o.valid & fetched.embedding),
+            choice.p.row.eq(fetched.row),
+            embedded.valid.eq(chosen.valid),
+        ]
+        for word, codes in zip(choice.p.words, fetched.beat.weights, strict=True):
+            m.d.comb += word.codes.eq(codes)
         if self.shape.groups:
-            m.d.sync += [
-                embedded.p.parameters.eq(fetched.beat.parameters[fetched.row]),
-                embedded.p.upper.eq(fetched.upper),
+            for word, read in zip(choice.p.words, fetched.beat.parameters, strict=True):
+                m.d.comb += word.parameters.eq(read)
+            upper = Signal(2)
+            m.d.sync += upper.eq(Cat(upper[1], fetched.upper))
+            codes = zip(embedded.p.codes, chosen.p.codes, strict=True)
+            m.d.comb += [
+                *(a.eq(b) for a, b in codes),
+                embedded.p.parameters.eq(chosen.p.parameters),
+                embedded.p.upper.eq(upper[0]),
             ]
+        else:
+            m.d.comb += embedded.payload.eq(chosen.p.codes)
         m.d.comb += [
             u.fabric.i.payload.eq(fetched.beat),
             u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),
@@ -498,7 +515,9 @@ class Machine(wiring.Component):
             ("logits", (Kind.LOGITS,), u.sampler.i),
         )
         waits = {"heads": u.turned.nearly_full}
-        scaled = u.scale.o
+        m.submodules.scaled = skid = Skid(u.scale.o.p.shape())
+        connect(m, u.scale.o, skid.i)
+        scaled = skid.o
         buffers = {name: Buffer(scaled.p.shape()) for name, _, _ in targets}
         # Any full one stops the words of all: each empties by itself, and none does so often.
         m.d.comb += scaled.ready.eq(Cat(buffer.i.ready for buffer in buffers.values()).all())

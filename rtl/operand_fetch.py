@@ -52,7 +52,6 @@ def fetched_layout(rows, lanes, tokens, groups=None):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
     Its weights are as wide as the cache's keys and values. ``upper`` marks an upper plane's beat.
-    ``codes`` are an embedding's weights of that row, of other beats undefined.
     """
     return data.StructLayout(
         {
@@ -60,7 +59,6 @@ def fetched_layout(rows, lanes, tokens, groups=None):
             "upper": 1,
             "embedding": 1,
             "row": unsigned(10),
-            "codes": data.ArrayLayout(signed(CACHED_WIDTH), lanes),
             "sum": 1,
             "sum_last": 1,
         }
@@ -343,8 +341,6 @@ class OperandFetch(wiring.Component):
         if self.groups:
             self._choose_parameters(m, offered, tape.parameters)
             tape = tape.weights
-        codes = tape[offered.row]
-        m.d.comb += [self.o.p.codes[n].eq(codes[n]) for n in range(self.lanes)]
         for row in range(self.rows):
             if row % SHARING == 0:
                 operand = Signal(Operand, name=f"copy_operand_{row}")

@@ -6,6 +6,7 @@ from celosia.rtl.words import ARGUMENT_WIDTH, INDEX_WIDTH, token_width
 
 __all__ = [
     "BUFFERS",
+    "RESOURCES",
     "Kind",
     "Operand",
     "Region",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 BUFFERS = 4  # score vectors in flight: scores of three heads may run ahead of their values
+RESOURCES = 4 + BUFFERS
 
 
 class Kind(enum.Enum, shape=4):
@@ -60,16 +62,17 @@ class Region(enum.Enum, shape=2):
     NONE = 3
 
 
-class Resource(enum.Flag, shape=3 + BUFFERS):
+class Resource(enum.Flag, shape=RESOURCES):
     """What a step writes as a whole before another may read it."""
 
-    QUERIES = 1
-    KEYS = 2
-    VALUES = 4
-    SCORES0 = 8
-    SCORES1 = 16
-    SCORES2 = 32
-    SCORES3 = 64
+    QUERIES = 1  # of all heads, or of those that are left
+    EARLY_QUERIES = 2  # of the first heads, where others follow
+    KEYS = 4
+    VALUES = 8
+    SCORES0 = 16
+    SCORES1 = 32
+    SCORES2 = 64
+    SCORES3 = 128
 
 
 def step_layout():
@@ -101,8 +104,8 @@ def step_layout():
             "norm": unsigned(10),
             "head": unsigned(8),
             "scale_address": unsigned(INDEX_WIDTH),
-            "waits": unsigned(3 + BUFFERS),
-            "sets": unsigned(3 + BUFFERS),
+            "waits": unsigned(RESOURCES),
+            "sets": unsigned(RESOURCES),
         }
     )
 

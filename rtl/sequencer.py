@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.buffer import Buffer
 from celosia.rtl.operation import (
-    BUFFERS,
+    RESOURCES,
     Kind,
     Operand,
     Region,
@@ -92,7 +92,7 @@ class Sequencer(wiring.Component):
         The tapes' runs.
     recall : Out(stream of recall_layout)
         What an external cache is to read.
-    written : In(Resource)
+    written : In(RESOURCES)
         Resources whose writing has ended.
     retired : In(2)
         The number of operations that ended otherwise in this cycle.
@@ -132,7 +132,7 @@ class Sequencer(wiring.Component):
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
                 "recall": Out(stream.Signature(recall_layout())),
-                "written": In(3 + BUFFERS),
+                "written": In(RESOURCES),
                 "retired": In(2),
                 "idle": Out(1),
                 "blocked": Out(1),
@@ -162,7 +162,7 @@ class Sequencer(wiring.Component):
         logits = Signal()
         remaining = Signal(20)
         loading, starting, go = Signal(), Signal(), Signal()
-        busy = Signal(3 + BUFFERS)
+        busy = Signal(RESOURCES)
         clear = Signal()  # of the step that is offered: no resource it waits for is busy
         under_way = Signal(8)
         begun = Signal()  # an operation, a cycle later
@@ -181,7 +181,8 @@ class Sequencer(wiring.Component):
                     ]
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [self.load.ready.eq(room), loading.eq(self.load.valid & room)]
+                m.d.comb += self.load.ready.eq(loading)
+                m.d.sync += loading.eq(self.load.valid & room & ~loading)
                 with m.If(loading):
                     m.d.sync += place.eq(place + 1)
                     with m.If(place == self.group):
@@ -210,7 +211,7 @@ class Sequencer(wiring.Component):
         still = busy & ~self.written
         waits = (step.waits & still).any()
         m.d.sync += [
-            ended.eq(self.retired + sum(self.written[n] for n in range(3 + BUFFERS))),
+            ended.eq(self.retired + sum(self.written)),
             busy.eq(still | Mux(go, step.sets, 0)),
             clear.eq(offered.o.valid & ~go & ~waits),
             self.blocked.eq(offered.o.valid & ~go & waits),

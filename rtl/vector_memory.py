@@ -1,6 +1,6 @@
 """The memories that hold a layer's vectors: activations, queries and exponentials of scores."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.mac_fabric import activation_layout
@@ -128,13 +128,14 @@ class QueryMemory(wiring.Component):
     Members
     -------
     i : In(stream of framed(lanes, 8, tokens) with ``step``, ``head`` and ``word``), always ready
-        ``index`` is ``head * head_words + word``; a head's step is that of its word 0.
+        All heads one after the other, by one operation or several, each of which counts its own
+        from ``head`` 0; ``index`` counts the words of all. A head's step is that of its word 0.
     address, read_en, data : In, In, Out(int8[tokens, lanes])
-        Word ``head * head_words + word``: a cycle after ``read_en``, and kept while that is low.
+        The word of an index: a cycle after ``read_en``, and kept while that is low.
     head, steps : In(unsigned(8)), Out(unsigned(9)[tokens])
         Asynchronous read.
-    written : Out(1)
-        In the cycle after an operation's last word.
+    written : Out(2)
+        In the cycle after an operation's last word: bit 0 if that is the last of all, else bit 1.
 
     Raises
     ------
@@ -161,7 +162,7 @@ class QueryMemory(wiring.Component):
                 "data": Out(data.ArrayLayout(mantissas, tokens)),
                 "head": In(8),
                 "steps": Out(data.ArrayLayout(unsigned(9), tokens)),
-                "written": Out(1),
+                "written": Out(2),
             }
         )
 
@@ -171,6 +172,12 @@ class QueryMemory(wiring.Component):
         shape = data.ArrayLayout(signed(8), self.lanes)
         depth = self.n_heads * self.head_words
         writes, reads = _banks(m, shape, self.tokens, depth, self.address, self.read_en)
+        first, head = Signal(8), Signal(8)  # the operation's, and the word's
+        final, ends = i.index == depth - 1, self.i.valid & i.last
+        m.d.comb += head.eq(first + i.head)
+        m.d.sync += self.written.eq(Cat(ends & final, ends & ~final))
+        with m.If(ends):
+            m.d.sync += first.eq(Mux(final, 0, head + 1))
         for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
             steps = memory.Memory(shape=unsigned(9), depth=self.n_heads, init=[])
             m.submodules[f"steps_{token}"] = steps
@@ -182,14 +189,13 @@ class QueryMemory(wiring.Component):
                 write.addr.eq(i.index),
                 write.data.eq(i.data),
                 write.en.eq(here),
-                write_step.addr.eq(i.head),
+                write_step.addr.eq(head),
                 write_step.data.eq(i.step),
                 write_step.en.eq(here & (i.word == 0)),
                 read_step.addr.eq(self.head),
                 self.data[token].eq(read),
                 self.steps[token].eq(read_step.data),
             ]
-        m.d.sync += self.written.eq(self.i.valid & i.last)
         return m
 
 

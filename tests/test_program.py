@@ -11,12 +11,14 @@ from celosia.sim.payload import encode
 
 NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
 
-# the model's sizes; lanes, rows, max_seq_len; tied
+# the model's sizes; lanes, rows, max_seq_len; tied; heads whose queries come first
 MACHINES = {
-    "grouped 3:1, head_dim of 1.5 blocks": ((10, 14, 2, 3, 1, 6, 13), (4, 8, 21), True),
-    "untied, two groups": ((9, 7, 3, 6, 2, 4, 13), (2, 4, 16), False),
-    "one head, one row of blocks": ((5, 3, 1, 1, 1, 2, 1), (4, 4, 1), True),
-    "five heads in tiles wider than all": ((6, 11, 1, 5, 5, 2, 21), (2, 64, 9), False),
+    "grouped 3:1, head_dim of 1.5 blocks": ((10, 14, 2, 3, 1, 6, 13), (4, 8, 21), True, 2),
+    "untied, two groups": ((9, 7, 3, 6, 2, 4, 13), (2, 4, 16), False, 2),
+    "one head, one row of blocks": ((5, 3, 1, 1, 1, 2, 1), (4, 4, 1), True, 1),
+    "five heads in tiles wider than all": ((6, 11, 1, 5, 5, 2, 21), (2, 64, 9), False, 5),
+    "queries behind the first scores": ((8, 6, 2, 10, 5, 4, 9), (2, 16, 12), False, 4),
+    "tiles of one word, heads of three": ((4, 6, 1, 9, 3, 10, 9), (4, 4, 12), True, 2),
 }
 
 
@@ -65,10 +67,10 @@ def quantized_model(sizes, lanes, tied):
 
 @pytest.fixture(scope="module", params=MACHINES)
 def written(request):
-    """A model, the lanes, rows and positions of its machine, and its tapes."""
-    sizes, (lanes, rows, max_seq_len), tied = MACHINES[request.param]
+    """A model; lanes, rows and positions of its machine, and its early heads; its tapes."""
+    sizes, (lanes, rows, max_seq_len), tied, early = MACHINES[request.param]
     model = quantized_model(sizes, lanes, tied)
-    return model, (lanes, rows, max_seq_len), write_program(model, rows, max_seq_len)
+    return model, (lanes, rows, max_seq_len, early), write_program(model, rows, max_seq_len)
 
 
 class Reader:
@@ -107,53 +109,62 @@ class Reader:
         return found[:size]
 
 
-def linears(model):
-    """All matrices in the order of their use, with the kind of their step and the layer."""
+def linears(model, early):
+    """All matrices in the order of their use: the kind of their step, the layer, and their rows.
+
+    The queries of the ``early`` heads come before the others'.
+    """
+    heads = model.config.n_heads
+    split = early * model.head_dim
     for index, layer in enumerate(model.layers):
-        for kind, op in (
-            (Kind.QUERY, layer.q),
-            (Kind.KEY, layer.k),
-            (Kind.VALUE, layer.v),
-            (Kind.ADD, layer.o),
-            (Kind.SWIGLU, layer.gate_up),
-            (Kind.ADD, layer.down),
+        late = [(Kind.QUERY, layer.q, slice(split, None))] * (early < heads)
+        for kind, op, part in (
+            (Kind.KEY, layer.k, slice(None)),
+            (Kind.QUERY, layer.q, slice(split)),
+            *late,
+            (Kind.VALUE, layer.v, slice(None)),
+            (Kind.ADD, layer.o, slice(None)),
+            (Kind.SWIGLU, layer.gate_up, slice(None)),
+            (Kind.ADD, layer.down, slice(None)),
         ):
-            yield kind, op, index
-    yield Kind.LOGITS, model.head, len(model.layers)
+            yield kind, index, op.weight[part], op.scale[part], op.shift
+    yield Kind.LOGITS, len(model.layers), model.head.weight, model.head.scale, model.head.shift
 
 
 def test_every_weight_once_and_in_its_place(written):
-    model, (lanes, rows, _), tapes = written
+    model, (lanes, rows, _, early), tapes = written
     reader, program = Reader(tapes, lanes, rows), tapes.program
-    ops = linears(model)
+    ops = linears(model, early)
     group = model.config.n_heads // model.config.n_kv_heads
-    ends, layer, head = [], -1, 0
+    ends, layer, heads, queries = [], -1, {}, {}
     for step in program.steps:
         ends.append((reader.read, reader.read_scales))
         if step["kind"] == Kind.SCORE:
             continue
         if step["kind"] == Kind.ATTENTION:
+            head = heads[layer] = heads.get(layer, -1) + 1
             value_scale = model.layers[layer].value_scale[head // group]
             assert reader.vector(step, len(value_scale)) == value_scale.tolist()
-            head += 1
             continue
-        kind, op, layer = next(ops)
+        kind, layer, weight, scale, _ = next(ops)
         assert step["kind"] == kind
         assert step.get("operand", Operand.TAPE) == Operand.TAPE
-        assert reader.matrix(step, op.weight.shape) == op.weight.tolist()
-        assert reader.vector(step, len(op.weight)) == op.scale.tolist()
-        head = 0
+        if kind == Kind.QUERY:
+            assert step["base"] * lanes == queries.get(layer, 0)
+            queries[layer] = queries.get(layer, 0) + len(weight)
+        assert reader.matrix(step, weight.shape) == weight.tolist()
+        assert reader.vector(step, len(weight)) == scale.tolist()
     assert next(ops, None) is None
+    assert queries == {n: len(layer.q.weight) for n, layer in enumerate(model.layers)}
     ends.append((reader.read, reader.read_scales))
     assert [*zip(program.weight_words, program.scale_words, strict=True)] == ends[-2:]
     tiles = 0 if model.config.tied else -(-model.config.vocab_size // rows)
     assert len([*reader.beats]) == tiles * program.embedding_words
     assert len([*reader.words]) == -(-model.config.vocab_size // lanes)
-    assert len(program.steps) == len(model.layers) * (6 + 2 * model.config.n_heads) + 1
 
 
 def test_every_embedding_where_the_sequencer_looks_for_it(written):
-    model, (lanes, rows, _), tapes = written
+    model, (lanes, rows, *_), tapes = written
     program = tapes.program
     words = program.embedding_words
     assert program.embedding_shift == model.embedding.shift
@@ -167,11 +178,11 @@ def test_every_embedding_where_the_sequencer_looks_for_it(written):
 
 
 def test_norms_and_shifts(written):
-    model, _, tapes = written
+    model, (*_, early), tapes = written
     program, layers = tapes.program, model.layers
     norms = [(layers[0].norm_gain, layers[0].norm_shift)]
     arguments = [(0, program.embedding_argument)]
-    ops = linears(model)
+    ops = linears(model, early)
     layer = 0
     for step in program.steps:
         kind = step["kind"]
@@ -180,8 +191,8 @@ def test_norms_and_shifts(written):
         elif kind == Kind.ATTENTION:
             assert step["shift"] == layers[layer].value_shift - 1
         else:
-            _, op, layer = next(ops)
-            assert step["shift"] == op.shift - (kind != Kind.ADD)  # the norm's rsqrt is doubled
+            _, layer, _, _, shift = next(ops)
+            assert step["shift"] == shift - (kind != Kind.ADD)  # the norm's rsqrt is doubled
         if kind in (Kind.QUERY, Kind.KEY):
             assert step["argument"] == 2 * layer + (kind == Kind.KEY)
         elif kind == Kind.VALUE:
@@ -201,7 +212,7 @@ def test_norms_and_shifts(written):
 
 
 def test_attention_reads_each_head_and_its_group(written):
-    model, (lanes, rows, max_seq_len), tapes = written
+    model, (lanes, rows, max_seq_len, _), tapes = written
     c, head_words = model.config, model.head_dim // lanes
     sizes = (rows, lanes, c.n_layers, c.n_kv_heads, head_words, max_seq_len)
     keys, values = KeyCache(*sizes), ValueCache(*sizes)
@@ -235,7 +246,7 @@ def test_attention_reads_each_head_and_its_group(written):
 
 
 def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(written):
-    model, (lanes, _, _), tapes = written
+    model, (lanes, *_, early), tapes = written
     c, s = model.config, model.scheme
     starts = {
         Region.NORMED: (0, s.padded(c.dim) // lanes),
@@ -243,24 +254,29 @@ def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(w
     }
     starts[Region.HIDDEN] = (sum(starts[Region.ATTENTION]), s.padded(c.hidden_dim) // lanes)
     filled = {Region.NORMED}  # by the embedding
-    being_written, scores_held = Resource(0), {}
+    being_written, scores_held, queried = Resource(0), {}, {}
     for number, step in enumerate(tapes.program.steps):
         waits, sets = Resource(step.get("waits", 0)), Resource(step.get("sets", 0))
         being_written &= ~waits
         assert not being_written & sets  # two writers at once
         being_written |= sets
         if step["kind"] == Kind.SCORE:
-            assert waits == Resource.QUERIES | Resource.KEYS
+            late = early == c.n_heads or step["head"] >= early
+            queries = Resource.QUERIES if late else Resource.EARLY_QUERIES
+            assert waits == queries | Resource.KEYS
             assert sets.value == Resource.SCORES0.value << step["argument"]
             assert step["argument"] not in scores_held
+            queried.pop(step["head"])
             scores_held[step["argument"]] = step["head"]
         elif step["kind"] == Kind.ATTENTION:
             buffer = Resource(Resource.SCORES0.value << step["argument"])
             assert waits == Resource.VALUES | buffer
             scores_held.pop(step["argument"])
         else:
+            words = early * model.head_dim // lanes
+            first = step["kind"] == Kind.QUERY and step["base"] < words < c.n_heads * words // early
             assert sets.value == {
-                Kind.QUERY: Resource.QUERIES.value,
+                Kind.QUERY: (Resource.EARLY_QUERIES if first else Resource.QUERIES).value,
                 Kind.KEY: Resource.KEYS.value,
                 Kind.VALUE: Resource.VALUES.value,
             }.get(step["kind"], 0)
@@ -273,7 +289,12 @@ def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(w
         if step["fills"] != Region.NONE:
             assert step["fills"] != step["region"]
             filled.add(step["fills"])
-        assert number == 0 or step["kind"] != Kind.QUERY or not scores_held
+        assert number == 0 or step["kind"] != Kind.KEY or not scores_held
+        if step["kind"] == Kind.QUERY:  # heads whose scores were computed, or none before
+            words = model.head_dim // lanes
+            for head in range(step["base"] // words, (step["base"] + step["chunks"]) // words):
+                assert head not in queried
+                queried[head] = number
 
 
 def test_steps_fit_their_layout(written):

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
-from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source
+from celosia.rtl.operation import RESOURCES, Kind, Operand, Region, Resource, Source
 from celosia.rtl.sequencer import Program, Sequencer
 from celosia.sim import bench
 
@@ -33,7 +33,7 @@ class Worked(wiring.Component):
         for name in ("run", "load", *QUEUES):
             connect(m, flipped(getattr(self, name)), getattr(s, name))
         operation = s.operation.p
-        ended, score = Signal(3 + BUFFERS), Signal(3 + BUFFERS)
+        ended, score = Signal(RESOURCES), Signal(RESOURCES)
         m.d.comb += score.eq(Resource.SCORES0.value << operation.argument[:2])
         retired = Signal()
         with m.If(s.operation.valid & s.operation.ready), m.Switch(operation.kind):
@@ -223,7 +223,7 @@ PROGRAM_KINDS = [
 )
 def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, external):
     rng = random.Random(rows)
-    waits = [0, 0, 0, 3, 3, 4, 8, 8, 0, 32, 127, 0, 0]
+    waits = [0, 0, 0, 5, 5, 8, 16, 16, 0, 64, 255, 0, 0]
     steps = [step(rng, kind, waits=w) for kind, w in zip(PROGRAM_KINDS, waits, strict=True)]
     for buffer, number in enumerate((3, 4, 6)):
         place = {"argument": 4 * buffer + buffer, "sets": Resource.SCORES0.value << buffer}
@@ -267,7 +267,7 @@ def test_latency_throughput_and_causes():
     first, second = cycles["run"]
     fetch = cycles["fetch"][:11]
     key = fetch[7]
-    assert fetch[0] == first + 2
+    assert fetch[0] == first + 3
     assert fetch[1:8] == [*range(key - 12, key + 1, 2)]
     assert fetch[8:] == [key + WORK + 2 + 2 * n for n in range(3)]
     assert second == fetch[-1] + WORK + 3

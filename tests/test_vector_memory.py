@@ -97,16 +97,27 @@ def test_activation_memory(tokens, starts, depth):
             assert (starts[n] if shown["falls"] else following) == mark
 
 
-@pytest.mark.parametrize(("tokens", "n_heads", "head_words"), [(3, 5, 3)])
+@pytest.mark.parametrize(("tokens", "n_heads", "head_words"), [(3, 5, 3), (1, 4, 1)])
 def test_query_memory(tokens, n_heads, head_words):
     rng = random.Random(n_heads)
 
     def words():
+        """All heads, again and again, by one operation or several; each index for all tokens."""
         while True:
-            head, part = rng.randrange(n_heads), rng.randrange(head_words)
-            data = [rng.randrange(-128, 128) for _ in range(LANES)]
-            more = {"index": head * head_words + part, "head": head, "word": part}
-            yield word(rng, tokens, data, step=rng.randrange(512), **more)
+            first = 0
+            while first < n_heads:
+                count = rng.randint(1, n_heads - first)
+                for place in range(count * head_words):
+                    head, part = divmod(place, head_words)
+                    index = first * head_words + place
+                    for token in range(tokens):
+                        data = [rng.randrange(-128, 128) for _ in range(LANES)]
+                        frame = {"token": token, "last": False, "index": index}
+                        if token == tokens - 1 and place == count * head_words - 1:
+                            frame["last"] = True
+                        more = {"step": rng.randrange(512), "head": head, "word": part}
+                        yield word(rng, tokens, data) | more | frame
+                first += count
 
     history = play(
         QueryMemory(LANES, tokens, n_heads, head_words),
@@ -116,14 +127,15 @@ def test_query_memory(tokens, n_heads, head_words):
         lambda: {"head": rng.randrange(n_heads)},
     )
     check_reads(history, tokens, lambda new: new["index"], lambda new: new["data"])
-    check_written(history, lambda new: 1)
+    depth = n_heads * head_words
+    check_written(history, lambda new: 1 if new["index"] == depth - 1 else 2)
     steps = {}
     for ports, new, seen in history:
         for token in range(tokens):
             step = steps.get((ports["head"], token))
             assert step is None or seen["steps"][token] == step
         if new is not None and new["word"] == 0:
-            steps[new["head"], new["token"]] = new["step"]
+            steps[new["index"] // head_words, new["token"]] = new["step"]
     assert len(steps) == n_heads * tokens
 
 
