@@ -2,7 +2,7 @@
 
 from amaranth import Cat, Const, Mux, Shape, Signal
 
-__all__ = ["carry_save_sum", "multiply_rows"]
+__all__ = ["carry_save_sum", "multiply_bits", "multiply_rows"]
 
 
 def carry_save_sum(m, rows, width):
@@ -45,3 +45,9 @@ def multiply_rows(m, a, b):
         rows[-1] = ~Cat(rows[-1], Const(0, 1)).as_signed()
     m.d.comb += product.eq(carry_save_sum(m, rows, len(product)))
     return product
+
+
+def multiply_bits(m, value, bits):
+    """``value * bits`` by rows, as a signed signal: a signed value times two or more bits."""
+    rows = [Mux(bit, value, 0) << n for n, bit in enumerate(bits)]
+    return carry_save_sum(m, rows, len(value) + len(bits)).as_signed()

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import reciprocals
-from celosia.rtl.carry_save import carry_save_sum
+from celosia.rtl.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.heads import HEAD_WIDTH, head_place
 from celosia.rtl.pipeline import Pipeline
 from celosia.rtl.words import framed
@@ -150,7 +150,7 @@ class HeadQuantize(wiring.Component):
         word, divisor = pipe.stage(word, port.data)
         # The product in parts, small enough for a stage of LUTs, and their sum.
         bits = divisor.reciprocal
-        parts = [[_part(m, v, bits[n : n + PART]) for n in PLACES] for v in word.data]
+        parts = [[multiply_bits(m, v, bits[n : n + PART]) for n in PLACES] for v in word.data]
         word, divisor, parts = pipe.stage(word, divisor, parts)
         products = [
             carry_save_sum(m, [part << n for n, part in zip(PLACES, row, strict=True)], 31)
@@ -173,12 +173,6 @@ def _divisor(least):
     exponent = max(least.bit_length() - 4, 0)
     m = (least + (1 << exponent) - 1) >> exponent
     return {"reciprocal": int(reciprocals()[m]), "exponent": exponent, "step": m << exponent}
-
-
-def _part(m, value, bits):
-    """``value * bits`` by rows, as a signed signal."""
-    rows = [Mux(bit, value, 0) << n for n, bit in enumerate(bits)]
-    return carry_save_sum(m, rows, len(value) + len(bits)).as_signed()
 
 
 def _register(m, value):

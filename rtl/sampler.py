@@ -7,13 +7,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.sampler import LN2
 from celosia.reference.tables import gumbel_table
+from celosia.rtl.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.parameters import check_power_of_two, check_range
 from celosia.rtl.pipeline import Pipeline, bit_length, choose, first_largest, round_shift
 from celosia.rtl.words import framed
 
 __all__ = ["Sampler"]
 
-HALF = 6  # bits of the temperature that are multiplied at once
+PART = 4  # bits of the temperature that are multiplied at once
+PLACES = (0, 4, 8)
 FAN_IN = 4  # candidates compared in one stage
 GOLDEN = 0x9E3779B1  # tells the lanes' seeds apart
 
@@ -25,7 +27,7 @@ class Sampler(wiring.Component):
     Noise is rounded half up to the logits' unit. Bit-exact with
     :class:`celosia.reference.sampler.Sampler`.
 
-    Latency ``latency`` cycles from an operation's last word: 8, and one for each factor of up to 4
+    Latency ``latency`` cycles from an operation's last word: 9, and one for each factor of up to 4
     in ``lanes``. Throughput 1 word per cycle.
 
     Parameters
@@ -59,7 +61,7 @@ class Sampler(wiring.Component):
         self.lanes = lanes
         self.vocab_size = vocab_size
         self.fraction = fraction
-        self.latency = 8 + -(-exact_log2(lanes) // exact_log2(FAN_IN))
+        self.latency = 9 + -(-exact_log2(lanes) // exact_log2(FAN_IN))
         o = data.StructLayout({"token": unsigned(20), "logit": signed(24)})
         super().__init__(
             {
@@ -84,11 +86,17 @@ class Sampler(wiring.Component):
             "within": word.p.index == whole,
         }
         frame, logits, noise = self._noise(m, pipe, states, frame, list(word.p.data))
-        # The product in two halves, small enough for a stage of LUTs.
-        low = [n * self.temperature[:HALF] for n in noise]
-        high = [n * self.temperature[HALF:] for n in noise]
-        frame, logits, low, high = pipe.stage(frame, logits, low, high)
-        scaled = [(b << HALF) + a for a, b in zip(low, high, strict=True)]
+        # The product in parts, small enough for a stage of LUTs, and their sum.
+        parts = [
+            [multiply_bits(m, n, self.temperature[at : at + PART]) for at in PLACES] for n in noise
+        ]
+        frame, logits, parts = pipe.stage(frame, logits, parts)
+        width = len(noise[0]) + len(self.temperature)
+        scaled = [
+            carry_save_sum(m, [part << at for at, part in zip(PLACES, row, strict=True)], width)
+            for row in parts
+        ]
+        frame, logits, scaled = pipe.stage(frame, logits, [x.as_signed() for x in scaled])
 
         shift = 19 - self.fraction
         values = []
