@@ -1,12 +1,14 @@
 """A FIFO for short queues whose flags come straight out of registers."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_power_of_two, check_range
 
 __all__ = ["Queue"]
+
+SLICE = 160  # bits of a payload that share addresses
 
 
 class Queue(wiring.Component):
@@ -53,9 +55,6 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shape = self.i.p.shape()
-        m.submodules.storage = storage = Memory(shape=shape, depth=self.depth, init=[])
-        write, read = storage.write_port(), storage.read_port(domain="comb")
         held = Signal(self.depth)  # bit n: more than n payloads
         put, take = Signal(), Signal()
         m.d.comb += [
@@ -64,16 +63,32 @@ class Queue(wiring.Component):
             self.nearly_full.eq(held[-1 - self.spare]),
             put.eq(self.i.valid & self.i.ready),
             take.eq(self.o.valid & self.o.ready),
-            write.data.eq(self.i.payload),
-            write.en.eq(put),
-            self.o.payload.eq(read.data),
         ]
-        with m.If(put):
-            m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(take):
-            m.d.sync += read.addr.eq(read.addr + 1)
+        i, o = Value.cast(self.i.payload), Value.cast(self.o.payload)
+        for low in range(0, len(i), SLICE):
+            self._slice(m, low, i[low : low + SLICE], o[low : low + SLICE], put, take)
         # Gates, not conditions: those would become enables, with a LUT of their own.
         stays, grows, shrinks = ~(put ^ take), put & ~take, take & ~put
         for bit, below, above in zip(held, Cat(1, held[:-1]), Cat(held[1:], 0), strict=True):
             m.d.sync += bit.eq((stays & bit) | (grows & below) | (shrinks & above))
         return m
+
+    def _slice(self, m, low, i, o, put, take):
+        """A part of all payloads, with addresses of its own: wide ones lie all over a chip."""
+        storage = Memory(shape=unsigned(len(i)), depth=self.depth, init=[])
+        m.submodules[f"storage_{low}"] = storage
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        newest, oldest = (
+            Signal(range(self.depth), name=f"copy_{end}_{low}") for end in ("newest", "oldest")
+        )
+        m.d.comb += [
+            write.addr.eq(newest),
+            write.data.eq(i),
+            write.en.eq(put),
+            read.addr.eq(oldest),
+            o.eq(read.data),
+        ]
+        with m.If(put):
+            m.d.sync += newest.eq(newest + 1)
+        with m.If(take):
+            m.d.sync += oldest.eq(oldest + 1)
