@@ -1,0 +1,74 @@
+"""The command ``celosia chat``: a conversation with a board, or with a machine in simulation."""
+
+import contextlib
+import sys
+from typing import Annotated
+
+import typer
+from celosia.boards.options import BaudOption, ModelArgument, SetOption, TokenizerOption, say
+
+__all__ = ["chat"]
+
+HELP = """Type a text and the machine goes on from it. /reset, /status, /quit."""
+
+
+def chat(
+    model: ModelArgument,
+    port: Annotated[
+        str | None, typer.Option("--port", metavar="PORT", help="The board's, as /dev/ttyUSB0.")
+    ] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="A machine in simulation in place of a board.")
+    ] = False,
+    tokenizer: TokenizerOption = None,
+    config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "small",
+    settings: SetOption = None,
+    baud: BaudOption = 1_000_000,
+    tokens: Annotated[int, typer.Option(min=1, metavar="N", help="At most, per text.")] = 200,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
+):
+    """Talk with a machine, on a board or in simulation: type a text, and it goes on from it.
+
+    The model is needed for its tokenizer alone, except with --simulated. Lines that begin with a
+    slash are commands: /reset, /status, /quit.
+    """
+    from celosia.generators.config import ConfigError
+    from celosia.reference.checkpoint import load
+
+    if (port is None) != simulated:
+        raise ConfigError("give either --port PORT or --simulated")
+    loaded = load(model, tokenizer)
+    if loaded.tokenizer is None:
+        raise ConfigError(f"{model}: a chat needs a tokenizer: give --tokenizer FILE")
+    with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
+        from celosia.boards.chat import Chat
+
+        talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed)
+        print(talk.greeting())
+        print(HELP)
+        talk.loop(sys.stdin, sys.stdout)
+
+
+def _transport(loaded, port, baud, config, settings):
+    """The board behind ``port``, or a simulated machine."""
+    if port is not None:
+        from celosia.boards.serial_port import SerialTransport
+
+        return SerialTransport(port, baud)
+    from celosia.generators.config import load_config
+    from celosia.generators.plan import make_plan
+    from celosia.sim.driver import Driver
+    from celosia.sim.loader import load_memory
+    from celosia.sim.native import NativeSimulation
+    from celosia.sim.native_transport import NativeTransport
+    from celosia.sim.simulate import fill_memories, machine_verilog
+
+    say("building the simulation (kept for the next time) ...")
+    plan = make_plan(loaded, load_config(config, settings or []))
+    simulation = NativeSimulation(machine_verilog(plan), ())
+    fill_memories(plan, simulation)
+    transport = NativeTransport(simulation)
+    if plan.config.memory == "sdram":
+        load_memory(Driver(transport, patience=600.0), plan.images()[0])
+    return transport
