@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from celosia.boards.stage import TimingError
 from celosia.generators.compact_plan import CompactPlan
+from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
 
-__all__ = ["BAUD", "TimingError", "build", "with_clock", "write_design"]
+__all__ = ["BAUD", "TimingError", "build", "check", "with_clock", "write_design"]
 
 BAUD = 1_000_000
 
@@ -17,6 +18,20 @@ def with_clock(plan, board, megahertz):
     frequency = round(board.clock(megahertz))
     plan = replace(plan, info=replace(plan.info, frequency=frequency))
     return replace(plan, flash=FLASH_OFFSET) if isinstance(plan, CompactPlan) else plan
+
+
+def check(plan, board, megahertz, baud):
+    """Refuse a clock or a line that the board's top cannot have around this machine.
+
+    Raises
+    ------
+    celosia.generators.config.ConfigError
+        If so; the message says why.
+    """
+    try:
+        board.top(with_clock(plan, board, megahertz).machine(), megahertz, baud)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def build(plan, board, folder, *, megahertz, baud=BAUD, seeds=1, allow_fail=False, say=print):

@@ -1,16 +1,22 @@
 """The command ``celosia build``: from a checkpoint to a bitstream, and a report beside it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from celosia.boards.options import BaudOption, ModelArgument, SetOption, TokenizerOption, say
+from celosia.boards.options import (
+    REPORT,
+    BaudOption,
+    ModelArgument,
+    SetOption,
+    TokenizerOption,
+    say,
+)
 from rich.console import Console
 from rich.table import Table
 
-from celosia.output import new_file
+from celosia.output import check_is_folder, new_json
 
 __all__ = ["build"]
 
@@ -59,29 +65,22 @@ def build(
     """
     from celosia.boards import build as flow
     from celosia.boards.catalog import find_board
-    from celosia.boards.estimate import check_fit, fitting_config, smallest_config
+    from celosia.boards.estimate import check_fit
     from celosia.boards.measure import Measurement
     from celosia.boards.tape_file import write_tape
-    from celosia.generators.config import ConfigError, load_config
+    from celosia.generators.config import ConfigError
     from celosia.generators.plan import make_plan
     from celosia.reference.checkpoint import load
 
     target = find_board(board)
-    megahertz = clock or target.default_clock
+    megahertz = target.default_clock if clock is None else clock
     try:
         wanted = target.clock(megahertz) / 1e6
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    check_is_folder(output)
     loaded = load(model, tokenizer)
-    if fit or (config is None and not settings):
-        if config is not None or settings:
-            raise ConfigError("--fit chooses the configuration: give no --config or --set with it")
-        try:
-            parameters = fitting_config(loaded.config, target)
-        except LookupError:
-            parameters = smallest_config(loaded.config, target)  # refused below, with its numbers
-    else:
-        parameters = load_config(config or "small", settings or [])
+    parameters = _parameters(loaded.config, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
     available = target.resources
     say(
@@ -91,33 +90,52 @@ def build(
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
     plan = make_plan(loaded, parameters)
+    flow.check(plan, target, megahertz, baud)
     output.mkdir(parents=True, exist_ok=True)
-    if parameters.memory == "sdram" or parameters.boot == "flash":
-        write_tape(flow.with_clock(plan, target, megahertz), output)
-    say("writing the design ...")
-    measurement = Measurement(plan, output)
+    with new_json(json_file) as write_json:
+        (output / REPORT).unlink(missing_ok=True)  # written again when all is done
+        if parameters.memory == "sdram" or parameters.boot == "flash":
+            write_tape(flow.with_clock(plan, target, megahertz), output)
+        say("writing the design ...")
+        measurement = Measurement(plan, output)
+        options = {"megahertz": megahertz, "baud": baud, "seeds": seeds, "allow_fail": allow_fail}
+        try:
+            result = flow.build(plan, target, output, **options, say=say)
+        except flow.TimingError as error:
+            print(f"celosia: error: {error}", file=sys.stderr)
+            raise typer.Exit(MISSED) from None
+        say("simulating, for the cycles per token ...")
+        report = _report(plan, target, baud, result, measurement.result())
+        with new_json(output / REPORT) as write_report:
+            write_report(report)
+        write_json(report)
+    _show_build(report)
+
+
+def _parameters(model, board, config, settings, fit):
+    """The configuration that is asked for, or the largest one that fits."""
+    from celosia.boards.estimate import fitting_config, smallest_config
+    from celosia.generators.config import ConfigError, load_config
+
+    chosen = config is not None or bool(settings)
+    if fit and chosen:
+        raise ConfigError("--fit chooses the configuration: give no --config or --set with it")
+    if chosen:
+        return load_config(config or "small", settings or [])
     try:
-        result = flow.build(
-            plan,
-            target,
-            output,
-            megahertz=megahertz,
-            baud=baud,
-            seeds=seeds,
-            allow_fail=allow_fail,
-            say=say,
-        )
-    except flow.TimingError as error:
-        print(f"celosia: error: {error}", file=sys.stderr)
-        raise typer.Exit(MISSED) from None
-    say("simulating, for the cycles per token ...")
-    measured = measurement.result()
+        return fitting_config(model, board)
+    except LookupError:
+        return smallest_config(model, board)  # which is refused, with its numbers
+
+
+def _report(plan, board, baud, result, measured):
+    """What ``report.json`` says: of what the tools found, and of the simulation."""
     speed = None
     if result["fmax_mhz"] is not None:
         clock_mhz = min(result["clock_mhz"], result["fmax_mhz"])
         speed = clock_mhz * 1e6 / measured["cycles_per_token"]
-    report = {
-        "board": target.name,
+    return {
+        "board": board.name,
         "model": plan.info.name,
         "config": {n: getattr(plan.config, n) for n in plan.config.__dataclass_fields__},
         "clock_mhz": result["clock_mhz"],
@@ -133,10 +151,6 @@ def build(
         "baud": baud,
         "notes": result["notes"],
     }
-    _write_json(output / "report.json", report)
-    if json_file is not None:
-        _write_json(json_file, report)
-    _show_build(report)
 
 
 def _show_build(report):
@@ -159,8 +173,3 @@ def _show_build(report):
     for note in report["notes"]:
         table.add_row("note", note)
     Console().print(table)
-
-
-def _write_json(path, value):
-    with new_file(path) as unfinished:
-        unfinished.write_text(json.dumps(value, indent=2) + "\n")

@@ -71,6 +71,9 @@ class Chat:
         """Continue ``text``; a line about the speed comes last."""
         prompt = self.tokenizer.encode(text)
         room = self.info.max_seq_len - len(prompt) + 1
+        if not prompt:
+            print("this model has no begin token: type a text", file=output, flush=True)
+            return
         if room < 1:
             print(f"too long: {len(prompt)} tokens", file=output, flush=True)
             return

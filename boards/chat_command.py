@@ -35,7 +35,9 @@ def chat(
     """
     from celosia.generators.config import ConfigError
     from celosia.reference.checkpoint import load
+    from celosia.sim.simulate import Request
 
+    Request((), tokens, temperature, seed).check_sampling()
     if (port is None) != simulated:
         raise ConfigError("give either --port PORT or --simulated")
     loaded = load(model, tokenizer)

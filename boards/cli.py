@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 from celosia.boards.build_command import build
 from celosia.boards.chat_command import chat
-from celosia.boards.options import BaudOption
+from celosia.boards.options import REPORT, BaudOption
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 __all__ = ["register"]
+
+KEYS = {"board", "bitstream", "config", "notes"}  # of a report, that a board is programmed by
 
 
 def register(app):
@@ -56,27 +58,41 @@ def program(
     from celosia.generators.config import ConfigError
     from celosia.sim.toolchain import ToolError
 
-    try:
-        report = json.loads((folder / "report.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder} is no folder that celosia build made: {error}") from None
+    report = _read_report(folder)
+    board = find_board(report["board"])
     if report["bitstream"] is None:
         raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report['notes'])}")
+    bitstream = folder / board.flow.bitstream
+    if not bitstream.is_file():
+        raise ConfigError(f"{bitstream} is not there any more: build it anew")
+    steps = [["-f" if flash else "-m", str(bitstream)]]
+    if report["config"].get("boot") == "flash":
+        offset = read_tape(folder)[1]["flash_offset"]
+        steps += [["-f", "-o", str(offset), "--file-type", "raw", str(folder / "tape.bin")]]
     if shutil.which("openFPGALoader") is None:
         raise ToolError(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
-    board = find_board(report["board"])
-    target = "-f" if flash else "-m"
-    bitstream = str(folder / board.flow.bitstream)
-    command = ["openFPGALoader", "-b", board.loader, target, bitstream]
-    done = subprocess.run(command, check=False)
-    if not done.returncode and report["config"].get("boot") == "flash":
-        tape, record = str(folder / "tape.bin"), read_tape(folder)[1]
-        place = ["-f", "-o", str(record["flash_offset"]), "--file-type", "raw", tape]
-        done = subprocess.run(["openFPGALoader", "-b", board.loader, *place], check=False)
-    if done.returncode:
-        raise ToolError(f"openFPGALoader failed ({done.returncode})")
+    for step in steps:
+        done = subprocess.run(["openFPGALoader", "-b", board.loader, *step], check=False)
+        if done.returncode:
+            raise ToolError(f"openFPGALoader failed ({done.returncode})")
+
+
+def _read_report(folder):
+    """What the build in ``folder`` said when all of it was done."""
+    from celosia.generators.config import ConfigError
+
+    path = folder / REPORT
+    try:
+        report = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} holds no finished build: no {REPORT} is there") from None
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or not report.keys() >= KEYS:
+        raise ConfigError(f"{path} is not what celosia build writes")
+    return report
 
 
 def load(

@@ -1,10 +1,13 @@
 """How many cycles a machine takes for a token: from its simulation."""
 
+import contextlib
 import hashlib
 import json
 
 from celosia.sim.native import NativeSimulation
 from celosia.sim.simulate import Request, machine_verilog, simulate
+
+from celosia.output import new_json
 
 __all__ = ["POSITION", "Measurement"]
 
@@ -35,9 +38,10 @@ class Measurement:
         """``{"position", "cycles_per_token", "utilisation"}``."""
         digest = hashlib.sha256(f"{self.position} {self.verilog}".encode()).hexdigest()
         if self.path.is_file():
-            known = json.loads(self.path.read_text())
-            if known.pop("design", None) == digest:
-                return known
+            with contextlib.suppress(ValueError):  # cut off by a full disk, say
+                known = json.loads(self.path.read_text())
+                if known.pop("design", None) == digest:
+                    return known
         begin = min(1, self.plan.shape.vocab_size - 1)
         with NativeSimulation(self.verilog, ("logits", "passes")) as simulation:
             simulation.record(taps=True)
@@ -48,5 +52,6 @@ class Measurement:
             "cycles_per_token": cycles,
             "utilisation": self.plan.ideal_cycles(self.position) / cycles,
         }
-        self.path.write_text(json.dumps({**found, "design": digest}) + "\n")
+        with new_json(self.path) as write_json:
+            write_json({**found, "design": digest})
         return found

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["BaudOption", "ModelArgument", "SetOption", "TokenizerOption", "say"]
+__all__ = ["REPORT", "BaudOption", "ModelArgument", "SetOption", "TokenizerOption", "say"]
 
+REPORT = "report.json"  # what a build leaves when all of it is done
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="As for celosia simulate.", show_default=False)
 ]
@@ -19,7 +20,9 @@ TokenizerOption = Annotated[
     str | None,
     typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
 ]
-BaudOption = Annotated[int, typer.Option("--baud", metavar="BITS", help="Of the serial line.")]
+BaudOption = Annotated[
+    int, typer.Option("--baud", min=1, metavar="BITS", help="Of the serial line.")
+]
 
 
 def say(text):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.buffer import Buffer
 from celosia.rtl.sdram import sdram_pins
 from celosia.rtl.spi_flash import spi_flash_pins
-from celosia.rtl.uart import UartReceiver, UartTransmitter
+from celosia.rtl.uart import LEAST, MOST, UartReceiver, UartTransmitter
 
 __all__ = ["SerialMachine"]
 
@@ -24,7 +24,7 @@ class SerialMachine(wiring.Component):
     frequency : float
         Of the clock, in Hz.
     baud : int
-        Bits per second, at most a bit in 8 cycles; what the clock makes of it differs by up to
+        Bits per second, a bit in 8 to 65,535 cycles; what the clock makes of it differs by up to
         2 %.
 
     Members
@@ -39,12 +39,12 @@ class SerialMachine(wiring.Component):
     Raises
     ------
     ValueError
-        If the clock is too slow for the line, or too coarse.
+        If the clock is too slow or too fast for the line, or too coarse.
     """
 
     def __init__(self, machine, frequency, baud):
         divisor = round(frequency / baud)
-        if divisor < 8 or abs(frequency / divisor / baud - 1) > 0.02:
+        if divisor not in range(LEAST, MOST + 1) or abs(frequency / divisor / baud - 1) > 0.02:
             raise ValueError(
                 f"baud {baud} cannot be made of a clock of {frequency / 1e6:g} MHz within 2 %"
             )

@@ -7,6 +7,8 @@ from celosia.sim.toolchain import ToolError
 
 __all__ = ["SerialTransport"]
 
+PATIENCE = 10.0  # seconds in which the line takes what it is given; a frame has 258 bytes
+
 
 class SerialTransport:
     """Bytes to a board and back (:class:`celosia.sim.driver.Transport`).
@@ -34,9 +36,10 @@ class SerialTransport:
             ) from None
         self.port = port
         self._failures = (serial.SerialException, OSError)
+        options = {"baudrate": baud, "timeout": 0, "write_timeout": PATIENCE}
         try:
-            self._line = serial.serial_for_url(port, baudrate=baud, timeout=0)
-        except self._failures as error:
+            self._line = serial.serial_for_url(port, **options)
+        except (*self._failures, ValueError) as error:  # ValueError: of the rate, or of a URL
             raise DriverError(f"{port} cannot be opened: {error}") from None
 
     def send(self, data):

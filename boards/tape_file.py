@@ -6,6 +6,8 @@ import zlib
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
 
+from celosia.output import new_file, new_json
+
 __all__ = ["read_tape", "write_tape"]
 
 IMAGE, RECORD = "tape.bin", "tape.json"
@@ -22,8 +24,11 @@ def write_tape(plan, folder):
     }
     if plan.config.boot == "flash":
         record["flash_offset"] = FLASH_OFFSET
-    (folder / IMAGE).write_bytes(image)
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    (folder / RECORD).unlink(missing_ok=True)
+    with new_file(folder / IMAGE) as unfinished:
+        unfinished.write_bytes(image)
+    with new_json(folder / RECORD) as write_json:
+        write_json(record)
 
 
 def read_tape(folder):

@@ -5,7 +5,6 @@ Exit status: 0 done, 1 the machine and the reference differ, 2 bad input or a mi
 """
 
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ from typer.core import TyperGroup
 from celosia import __version__
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
-from celosia.output import check_folder, new_file
+from celosia.output import check_folder, new_file, new_json
 
 __all__ = ["app", "main"]
 
@@ -188,7 +187,7 @@ def evaluate(
         words = text.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise CommandError(f"{text}: not UTF-8: {error.reason} at byte {error.start}") from None
-    with _json_file(json_file) as write_json:
+    with new_json(json_file) as write_json:
         bar = Progress(
             TextColumn("evaluate"),
             BarColumn(),
@@ -314,7 +313,7 @@ def simulate(
     parameters = _config(loaded, config, settings)
     request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
     with contextlib.ExitStack() as stack:
-        write_json = stack.enter_context(_json_file(json_file))
+        write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
         waves_path = waves and stack.enter_context(new_file(waves))
         plan = _plan(loaded, parameters)
@@ -456,16 +455,6 @@ def _step(text):
     else:
         print(f"celosia: {text}", file=sys.stderr, flush=True)
         yield
-
-
-@contextlib.contextmanager
-def _json_file(path):
-    """A function that writes an object to ``path``, which appears when the block ends."""
-    if path is None:
-        yield lambda value: None
-        return
-    with new_file(path) as unfinished:
-        yield lambda value: unfinished.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def main():

@@ -1,11 +1,12 @@
 """Files and folders that appear whole or not at all."""
 
 import contextlib
+import json
 import os
 import shutil
 from pathlib import Path
 
-__all__ = ["check_folder", "new_file", "new_folder"]
+__all__ = ["check_folder", "check_is_folder", "new_file", "new_folder", "new_json"]
 
 
 @contextlib.contextmanager
@@ -33,16 +34,34 @@ def new_file(path):
         unfinished.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_json(path):
+    """A function that writes an object to ``path`` as JSON; otherwise as :func:`new_file`.
+
+    Without a path the function does nothing.
+    """
+    if path is None:
+        yield lambda value: None
+        return
+    with new_file(path) as unfinished:
+        yield lambda value: unfinished.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def check_is_folder(path):
+    """Raise an OSError if something else than a folder is at ``path``."""
+    path = Path(path).absolute()
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(20, "is a file, not a folder", str(path))
+
+
 def check_folder(path, marker):
     """Raise the OSError with which :func:`new_folder` would refuse to replace ``path``."""
     path = Path(path).absolute()
-    if path.exists():
-        if not path.is_dir():
-            raise NotADirectoryError(20, "is a file, not a folder", str(path))
-        if any(path.iterdir()) and not (path / marker).is_file():
-            raise FileExistsError(
-                17, f"holds other files (no {marker}) and is left as it is", str(path)
-            )
+    check_is_folder(path)
+    if path.exists() and any(path.iterdir()) and not (path / marker).is_file():
+        raise FileExistsError(
+            17, f"holds other files (no {marker}) and is left as it is", str(path)
+        )
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
 
-__all__ = ["UartReceiver", "UartTransmitter"]
+__all__ = ["LEAST", "MOST", "UartReceiver", "UartTransmitter"]
 
-LEAST, MOST = 8, 65535
+LEAST, MOST = 8, 65535  # cycles in a bit
 
 
 class UartReceiver(wiring.Component):

@@ -256,13 +256,11 @@ def test_the_design_with_flash(tmp_path):
 
 
 def test_no_port():
-    pytest.importorskip("serial")
     with pytest.raises(DriverError, match="/dev/nothing cannot be opened"):
         SerialTransport("/dev/nothing", 1_000_000)
 
 
 def test_a_board_that_is_unplugged():
-    pytest.importorskip("serial")
     line = SerialTransport("loop://", 1_000_000)
     line.send(b"abc")
     assert line.receive(1) == b"abc"
@@ -311,6 +309,27 @@ def test_chat(plan):
     assert chat.greeting() == f"{plan.info.name}: 8 weights a cycle, 24 positions"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("boot", ["host", "flash"])
+def test_chat_with_a_simulated_sdram(monkeypatch, boot):
+    from celosia.reference import checkpoint, integer
+    from typer.testing import CliRunner
+
+    from celosia.cli import app
+
+    model = replace(random_model(SMALL, seed=1), tokenizer=Letters())
+    monkeypatch.setattr(checkpoint, "load", lambda *_: model)
+    settings = ("--set", "memory=sdram", "--set", f"boot={boot}", "--tokens", "5")
+    words = ["chat", "m", "--simulated", "--config", "tiny", *settings]
+    done = CliRunner().invoke(app, words, input="abc\n/status\n/quit\n")
+    assert done.exit_code == 0, done.output
+    plan = make_plan(model, load_config("tiny"))
+    tokens, _ = integer.generate(plan.model, [0, 1, 2, 3], 5, 0, 0)
+    lines = done.stdout.splitlines()
+    assert lines[2] == "abc" + "".join(map(Letters().stream(3), tokens))
+    assert lines[4] == "ready, 5 tokens given"
+
+
 def test_chat_with_the_wrong_tokenizer(plan):
     from celosia.generators.verilog import to_verilog
     from celosia.sim.native import NativeSimulation
@@ -346,6 +365,7 @@ def test_build_reports(tmp_path, fake_tools, monkeypatch):
     done = CliRunner().invoke(app, words)  # one placement misses the clock
     assert done.exit_code == 1
     assert "reaches 61.50 MHz, not 80.00 MHz" in done.output
+    assert not (out / "report.json").exists()  # that of the build before
 
     words[3:] = ["arty_a7_100", "--config", "tiny", "--clock", "80", "-o", str(tmp_path / "a")]
     done = CliRunner().invoke(app, words)  # Vivado is not there

@@ -212,7 +212,8 @@ def test_programming_what_there_is_not(tmp_path):
 
     from celosia.cli import app
 
-    report = {"board": "kcu105", "bitstream": None, "notes": ["vivado is not on the PATH"]}
+    notes = ["vivado is not on the PATH"]
+    report = {"board": "kcu105", "bitstream": None, "config": {}, "notes": notes}
     (tmp_path / "report.json").write_text(json.dumps(report))
     done = CliRunner().invoke(app, ["program", str(tmp_path)])
     assert done.exit_code != 0

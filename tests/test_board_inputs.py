@@ -1,0 +1,168 @@
+"""What the boards' commands say of bad input, and that nothing half done is left of it."""
+
+import io
+import json
+import os
+import threading
+
+import pytest
+from celosia.boards.chat import Chat
+from celosia.boards.measure import Measurement
+from celosia.boards.serial_port import SerialTransport
+from celosia.boards.stage import Stage
+from celosia.generators.config import load_config
+from celosia.generators.plan import make_plan
+from celosia.reference.model import random_model
+from celosia.sim import messages
+from celosia.sim.driver import DriverError
+from celosia.sim.frames import FrameDecoder
+from command_line import fails
+from small_checkpoint import CONFIG, write_checkpoint
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """``celosia build`` of a small model without any tool, as a list of words."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("celosia.boards.build.build", None)  # refused before
+    board = ("--board", "ulx3s_85f", "--config", "tiny", "--set", "max_seq_len=16")
+    return ["build", write_checkpoint(tmp_path), *board, "-o", tmp_path / "out"]
+
+
+@pytest.mark.parametrize("clock", ["0", "-5", "nan", "inf", "1e9"])
+def test_impossible_clocks(build, tmp_path, clock):
+    assert "MHz can be made of 25 MHz" in fails(*build, "--clock", clock)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--baud", 300), "baud 300 cannot be made of a clock of 80 MHz within 2 %"),
+        (("--baud", 30_000_000), "baud 30000000 cannot be made of a clock of 80 MHz within 2 %"),
+        (("--clock", 200, "--set", "memory=sdram"), "clock"),
+        (("--set", "memory=tape"), "memory must be on_chip, axi or sdram, not 'tape'"),
+        (("--set", "boot=flash"), "boot must be host, or flash with memory=sdram, not 'flash'"),
+    ],
+)
+def test_impossible_boards(build, tmp_path, options, message):
+    assert message in fails(*build, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_results(build, tmp_path):
+    (tmp_path / "file").touch()
+    for folder, message in (("file", "file: is a file, not a folder"), ("file/x", "Not a direct")):
+        assert message in fails(*build[:-1], tmp_path / folder)
+    assert "no/result.json: No such file" in fails(*build, "--json", tmp_path / "no/result.json")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_programming_what_is_no_build(tmp_path):
+    command = ("program", tmp_path)
+    assert fails(*command).endswith("holds no finished build: no report.json is there")
+    report = tmp_path / "report.json"
+    for text in ("", "[]", '"board bitstream config notes"', '{"board": "ulx3s_85f"}'):
+        report.write_text(text)
+        assert fails(*command) == f"{report} is not what celosia build writes"
+    good = {"board": "ulx3s_85f", "bitstream": "x/top.bit", "config": {"boot": "flash"}}
+    report.write_text(json.dumps({**good, "notes": []}))
+    assert fails(*command) == f"{tmp_path / 'top.bit'} is not there any more: build it anew"
+    (tmp_path / "top.bit").touch()
+    assert "holds no tape" in fails(*command)  # before anything is programmed
+
+
+def test_chats_that_cannot_be(tmp_path):
+    command = ("chat", "demo", "--port", tmp_path / "nothing")
+    assert "temperature must be 0, or from 1/256" in fails(*command, "--temperature", 16)
+    assert "seed must be from 0 to 2**32 - 1, not -1" in fails(*command, "--seed", -1)
+    assert f"{tmp_path / 'nothing'} cannot be opened" in fails(*command)
+    command[-1].touch()
+    assert f"{tmp_path / 'nothing'} cannot be opened" in fails(*command)
+    assert "http://x cannot be opened" in fails("chat", "demo", "--port", "http://x")
+
+
+def test_a_measurement_that_was_cut_off(tmp_path, monkeypatch):
+    plan = make_plan(random_model(CONFIG, seed=1), load_config("tiny"))
+    monkeypatch.setattr("celosia.boards.measure.NativeSimulation", None)
+    (tmp_path / "cycles.json").write_text('{"position": 2')
+    with pytest.raises(TypeError):  # it would be measured again
+        Measurement(plan, tmp_path).result()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_stage_that_was_interrupted(tmp_path, monkeypatch, error):
+    (tmp_path / "in").touch()
+    stage = Stage(tmp_path, "copy", ("in",), ("out",), lambda text: None)
+    stage.run(["cp", "in", "out"])
+    (tmp_path / "in").write_text("new")
+
+    def interrupted(*_, **options):
+        (tmp_path / "out").write_text("n")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("subprocess.run", interrupted)
+        with pytest.raises(error):
+            stage.run(["cp", "in", "out"])
+    stage.run(["cp", "in", "out"])
+    assert (tmp_path / "out").read_text() == "new"
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    vocab_size, bos, eos = CONFIG.vocab_size, None, None
+
+    def encode(self, text):
+        return [ord(c) - 96 for c in text]
+
+    def decode(self, tokens):
+        return "".join(chr(96 + t) for t in tokens)
+
+    def stream(self, previous):
+        return lambda token: chr(96 + token)
+
+
+class Board:
+    """A machine behind a pseudo-terminal: it gives three tokens and falls silent."""
+
+    def __init__(self):
+        self.line, self.port = os.openpty()
+        self.thread = threading.Thread(target=self.talk, daemon=True)
+        self.thread.start()
+
+    def talk(self):
+        decoder = FrameDecoder()
+        answers = {
+            messages.Kind.ASK_INFO: messages.Info(CONFIG.vocab_size, CONFIG.seq_len),
+            messages.Kind.ASK_STATUS: messages.Status(0, 0),
+        }
+        while True:
+            for frame in decoder.feed(os.read(self.line, 1000)):
+                answer = answers.get(frame.kind, messages.Ack(frame.kind))
+                os.write(self.line, messages.encode(answer))
+                if frame.kind == messages.Kind.RUN:
+                    for n in range(3):
+                        os.write(self.line, messages.encode(messages.Token(8 + n, n)))
+                    return
+
+
+def test_a_board_that_is_unplugged_during_a_run():
+    board = Board()
+    transport = SerialTransport(os.ttyname(board.port), 1_000_000)
+    os.close(board.port)
+
+    class Screen(io.StringIO):
+        def write(self, text):
+            super().write(text)
+            if text == "j":
+                os.close(board.line)
+
+    screen = Screen()
+    talk = Chat(transport, Letters(), 10, 0.0, 0)
+    with pytest.raises(DriverError, match=r"the board at .* is gone: is it plugged in\?"):
+        talk.answer("abc", screen)
+    assert screen.getvalue() == "abchij"
+    transport.close()
+    board.thread.join()
