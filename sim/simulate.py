@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,10 @@ class Request:
                 f"a prompt of {len(self.prompt)} tokens and {self.count} generated ones take "
                 f"{positions} positions, more than max_seq_len, {max_seq_len}"
             )
+        self.check_sampling()
+
+    def check_sampling(self):
+        """Raise :class:`RequestError` if no machine samples like that."""
         if not (self.temperature == 0 or 0.5 < self.temperature * TEMPERATURE_ONE < HEAT_LIMIT):
             raise RequestError(
                 f"temperature must be 0, or from 1/256 to less than 16, not {self.temperature:g}"
@@ -108,8 +112,13 @@ def prompt_tokens(tokenizer, text=None, tokens=None):
 def machine_verilog(plan):
     """``to_verilog(plan.machine())``, kept for the next time.
 
+    A tape that the board's flash would bring is the host's to load: there is no flash beside the
+    simulated chip, and its copying would take longer than most runs.
+
     It is made anew when the plan, a source file of Celosia or the version of Amaranth changes.
     """
+    if plan.config.boot == "flash" and plan.config.memory == "sdram":
+        plan = replace(plan, config=replace(plan.config, boot="host"))
     digest = hashlib.sha256(plan.info.payload())
     for part in plan.contents:
         digest.update(np.ascontiguousarray(part).tobytes())

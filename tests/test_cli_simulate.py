@@ -91,8 +91,9 @@ def test_temperature(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_external_memory(command):
-    settings = ("--set", "memory=axi", "--prompt-tokens", "7,8", "--tokens", 3)
+@pytest.mark.parametrize("memory", ["axi", "sdram", "sdram --set boot=flash"])
+def test_external_memory(command, memory):
+    settings = ("--set", *f"memory={memory}".split(), "--prompt-tokens", "7,8", "--tokens", 3)
     assert run(*command, *settings).exit_code == 0
 
 

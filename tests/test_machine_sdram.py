@@ -1,6 +1,7 @@
 """A machine with its tape in an SDRAM: loaded over the host link, and equal to the reference."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from celosia.rtl.sdram_tape import SdramTape
 from celosia.sim import loader
 from celosia.sim.driver import DriverError
 from celosia.sim.loader import load_memory
-from celosia.sim.simulate import Request, simulate
+from celosia.sim.simulate import Request, machine_verilog, simulate
 from test_machine import logits_of, random_machine
 
 SIZES = (16, 24, 2, 4, 2, 4, 37, 24, True)
@@ -163,6 +164,13 @@ def test_simulate(machine):
     simulation.reset()
     run = simulate(plan, simulation, Request((1, 2), 5))
     assert run.tokens == integer.generate(plan.model, [1, 2], 5)[0]
+
+
+def test_the_host_loads_what_a_flash_would(machine):
+    plan = machine[0]
+    booting = replace(plan, config=replace(plan.config, boot="flash"))
+    assert "flash" in booting.machine().signature.members
+    assert machine_verilog(booting) == machine_verilog(plan)
 
 
 def test_a_tape_that_the_chip_does_not_hold(monkeypatch):
