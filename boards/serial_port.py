@@ -2,8 +2,8 @@
 
 import time
 
-from celosia.sim.driver import DriverError
 from celosia.sim.toolchain import ToolError
+from celosia.sim.transport import DriverError
 
 __all__ = ["SerialTransport"]
 
@@ -11,7 +11,7 @@ PATIENCE = 10.0  # seconds in which the line takes what it is given; a frame has
 
 
 class SerialTransport:
-    """Bytes to a board and back (:class:`celosia.sim.driver.Transport`).
+    """Bytes to a board and back (:class:`celosia.sim.transport.Transport`).
 
     Parameters
     ----------

@@ -1,117 +1,18 @@
 """The host's half of a conversation with a machine, simulated or real."""
 
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
 
 from celosia.sim import messages
 from celosia.sim.frames import LONGEST_FRAME, FrameDecoder
-from celosia.sim.messages import Kind, Reason, Token
-from celosia.sim.protocol import MEMORY_COMMANDS, TEMPERATURE_LIMIT, TEMPERATURE_ONE, Code
+from celosia.sim.generation import Done, Generation
+from celosia.sim.messages import Kind, Token
+from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE
+from celosia.sim.refusals import DAMAGE, reason, refused
+from celosia.sim.transport import DriverError, Transport
 
 __all__ = ["Done", "Driver", "DriverError", "Generation", "Token", "Transport"]
 
-REASONS = {
-    Code.CRC: "it was damaged on the way",
-    Code.TRUNCATED: "its end did not arrive",
-    Code.KIND: "the machine does not know it",
-    Code.LENGTH: "it has a wrong length",
-    Code.BUSY: "the machine is busy",
-    Code.EMPTY: "the prompt is empty",
-    Code.COUNT: "no tokens are asked for",
-    Code.ADDRESS: "the prompt goes beyond the machine's longest sequence",
-    Code.SPAN: "prompt and generated tokens go beyond the machine's longest sequence",
-    Code.VOCABULARY: "a token is not in the machine's vocabulary",
-    Code.TEMPERATURE: "the temperature is too high",
-    Code.MEMORY: "its memory does not hold the model: load it",
-}
-
-
-MEMORY_REASONS = {
-    Code.EMPTY: "it names no bytes",
-    Code.ADDRESS: "it goes beyond the machine's memory, or begins or ends at an odd byte",
-}
-DAMAGE = (Code.CRC, Code.TRUNCATED)
 SLOWEST = 1e-6  # seconds in which a machine looks at a byte of its memory, at most
-
-
-class DriverError(Exception):
-    """The machine does not answer, refuses, or says what cannot be right."""
-
-
-class Transport(Protocol):
-    """Bytes to a machine and back."""
-
-    def send(self, data: bytes) -> None:
-        """Give bytes to the machine; returns without waiting for what it says."""
-
-    def receive(self, timeout: float) -> bytes:
-        """The bytes that came since the last call; waits up to `timeout` seconds for the first."""
-
-    def close(self) -> None:
-        """Give the machine up."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """The end of a generation.
-
-    Parameters
-    ----------
-    reason : celosia.sim.messages.Reason
-    counters : dict
-        The machine's counters by name.
-    """
-
-    reason: Reason
-    counters: dict
-
-
-class Generation:
-    """The tokens of one run, as they arrive: an iterator of :class:`Token`.
-
-    It ends with a :class:`DriverError` if something of the run was lost.
-
-    Attributes
-    ----------
-    done : Done or None
-        Set when the end has arrived.
-    """
-
-    def __init__(self, wait, names):
-        self.done = None
-        self.waiting = deque()
-        self.heard = 0
-        self._wait = wait
-        self._names = names
-        self._failure = None
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if not self.waiting and self.done is None:
-            self._wait(self)
-        if self.waiting:
-            return self.waiting.popleft()
-        if self._failure:
-            raise DriverError(self._failure)
-        raise StopIteration
-
-    def hear(self, message):
-        """Take a message about this run."""
-        n_tokens, self.heard = self.heard, self.heard + 1
-        if isinstance(message, Token):
-            self.waiting.append(message)
-            return
-        self.done = Done(message.reason, dict(zip(self._names, message.counters, strict=False)))
-        if message.reason == Reason.FAULT:
-            self._failure = "the machine's external memory answered with an error"
-        elif len(message.counters) != len(self._names):
-            self._failure = f"the machine sent {len(message.counters)} counters"
-        elif message.tokens != n_tokens:
-            self._failure = f"only {n_tokens} of {message.tokens} generated tokens arrived"
 
 
 class Driver:
@@ -271,7 +172,7 @@ class Driver:
         while frames and (left := deadline - time.monotonic()) > 0:
             for message in self._hear(left):
                 if isinstance(message, messages.Error) and message.code not in DAMAGE:
-                    raise DriverError(f"the machine refused to load: {_reason(message)}")
+                    raise DriverError(f"the machine refused to load: {reason(message)}")
                 frames -= 1
                 deadline = time.monotonic() + self._timeout
 
@@ -284,7 +185,7 @@ class Driver:
             for message in self._hear(left):
                 if isinstance(message, messages.Error):
                     if heed_errors and _is_about(message, command):
-                        raise DriverError(_refused(command, message))
+                        raise DriverError(refused(command, message))
                 elif isinstance(message, expected) and _is_about(message, command):
                     return message
         raise DriverError(f"no answer from the machine within {timeout:g} s")
@@ -349,13 +250,3 @@ def _is_about(answer, command):
     if isinstance(answer, messages.Error) and answer.code in DAMAGE:
         return True
     return getattr(answer, "command", command.kind) == command.kind
-
-
-def _refused(command, error):
-    what = type(command).__name__.lower()
-    return f"the machine refused {what}: {_reason(error)}"
-
-
-def _reason(error):
-    reasons = REASONS | (MEMORY_REASONS if error.command in MEMORY_COMMANDS else {})
-    return reasons.get(error.code, f"reason {error.code}")

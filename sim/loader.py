@@ -2,7 +2,7 @@
 
 import zlib
 
-from celosia.sim.driver import DriverError
+from celosia.sim.transport import DriverError
 
 __all__ = ["load_memory"]
 

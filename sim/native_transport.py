@@ -8,7 +8,7 @@ BATCH = 1000  # cycles between two looks at the clock
 
 
 class NativeTransport:
-    """Bytes to a simulated chip and back (:class:`celosia.sim.driver.Transport`).
+    """Bytes to a simulated chip and back (:class:`celosia.sim.transport.Transport`).
 
     The chip's time stands still except while :meth:`receive` waits.
 

@@ -11,7 +11,7 @@ POLL = 1e-4  # seconds between two looks
 
 
 class RegisterTransport:
-    """Bytes to a machine and back (:class:`celosia.sim.driver.Transport`), by its registers.
+    """Bytes to a machine and back (:class:`celosia.sim.transport.Transport`), by its registers.
 
     It takes the host link from the machine's byte streams until :meth:`close`.
 

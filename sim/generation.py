@@ -1,0 +1,70 @@
+"""The tokens of a run, as a machine gives them, and its end."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from celosia.sim.messages import Reason, Token
+from celosia.sim.transport import DriverError
+
+__all__ = ["Done", "Generation"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a generation.
+
+    Parameters
+    ----------
+    reason : celosia.sim.messages.Reason
+    counters : dict
+        The machine's counters by name.
+    """
+
+    reason: Reason
+    counters: dict
+
+
+class Generation:
+    """The tokens of one run, as they arrive: an iterator of :class:`Token`.
+
+    It ends with a :class:`DriverError` if something of the run was lost.
+
+    Attributes
+    ----------
+    done : Done or None
+        Set when the end has arrived.
+    """
+
+    def __init__(self, wait, names):
+        self.done = None
+        self.waiting = deque()
+        self.heard = 0
+        self._wait = wait
+        self._names = names
+        self._failure = None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.waiting and self.done is None:
+            self._wait(self)
+        if self.waiting:
+            return self.waiting.popleft()
+        if self._failure:
+            raise DriverError(self._failure)
+        raise StopIteration
+
+    def hear(self, message):
+        """Take a message about this run."""
+        n_tokens, self.heard = self.heard, self.heard + 1
+        if isinstance(message, Token):
+            self.waiting.append(message)
+            return
+        self.done = Done(message.reason, dict(zip(self._names, message.counters, strict=False)))
+        if message.reason == Reason.FAULT:
+            self._failure = "the machine's external memory answered with an error"
+        elif len(message.counters) != len(self._names):
+            self._failure = f"the machine sent {len(message.counters)} counters"
+        elif message.tokens != n_tokens:
+            self._failure = f"only {n_tokens} of {message.tokens} generated tokens arrived"

@@ -1,0 +1,36 @@
+"""Why a machine refuses a command, in words."""
+
+from celosia.sim.protocol import MEMORY_COMMANDS, Code
+
+__all__ = ["DAMAGE", "reason", "refused"]
+
+REASONS = {
+    Code.CRC: "it was damaged on the way",
+    Code.TRUNCATED: "its end did not arrive",
+    Code.KIND: "the machine does not know it",
+    Code.LENGTH: "it has a wrong length",
+    Code.BUSY: "the machine is busy",
+    Code.EMPTY: "the prompt is empty",
+    Code.COUNT: "no tokens are asked for",
+    Code.ADDRESS: "the prompt goes beyond the machine's longest sequence",
+    Code.SPAN: "prompt and generated tokens go beyond the machine's longest sequence",
+    Code.VOCABULARY: "a token is not in the machine's vocabulary",
+    Code.TEMPERATURE: "the temperature is too high",
+    Code.MEMORY: "its memory does not hold the model: load it",
+}
+MEMORY_REASONS = {
+    Code.EMPTY: "it names no bytes",
+    Code.ADDRESS: "it goes beyond the machine's memory, or begins or ends at an odd byte",
+}
+DAMAGE = (Code.CRC, Code.TRUNCATED)  # of whatever command, which nobody could read
+
+
+def refused(command, error):
+    """What to say of a message that was refused by an :class:`~celosia.sim.messages.Error`."""
+    return f"the machine refused {type(command).__name__.lower()}: {reason(error)}"
+
+
+def reason(error):
+    """Why, by an :class:`~celosia.sim.messages.Error`."""
+    reasons = REASONS | (MEMORY_REASONS if error.command in MEMORY_COMMANDS else {})
+    return reasons.get(error.code, f"reason {error.code}")
