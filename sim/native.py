@@ -1,23 +1,17 @@
 """The whole chip as a shared library: Verilator at full speed, without cocotb."""
 
-import concurrent.futures
-import ctypes
-import re
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-from celosia.sim import toolchain
+from celosia.sim.native_library import build, load
+from celosia.sim.native_ports import read_ports
 
 __all__ = ["NativeSimulation"]
 
-PORTS = ("rx__payload", "rx__valid", "rx__ready", "tx__payload", "tx__valid", "tx__ready")
 TX, ACTIVITY = -1, -2
 LARGEST_BATCH = 200_000
 SDRAM_BYTES = 1 << 25
-SPLIT = 20_000  # statements per C++ file
-RECIPE = 1  # to be counted up when the way of building changes
 
 
 class NativeSimulation:
@@ -62,19 +56,14 @@ class NativeSimulation:
     """
 
     def __init__(self, verilog, taps=None, *, waves=None):
-        ports = _outputs(verilog)
-        found = _taps(verilog, ports)
-        names = list(found) if taps is None else list(taps)
-        for name in names:
-            if name not in found:
-                raise ValueError(f"taps must be among {[*found]}, not {name!r}")
-        self.widths = {name: found[name] for name in names}
-        self._activity_width = ports.get("activity", 0)
-        self.axi_ports = _axi_ports(verilog)
-        writes = [name for name in self.axi_ports if f"{name}_awaddr" in ports]
-        self._has_sdram = "sdram__cs_n" in ports
-        header = _header(self.widths, self._activity_width, self.axi_ports, writes, self._has_sdram)
-        self._library = _load(_build(verilog, header, waves is not None))
+        ports = read_ports(verilog)
+        if taps is not None:
+            ports = ports.tapping(taps)
+        self.widths = ports.taps
+        self.axi_ports = ports.axi
+        self._activity_width = ports.activity
+        self._has_sdram = ports.has_sdram
+        self._library = load(build(verilog, ports.header(), waves is not None))
         path = b"" if waves is None else str(Path(waves).absolute()).encode()
         self._chip = self._library.celosia_new(path)
         self._batch = 1000
@@ -239,125 +228,3 @@ class NativeSimulation:
             np.ctypeslib.as_array(cycles, (count,)).copy(),
             np.ctypeslib.as_array(payload, (count, octets)).copy(),
         )
-
-
-def _outputs(verilog):
-    """The outputs of the module ``top`` and their widths."""
-    start = re.search(r"^module top\(", verilog, re.MULTILINE)
-    if start is None:
-        raise ValueError("the Verilog must have a module called top")
-    body = verilog[start.start() : verilog.index("\nendmodule", start.start())]
-    for name in ("clk", "rst", *PORTS):
-        if not re.search(rf"^  (input|output) (\[\d+:0\] )?{name};", body, re.MULTILINE):
-            raise ValueError(f"the top module must have a port called {name}")
-    found = re.findall(r"^  output (?:\[(\d+):0\] )?(\w+);", body, re.MULTILINE)
-    return {name: int(high or 0) + 1 for high, name in found}
-
-
-def _taps(verilog, outputs):
-    """The widths of the taps among `outputs`."""
-    names = [name.removesuffix("__valid") for name in outputs if name.endswith("__valid")]
-    return {
-        name: outputs[f"{name}__payload"]
-        for name in sorted(names)
-        if name != "tx" and f"{name}__payload" in outputs
-    }
-
-
-def _axi_ports(verilog):
-    """The bits of a transfer of each AXI4 port of the module ``top``."""
-    found = re.findall(r"^  input (?:\[(\d+):0\] )(m_axi\w*)_rdata;", verilog, re.MULTILINE)
-    return {name: int(high) + 1 for high, name in sorted(found, key=lambda port: port[1])}
-
-
-def _header(widths, activity_width, axi_ports, writes, has_sdram):
-    """The C++ text that tells native.cpp about the design."""
-
-    def port(name):
-        return name.replace("__", "___05F")
-
-    lines = [f"#define CELOSIA_N_TAPS {len(widths)}", "#define CELOSIA_TAPS(TAP) \\"]
-    lines += [
-        f"    TAP({index}, {port(name)}___05Fvalid, {port(name)}___05Fpayload, {-(-width // 8)}) \\"
-        for index, (name, width) in enumerate(widths.items())
-    ]
-    lines += ["", "", f"#define CELOSIA_N_AXI {len(axi_ports)}", "#define CELOSIA_AXI(AXI) \\"]
-    items = {
-        name: f"    AXI({n}, {name}_, {width // 8}) \\"
-        for n, (name, width) in enumerate(axi_ports.items())
-    }
-    lines += [*items.values(), "", "", "#define CELOSIA_AXI_WRITES(AXI) \\"]
-    lines += [*(items[name] for name in writes), "", ""]
-    lines += [f"#define CELOSIA_SDRAM {int(has_sdram)}"]
-    if activity_width:
-        lines += ["#define CELOSIA_ACTIVITY activity"]
-        lines += [f"#define CELOSIA_ACTIVITY_BYTES {-(-activity_width // 8)}"]
-    return "\n".join(lines) + "\n"
-
-
-def _build(verilog, header, trace):
-    """The shared library's path."""
-    tools = toolchain.find()
-    main = (Path(__file__).parent / "native.cpp").read_text()
-    support = [p for p in tools.runtime("-O1", trace) if p.name != "verilated_vpi.o"]
-
-    def make(folder):
-        flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"]
-        flags += ["--output-split", str(SPLIT), *(["--trace-vcd"] if trace else [])]
-        sources = tools.verilate(folder, verilog, flags)
-        slow = [name for name in sources if "__Slow" in name or "__Syms" in name]
-        (folder / "taps.h").write_text(header)
-        (folder / "native.cpp").write_text(main)
-        (folder / "slow.cpp").write_text("".join(f'#include "{name}"\n' for name in slow))
-        units = {"slow.cpp": "-O0", "native.cpp": "-O2"}
-        units |= {name: "-O2" for name in sources if name not in slow}
-        base = [*tools.compile_flags(trace), "-I.", "-Iobj", "-c"]
-        stopped = threading.Event()  # a compiler failed or was interrupted: start no other
-
-        def compile_unit(arguments):
-            if stopped.is_set():
-                return
-            try:
-                tools.compile(folder, arguments)
-            except BaseException:
-                stopped.set()
-                raise
-
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            jobs = [
-                pool.submit(compile_unit, [*base, level, name, "-o", f"{index}.o"])
-                for index, (name, level) in enumerate(units.items())
-            ]
-            for job in jobs:
-                job.result()
-        objects = [f"{index}.o" for index in range(len(units))]
-        tools.compile(folder, ["-shared", "-o", "chip.so", *objects, *support, "-pthread"])
-
-    key = tools.key("native", RECIPE, main, trace, header, verilog)
-    return toolchain.cached(key, make) / "chip.so"
-
-
-def _load(path):
-    """The C functions of native.cpp, with their types."""
-    library = ctypes.CDLL(str(path))
-    chip, number, which = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
-    for name, result, arguments in [
-        ("new", chip, [ctypes.c_char_p]),
-        ("delete", None, [chip]),
-        ("reset", None, [chip]),
-        ("send", None, [chip, ctypes.c_char_p, number]),
-        ("unsent", number, [chip]),
-        ("memory", None, [chip, which, ctypes.c_void_p, number, number, ctypes.c_uint32]),
-        ("fault", None, [chip, which, number, ctypes.c_uint32]),
-        ("sdram", None, [chip, ctypes.c_void_p, number]),
-        ("step", number, [chip, number, number]),
-        ("cycle", number, [chip]),
-        ("recording", None, [chip, ctypes.c_int, ctypes.c_int]),
-        ("count", number, [chip, which]),
-        ("cycles", ctypes.POINTER(ctypes.c_uint64), [chip, which]),
-        ("bytes", ctypes.POINTER(ctypes.c_uint8), [chip, which]),
-        ("clear", None, [chip, which]),
-    ]:
-        function = getattr(library, f"celosia_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library

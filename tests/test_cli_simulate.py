@@ -40,7 +40,7 @@ def nothing_is_built(monkeypatch):
     def build(*arguments):
         raise AssertionError("a simulation was built")
 
-    monkeypatch.setattr(native, "_build", build)
+    monkeypatch.setattr(native, "build", build)
 
 
 def test_json(tmp_path, command):
