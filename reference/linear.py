@@ -1,0 +1,103 @@
+"""Matrices in integers: weights rounded and placed, their rows' scales as mantissas."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from celosia.reference.group_quantize import Groups, group_quantize
+
+__all__ = [
+    "Linear",
+    "ceil_log2",
+    "columns_of",
+    "head_rows",
+    "linear",
+    "mantissas",
+    "rounded",
+    "scaled",
+]
+
+
+@dataclass
+class Linear:
+    """``y = integers() @ x * scale * 2**-shift``.
+
+    Parameters
+    ----------
+    weight : int8[rows, columns]
+        The codes on the tape.
+    scale : uint16[rows]
+    shift : int
+    groups : Groups, or None
+        What the codes are multiplied by, and offset with; None for nothing.
+    """
+
+    weight: np.ndarray
+    scale: np.ndarray
+    shift: int
+    groups: Groups | None = None
+
+    def integers(self, rows=slice(None)):
+        """The weights of some ``rows`` in steps of their row: int[rows, columns]."""
+        if self.groups is None:
+            return self.weight[rows]
+        return self.groups.integers(self.weight, rows)
+
+    @cached_property
+    def matrix(self):
+        """The weights for products: float64[columns, rows]."""
+        return self.integers().T.astype(np.float64)
+
+
+def columns_of(n, scheme):
+    """Places of ``n`` values in a padded vector, and its size."""
+    return np.arange(n), scheme.padded(n)
+
+
+def head_rows(n_heads, head_dim, padded):
+    """Places of heads of ``head_dim`` values, each padded to ``padded``, and the vector's size."""
+    rows = np.arange(n_heads)[:, None] * padded + np.arange(head_dim)
+    return rows.reshape(-1), n_heads * padded
+
+
+def linear(weight, factor, scheme, columns, rows=None):
+    """Round ``weight`` and place it; row scales times ``factor`` become mantissas."""
+    return scaled(rounded(weight, scheme.weight_width, scheme, columns, rows), factor)
+
+
+def rounded(weight, width, scheme, columns, rows=None):
+    """Codes of ``weight``, placed, their groups or None, the rows' steps, and the rows' places."""
+    places, n_rows = rows or (np.arange(len(weight)), len(weight))
+    placed = np.zeros((n_rows, columns[1]), np.float32)
+    placed[np.ix_(places, columns[0])] = weight
+    if scheme.group:
+        offsets = scheme.has_offsets(width)
+        codes, groups, step = group_quantize(placed, width, scheme.group, offsets)
+        return codes, groups, step, places
+    step = np.abs(placed).max(axis=1).astype(np.float64) / ((1 << (width - 1)) - 1)
+    step = np.where(step > 0, step, 1.0)
+    return np.round(placed / step[:, None].astype(np.float32)).astype(np.int8), None, step, places
+
+
+def scaled(rounded, factor):
+    """The :class:`Linear` of rounded weights, its results times ``factor``, a number or rows'."""
+    codes, groups, step, places = rounded
+    scales = np.zeros(len(codes))
+    scales[places] = step[places] * factor
+    mantissa, shift = mantissas(scales)
+    return Linear(codes, mantissa, shift, groups)
+
+
+def mantissas(values):
+    """``values`` as uint16 mantissas times ``2**-shift``, the largest from 2**15 to 2**16 - 1."""
+    largest = np.max(values)
+    shift = 15 - math.floor(math.log2(largest))
+    if round(float(largest) * 2.0**shift) > 65535:
+        shift -= 1
+    return np.round(np.asarray(values) * 2.0**shift).astype(np.int64), shift
+
+
+def ceil_log2(x):
+    """The least power of two that is no less than ``x``, its exponent."""
+    return math.ceil(math.log2(float(x)))
