@@ -6,7 +6,7 @@ from cocotbext.uart import UartSink, UartSource
 __all__ = ["converse"]
 
 
-async def converse(dut, given, period):
+async def converse(dut, given, period, check=lambda: None):
     """Send each of ``talk`` when the design has said all bytes expected before; what it said.
 
     Parameters
@@ -18,6 +18,8 @@ async def converse(dut, given, period):
         ``divisor``, the cycles of a bit; ``skew`` of the UART's clock; ``patience`` in bits.
     period : float
         Of the clock, in ns.
+    check : function()
+        Called with every bit that is waited for; may raise.
 
     Returns
     -------
@@ -31,6 +33,7 @@ async def converse(dut, given, period):
         patience = 12 * (expect + len(data)) + given["patience"]
         while len(heard) < expect and patience > 0:
             await ClockCycles(dut.clk, given["divisor"])
+            check()
             patience -= 1
             heard += sink.read_nowait()
         await source.wait()

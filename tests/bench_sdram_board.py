@@ -6,9 +6,9 @@ from celosia.sim.sdram_cocotb import attach
 from celosia.sim.sdram_model import SdramChip
 from celosia.sim.spi_flash_cocotb import attach_flash
 from celosia.sim.spi_flash_model import SpiFlashChip
+from celosia.sim.uart_cocotb import converse
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
-from cocotbext.uart import UartSink, UartSource
 
 
 @cocotb.test()
@@ -27,20 +27,7 @@ async def talk(dut):
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
     await ClockCycles(dut.clk, 4 * divisor + given.get("pause", 0))
-    baud = 1e9 / (period * divisor) * (1 + given["skew"])
-    source, sink = UartSource(dut.rx, baud=baud), UartSink(dut.tx, baud=baud)
-    heard = bytearray()
-    for data, expect in given["talk"]:
-        source.write_nowait(data)
-        patience = 12 * (expect + len(data)) + given["patience"]
-        while len(heard) < expect and patience > 0 and not watch.done():
-            await ClockCycles(dut.clk, divisor)
-            patience -= 1
-            heard += sink.read_nowait()
-        if watch.done():
-            watch.result()
-        await source.wait()
-    await ClockCycles(dut.clk, 20 * divisor)
+    heard = await converse(dut, given, period, lambda: watch.done() and watch.result())
     assert not watch.done()
     assert "flash" not in given or not flash.done()
-    reply((bytes(heard + sink.read_nowait()), {c.name: n for c, n in chip.commands.items()}))
+    reply((heard, {c.name: n for c, n in chip.commands.items()}))
