@@ -1,9 +1,10 @@
 """Gowin's GW1N and GW2A: their flow (Yosys, nextpnr-himbaechel, gowin_pack) and their loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from amaranth import Const, Instance, Signal
+from celosia.boards.clock import best_loop
 from celosia.boards.nextpnr import NextpnrFlow
 from celosia.boards.tools import tool
 
@@ -130,12 +131,8 @@ def plan_gowin_pll(device, source, frequency, oscillator):
     """
     dividers = [n for n in range(1, 65) if source / n >= 3e6]
     loops = [GowinPll(device, source, n, d, 0) for n in range(1, 65) for d in dividers]
-    best = None
-    for loop in sorted(loops, key=lambda loop: (-loop.frequency, loop.divide)):
+    found = []
+    for loop in sorted(loops, key=lambda loop: loop.divide):
         output = [n for n in DIVIDERS if oscillator[0] <= loop.frequency * n <= oscillator[1]]
-        if loop.frequency <= frequency and output:
-            best = GowinPll(device, source, loop.multiply, loop.divide, output[0])
-            break
-    if best is None or best.frequency < 0.98 * frequency:
-        raise ValueError(f"no clock of {frequency / 1e6:g} MHz can be made of {source / 1e6:g} MHz")
-    return best
+        found += [replace(loop, output=n) for n in output[:1]]
+    return best_loop(found, source, frequency)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from amaranth import ClockDomain, Instance, Signal
+from celosia.boards.clock import best_loop
 from celosia.boards.nextpnr import NextpnrFlow
 from celosia.boards.tools import tool
 
@@ -125,8 +126,5 @@ def plan_ice40_pll(source, frequency):
         for divide in range(1, 7)
         if OSCILLATOR[0] <= source * multiply <= OSCILLATOR[1]
     ]
-    loops = [n for n in loops if OUTPUT[0] <= n.frequency <= min(frequency, OUTPUT[1])]
-    best = max(loops, key=lambda loop: loop.frequency, default=None)
-    if best is None or best.frequency < 0.98 * frequency:
-        raise ValueError(f"no clock of {frequency / 1e6:g} MHz can be made of {source / 1e6:g} MHz")
-    return best
+    loops = [loop for loop in loops if OUTPUT[0] <= loop.frequency <= OUTPUT[1]]
+    return best_loop(loops, source, frequency)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth import Instance, Signal
+from celosia.boards.clock import best_loop
 
 __all__ = ["Ecp5Pll", "plan_pll"]
 
@@ -96,8 +97,4 @@ def plan_pll(source, frequency):
     """
     multiples = [n for n in range(1, 129) if OSCILLATOR[0] <= source * n <= OSCILLATOR[1]]
     loops = [Ecp5Pll(source, n, divide) for n in multiples for divide in range(1, 129)]
-    loops = [loop for loop in loops if loop.frequency <= frequency]
-    best = max(loops, key=lambda loop: loop.frequency, default=None)
-    if best is None or best.frequency < 0.98 * frequency:
-        raise ValueError(f"no clock of {frequency / 1e6:g} MHz can be made of {source / 1e6:g} MHz")
-    return best
+    return best_loop(loops, source, frequency)

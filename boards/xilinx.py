@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 
 from amaranth import Instance, Signal
+from celosia.boards.clock import best_loop
 from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
 from celosia.generators.synthesis import count_cells
@@ -130,8 +131,4 @@ def plan_mmcm(primitive, source, frequency):
     """
     multiples = [n for n in range(2, 65) if OSCILLATOR[0] <= source * n <= OSCILLATOR[1]]
     loops = [Mmcm(primitive, source, n, divide) for n in multiples for divide in range(1, 129)]
-    loops = [loop for loop in loops if loop.frequency <= frequency]
-    best = max(loops, key=lambda loop: loop.frequency, default=None)
-    if best is None or best.frequency < 0.98 * frequency:
-        raise ValueError(f"no clock of {frequency / 1e6:g} MHz can be made of {source / 1e6:g} MHz")
-    return best
+    return best_loop(loops, source, frequency)
