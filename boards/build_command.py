@@ -5,17 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from celosia.boards.options import (
-    REPORT,
-    BaudOption,
-    ModelArgument,
-    SetOption,
-    TokenizerOption,
-    say,
-)
+from celosia.boards.options import REPORT, BaudOption, say
 from rich.console import Console
 from rich.table import Table
 
+from celosia.options import JsonOption, ModelArgument, SetOption, TokenizerOption
 from celosia.output import check_is_folder, new_json
 
 __all__ = ["build"]
@@ -53,9 +47,7 @@ def build(
     allow_fail: Annotated[
         bool, typer.Option("--allow-fail", help="Take a bitstream that misses its clock.")
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
-    ] = None,
+    json_file: JsonOption = None,
 ):
     """Make a bitstream: synthesis, placement, routing; and say how fast it will be.
 

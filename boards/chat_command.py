@@ -5,7 +5,9 @@ import sys
 from typing import Annotated
 
 import typer
-from celosia.boards.options import BaudOption, ModelArgument, SetOption, TokenizerOption, say
+from celosia.boards.options import BaudOption, say
+
+from celosia.options import ModelArgument, SetOption, TokenizerOption
 
 __all__ = ["chat"]
 

@@ -1,4 +1,4 @@
-"""What the commands that concern boards share: their options, and how they say what they do."""
+"""What the commands that concern boards share: an option, and how they say what they do."""
 
 import sys
 import time
@@ -6,20 +6,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["REPORT", "BaudOption", "ModelArgument", "SetOption", "TokenizerOption", "say"]
+__all__ = ["REPORT", "BaudOption", "say"]
 
 REPORT = "report.json"  # what a build leaves when all of it is done
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="As for celosia simulate.", show_default=False)
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
-]
-TokenizerOption = Annotated[
-    str | None,
-    typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
-]
 BaudOption = Annotated[
     int, typer.Option("--baud", min=1, metavar="BITS", help="Of the serial line.")
 ]

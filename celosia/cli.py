@@ -29,6 +29,14 @@ from typer.core import TyperGroup
 from celosia import __version__
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
+from celosia.options import (
+    ConfigOption,
+    JsonOption,
+    LayersOption,
+    ModelArgument,
+    SetOption,
+    TokenizerOption,
+)
 from celosia.output import check_folder, new_file, new_json
 
 __all__ = ["app", "main"]
@@ -84,27 +92,6 @@ app = typer.Typer(
 app.command()(components)
 register_boards(app)
 progress_console = Console(stderr=True)
-
-MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or a name: demo, smollm2."
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
-TokenizerOption = Annotated[
-    str | None,
-    typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
-]
-ConfigOption = Annotated[
-    str, typer.Option("--config", metavar="C", help="A name (celosia configs) or a TOML file.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
-]
-LayersOption = Annotated[
-    int | None,
-    typer.Option("--layers", metavar="K", help="Only the model's first K layers, and its head."),
-]
-JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
-]
 
 
 def _show_version(wanted: bool):

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from celosia.options import JsonOption
+
 __all__ = ["components"]
 
 SEEDS = 3
@@ -30,9 +32,7 @@ def components(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the unit NAME."),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
-    ] = None,
+    json_file: JsonOption = None,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table as a page.")
     ] = None,

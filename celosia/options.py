@@ -1,0 +1,36 @@
+"""The options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "ConfigOption",
+    "JsonOption",
+    "LayersOption",
+    "ModelArgument",
+    "SetOption",
+    "TokenizerOption",
+]
+
+MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or a name: demo, smollm2."
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
+]
+ConfigOption = Annotated[
+    str, typer.Option("--config", metavar="C", help="A name (celosia configs) or a TOML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
+]
+LayersOption = Annotated[
+    int | None,
+    typer.Option("--layers", metavar="K", help="Only the model's first K layers, and its head."),
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+]
