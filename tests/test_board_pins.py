@@ -12,8 +12,8 @@ from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.sim import bench, messages
-from celosia.sim.frames import FrameDecoder
+from celosia.sim import bench
+from pin_talk import check_answers, question
 
 pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")
 
@@ -28,11 +28,6 @@ def plan():
         seq_len=24, tied=True,
     )  # fmt: skip
     return make_plan(random_model(sizes, seed=1), load_config("tiny"))
-
-
-def heard(data):
-    decoder = FrameDecoder()
-    return [messages.decode(frame) for frame in decoder.feed(data)], decoder.damaged
 
 
 class Pins(wiring.Component):
@@ -80,28 +75,11 @@ class Pins(wiring.Component):
 
 @pytest.mark.parametrize("kind", [lambda m: SerialMachine(m, FREQUENCY, BAUD), Pins])
 def test_text_comes_out_of_the_pins(plan, kind):
-    vocab = plan.shape.vocab_size
-    commands = [
-        messages.AskInfo(),
-        messages.Prompt(0, PROMPT),
-        messages.Run(0, len(PROMPT), COUNT, vocab, 0, 0),
-    ]
-    answers = [len(messages.encode(plan.info)), 6, 6]
-    answers[-1] += 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
-    talk, expect = [], 0
-    for command, length in zip(commands, answers, strict=True):
-        expect += length
-        talk.append((messages.encode(command), expect))
     machine = kind(plan.machine())
+    talk = question(plan, PROMPT, COUNT)
     given = {"divisor": machine.divisor, "skew": 0.01, "talk": talk, "patience": 20_000}
-    messages_, damaged = heard(bench.run_program(machine, "bench_uart", given))
-    assert damaged == 0
-    assert messages_[0] == plan.info
-    tokens = [m.token for m in messages_ if isinstance(m, messages.Token)]
-    expected, _ = integer.generate(plan.model, PROMPT, COUNT, 0, 0)
-    assert tokens == expected
-    assert isinstance(messages_[-1], messages.Done)
-    assert messages_[-1].tokens == COUNT
+    data = bench.run_program(machine, "bench_uart", given)
+    check_answers(plan, data, integer.generate(plan.model, PROMPT, COUNT, 0, 0)[0])
 
 
 @pytest.mark.parametrize(("frequency", "baud"), [(11e6, 1_500_000), (25e6, 3_900_000)])

@@ -17,8 +17,8 @@ from celosia.reference import compact
 from celosia.reference.checkpoint import load
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.compact_boot import CompactBoot
-from celosia.sim import bench, messages
-from celosia.sim.frames import FrameDecoder
+from celosia.sim import bench
+from pin_talk import check_answers, question
 
 BOARD = BOARDS["icebreaker"]
 STORIES = ModelConfig(
@@ -124,36 +124,18 @@ class Pins(wiring.Component):
 
 def test_text_comes_out_of_the_pins(plan):
     pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")
-    vocab = plan.shape.vocab_size
-    commands = [
-        messages.AskInfo(),
-        messages.Prompt(0, PROMPT),
-        messages.Run(0, len(PROMPT), COUNT, vocab, 0, 0),
-    ]
-    answers = [len(messages.encode(plan.info)), 6, 6]
-    answers[-1] += 12 * COUNT + 5 + 4 + 4 * plan.info.n_counters
-    talk, expect = [], 0
-    for command, length in zip(commands, answers, strict=True):
-        expect += length
-        talk.append((messages.encode(command), expect))
     machine = SerialMachine(plan.machine(), FREQUENCY, BAUD)
     tape = plan.images()[0].tobytes()
     given = {
         "divisor": machine.divisor,
         "skew": 0.01,
-        "talk": talk,
+        "talk": question(plan, PROMPT, COUNT),
         "patience": 5_000,
         "flash": bytes(FLASH_OFFSET) + tape,
         "pause": 16 * len(tape) + 3000,
     }
     data = bench.run_program(Pins(machine), "bench_icebreaker", given)
-    decoder = FrameDecoder()
-    heard = [messages.decode(frame) for frame in decoder.feed(data)]
-    assert decoder.damaged == 0
-    assert heard[0] == plan.info
-    tokens = [m.token for m in heard if isinstance(m, messages.Token)]
-    assert tokens == compact.generate(plan.model, PROMPT, COUNT)[0]
-    assert isinstance(heard[-1], messages.Done)
+    check_answers(plan, data, compact.generate(plan.model, PROMPT, COUNT)[0])
 
 
 def test_boot_out_of_range():

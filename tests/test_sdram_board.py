@@ -17,8 +17,9 @@ from celosia.rtl.sdram_timing import SdramTiming
 from celosia.rtl.spi_flash import spi_flash_pins
 from celosia.sim import bench, messages
 from celosia.sim.messages import LOAD_BYTES
+from pin_talk import heard
 from sdram_pins import MEMBERS, connect_ports, simulation_ports
-from test_board_pins import COUNT, PROMPT, heard
+from test_board_pins import COUNT, PROMPT
 
 pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")
 
