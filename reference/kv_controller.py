@@ -39,6 +39,22 @@ def _answer(status, slot=0, source=0, position=0, first=0, replay=0, last=1):
     }
 
 
+def _replayed(group, positions, slot, first=0):
+    """The answers to a READ: ``positions`` for each query head of the ``group``."""
+    places = [(replay, position) for replay in range(group) for position in positions]
+    return [
+        _answer(
+            Status.DONE,
+            slot(position),
+            position=position,
+            first=first,
+            replay=replay,
+            last=int((replay, position) == places[-1]),
+        )
+        for replay, position in places
+    ]
+
+
 class KvRing:
     """The last ``window`` positions of each sequence in its own ring of ``n_slots`` slots.
 
@@ -69,18 +85,7 @@ class KvRing:
         first = max(0, n - self.window)
         if n == 0:
             return [_answer(Status.EMPTY)]
-        return [
-            _answer(
-                Status.DONE,
-                self._slot(sequence, position),
-                position=position,
-                first=first,
-                replay=replay,
-                last=int((replay, position) == (self.group - 1, n - 1)),
-            )
-            for replay in range(self.group)
-            for position in range(first, n)
-        ]
+        return _replayed(self.group, range(first, n), lambda p: self._slot(sequence, p), first)
 
     def _slot(self, sequence, position):
         return sequence * self.n_slots + position % self.n_slots
@@ -136,17 +141,7 @@ class KvPaged:
             return [self._append(sequence, n)]
         if n == 0:
             return [_answer(Status.EMPTY)]
-        return [
-            _answer(
-                Status.DONE,
-                self._slot(sequence, position),
-                position=position,
-                replay=replay,
-                last=int((replay, position) == (self.group - 1, n - 1)),
-            )
-            for replay in range(self.group)
-            for position in range(n)
-        ]
+        return _replayed(self.group, range(n), lambda p: self._slot(sequence, p))
 
     def _append(self, sequence, n):
         table, offset = self.tables[sequence], n % self.block_size
