@@ -59,13 +59,13 @@ def test_tape_holds_every_weight_once(make, tied):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_first_beats_are_the_first_rows_of_q(make):
+def test_first_beats_are_the_first_rows_of_k(make):
     plan = make()
     assert plan.tapes.weights.shape[1:] == (4, 2)
-    q = plan.model.layers[0].q.weight
-    np.testing.assert_array_equal(plan.tapes.weights[0], q[:4, :2])
-    np.testing.assert_array_equal(plan.tapes.weights[1], q[:4, 2:4])
-    np.testing.assert_array_equal(plan.tapes.weights[q.shape[1] // 2], q[4:8, :2])
+    k = plan.model.layers[0].k.weight
+    np.testing.assert_array_equal(plan.tapes.weights[0], k[:4, :2])
+    np.testing.assert_array_equal(plan.tapes.weights[1], k[:4, 2:4])
+    np.testing.assert_array_equal(plan.tapes.weights[k.shape[1] // 2], k[4:8, :2])
 
 
 def test_hash_tells_models_apart(make):
