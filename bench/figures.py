@@ -17,7 +17,8 @@ from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.sim.native import NativeSimulation
-from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
+from celosia.sim.request import Request
+from celosia.sim.simulate import compare, machine_verilog, simulate, summary
 
 TEXT = "Once upon a time, there was a little dog who wanted to"
 

@@ -25,7 +25,8 @@ from celosia.reference.quantize import Scheme, quantize
 from celosia.rtl.axi_tape import port_width
 from celosia.rtl.gearbox import packed_width
 from celosia.sim.native import NativeSimulation
-from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
+from celosia.sim.request import Request
+from celosia.sim.simulate import compare, machine_verilog, simulate, summary
 
 QUESTION = """\
 <|im_start|>user

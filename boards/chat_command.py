@@ -37,7 +37,7 @@ def chat(
     """
     from celosia.generators.config import ConfigError
     from celosia.reference.checkpoint import load
-    from celosia.sim.simulate import Request
+    from celosia.sim.request import Request
 
     Request((), tokens, temperature, seed).check_sampling()
     if (port is None) != simulated:

@@ -5,7 +5,8 @@ import hashlib
 import json
 
 from celosia.sim.native import NativeSimulation
-from celosia.sim.simulate import Request, machine_verilog, simulate
+from celosia.sim.request import Request
+from celosia.sim.simulate import machine_verilog, simulate
 
 from celosia.output import new_json
 

@@ -55,7 +55,7 @@ class Commands(TyperGroup):
         from celosia.generators.config import ConfigError
         from celosia.reference.checkpoint import CheckpointError
         from celosia.sim.driver import DriverError
-        from celosia.sim.simulate import RequestError
+        from celosia.sim.request import RequestError
         from celosia.sim.toolchain import ToolError
 
         known = (CommandError, RequestError, ConfigError, CheckpointError, ToolError, DriverError)
@@ -283,14 +283,9 @@ def simulate(
     differs from the integer reference.
     """
     from celosia.sim.native import NativeSimulation
-    from celosia.sim.simulate import (
-        Request,
-        compare,
-        machine_verilog,
-        simulate,
-        summary,
-    )
-    from celosia.sim.simulate import prompt_tokens as to_tokens
+    from celosia.sim.request import Request
+    from celosia.sim.request import prompt_tokens as to_tokens
+    from celosia.sim.simulate import compare, machine_verilog, simulate, summary
     from celosia.sim.trace import trace_events, write_trace
 
     if not clock > 0:

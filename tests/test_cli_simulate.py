@@ -12,7 +12,8 @@ import pytest
 from celosia.reference.checkpoint import load
 from celosia.sim import native
 from celosia.sim import simulate as module
-from celosia.sim.simulate import Request, RequestError, decode_logits, prompt_tokens
+from celosia.sim.request import Request, RequestError, prompt_tokens
+from celosia.sim.simulate import decode_logits
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
 

@@ -17,7 +17,8 @@ from celosia.rtl.spram import SPRAM_DEPTH, Spram
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
-from celosia.sim.simulate import Request, compare, machine_verilog, simulate, summary
+from celosia.sim.request import Request
+from celosia.sim.simulate import compare, machine_verilog, simulate, summary
 
 # Odd sizes, groups of queries, an embedding of its own, a window shorter than the sequence.
 ODD = ModelConfig(

@@ -13,7 +13,8 @@ from celosia.rtl.sdram_tape import SdramTape
 from celosia.sim import loader
 from celosia.sim.driver import DriverError
 from celosia.sim.loader import load_memory
-from celosia.sim.simulate import Request, machine_verilog, simulate
+from celosia.sim.request import Request
+from celosia.sim.simulate import machine_verilog, simulate
 from test_machine import logits_of, random_machine
 
 SIZES = (16, 24, 2, 4, 2, 4, 37, 24, True)

@@ -6,7 +6,8 @@ from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import CheckpointError, load
 from celosia.sim.native import NativeSimulation
-from celosia.sim.simulate import Request, compare, machine_verilog, simulate
+from celosia.sim.request import Request
+from celosia.sim.simulate import compare, machine_verilog, simulate
 
 SETTINGS = (
     *("weight_width=4", "head_width=8", "group_size=32", "max_seq_len=16"),
