@@ -11,6 +11,7 @@ from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
 from amaranth.hdl._nir import Net, Value
 from amaranth.lib import wiring
+from celosia.sim.toolchain import ToolError
 
 __all__ = ["to_rtlil", "to_verilog"]
 
@@ -54,9 +55,14 @@ def to_verilog(component, name="top"):
     ------
     TypeError
         If the component is no ``wiring.Component``.
+    celosia.sim.toolchain.ToolError
+        If Yosys fails.
     """
     text = to_rtlil(component, name, zeros=False)
-    return _with_zeros(verilog._convert_rtlil_text(text, strip_internal_attrs=True))
+    try:
+        return _with_zeros(verilog._convert_rtlil_text(text, strip_internal_attrs=True))
+    except verilog.YosysError as error:
+        raise ToolError(f"Yosys failed to write the Verilog: {error}") from None
 
 
 def _with_zeros(text):

@@ -8,6 +8,7 @@ from amaranth.hdl import Elaboratable, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.generators.verilog import to_rtlil, to_verilog
+from celosia.sim.toolchain import ToolError
 
 
 class Mixed(wiring.Component):
@@ -105,3 +106,13 @@ def test_rejects_what_is_no_component(thing):
         thing._MustUse__silence = True
     with pytest.raises(TypeError, match=r"^component must be a wiring\.Component, not "):
         to_verilog(thing)
+
+
+def test_a_yosys_that_fails(tmp_path, monkeypatch):
+    """One on the PATH goes before Amaranth's own."""
+    fake = tmp_path / "yosys"
+    fake.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(ToolError, match="Yosys failed to write the Verilog: out of order"):
+        to_verilog(Mixed())
