@@ -226,6 +226,7 @@ def test_programming(tmp_path, fake_tools):
     from celosia.cli import app
 
     add_tool(fake_tools, "openFPGALoader")
+    (tmp_path / "top.fs").touch()
     report = {"board": "tang_primer_20k", "bitstream": "x/top.fs", "config": {}, "notes": []}
     (tmp_path / "report.json").write_text(json.dumps(report))
     assert CliRunner().invoke(app, ["program", str(tmp_path)]).exit_code == 0

@@ -10,13 +10,14 @@ from celosia.boards.chat import Chat
 from celosia.boards.measure import Measurement
 from celosia.boards.serial_port import SerialTransport
 from celosia.boards.stage import Stage
+from celosia.boards.tape_file import write_tape
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.model import random_model
 from celosia.sim import messages
 from celosia.sim.driver import DriverError
 from celosia.sim.frames import FrameDecoder
-from command_line import fails
+from command_line import fails, run
 from small_checkpoint import CONFIG, write_checkpoint
 
 
@@ -70,6 +71,26 @@ def test_programming_what_is_no_build(tmp_path):
     assert fails(*command) == f"{tmp_path / 'top.bit'} is not there any more: build it anew"
     (tmp_path / "top.bit").touch()
     assert "holds no tape" in fails(*command)  # before anything is programmed
+
+
+def test_programming_the_flash(tmp_path, monkeypatch):
+    loader = tmp_path / "openFPGALoader"
+    loader.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n')
+    loader.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    settings = ["memory=sdram", "boot=flash"]
+    write_tape(make_plan(random_model(CONFIG, seed=1), load_config("tiny", settings)), tmp_path)
+    (tmp_path / "top.bit").touch()
+    report = {"board": "ulx3s_85f", "bitstream": "x/top.bit", "config": {"boot": "flash"}}
+    (tmp_path / "report.json").write_text(json.dumps({**report, "notes": []}))
+    assert run("program", tmp_path, "--flash").exit_code == 0
+    calls = [
+        f"-b ulx3s -f {tmp_path}/top.bit",
+        f"-b ulx3s -f -o 2097152 --file-type raw {tmp_path}/tape.bin",
+    ]
+    assert (tmp_path / "calls").read_text().splitlines() == calls
+    loader.write_text("#!/bin/sh\nexit 5\n")
+    assert fails("program", tmp_path) == "openFPGALoader failed (5)"
 
 
 def test_chats_that_cannot_be(tmp_path):
