@@ -7,6 +7,7 @@ from celosia.boards.stage import TimingError
 from celosia.generators.compact_plan import CompactPlan
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
+from celosia.rtl.uart import line_divisor
 
 __all__ = ["BAUD", "TimingError", "build", "check", "with_clock", "write_design"]
 
@@ -20,8 +21,8 @@ def with_clock(plan, board, megahertz):
     return replace(plan, flash=FLASH_OFFSET) if isinstance(plan, CompactPlan) else plan
 
 
-def check(plan, board, megahertz, baud):
-    """Refuse a clock or a line that the board's top cannot have around this machine.
+def check(config, board, megahertz, baud):
+    """Refuse a clock or a line that the board cannot have with this configuration.
 
     Raises
     ------
@@ -29,7 +30,9 @@ def check(plan, board, megahertz, baud):
         If so; the message says why.
     """
     try:
-        board.top(with_clock(plan, board, megahertz).machine(), megahertz, baud)
+        line_divisor(board.clock(megahertz), baud)
+        if config.memory == "sdram":
+            board.sdram_delay(megahertz)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -74,6 +74,7 @@ def build(
     loaded = load(model, tokenizer)
     parameters = _parameters(loaded.config, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
+    flow.check(parameters, target, megahertz, baud)
     available = target.resources
     say(
         f"{loaded.name} on {target.name} at {wanted:.2f} MHz: "
@@ -82,7 +83,6 @@ def build(
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
     plan = make_plan(loaded, parameters)
-    flow.check(plan, target, megahertz, baud)
     output.mkdir(parents=True, exist_ok=True)
     with new_json(json_file) as write_json:
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.buffer import Buffer
 from celosia.rtl.sdram import sdram_pins
 from celosia.rtl.spi_flash import spi_flash_pins
-from celosia.rtl.uart import LEAST, MOST, UartReceiver, UartTransmitter
+from celosia.rtl.uart import UartReceiver, UartTransmitter, line_divisor
 
 __all__ = ["SerialMachine"]
 
@@ -43,15 +43,10 @@ class SerialMachine(wiring.Component):
     """
 
     def __init__(self, machine, frequency, baud):
-        divisor = round(frequency / baud)
-        if divisor not in range(LEAST, MOST + 1) or abs(frequency / divisor / baud - 1) > 0.02:
-            raise ValueError(
-                f"baud {baud} cannot be made of a clock of {frequency / 1e6:g} MHz within 2 %"
-            )
+        self.divisor = line_divisor(frequency, baud)
         self.machine = machine
         self.frequency = frequency
         self.baud = baud
-        self.divisor = divisor
         self.has_sdram = "sdram" in machine.signature.members
         self.has_flash = "flash" in machine.signature.members
         super().__init__(

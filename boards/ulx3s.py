@@ -53,6 +53,17 @@ class Ulx3s:
         """The clock, in Hz, that the board makes for a wish of ``megahertz``."""
         return plan_pll(SOURCE, megahertz * 1e6).frequency
 
+    def sdram_delay(self, megahertz):
+        """How many cycles of the loop's oscillator later the SDRAM gets a clock of ``megahertz``.
+
+        Raises
+        ------
+        ValueError
+            If none is right.
+        """
+        pll = plan_pll(SOURCE, megahertz * 1e6)
+        return clock_delay(pll.frequency, pll.divide)
+
     def top(self, machine, megahertz, baud):
         """The board's top with this machine."""
         return Ulx3sTop(machine, megahertz, baud)

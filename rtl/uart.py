@@ -6,9 +6,26 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.parameters import check_range
 
-__all__ = ["LEAST", "MOST", "UartReceiver", "UartTransmitter"]
+__all__ = ["UartReceiver", "UartTransmitter", "line_divisor"]
 
 LEAST, MOST = 8, 65535  # cycles in a bit
+TOLERANCE = 0.02
+
+
+def line_divisor(frequency, baud):
+    """Cycles in a bit of a line of ``baud`` bits per second, at a clock of ``frequency`` Hz.
+
+    Raises
+    ------
+    ValueError
+        If the clock is too slow or too fast for the line, or too coarse.
+    """
+    divisor = round(frequency / baud)
+    if divisor not in range(LEAST, MOST + 1) or abs(frequency / divisor / baud - 1) > TOLERANCE:
+        raise ValueError(
+            f"baud {baud} cannot be made of a clock of {frequency / 1e6:g} MHz within 2 %"
+        )
+    return divisor
 
 
 class UartReceiver(wiring.Component):

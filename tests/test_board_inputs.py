@@ -41,7 +41,7 @@ def test_impossible_clocks(build, tmp_path, clock):
     [
         (("--baud", 300), "baud 300 cannot be made of a clock of 80 MHz within 2 %"),
         (("--baud", 30_000_000), "baud 30000000 cannot be made of a clock of 80 MHz within 2 %"),
-        (("--clock", 200, "--set", "memory=sdram"), "clock"),
+        (("--clock", 200, "--set", "memory=sdram"), "no phase of the SDRAM's clock is right"),
         (("--set", "memory=tape"), "memory must be on_chip, axi or sdram, not 'tape'"),
         (("--set", "boot=flash"), "boot must be host, or flash with memory=sdram, not 'flash'"),
     ],
