@@ -19,6 +19,8 @@ class Chat:
     temperature : float
     seed : int
         Of the first text; the next text has the next one.
+    vocab_size : int, optional
+        Of the model; by default the tokenizer's, beyond which some models go.
 
     Raises
     ------
@@ -26,7 +28,7 @@ class Chat:
         If nobody answers, or the machine is one for another vocabulary.
     """
 
-    def __init__(self, transport, tokenizer, tokens, temperature, seed):
+    def __init__(self, transport, tokenizer, tokens, temperature, seed, vocab_size=None):
         self.tokenizer = tokenizer
         self.tokens = tokens
         self.temperature = temperature
@@ -34,10 +36,10 @@ class Chat:
         self.driver = Driver(transport)
         self.driver.reset()
         self.info = self.driver.info()
-        if self.info.vocab_size != tokenizer.vocab_size:
+        expected = vocab_size or tokenizer.vocab_size
+        if self.info.vocab_size != expected:
             raise DriverError(
-                f"the machine's model has {self.info.vocab_size} tokens, "
-                f"this tokenizer {tokenizer.vocab_size}"
+                f"the machine's model has {self.info.vocab_size} tokens, this one {expected}"
             )
 
     def greeting(self):

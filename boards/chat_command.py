@@ -48,7 +48,8 @@ def chat(
     with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
         from celosia.boards.chat import Chat
 
-        talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed)
+        vocab_size = loaded.config.vocab_size
+        talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed, vocab_size)
         print(talk.greeting())
         print(HELP)
         talk.loop(sys.stdin, sys.stdout)

@@ -339,7 +339,7 @@ def test_chat_with_the_wrong_tokenizer(plan):
         vocab_size = 36
 
     simulation = NativeSimulation(to_verilog(plan.machine()), ())
-    with pytest.raises(DriverError, match="the machine's model has 37 tokens, this tokenizer 36"):
+    with pytest.raises(DriverError, match="the machine's model has 37 tokens, this one 36"):
         Chat(NativeTransport(simulation), Other(), 5, 0.0, 0)
 
 

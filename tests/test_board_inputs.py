@@ -133,7 +133,7 @@ def test_a_stage_that_was_interrupted(tmp_path, monkeypatch, error):
 class Letters:
     """A tokenizer of letters."""
 
-    vocab_size, bos, eos = CONFIG.vocab_size, None, None
+    vocab_size, bos, eos = CONFIG.vocab_size - 1, None, None  # the model has one beyond
 
     def encode(self, text):
         return [ord(c) - 96 for c in text]
@@ -181,7 +181,9 @@ def test_a_board_that_is_unplugged_during_a_run():
                 os.close(board.line)
 
     screen = Screen()
-    talk = Chat(transport, Letters(), 10, 0.0, 0)
+    with pytest.raises(DriverError, match="the machine's model has 37 tokens, this one 36"):
+        Chat(transport, Letters(), 10, 0.0, 0)
+    talk = Chat(transport, Letters(), 10, 0.0, 0, CONFIG.vocab_size)
     with pytest.raises(DriverError, match=r"the board at .* is gone: is it plugged in\?"):
         talk.answer("abc", screen)
     assert screen.getvalue() == "abchij"
