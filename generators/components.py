@@ -94,7 +94,7 @@ STANDARD = {
         {"lanes": 4, "words": 128, "x_width": 16, "width": 8, "symmetric": True},
     ),
     "embedding": (_embedding, {"lanes": 4, "vocab_size": 512, "dim": 64, "width": 8}),
-    "gelu": (Function, {"table": "gelu", "lanes": 4, "tokens": 1}),
+    "gelu": (Function, {"table": "gelu", "lanes": 4, "tokens": 1, "multiplier_blocks": False}),
     "hadamard": (Hadamard, {"n": 64, "lanes": 4, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 4, "head_words": 16, "tokens": 1}),
     "key_cache": (
@@ -121,13 +121,20 @@ STANDARD = {
     ),
     "mac_fabric": (
         MacFabric,
-        {"rows": 8, "lanes": 8, "tokens": 1, "weight_width": 8, "acc_width": 40},
+        {
+            "rows": 8,
+            "lanes": 8,
+            "tokens": 1,
+            "weight_width": 8,
+            "acc_width": 40,
+            "results_in_blocks": True,
+        },
     ),
     "output_stationary": (
         _systolic(OutputStationary),
         {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},
     ),
-    "reciprocal": (Reciprocal, {"width": 32}),
+    "reciprocal": (Reciprocal, {"width": 32, "multiplier_blocks": False}),
     "residual": (Residual, {"lanes": 4, "words": 128, "width": 24, "tokens": 1}),
     "rms_norm": (
         _rms_norm,
@@ -139,7 +146,7 @@ STANDARD = {
     ),
     "rope": (_rope, {"lanes": 4, "head_words": 16, "base": 10000, "tokens": 1}),
     "rope_halves": (_rope_halves, {"lanes": 4, "head_words": 16, "base": 10000}),
-    "rsqrt": (Rsqrt, {"width": 62}),
+    "rsqrt": (Rsqrt, {"width": 62, "multiplier_blocks": False}),
     "sampler": (Sampler, {"lanes": 4, "vocab_size": 32000, "fraction": 12}),
     "scale": (Scale, {"lanes": 4, "acc_width": 40, "tokens": 1}),
     "softmax": (

@@ -39,6 +39,8 @@ class Function(wiring.Component):
         A table, or the name of one.
     lanes : int, 1 to 64
     tokens : int, 1 to 64
+    multiplier_blocks : bool
+        Whether each lane's product is one of the chip's multipliers, or made of LUTs.
 
     Members
     -------
@@ -53,7 +55,7 @@ class Function(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, table, lanes=1, tokens=1):
+    def __init__(self, table, lanes=1, tokens=1, multiplier_blocks=False):
         table = named(table) if isinstance(table, str) else table
         if not isinstance(table, FunctionTable):
             raise ValueError(f"table must be a FunctionTable or the name of one, not {table!r}")
@@ -62,6 +64,7 @@ class Function(wiring.Component):
         self.table = table
         self.lanes = lanes
         self.tokens = tokens
+        self.multiplier_blocks = multiplier_blocks
         self.x_shape = _shape(table.low, table.high - 1)
         self.y_shape = _shape(*table.y_range)
         size = table.high - table.low
@@ -99,6 +102,7 @@ class Function(wiring.Component):
             [*frame.values()],
             table.slope_shift,
             table.base_width,
+            self.multiplier_blocks,
         )
         frame, values = pipe.stage(frame, values)
         if self._rounds:

@@ -5,11 +5,14 @@ from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.utils import exact_log2
 from celosia.rtl.carry_save import carry_save_sum
+from celosia.rtl.multiplier import multiply_registered
 
 __all__ = ["interpolate", "normalize"]
 
 
-def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
+def interpolate(
+    m, pipe, table, bits, places, carried, shift=None, width=None, multiplier_blocks=False
+):
     """``base[segment] + round(step[segment] * fraction / 2**shift)`` for each of ``places``.
 
     Rounds half up. Three register stages: the table's memory, one for each of ``places``, what it
@@ -31,6 +34,9 @@ def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
         ``bits`` by default.
     width : int, optional
         Bits of the function's values; by default those of the largest base.
+    multiplier_blocks : bool
+        Whether the products are those of the chip's multipliers, one for each of ``places``, or
+        made of LUTs.
 
     Returns
     -------
@@ -50,12 +56,18 @@ def interpolate(m, pipe, table, bits, places, carried, shift=None, width=None):
         segment = place[bits : bits + exact_log2(len(init))]
         m.d.comb += [port.en.eq(pipe.advance), port.addr.eq(segment)]
         segments.append(port.data)
-    n = len(places)
-    registers = pipe.stage(*(place[:bits] for place in places), *carried)
-    registers = pipe.stage(*segments, *registers)
-    segments, fractions, carried = registers[:n], registers[n : 2 * n], registers[2 * n :]
-    products = [_product(m, s.step, f) for s, f in zip(segments, fractions, strict=True)]
-    products, offsets, carried = pipe.stage(products, [s.base for s in segments], carried)
+    fractions, carried = pipe.stage([place[:bits] for place in places], carried)
+    if multiplier_blocks:  # they bring the registers of two stages
+        products = [
+            [multiply_registered(m, s.step, f, pipe.advance)]
+            for s, f in zip(segments, fractions, strict=True)
+        ]
+        offsets, carried = pipe.stage([s.base for s in segments], carried)
+        offsets, carried = pipe.stage(offsets, carried)
+    else:
+        segments, fractions, carried = pipe.stage(segments, fractions, carried)
+        products = [_product(m, s.step, f) for s, f in zip(segments, fractions, strict=True)]
+        products, offsets, carried = pipe.stage(products, [s.base for s in segments], carried)
     half = Const(1 << (shift - 1), shift)
     values = []
     for product, offset in zip(products, offsets, strict=True):

@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
+from celosia.rtl.block_queue import BlockQueue
 from celosia.rtl.group_scales import parameter_layout
 from celosia.rtl.multiplier import multiply, multiply_registered
 from celosia.rtl.queue import Queue
@@ -53,7 +54,8 @@ class MacFabric(wiring.Component):
     nothing rounds, and ``acc_width`` bits hold any tile the caller sends.
 
     Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, with
-    ``groups`` 2 more. Throughput 1 beat per cycle; 16 results may wait without stopping the beats.
+    ``groups`` 2 more, with ``results_in_blocks`` 1 more. Throughput 1 beat per cycle; 16 results
+    may wait without stopping the beats.
 
     Parameters
     ----------
@@ -63,6 +65,8 @@ class MacFabric(wiring.Component):
     weight_width : int, 2 to 8
     acc_width : int, 24 to 56
     groups : GroupFormat, optional
+    results_in_blocks : bool
+        Whether results wait in block RAM, or in LUTs.
 
     Members
     -------
@@ -79,7 +83,16 @@ class MacFabric(wiring.Component):
 
     results = 16
 
-    def __init__(self, rows, lanes, tokens=1, weight_width=8, acc_width=40, groups=None):
+    def __init__(
+        self,
+        rows,
+        lanes,
+        tokens=1,
+        weight_width=8,
+        acc_width=40,
+        groups=None,
+        results_in_blocks=False,
+    ):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
@@ -93,7 +106,9 @@ class MacFabric(wiring.Component):
         self.weight_width = weight_width
         self.acc_width = acc_width
         self.groups = groups
-        self.latency = 5 + -(-ceil_log2(lanes) // 2) + (2 if groups else 0)
+        self.results_in_blocks = results_in_blocks
+        self._depth = 3 + -(-ceil_log2(lanes) // 2) + (2 if groups else 0)  # to the accumulators
+        self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         beat = beat_layout(rows, lanes, tokens, weight_width, groups)
         super().__init__(
@@ -106,7 +121,8 @@ class MacFabric(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.results = results = Queue(self.o.p.shape(), self.results)
+        queue = BlockQueue if self.results_in_blocks else Queue
+        m.submodules.results = results = queue(self.o.p.shape(), self.results)
         connect(m, results.o, flipped(self.o))
 
         # The arithmetic never stalls: a tile's last beat is accepted only if its result has room.
@@ -136,8 +152,7 @@ class MacFabric(wiring.Component):
             frame.last.eq(beat.last),
             frame.valid.eq(self.i.valid & self.i.ready),
         ]
-        depth = self.latency - 2  # to the accumulators' input
-        earlier = _delay(m, frame, depth - 2)
+        earlier = _delay(m, frame, self._depth - 2)
         coming = _delay(m, earlier, 1)
         frame = _delay(m, coming, 1)
         starting, written = Signal(), Signal()
@@ -147,7 +162,7 @@ class MacFabric(wiring.Component):
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
             block = beat.activations[token].mantissa
-            exponent = _delay(m, beat.activations[token].exponent, depth - 2)
+            exponent = _delay(m, beat.activations[token].exponent, self._depth - 2)
             total = self._total(m, _delay(m, block, 1))
             for row in range(self.rows):
                 if row % SHARING == 0:
@@ -180,13 +195,13 @@ class MacFabric(wiring.Component):
         """The rows' scales and offsets beside their dot products."""
         if self.groups is None:
             return None
-        return _delay(m, beat.parameters, self.latency - 4)
+        return _delay(m, beat.parameters, self._depth - 2)
 
     def _total(self, m, block):
         """The sum of a block's values beside its dot products, where offsets need it."""
         if self.groups is None or not self.groups.offsets:
             return None
-        return _delay(m, sum(block[1:], block[0]), self.latency - 5)
+        return _delay(m, sum(block[1:], block[0]), self._depth - 3)
 
     def _scaled(self, m, dot, total, parameters):
         """``dot * scale + total * offset``, in two stages but for the second one's register."""

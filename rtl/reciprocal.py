@@ -23,6 +23,8 @@ class Reciprocal(wiring.Component):
     width : int, 1 to 62
     spread : bool
         Whether the table's address comes out of a register, so that the table may lie far away.
+    multiplier_blocks : bool
+        Whether the product is one of the chip's multipliers, or made of LUTs.
 
     Members
     -------
@@ -38,11 +40,12 @@ class Reciprocal(wiring.Component):
     digit = 1  # bits of x that move the result's point by one
     table = staticmethod(reciprocal_table)
 
-    def __init__(self, width, spread=False):
+    def __init__(self, width, spread=False, multiplier_blocks=False):
         if width not in range(1, 63):
             raise ValueError(f"width must be from 1 to 62, not {width!r}")
         self.width = width
         self.spread = spread
+        self.multiplier_blocks = multiplier_blocks
         self.latency = 6 if spread else 5
         result = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
         super().__init__(
@@ -59,7 +62,9 @@ class Reciprocal(wiring.Component):
         u = normalize(m, x, shift, self.digit)
         if self.spread:
             u, shift = pipe.stage(u, shift)
-        mantissa, carried = interpolate(m, pipe, self.table(), 8, [u], [shift])
+        mantissa, carried = interpolate(
+            m, pipe, self.table(), 8, [u], [shift], multiplier_blocks=self.multiplier_blocks
+        )
         mantissa, shift = pipe.stage(*mantissa, *carried)
         pipe.finish({"mantissa": mantissa, "shift": shift})
         return m

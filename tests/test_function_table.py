@@ -85,6 +85,17 @@ def test_inputs_match_reference(every):
         assert cycles[f"o_{name}"] == [*range(latency, latency + len(expected))]
 
 
+@pytest.mark.parametrize("name", ["gelu", "exp"])
+def test_products_of_multipliers_are_the_same(name):
+    unit = Function(name, LANES, multiplier_blocks=True)
+    values = np.arange(unit.table.low, unit.table.high)
+    inputs, expected = words(values)[::19], words(named(name)(values))[::19]
+    cases = [{"inputs": {"i": inputs}, "stall": stall, "seed": 2} for stall in (0.0, 0.5)]
+    smooth, stalled = bench.run_many(unit, cases)
+    assert smooth.outputs["o"] == stalled.outputs["o"] == expected
+    assert smooth.latency == Function(name, LANES).latency
+
+
 def test_a_range_that_is_not_all_of_the_shape():
     table = function_table(lambda x: x**2, -100, 28, 4, 2, 0.8)
     x = np.arange(-128, 128)

@@ -47,10 +47,11 @@ def tiles(seed, rows, lanes, tokens, width, count, groups=None):
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "width"), [(4, 2, 1, 8), (2, 8, 3, 4), (3, 4, 2, 2), (1, 1, 1, 8)]
+    ("rows", "lanes", "tokens", "width", "in_blocks"),
+    [(4, 2, 1, 8, False), (2, 8, 3, 4, True), (3, 4, 2, 2, False), (1, 1, 1, 8, False)],
 )
-def test_matches_exact_sums(rows, lanes, tokens, width):
-    fabric = MacFabric(rows, lanes, tokens, width)
+def test_matches_exact_sums(rows, lanes, tokens, width, in_blocks):
+    fabric = MacFabric(rows, lanes, tokens, width, results_in_blocks=in_blocks)
     beats, expected = tiles(rows, rows, lanes, tokens, width, 40)
     cases = [
         {"inputs": {"i": beats}, "counts": len(expected), "stall": stall} for stall in (0, 0.5)
@@ -81,7 +82,8 @@ def test_scales_and_offsets_of_groups(sizes):
     assert results[0].cycles == len(beats) + fabric.latency
 
 
-def test_beats_wait_for_room():
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_beats_wait_for_room(in_blocks):
     """Tiles of one beat, and results that are taken late: more of them than there is room for."""
     beats, expected = tiles(1, 1, 1, 1, 8, 700)
     kept = [k for k, beat in enumerate(beats) if beat["last"]]
@@ -91,15 +93,20 @@ def test_beats_wait_for_room():
         for b in beats
         for a in b["activations"]
     ]
-    result = bench.run(MacFabric(1, 1), {"i": beats}, counts=700, stall=0.8)
-    assert result.outputs["o"] == expected
+    fabric = MacFabric(1, 1, results_in_blocks=in_blocks)
+    cases = [{"inputs": {"i": beats}, "counts": 700, "stall": stall} for stall in (0, 0.8)]
+    smooth, stalled = bench.run_many(fabric, cases)
+    assert smooth.outputs["o"] == stalled.outputs["o"] == expected
+    assert smooth.cycles == len(beats) + fabric.latency  # a tile each cycle
 
 
-def test_latency_and_throughput():
-    fabric = MacFabric(2, 4)
+@pytest.mark.parametrize(("in_blocks", "latency"), [(False, 6), (True, 7)])
+def test_latency_and_throughput(in_blocks, latency):
+    fabric = MacFabric(2, 4, results_in_blocks=in_blocks)
     beats, expected = tiles(0, 2, 4, 1, 8, 30)
     result = bench.run(fabric, {"i": beats}, counts=len(expected))
     assert result.cycles == len(beats) + fabric.latency
+    assert fabric.latency == latency
 
 
 @pytest.mark.parametrize(

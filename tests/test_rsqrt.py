@@ -20,13 +20,13 @@ def numbers(width):
     return edges + some + top
 
 
-@pytest.mark.parametrize("width", [7, 62])
+@pytest.mark.parametrize(("width", "multiplier_blocks"), [(7, False), (62, False), (62, True)])
 @pytest.mark.parametrize(("unit", "function"), UNITS)
-def test_matches_reference(unit, function, width):
+def test_matches_reference(unit, function, width, multiplier_blocks):
     x = numbers(width)
     mantissa, shift = function(np.array(x))
     cases = [{"inputs": x, "stall": stall, "seed": 2} for stall in (0.0, 0.5)]
-    results = bench.run_many(unit(width), cases)
+    results = bench.run_many(unit(width, multiplier_blocks=multiplier_blocks), cases)
     for result in results:
         assert [y["mantissa"] for y in result.outputs["o"]] == mantissa.tolist()
         assert [y["shift"] for y in result.outputs["o"]] == shift.tolist()
