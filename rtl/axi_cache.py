@@ -63,6 +63,8 @@ class AxiCache(wiring.Component):
     tokens : int, 1 to 64
         Tokens of a group.
     data_width : int, a power of two from 32 to 1024
+    buffer : int, at least 16
+        Of the :class:`celosia.rtl.axi_tape.AxiReader`.
 
     Members
     -------
@@ -86,7 +88,16 @@ class AxiCache(wiring.Component):
     """
 
     def __init__(
-        self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, tokens, data_width
+        self,
+        rows,
+        lanes,
+        n_layers,
+        n_kv_heads,
+        head_words,
+        max_seq_len,
+        tokens,
+        data_width,
+        buffer=512,
     ):
         check_power_of_two("rows", rows, 1024)
         check_power_of_two("lanes", lanes, 32)
@@ -95,7 +106,7 @@ class AxiCache(wiring.Component):
         check_range("head_words", head_words, 1, 256)
         check_range("tokens", tokens, 1, 64)
         self.key_steps = KeySteps(lanes, n_layers, n_kv_heads, max_seq_len)
-        self.reader = AxiReader(8 * rows * lanes, data_width)
+        self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
         self.writer = AxiBlockWriter(lanes, data_width)
         self.places = CachePlaces(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len)
         self.rows = rows

@@ -3,16 +3,19 @@
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.axi_cache import PREFIX, AxiCache
 from celosia.rtl.axi_port import ADDRESS_WIDTH
 from celosia.rtl.axi_registers import AxiRegisters
 from celosia.rtl.axi_tape import AxiTape
 from celosia.rtl.axi_write import AxiBlockWriter
+from celosia.rtl.kv_cache import cached_layout
 from celosia.rtl.operand_fetch import OperandFetch
 from celosia.rtl.operation import Kind
 from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import Program, Sequencer
 
 __all__ = [
+    "AxiCaching",
     "AxiReading",
     "AxiTaping",
     "AxiWriting",
@@ -22,6 +25,101 @@ __all__ = [
 ]
 
 REQUEST = data.StructLayout({"address": ADDRESS_WIDTH, "length": 8})
+
+
+def _pins(unit, prefix):
+    """The ports of ``unit`` by their names without ``prefix``."""
+    return lambda name: getattr(unit, prefix + name)
+
+
+def _answer_reads(m, unit, prefix, requests, answers, data):
+    """Requests as a stream; a transfer asked for comes in each cycle with ``answers``."""
+    pin = _pins(unit, prefix)
+    awaited = Signal(24)
+    m.d.comb += [
+        requests.valid.eq(pin("arvalid")),
+        requests.p.address.eq(pin("araddr")),
+        requests.p.length.eq(pin("arlen")),
+        pin("arready").eq(requests.ready),
+        pin("rvalid").eq(answers & (awaited != 0)),
+        pin("rdata").eq(data),
+    ]
+    asked = Mux(requests.valid & requests.ready, pin("arlen") + 1, 0)
+    m.d.sync += awaited.eq(awaited + asked - pin("rvalid"))
+
+
+def _answer_writes(m, unit, prefix, addresses, words):
+    """Bursts as streams, answered in the next cycle."""
+    pin = _pins(unit, prefix)
+    asked, sent, answered = Signal(4), Signal(4), Signal()  # bursts not yet answered
+    m.d.comb += [
+        addresses.valid.eq(pin("awvalid")),
+        addresses.p.address.eq(pin("awaddr")),
+        addresses.p.length.eq(pin("awlen")),
+        pin("awready").eq(addresses.ready),
+        words.valid.eq(pin("wvalid")),
+        words.payload.eq(Cat(pin("wdata"), pin("wstrb"), pin("wlast"))),
+        pin("wready").eq(words.ready),
+        answered.eq((asked != 0) & (sent != 0)),
+        pin("bvalid").eq(answered),
+    ]
+    m.d.sync += [
+        asked.eq(asked + (addresses.valid & addresses.ready) - answered),
+        sent.eq(sent + (words.valid & words.ready & words.p.last) - answered),
+    ]
+
+
+def _bursts(data_width):
+    """Streams of a write's addresses and words."""
+    words = {"data": data_width, "strobes": data_width // 8, "last": 1}
+    return {
+        "addresses": Out(stream.Signature(REQUEST)),
+        "words": Out(stream.Signature(data.StructLayout(words))),
+    }
+
+
+class AxiCaching(wiring.Component):
+    """An :class:`AxiCache` of operations of one block each, and its memory.
+
+    A block comes only after the one before it was written. A transfer that was asked for comes in
+    each cycle in which ``answers`` is high; bursts are answered in the next cycle.
+    """
+
+    def __init__(self):
+        self.cache = AxiCache(2, 2, 1, 1, 1, 2, 1, 32, buffer=16)
+        members = self.cache.signature.members
+        blocks = stream.Signature(cached_layout(2))
+        super().__init__(
+            {
+                "keys": In(blocks),
+                "values": In(blocks),
+                "recall": members["recall"],
+                "o": members["o"],
+                "requests": Out(stream.Signature(REQUEST)),
+                "answers": In(1),
+                "data": In(32),
+                **_bursts(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.cache = cache = self.cache
+        connect(m, flipped(self.recall), cache.recall)
+        connect(m, cache.o, flipped(self.o))
+        for name in ("keys", "values"):
+            blocks, port, idle = getattr(self, name), getattr(cache, name), Signal(init=1)
+            written = getattr(cache, f"written_{name}")
+            m.d.comb += [
+                blocks.ready.eq(idle),
+                port.valid.eq(blocks.valid & idle),
+                port.payload.eq(blocks.payload),
+                port.p.last.eq(1),
+            ]
+            m.d.sync += idle.eq(Mux(idle, ~blocks.valid, written))
+        _answer_reads(m, cache, PREFIX, self.requests, self.answers, self.data)
+        _answer_writes(m, cache, PREFIX, self.addresses, self.words)
+        return m
 
 
 class AxiReading(wiring.Component):
@@ -48,17 +146,7 @@ class AxiReading(wiring.Component):
         m.submodules.reader = reader = self.reader
         connect(m, flipped(self.run), reader.run)
         connect(m, reader.o, flipped(self.o))
-        request, awaited = self.requests, Signal(24)
-        m.d.comb += [
-            request.valid.eq(reader.arvalid),
-            request.p.address.eq(reader.araddr),
-            request.p.length.eq(reader.arlen),
-            reader.arready.eq(request.ready),
-            reader.rvalid.eq(self.answers & (awaited != 0)),
-            reader.rdata.eq(self.data),
-        ]
-        asked = Mux(request.valid & request.ready, reader.arlen + 1, 0)
-        m.d.sync += awaited.eq(awaited + asked - reader.rvalid)
+        _answer_reads(m, reader, "", self.requests, self.answers, self.data)
         return m
 
 
@@ -84,17 +172,7 @@ class AxiTaping(wiring.Component):
         connect(m, flipped(self.run), tape.run)
         connect(m, tape.o, flipped(self.o))
         for n, request in enumerate(self.requests):
-            pin, awaited = (lambda name, n=n: getattr(tape, f"m_axi{n}_{name}")), Signal(24)
-            m.d.comb += [
-                request.valid.eq(pin("arvalid")),
-                request.p.address.eq(pin("araddr")),
-                request.p.length.eq(pin("arlen")),
-                pin("arready").eq(request.ready),
-                pin("rvalid").eq(self.answers[n] & (awaited != 0)),
-                pin("rdata").eq(self.data[n]),
-            ]
-            asked = Mux(request.valid & request.ready, pin("arlen") + 1, 0)
-            m.d.sync += awaited.eq(awaited + asked - pin("rvalid"))
+            _answer_reads(m, tape, f"m_axi{n}_", request, self.answers[n], self.data[n])
         return m
 
 
@@ -148,36 +226,13 @@ class AxiWriting(wiring.Component):
 
     def __init__(self, lanes, data_width):
         self.writer = AxiBlockWriter(lanes, data_width)
-        words = {"data": data_width, "strobes": data_width // 8, "last": 1}
-        super().__init__(
-            {
-                "i": self.writer.signature.members["i"],
-                "addresses": Out(stream.Signature(REQUEST)),
-                "words": Out(stream.Signature(data.StructLayout(words))),
-            }
-        )
+        super().__init__({"i": self.writer.signature.members["i"], **_bursts(data_width)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.writer = writer = self.writer
         connect(m, flipped(self.i), writer.i)
-        addresses, words = Signal(4), Signal(4)  # bursts not yet answered
-        address, word, answered = self.addresses, self.words, Signal()
-        m.d.comb += [
-            address.valid.eq(writer.awvalid),
-            address.p.address.eq(writer.awaddr),
-            address.p.length.eq(writer.awlen),
-            writer.awready.eq(address.ready),
-            word.valid.eq(writer.wvalid),
-            word.payload.eq(Cat(writer.wdata, writer.wstrb, writer.wlast)),
-            writer.wready.eq(word.ready),
-            answered.eq((addresses != 0) & (words != 0)),
-            writer.bvalid.eq(answered),
-        ]
-        m.d.sync += [
-            addresses.eq(addresses + (address.valid & address.ready) - answered),
-            words.eq(words + (word.valid & word.ready & word.p.last) - answered),
-        ]
+        _answer_writes(m, writer, "", self.addresses, self.words)
         return m
 
 

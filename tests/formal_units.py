@@ -42,10 +42,14 @@ from celosia.rtl.row_scales import RowScales
 from celosia.rtl.rsqrt import Rsqrt
 from celosia.rtl.sampler import Sampler
 from celosia.rtl.scale import Scale
+from celosia.rtl.sdram import Sdram
+from celosia.rtl.sdram_bursts import SdramBursts
+from celosia.rtl.sdram_timing import SdramTiming
 from celosia.rtl.sine import Sine
 from celosia.rtl.softmax import Softmax
 from celosia.rtl.softmax_block import SoftmaxBlock
 from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.spi_flash import SpiFlash
 from celosia.rtl.sum_of_squares import SumOfSquares
 from celosia.rtl.swiglu import SwiGlu
 from celosia.rtl.systolic_format import SystolicFormat
@@ -56,6 +60,7 @@ from celosia.rtl.weight_stationary import WeightStationary
 from celosia.rtl.words import framed
 from celosia.sim.messages import Info
 from formal_adapters import (
+    AxiCaching,
     AxiReading,
     AxiTaping,
     AxiWriting,
@@ -69,8 +74,14 @@ __all__ = ["ASSUMED", "BOUNDED", "QUICK", "UNITS", "page"]
 NARROW = SystolicFormat(activation_width=4, weight_width=2)
 INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
 
+# At 1 MHz a cycle is as long as most of a chip's times.
+QUICK_SDRAM = SdramTiming(power_up=1, refresh=32000)
+
 UNITS = {
     "axi_block_writer": lambda: AxiWriting(2, 32),
+    "axi_cache": AxiCaching,
+    "axi_cache_reads": AxiCaching,
+    "axi_cache_writes": AxiCaching,
     "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
     "axi_registers": RegisterAccess,
     "axi_tape": AxiTaping,
@@ -121,12 +132,16 @@ UNITS = {
     "rsqrt": lambda: Rsqrt(8),
     "sampler": lambda: Sampler(2, 6),
     "scale": lambda: Scale(2, 16, 2),
+    "sdram": lambda: Sdram(1e6, QUICK_SDRAM, 16),
+    "sdram_bursts": SdramBursts,
+    "sdram_reads": lambda: Sdram(1e6, QUICK_SDRAM, 16),
     "sequencer": RetiringSequencer,
     "sine": lambda: Sine(),
     "skid": lambda: Skid(unsigned(2)),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
+    "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
     "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
     "swiglu": lambda: SwiGlu(2, 2),
@@ -152,12 +167,16 @@ WRITTEN = {  # all activations
 ROWS = {"given": lambda unit: [(unit.i.p.rows == 1) | (unit.i.p.rows == 2)]}
 ANGLES = {"given": lambda unit: [unit.i.p.tokens == 1]}
 ANSWERS = {"given": lambda unit: [unit.run.p.count != 0, unit.answers.all()]}
+RECALLS = {"given": lambda unit: [unit.recall.p.words != 0, unit.recall.p.tiles != 0, unit.answers]}
 WHOLE = {"given": lambda unit: [unit.i.p.last], "exact": True}  # groups of one word
 QUIET = {"given": lambda unit: [~(unit.busy & unit.prompt.valid)]}  # no prompt during a run
 
 # Proved from reset, for so many cycles: units whose states are many, and their patience.
 BOUNDED = {
     ("axi_block_writer", "alive"): (14, {"patience": 4}),
+    ("axi_cache", "alive"): (24, RECALLS | {"exact": True, "patience": 14}),
+    ("axi_cache_reads", "alive"): (24, RECALLS | {"exact": True, "patience": 14}),
+    ("axi_cache_writes", "alive"): (24, RECALLS | {"exact": True, "patience": 14}),
     ("axi_reader", "alive"): (24, ANSWERS | {"exact": True, "patience": 12}),
     ("axi_tape", "alive"): (24, ANSWERS | {"exact": True, "patience": 12}),
     ("controller", "stable"): (14, QUIET | {"exact": True}),
@@ -199,9 +218,12 @@ BOUNDED = {
     ("rope", "alive"): (35, {"patience": 29} | ONE_TOKEN),
     ("rope_halves", "alive"): (45, {"patience": 37}),
     ("rope_angles", "alive"): (35, {"patience": 21} | ANGLES),
+    ("sdram", "alive"): (60, {"patience": 36}),
+    ("sdram_reads", "alive"): (60, {"patience": 36}),
     ("sequencer", "stable"): (14, {"exact": True}),
     ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
     ("softmax", "alive"): (36, {"patience": 30}),
+    ("spi_flash", "alive"): (190, {"patience": 100}),
     ("top_k", "alive"): (20, {"patience": 4}),
     ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),
@@ -210,7 +232,14 @@ BOUNDED = {
     ("width_converter_split", "alive"): (16, {"patience": 6}),
 }
 
-ASSUMED = {"row_scales": STEPS, "sampler": SEEDLESS, "top_k_sampler": SEEDLESS}
+ASSUMED = {
+    "axi_cache_reads": {"idle": ["keys", "values"]},
+    "axi_cache_writes": {"idle": ["recall"]},
+    "row_scales": STEPS,
+    "sampler": SEEDLESS,
+    "sdram_reads": {"idle": ["write"]},
+    "top_k_sampler": SEEDLESS,
+}
 QUICK = {
     "top_k",
     "queue",
@@ -243,10 +272,13 @@ memories might give ("exact": memories as they are).
 Further conditions: activations written before they are fetched, `positions` and angles for one
 token, 1 to `rows` rows in an output-stationary tile, no prompt while the controller runs, seeds not
 between a sampler's words, row scales whose steps come from a memory, groups of one word for
-GroupScales, runs of at least one word from a memory that answers at once for AxiReader and AxiTape
-(two ports), bursts that are answered in the next cycle for AxiBlockWriter, and for the sequencer a
-program without waits, whose operations end a cycle after they left. AXI's channels count as
-streams.
+GroupScales, runs of at least one word from a memory that answers at once for AxiReader, AxiTape
+(two ports) and AxiCache, bursts that are answered in the next cycle for AxiBlockWriter and
+AxiCache, operations of one block for AxiCache, and for the sequencer a program without waits, whose
+operations end a cycle after they left. AXI's channels count as streams. "reads" and "writes" are
+proofs with nothing else offered. Sdram runs at 1 MHz, where most of a chip's times are one cycle,
+with a power-up of one cycle, 32 from refresh to refresh, and a buffer of 16 words; SpiFlash runs at
+1 MHz too. What their chips answer is anything.
 
 Nothing to prove: KeyCache, ValueCache, KeySteps, ActivationMemory, QueryMemory, ScoreMemory,
 Saturations, NormStatistics and SoftmaxTotal take every word at once, and offer nothing that could
@@ -255,10 +287,10 @@ wait.
 Not kept: UartReceiver, since a serial line has no back pressure. A byte that nobody has taken when
 the next one is complete gives way to it; that is after 10 bits' time at the earliest.
 
-Not proved: AxiCache (an AxiReader, an AxiBlockWriter and the order between them: a read that waits
-for a write is many cycles long), the SDRAM and flash controllers (whose runs are longer than what
-can be unrolled), and Machine. Their benches run them under random stalls. AxiReader and AxiTape
-are proved with buffers of 16 transfers; those of 512 have too many states.
+Not proved: Machine; its benches run it under random stalls. AxiReader, AxiTape and AxiCache are
+proved with buffers of 16 transfers; those of 512 have too many states. That the SDRAM's controller
+keeps the chip's times, and that what is read is what was written, is for the benches with a model
+of the chip to show.
 """
 
 
