@@ -39,7 +39,7 @@ def test_standard_components_build(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("reciprocal", (5, 1.0)), ("scale", (4, 1.0)), ("mac_fabric", (7, 1.0)), ("rope", (4, 1.0))],
+    [("reciprocal", (5, 1.0)), ("scale", (4, 1.0)), ("mac_fabric", (8, 1.0)), ("rope", (4, 1.0))],
 )
 def test_measured_latency_and_throughput(name, expected):
     component, _ = build(name)
@@ -55,6 +55,14 @@ def test_stated_latencies_are_those_of_the_simulation(name, monkeypatch):
     assert measure(component)[0] == stated
 
 
+def test_a_product_is_made_of_luts_or_takes_a_multiplier():
+    luts, blocks = (
+        synthesise(Reciprocal(12, multiplier_blocks=choice), "ecp5") for choice in (False, True)
+    )
+    assert (luts["dsp"], blocks["dsp"]) == (0, 1)
+    assert blocks["lut"] < luts["lut"] - 100
+
+
 def test_command_writes_json_and_a_page(tmp_path):
     json_file, page = tmp_path / "c.json", tmp_path / "c.md"
     arguments = ["components", "reciprocal", "--set", "width=20", "--json", str(json_file)]
@@ -66,9 +74,9 @@ def test_command_writes_json_and_a_page(tmp_path):
         *("latency", "throughput", "fmax_mhz", "seeds_mhz"),
     ]
     assert row["name"] == "reciprocal"
-    assert row["parameters"] == {"width": 20}
+    assert row["parameters"] == {"width": 20, "multiplier_blocks": False}
     assert (row["dsp"], row["latency"], row["throughput"], row["fmax_mhz"]) == (0, 5, 1.0, None)
-    assert "| reciprocal | width 20 |" in page.read_text()
+    assert "| reciprocal | width 20, multiplier_blocks False |" in page.read_text()
     command = "celosia components reciprocal --set width=20 --markdown c.md"
     tools = f"yosys {synthesis.version('yosys')}"
     assert markdown([row], "ecp5", command, tools) == page.read_text()
@@ -97,7 +105,7 @@ def test_tools_that_fail_on_a_unit_leave_the_others_their_prices(monkeypatch, tm
     result = runner.invoke(app, ["components", "--markdown", str(page)])
     assert result.exit_code == 2
     assert "no price for rsqrt" in result.output + capfd.readouterr().err
-    assert "| reciprocal | width 32 | 1 |" in page.read_text()
+    assert "| reciprocal | width 32, multiplier_blocks False | 1 |" in page.read_text()
     assert "\n- rsqrt: yosys failed (1):\n" in page.read_text()
 
 
@@ -150,7 +158,7 @@ def test_registers_surround_all_but_constant_ports():
     ("arguments", "message"),
     [
         (["softmaxx"], "no component 'softmaxx'; there are block_quantize"),
-        (["reciprocal", "--set", "size=3"], "reciprocal has the parameters width, not 'size'"),
+        (["reciprocal", "--set", "size=3"], "the parameters width, multiplier_blocks, not 'size'"),
         (["reciprocal", "--set", "width=0"], "width must be from 1 to 62, not 0"),
         (["reciprocal", "--set", "width"], "--set takes name=value, not 'width'"),
         (["--set", "width=3"], "--set needs the NAME of a unit"),
