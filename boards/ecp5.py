@@ -16,8 +16,7 @@ ECP5_SIZES = MappingProxyType(
     }
 )
 
-
-ROUTING = ("--placer", "static", "--router", "router2", "--router2-alt-weights")
+ROUTING = ("--placer", "static", "--router", "router1")
 
 # Where the 85k's slices of two multipliers begin, and their rows, the middle one first.
 SLICES = (4, 8, 13, 17, 22, 26, 31, 35, 40, 44, 49, 53, 58, 62, 69, 73, 78, 82, 87, 91, 96, 100)
