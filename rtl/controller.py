@@ -41,8 +41,7 @@ class Controller(wiring.Component):
     in the sampler. A run ends after ``count`` tokens, after the token ``stop``, or after the
     current pass when ``abort`` is high.
 
-    From the end of a pass to the first load of the next one 4 cycles, 3 if that is a generated
-    token; from load to load 3.
+    From the end of a pass to the first load of the next one 3 cycles, from load to load 2.
 
     Parameters
     ----------
@@ -133,8 +132,7 @@ class Controller(wiring.Component):
         last_group = Signal()
         token = Signal(20)  # the newest generated one
         generated = Signal()  # the pass's token is that one
-        asked, fetched = Signal(), Signal()
-        word = Signal(20)  # of the prompt: memories are slow
+        fetched = Signal()
         cycles = Signal(32)  # since the last pass ended
         spent = Signal(32)  # cycles of the run when it ended
         counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
@@ -149,7 +147,7 @@ class Controller(wiring.Component):
             self.run.p.group.eq(Mux(generated, 0, group)),
             self.run.p.logits.eq(generated | last_group),
             read.addr.eq(position + place),
-            self.load.payload.eq(Mux(generated, token, word)),
+            self.load.payload.eq(Mux(generated, token, read.data)),
             self.seed.payload.eq(order.seed),
             self.temperature.eq(order.temperature),
             self.result.p.token.eq(token),
@@ -191,14 +189,14 @@ class Controller(wiring.Component):
                     m.next = "PASS"
             with m.State("PASS"):
                 m.d.comb += [self.run.valid.eq(1), counting.eq(1)]
-                m.d.sync += [place.eq(0), asked.eq(0), fetched.eq(0)]
+                m.d.sync += [place.eq(0), fetched.eq(0)]
                 with m.If(self.run.ready):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += [self.load.valid.eq(generated | fetched), counting.eq(1)]
-                m.d.sync += [asked.eq(1), fetched.eq(asked), word.eq(read.data)]
+                m.d.sync += fetched.eq(1)
                 with m.If(self.load.valid & self.load.ready):
-                    m.d.sync += [place.eq(place + 1), asked.eq(0), fetched.eq(0)]
+                    m.d.sync += [place.eq(place + 1), fetched.eq(0)]
                     with m.If(place == self.run.p.group):
                         m.next = "WORK"
             with m.State("WORK"):

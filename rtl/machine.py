@@ -189,7 +189,6 @@ class Machine(wiring.Component):
             "sampler": Sampler(lanes, s.vocab_size),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
-            "seed": Buffer(unsigned(32)),
             "result": Buffer(result),
             "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
             "saturated_activations": Saturations(lanes, 23, 23),
@@ -241,8 +240,7 @@ class Machine(wiring.Component):
         connect(m, u.sequencer.scales, u.row_scales.i)
         connect(m, u.sequencer.weights, u.tape.run)
         connect(m, u.sequencer.row_scales, u.scale_tape.run)
-        connect(m, u.controller.seed, u.seed.i)
-        connect(m, u.seed.o, u.sampler.seed)
+        connect(m, u.controller.seed, u.sampler.seed)
         rope_waits = Signal()  # the pass has begun, the rotation's table not yet
         run = u.controller.run
         m.d.comb += [

@@ -151,16 +151,15 @@ def check(result, commands, runs, memory):
 
 
 def check_pace(cycles, runs):
-    """From a pass's end to the next one's first load 4 cycles, from load to load 3; if a token
-    was generated, 3 cycles."""
+    """From a pass's end to the next one's first load 3 cycles, from load to load 2."""
     loads, ends = iter(cycles["load"]), iter(cycles["passes"])
     for run in runs:
-        end = generated = None
+        end = None
         for place in run["run"]:
             own = [next(loads) for _ in range(place["group"] + 1)]
-            assert end is None or own[0] == end + (3 if generated else 4)
-            assert own == [own[0] + 3 * n for n in range(len(own))]
-            end, generated = next(ends), place["logits"]
+            assert end is None or own[0] == end + 3
+            assert own == [own[0] + 2 * n for n in range(len(own))]
+            end = next(ends)
 
 
 @pytest.mark.parametrize("tokens", [1, 4])
