@@ -1,4 +1,7 @@
-"""The machine's control, wired: host link, controller, sequencer, the causes of all cycles."""
+"""The machine's control, wired: host link, controller, sequencer, the causes of all cycles.
+
+Here and beside, ``u`` has the units of ``machine`` by name, submodules of ``m``.
+"""
 
 from amaranth import Cat, Signal
 from amaranth.lib import fifo
@@ -15,10 +18,7 @@ __all__ = ["watch", "wire_control"]
 
 
 def wire_control(m, machine, u):
-    """Host link, controller and sequencer; the pass's position wherever it is needed.
-
-    ``u`` has the units of ``machine`` by name, submodules of ``m``.
-    """
+    """Host link, controller and sequencer; the pass's position wherever it is needed."""
     if machine.shape.register_port:
         _registers(m, machine, u)
     else:

@@ -15,7 +15,7 @@ FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is
 
 
 def wire_operands(m, machine, u):
-    """Operands to the fabric, embeddings past it, exponentials also to their sum. ``u`` has the units."""
+    """Operands to the fabric, embeddings past it, exponentials also to their sum."""
     if machine.shape.groups:
         connect(m, u.tape.o, u.group_scales.i)
         connect(m, u.group_scales.o, u.fetch.tape)
@@ -119,7 +119,7 @@ def _loads(m, machine, u):
 
 
 def wire_cache(m, machine, u):
-    """Keys and values into the cache, and on to the fabric; when each was written. ``u`` has the units."""
+    """Keys and values into the cache, and on to the fabric; when each was written."""
     if machine.shape.cache_width:
         keys, values, steps = u.cache.keys, u.cache.values, u.cache
         written = u.cache.written_keys, u.cache.written_values

@@ -10,7 +10,7 @@ __all__ = ["wire_results"]
 
 
 def wire_results(m, machine, u):
-    """Scaled words to the unit of their kind, and on to the memories. ``u`` has the units."""
+    """Scaled words to the unit of their kind, and on to the memories."""
     connect(m, u.collect.o, u.scale.i)
     _distribute(m, machine, u)
     connect(m, u.residual.o, u.norm.i)
