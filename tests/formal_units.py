@@ -223,7 +223,7 @@ BOUNDED = {
     ("sequencer", "stable"): (14, {"exact": True}),
     ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
     ("softmax", "alive"): (36, {"patience": 30}),
-    ("spi_flash", "alive"): (190, {"patience": 100}),
+    ("spi_flash", "alive"): (170, {"patience": 100}),
     ("top_k", "alive"): (20, {"patience": 4}),
     ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),
