@@ -70,6 +70,15 @@ TARGETS = {
     ),
 }
 
+# What boards of these chips say of themselves: multipliers are then asked for by name. Yosys' own
+# choice on an iCE40 loses one of two products that are added.
+PLATFORMS = {
+    "ecp5": {"family": "ecp5"},
+    "ice40": {"device": "iCE40UP5K"},
+    "gowin": {"family": "GW1NR"},
+    "xilinx": {"family": "series7"},
+}
+
 
 def tool(name):
     """The command of a tool on the PATH, or of its wheel ``yowasp-...``."""
@@ -144,7 +153,7 @@ def netlist(component, target):
     ToolError
         If there is no Yosys, or it fails.
     """
-    rtlil = to_rtlil(component, platform=SimpleNamespace(family=target))
+    rtlil = to_rtlil(component, platform=SimpleNamespace(**PLATFORMS[target]))
     script = f"{TARGETS[target][0]}\nwrite_json top.json\ntee -q -o stat.json stat -json"
 
     def build(folder):

@@ -8,6 +8,7 @@ from celosia.generators import prices, routing, synthesis
 from celosia.generators.components import STANDARD, build
 from celosia.generators.prices import markdown, measure, price, versions
 from celosia.generators.synthesis import TARGETS, synthesise
+from celosia.rtl.mac_fabric import MacFabric
 from celosia.rtl.multiplier import RegisteredMultiplier
 from celosia.rtl.reciprocal import Reciprocal
 from celosia.rtl.sum_of_squares import SumOfSquares
@@ -53,6 +54,11 @@ def test_stated_latencies_are_those_of_the_simulation(name, monkeypatch):
     owner = component if "latency" in vars(component) else type(component)
     monkeypatch.delattr(owner, "latency")
     assert measure(component)[0] == stated
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_sum_of_products_takes_all_their_multipliers(target):
+    assert synthesise(MacFabric(1, 2), target)["dsp"] == 2
 
 
 def test_a_product_is_made_of_luts_or_takes_a_multiplier():
