@@ -20,8 +20,8 @@ from celosia.generators.config import Config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.controller import COUNTERS
-from celosia.rtl.gearbox import packed_width
+from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.memory.gearbox import packed_width
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

@@ -22,8 +22,8 @@ from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.checkpoint import load
 from celosia.reference.quantize import Scheme, quantize
-from celosia.rtl.axi_tape import port_width
-from celosia.rtl.gearbox import packed_width
+from celosia.rtl.memory.axi_tape import port_width
+from celosia.rtl.memory.gearbox import packed_width
 from celosia.sim.native import NativeSimulation
 from celosia.sim.request import Request
 from celosia.sim.simulate import compare, machine_verilog, simulate, summary

@@ -10,8 +10,8 @@ last result, loading and draining included.
 import argparse
 
 import numpy as np
-from celosia.rtl.output_stationary import OutputStationary
-from celosia.rtl.weight_stationary import WeightStationary
+from celosia.rtl.mac.output_stationary import OutputStationary
+from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 

@@ -7,7 +7,7 @@ from celosia.boards.stage import TimingError
 from celosia.generators.compact_plan import CompactPlan
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
-from celosia.rtl.uart import line_divisor
+from celosia.rtl.host.uart import line_divisor
 
 __all__ = ["BAUD", "TimingError", "build", "check", "with_clock", "write_design"]
 

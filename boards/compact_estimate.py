@@ -1,7 +1,7 @@
 """What a compact machine takes of a chip with block RAMs of 4 Kbit, before synthesis."""
 
 from celosia.generators.config import COMPACT, Config, ConfigError
-from celosia.sim.messages import PROMPT_TOKENS
+from celosia.protocol.messages import PROMPT_TOKENS
 
 __all__ = ["compact_configs", "compact_needs"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from celosia.boards.catalog import BoardError
 from celosia.boards.compact_estimate import compact_configs, compact_needs
 from celosia.generators.config import Config, ConfigError
-from celosia.rtl.operation import BUFFERS
+from celosia.rtl.machine.step import BUFFERS
 
 __all__ = ["Estimate", "check_fit", "estimate", "fitting_config", "smallest_config"]
 

@@ -3,8 +3,8 @@
 from amaranth import Module
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In
-from celosia.rtl.sdram import sdram_pins
-from celosia.rtl.sdram_timing import SdramTiming
+from celosia.rtl.memory.sdram import sdram_pins
+from celosia.rtl.memory.sdram_timing import SdramTiming
 
 __all__ = ["DELAY", "SdramPads", "clock_delay"]
 

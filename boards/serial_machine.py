@@ -3,10 +3,10 @@
 from amaranth import Cat, Module, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.buffer import Buffer
-from celosia.rtl.sdram import sdram_pins
-from celosia.rtl.spi_flash import spi_flash_pins
-from celosia.rtl.uart import UartReceiver, UartTransmitter, line_divisor
+from celosia.rtl.host.uart import UartReceiver, UartTransmitter, line_divisor
+from celosia.rtl.memory.sdram import sdram_pins
+from celosia.rtl.memory.spi_flash import spi_flash_pins
+from celosia.rtl.stream.buffer import Buffer
 
 __all__ = ["SerialMachine"]
 
@@ -20,7 +20,7 @@ class SerialMachine(wiring.Component):
 
     Parameters
     ----------
-    machine : celosia.rtl.machine.Machine
+    machine : celosia.rtl.machine.machine.Machine
     frequency : float
         Of the clock, in Hz.
     baud : int

@@ -16,7 +16,7 @@ class Top(Elaboratable):
 
     Parameters
     ----------
-    machine : celosia.rtl.machine.Machine
+    machine : celosia.rtl.machine.machine.Machine
     pll : object
         ``frequency`` in Hz, and ``drive(m, source, running)``, which adds what makes the gated
         clock ``running`` of the clock ``source``.

@@ -8,7 +8,7 @@ from celosia.boards.ecp5 import ECP5_SIZES, Ecp5Flow
 from celosia.boards.pll import plan_pll
 from celosia.boards.sdram_pads import SdramPads, clock_delay
 from celosia.boards.top import Top, request, uart_ports
-from celosia.rtl.sdram_bursts import CAPACITY
+from celosia.rtl.memory.sdram_bursts import CAPACITY
 
 __all__ = ["BOARDS", "Ulx3s", "Ulx3sTop"]
 
@@ -77,7 +77,7 @@ class Ulx3sTop(Top):
 
     Parameters
     ----------
-    machine : celosia.rtl.machine.Machine
+    machine : celosia.rtl.machine.machine.Machine
     megahertz : float
     baud : int
     """

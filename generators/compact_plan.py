@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.generators.compact_program import write_compact
 from celosia.generators.config import Config, ConfigError
+from celosia.protocol.messages import Info
 from celosia.reference import compact
 from celosia.reference.compact_quantize import quantize_compact
-from celosia.rtl.compact_machine import CompactMachine
-from celosia.rtl.compact_shape import CompactImage, CompactShape
-from celosia.sim.messages import Info
+from celosia.rtl.compact.machine import CompactMachine
+from celosia.rtl.compact.shape import CompactImage, CompactShape
 
 __all__ = ["CompactPlan", "make_compact_plan", "token_macs"]
 

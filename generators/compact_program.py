@@ -3,7 +3,7 @@
 import numpy as np
 from celosia.reference.compact import DOWN_SHIFT, EXTRA, ROPE_SHIFT, SIGMOID_STEP
 from celosia.reference.compact_tables import initial_state
-from celosia.rtl.compact_operation import (
+from celosia.rtl.compact.operation import (
     A,
     Add,
     B,
@@ -17,8 +17,8 @@ from celosia.rtl.compact_operation import (
     Table,
     Width,
 )
-from celosia.rtl.compact_shape import CompactImage, CompactShape
-from celosia.rtl.spram import SPRAM_DEPTH
+from celosia.rtl.compact.shape import CompactImage, CompactShape
+from celosia.rtl.memory.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
 

@@ -2,38 +2,38 @@
 
 import numpy as np
 from celosia.reference.rope import rope_increments
-from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.dequantizer import Dequantizer
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
-from celosia.rtl.embedding import Embedding
-from celosia.rtl.function_table import Function
-from celosia.rtl.hadamard import Hadamard
-from celosia.rtl.head_quantize import HeadQuantize
-from celosia.rtl.kv_cache import KeyCache, ValueCache
-from celosia.rtl.kv_controller import KvLinear, KvRing
-from celosia.rtl.kv_paged import KvPaged
-from celosia.rtl.kv_store import KvStore
-from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
-from celosia.rtl.mac_fabric import MacFabric
-from celosia.rtl.output_stationary import OutputStationary
-from celosia.rtl.quantizer import StaticQuantizer
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.reshape import Transposer, WidthConverter
-from celosia.rtl.residual import Residual
-from celosia.rtl.rms_norm import RmsNorm
-from celosia.rtl.rope import Rope
-from celosia.rtl.rope_halves import RopeHalves
-from celosia.rtl.rsqrt import Rsqrt
-from celosia.rtl.sampler import Sampler
-from celosia.rtl.scale import Scale
-from celosia.rtl.softmax import Softmax
-from celosia.rtl.softmax_block import SoftmaxBlock
-from celosia.rtl.softmax_sum import SoftmaxSum
-from celosia.rtl.sum_of_squares import SumOfSquares
-from celosia.rtl.swiglu import SwiGlu
-from celosia.rtl.systolic_format import SystolicFormat
-from celosia.rtl.top_k import TopK
-from celosia.rtl.weight_stationary import WeightStationary
+from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.attention.head_quantize import HeadQuantize
+from celosia.rtl.attention.rope import Rope
+from celosia.rtl.attention.rope_halves import RopeHalves
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.attention.softmax_block import SoftmaxBlock
+from celosia.rtl.attention.softmax_sum import SoftmaxSum
+from celosia.rtl.functions.function_table import Function
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.functions.rsqrt import Rsqrt
+from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_cache.kv_paged import KvPaged
+from celosia.rtl.kv_cache.kv_store import KvStore
+from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.mac.mac_fabric import MacFabric
+from celosia.rtl.mac.output_stationary import OutputStationary
+from celosia.rtl.mac.scale import Scale
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.weight_stationary import WeightStationary
+from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.norm.residual import Residual
+from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.sum_of_squares import SumOfSquares
+from celosia.rtl.quantize.block_quantize import BlockQuantize
+from celosia.rtl.quantize.dequantizer import Dequantizer
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.hadamard import Hadamard
+from celosia.rtl.quantize.quantizer import StaticQuantizer
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
+from celosia.rtl.token.embedding import Embedding
+from celosia.rtl.token.sampler import Sampler
+from celosia.rtl.token.top_k import TopK
 
 __all__ = ["STANDARD", "build"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from celosia.reference.group_quantize import SCALE_WIDTH
-from celosia.rtl.group_scales import GroupFormat
+from celosia.rtl.mac.group_scales import GroupFormat
 
 __all__ = ["group_format", "group_parts", "pack_words"]
 

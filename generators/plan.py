@@ -10,15 +10,15 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.group_parts import group_format, pack_words
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
+from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
-from celosia.rtl.axi_cache import CachePlaces
-from celosia.rtl.controller import COUNTERS
-from celosia.rtl.gearbox import packed_width
-from celosia.rtl.machine import Machine
-from celosia.rtl.machine_shape import AxiMemory, MachineShape, SdramMemory
-from celosia.rtl.sdram_bursts import CAPACITY
-from celosia.sim.messages import Info
+from celosia.rtl.kv_cache.axi_cache import CachePlaces
+from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.machine import Machine
+from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
+from celosia.rtl.memory.gearbox import packed_width
+from celosia.rtl.memory.sdram_bursts import CAPACITY
 
 __all__ = ["Plan", "make_plan"]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
-from celosia.rtl.operation import (
+from celosia.rtl.machine.sequencer import Program
+from celosia.rtl.machine.step import (
     BUFFERS,
     Kind,
     Operand,
@@ -14,8 +15,7 @@ from celosia.rtl.operation import (
     Source,
     step_layout,
 )
-from celosia.rtl.parameters import check_power_of_two, check_range
-from celosia.rtl.sequencer import Program
+from celosia.rtl.stream.checks import check_power_of_two, check_range
 
 __all__ = ["Tapes", "write_program"]
 

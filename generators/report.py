@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict
 
 from celosia.reference.quantize import ACTIVATION_WIDTH, LOGIT_FRACTION, SCORE_FRACTION
-from celosia.rtl.operation import Kind, Operand
+from celosia.rtl.machine.step import Kind, Operand
 
 from celosia import __version__
 

@@ -1,8 +1,8 @@
 """The memory images of a tape in external memory: a stream of packed words for each AXI port."""
 
 import numpy as np
-from celosia.rtl.axi_tape import port_width
-from celosia.rtl.gearbox import packed_width
+from celosia.rtl.memory.axi_tape import port_width
+from celosia.rtl.memory.gearbox import packed_width
 
 __all__ = ["port_images"]
 
@@ -10,7 +10,7 @@ CHUNK = 1 << 23  # bits unpacked at once
 
 
 def port_images(words, width, data_width, ports=1):
-    """What the memory behind each port of an :class:`celosia.rtl.axi_tape.AxiTape` holds.
+    """What the memory behind each port of an :class:`celosia.rtl.memory.axi_tape.AxiTape` holds.
 
     Port ``p`` has bits ``p * part`` to ``(p + 1) * part - 1`` of every word, where ``part`` is
     ``ceil(width / ports)``; there word ``n`` begins at bit ``n * packed_width(part, data_width)``,

@@ -2,11 +2,11 @@
 
 import time
 
-from celosia.sim import messages
-from celosia.sim.frames import LONGEST_FRAME, FrameDecoder
+from celosia.protocol import messages
+from celosia.protocol.frames import LONGEST_FRAME, FrameDecoder
+from celosia.protocol.messages import Kind, Token
+from celosia.protocol.refusals import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 from celosia.sim.generation import Done, Generation
-from celosia.sim.messages import Kind, Token
-from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 from celosia.sim.refusals import DAMAGE, reason, refused
 from celosia.sim.transport import DriverError, Transport
 
@@ -56,7 +56,7 @@ class Driver:
         return self._decoder.damaged
 
     def info(self):
-        """What the machine is: :class:`celosia.sim.messages.Info`; asked once."""
+        """What the machine is: :class:`celosia.protocol.messages.Info`; asked once."""
         if self._info is None:
             info = self._ask(messages.AskInfo(), messages.Info)
             if self._counters and info.n_counters != len(self._counters):
@@ -67,7 +67,7 @@ class Driver:
         return self._info
 
     def status(self):
-        """What the machine is doing: :class:`celosia.sim.messages.Status`."""
+        """What the machine is doing: :class:`celosia.protocol.messages.Status`."""
         return self._ask(messages.AskStatus(), messages.Status)
 
     def reset(self):

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from celosia.sim.messages import Reason, Token
+from celosia.protocol.messages import Reason, Token
 from celosia.sim.transport import DriverError
 
 __all__ = ["Done", "Generation"]
@@ -15,7 +15,7 @@ class Done:
 
     Parameters
     ----------
-    reason : celosia.sim.messages.Reason
+    reason : celosia.protocol.messages.Reason
     counters : dict
         The machine's counters by name.
     """

@@ -24,7 +24,7 @@ class NativeSimulation:
     output ``activity`` of any width is recorded whenever it changes, if asked for.
     Ports ``m_axi0_araddr`` and so on, ``m_axi_kv_araddr`` and so on are AXI4 masters, served by
     :meth:`memory`. Ports ``sdram__cs_n`` and so on are those of
-    :func:`celosia.rtl.sdram.sdram_pins`: :meth:`sdram`.
+    :func:`celosia.rtl.memory.sdram.sdram_pins`: :meth:`sdram`.
 
     The chip starts reset. Bytes are offered to it as fast as it takes them, and taken from it
     as soon as they are valid. Cycle 0 is the first after reset.

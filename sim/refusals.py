@@ -1,6 +1,6 @@
 """Why a machine refuses a command, in words."""
 
-from celosia.sim.protocol import MEMORY_COMMANDS, Code
+from celosia.protocol.refusals import MEMORY_COMMANDS, Code
 
 __all__ = ["DAMAGE", "reason", "refused"]
 
@@ -26,11 +26,11 @@ DAMAGE = (Code.CRC, Code.TRUNCATED)  # of whatever command, which nobody could r
 
 
 def refused(command, error):
-    """What to say of a message that was refused by an :class:`~celosia.sim.messages.Error`."""
+    """What to say of a message that was refused by an :class:`~celosia.protocol.messages.Error`."""
     return f"the machine refused {type(command).__name__.lower()}: {reason(error)}"
 
 
 def reason(error):
-    """Why, by an :class:`~celosia.sim.messages.Error`."""
+    """Why, by an :class:`~celosia.protocol.messages.Error`."""
     reasons = REASONS | (MEMORY_REASONS if error.command in MEMORY_COMMANDS else {})
     return reasons.get(error.code, f"reason {error.code}")

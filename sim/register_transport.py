@@ -2,7 +2,7 @@
 
 import time
 
-from celosia.rtl.axi_registers import IDENTITY, Register
+from celosia.rtl.host.axi_registers import IDENTITY, Register
 
 __all__ = ["RegisterTransport"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from celosia.sim.protocol import TEMPERATURE_LIMIT, TEMPERATURE_ONE
+from celosia.protocol.refusals import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 
 __all__ = ["Request", "RequestError", "prompt_tokens"]
 

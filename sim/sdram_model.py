@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from celosia.rtl.sdram import Command
-from celosia.rtl.sdram_timing import SdramTiming
+from celosia.rtl.memory.sdram import Command
+from celosia.rtl.memory.sdram_timing import SdramTiming
 
 __all__ = ["SdramChip", "SdramPins", "SdramViolation"]
 

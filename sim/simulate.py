@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from celosia.generators.verilog import to_verilog
-from celosia.rtl.controller import CAUSES, SATURATED
+from celosia.protocol.refusals import TEMPERATURE_ONE
+from celosia.rtl.machine.controller import CAUSES, SATURATED
 from celosia.sim import toolchain
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
 from celosia.sim.native_transport import NativeTransport
-from celosia.sim.protocol import TEMPERATURE_ONE
 from celosia.sim.request import Request
 
 __all__ = [
@@ -46,7 +46,7 @@ def machine_verilog(plan):
     digest.update(repr((plan.config, plan.shape, plan.program)).encode())
     digest.update(importlib.metadata.version("amaranth").encode())
     root = Path(__file__).parents[1]
-    for folder in ("rtl", "generators", "reference", "sim"):
+    for folder in ("rtl", "generators", "protocol", "reference", "sim"):
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(path.read_bytes())
 
@@ -71,7 +71,7 @@ class Run:
         Each pass over the tape: its first position, how many tokens it served, the cycle of the
         simulation in which it ended, and its cycles since the pass before it.
     counters : dict
-        Of the whole run, see :data:`celosia.rtl.controller.COUNTERS`.
+        Of the whole run, see :data:`celosia.rtl.machine.controller.COUNTERS`.
     simulated_cycles : int
         Of the simulation, the host link's included.
     wall_seconds : float

@@ -3,11 +3,11 @@
 import cocotb
 from axi_memory import reading, watch, writing
 from axi_rules import ReadRules, WriteRules
-from celosia.rtl.axi_registers import Register
-from celosia.rtl.controller import COUNTERS
+from celosia.protocol.messages import Reason
+from celosia.rtl.host.axi_registers import Register
+from celosia.rtl.machine.controller import COUNTERS
 from celosia.sim.bench_cocotb import arguments, reply, start
 from celosia.sim.driver import Driver, DriverError
-from celosia.sim.messages import Reason
 from celosia.sim.register_transport import RegisterTransport
 from cocotb.task import bridge, resume
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster

@@ -4,7 +4,7 @@ import random
 from itertools import repeat
 
 import cocotb
-from celosia.rtl.axi_registers import Register
+from celosia.rtl.host.axi_registers import Register
 from celosia.sim.bench_cocotb import arguments, reply, start
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.host_link import HostLink
-from celosia.sim.messages import Info, Reason
+from celosia.protocol.messages import Info, Reason
+from celosia.rtl.host.host_link import HostLink
 
 __all__ = ["INFO", "EchoMachine"]
 

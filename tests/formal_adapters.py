@@ -3,16 +3,16 @@
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.axi_cache import PREFIX, AxiCache
-from celosia.rtl.axi_port import ADDRESS_WIDTH
-from celosia.rtl.axi_registers import AxiRegisters
-from celosia.rtl.axi_tape import AxiTape
-from celosia.rtl.axi_write import AxiBlockWriter
-from celosia.rtl.kv_cache import cached_layout
-from celosia.rtl.operand_fetch import OperandFetch
-from celosia.rtl.operation import Kind
-from celosia.rtl.queue import Queue
-from celosia.rtl.sequencer import Program, Sequencer
+from celosia.rtl.host.axi_registers import AxiRegisters
+from celosia.rtl.kv_cache.axi_cache import PREFIX, AxiCache
+from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
+from celosia.rtl.kv_cache.on_chip_cache import cached_layout
+from celosia.rtl.machine.operand_fetch import OperandFetch
+from celosia.rtl.machine.sequencer import Program, Sequencer
+from celosia.rtl.machine.step import Kind
+from celosia.rtl.memory.axi_port import ADDRESS_WIDTH
+from celosia.rtl.memory.axi_tape import AxiTape
+from celosia.rtl.stream.queue import Queue
 
 __all__ = [
     "AxiCaching",

@@ -1,64 +1,64 @@
 """The units whose stream rules are proved, each at one small size, and under which conditions."""
 
 from amaranth import unsigned
-from celosia.rtl.axi_tape import AxiReader
-from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.block_queue import BlockQueue
-from celosia.rtl.buffer import Buffer, Skid
-from celosia.rtl.collect import Collect
-from celosia.rtl.controller import Controller
-from celosia.rtl.dequantizer import Dequantizer
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
-from celosia.rtl.embedding import Embedding
-from celosia.rtl.embedding_words import EmbeddingWords
-from celosia.rtl.frame import FrameReceiver, FrameTransmitter
-from celosia.rtl.frame_guard import FrameGuard
-from celosia.rtl.function_table import Function
-from celosia.rtl.gearbox import Gearbox
-from celosia.rtl.group_scales import GroupFormat, GroupScales
-from celosia.rtl.hadamard import Hadamard
-from celosia.rtl.hadamard_stages import Butterfly, Core
-from celosia.rtl.head_quantize import HeadQuantize
-from celosia.rtl.host_answers import HostAnswers
-from celosia.rtl.host_commands import HostCommands
-from celosia.rtl.host_link import HostLink
-from celosia.rtl.kv_controller import KvLinear, KvRing
-from celosia.rtl.kv_paged import KvPaged
-from celosia.rtl.kv_store import KvStore
-from celosia.rtl.layer_norm import LayerNorm
-from celosia.rtl.mac_fabric import MacFabric
-from celosia.rtl.merge import Merge
-from celosia.rtl.output_stationary import OutputStationary
-from celosia.rtl.quantizer import StaticQuantizer
-from celosia.rtl.queue import Queue
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.reshape import Transposer, WidthConverter
-from celosia.rtl.residual import Residual
-from celosia.rtl.rms_norm import RmsNorm
-from celosia.rtl.rope import Rope
-from celosia.rtl.rope_angles import RopeAngles
-from celosia.rtl.rope_halves import HeadPairs, RopeHalves
-from celosia.rtl.row_scales import RowScales
-from celosia.rtl.rsqrt import Rsqrt
-from celosia.rtl.sampler import Sampler
-from celosia.rtl.scale import Scale
-from celosia.rtl.sdram import Sdram
-from celosia.rtl.sdram_bursts import SdramBursts
-from celosia.rtl.sdram_timing import SdramTiming
-from celosia.rtl.sine import Sine
-from celosia.rtl.softmax import Softmax
-from celosia.rtl.softmax_block import SoftmaxBlock
-from celosia.rtl.softmax_sum import SoftmaxSum
-from celosia.rtl.spi_flash import SpiFlash
-from celosia.rtl.sum_of_squares import SumOfSquares
-from celosia.rtl.swiglu import SwiGlu
-from celosia.rtl.systolic_format import SystolicFormat
-from celosia.rtl.tape import Tape
-from celosia.rtl.top_k import TopK, TopKSampler
-from celosia.rtl.uart import UartTransmitter
-from celosia.rtl.weight_stationary import WeightStationary
-from celosia.rtl.words import framed
-from celosia.sim.messages import Info
+from celosia.protocol.messages import Info
+from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.attention.head_quantize import HeadQuantize
+from celosia.rtl.attention.rope import Rope
+from celosia.rtl.attention.rope_angles import RopeAngles
+from celosia.rtl.attention.rope_halves import HeadPairs, RopeHalves
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.attention.softmax_block import SoftmaxBlock
+from celosia.rtl.attention.softmax_sum import SoftmaxSum
+from celosia.rtl.functions.function_table import Function
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.functions.rsqrt import Rsqrt
+from celosia.rtl.functions.sine import Sine
+from celosia.rtl.host.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.host.host_answers import HostAnswers
+from celosia.rtl.host.host_commands import HostCommands
+from celosia.rtl.host.host_link import HostLink
+from celosia.rtl.host.uart import UartTransmitter
+from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_cache.kv_paged import KvPaged
+from celosia.rtl.kv_cache.kv_store import KvStore
+from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
+from celosia.rtl.mac.mac_fabric import MacFabric
+from celosia.rtl.mac.output_stationary import OutputStationary
+from celosia.rtl.mac.scale import Scale
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.weight_stationary import WeightStationary
+from celosia.rtl.machine.collect import Collect
+from celosia.rtl.machine.controller import Controller
+from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.memory.axi_tape import AxiReader
+from celosia.rtl.memory.gearbox import Gearbox
+from celosia.rtl.memory.sdram import Sdram
+from celosia.rtl.memory.sdram_bursts import SdramBursts
+from celosia.rtl.memory.sdram_timing import SdramTiming
+from celosia.rtl.memory.spi_flash import SpiFlash
+from celosia.rtl.memory.tape import Tape
+from celosia.rtl.norm.layer_norm import LayerNorm
+from celosia.rtl.norm.residual import Residual
+from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.sum_of_squares import SumOfSquares
+from celosia.rtl.quantize.block_quantize import BlockQuantize
+from celosia.rtl.quantize.dequantizer import Dequantizer
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.hadamard import Hadamard
+from celosia.rtl.quantize.hadamard_stages import Butterfly, Core
+from celosia.rtl.quantize.quantizer import StaticQuantizer
+from celosia.rtl.stream.block_queue import BlockQueue
+from celosia.rtl.stream.buffer import Buffer, Skid
+from celosia.rtl.stream.frame_guard import FrameGuard
+from celosia.rtl.stream.merge import Merge
+from celosia.rtl.stream.queue import Queue
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
+from celosia.rtl.stream.words import framed
+from celosia.rtl.token.embedding import Embedding
+from celosia.rtl.token.embedding_words import EmbeddingWords
+from celosia.rtl.token.sampler import Sampler
+from celosia.rtl.token.top_k import TopK, TopKSampler
 from formal_adapters import (
     AxiCaching,
     AxiReading,

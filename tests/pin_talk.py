@@ -1,7 +1,7 @@
 """A prompt and its answer through a board's pins, as bytes on the serial line."""
 
-from celosia.sim import messages
-from celosia.sim.frames import FrameDecoder
+from celosia.protocol import messages
+from celosia.protocol.frames import FrameDecoder
 
 __all__ = ["check_answers", "heard", "question"]
 

@@ -3,10 +3,10 @@
 import numpy as np
 from celosia.reference.head_quantize import head_quantize
 from celosia.reference.quantizer import dequantize, dynamic_quantize, static_quantize
-from celosia.rtl.dequantizer import Dequantizer
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
-from celosia.rtl.head_quantize import HeadQuantize
-from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.attention.head_quantize import HeadQuantize
+from celosia.rtl.quantize.dequantizer import Dequantizer
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.quantizer import StaticQuantizer
 from framing import frame
 from hypothesis import strategies as st
 from property_shapes import N, power, whole

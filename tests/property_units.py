@@ -9,13 +9,13 @@ from celosia.reference.hadamard import cores
 from celosia.reference.hadamard import hadamard as transform
 from celosia.reference.layer_norm import layer_norm as normalised
 from celosia.reference.systolic_array import matmul
-from celosia.rtl.embedding import Embedding
-from celosia.rtl.hadamard import Hadamard
-from celosia.rtl.layer_norm import LayerNorm
-from celosia.rtl.output_stationary import OutputStationary
-from celosia.rtl.reshape import Transposer, WidthConverter
-from celosia.rtl.rope_halves import HeadPairs
-from celosia.rtl.systolic_format import SystolicFormat
+from celosia.rtl.attention.rope_halves import HeadPairs
+from celosia.rtl.mac.output_stationary import OutputStationary
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.norm.layer_norm import LayerNorm
+from celosia.rtl.quantize.hadamard import Hadamard
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
+from celosia.rtl.token.embedding import Embedding
 from framing import frame
 from hypothesis import strategies as st
 

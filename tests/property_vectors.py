@@ -8,15 +8,15 @@ import test_softmax_block
 from amaranth.hdl import unsigned
 from celosia.reference import functions, kv_controller
 from celosia.reference.top_k import top_k
-from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.kv_controller import KvLinear, KvRing
-from celosia.rtl.kv_paged import KvPaged
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.rsqrt import Rsqrt
-from celosia.rtl.scale import Scale
-from celosia.rtl.softmax import Softmax
-from celosia.rtl.softmax_block import SoftmaxBlock
-from celosia.rtl.top_k import TopK
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.attention.softmax_block import SoftmaxBlock
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.functions.rsqrt import Rsqrt
+from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
+from celosia.rtl.kv_cache.kv_paged import KvPaged
+from celosia.rtl.mac.scale import Scale
+from celosia.rtl.quantize.block_quantize import BlockQuantize
+from celosia.rtl.token.top_k import TopK
 from property_shapes import N, power, whole
 from test_kv_controller import answers, commands
 from test_sampler import payloads

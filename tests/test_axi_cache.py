@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from celosia.rtl.axi_cache import AxiCache, CachePlaces
-from celosia.rtl.kv_cache import cached_layout
-from celosia.rtl.operation import Operand, recall_layout
+from celosia.rtl.kv_cache.axi_cache import AxiCache, CachePlaces
+from celosia.rtl.kv_cache.on_chip_cache import cached_layout
+from celosia.rtl.machine.step import Operand, recall_layout
 from celosia.sim import bench
 from celosia.sim.payload import encode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth import unsigned
 from celosia.generators.tape_image import port_images
-from celosia.rtl.axi_tape import AxiTape
+from celosia.rtl.memory.axi_tape import AxiTape
 from celosia.sim import bench
 
 pytest.importorskip("cocotbext.axi", reason="needs cocotbext-axi: pip install celosia[test]")

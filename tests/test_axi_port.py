@@ -4,7 +4,7 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.axi_port import ADDRESS_WIDTH, axi_read_port, axi_write_port, join_pins
+from celosia.rtl.memory.axi_port import ADDRESS_WIDTH, axi_read_port, axi_write_port, join_pins
 from python_bench import simulate
 
 ADDRESS = {

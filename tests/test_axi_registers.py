@@ -4,8 +4,8 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
-from celosia.rtl.axi_port import join_pins
-from celosia.rtl.axi_registers import IDENTITY, AxiRegisters, Register
+from celosia.rtl.host.axi_registers import IDENTITY, AxiRegisters, Register
+from celosia.rtl.memory.axi_port import join_pins
 from celosia.sim import bench
 from celosia.sim.register_transport import RegisterTransport
 

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from celosia.rtl.axi_port import PAGE
-from celosia.rtl.axi_write import OUTSTANDING, AxiBlockWriter
+from celosia.rtl.kv_cache.axi_write import OUTSTANDING, AxiBlockWriter
+from celosia.rtl.memory.axi_port import PAGE
 from python_bench import simulate
 
 SIZE = 1 << 13  # bytes of the memory

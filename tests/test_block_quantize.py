@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.block_quantize import block_quantize
-from celosia.rtl.block_quantize import BlockQuantize
+from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.sim import bench
 
 

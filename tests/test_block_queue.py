@@ -1,6 +1,6 @@
 import pytest
 from amaranth import signed
-from celosia.rtl.block_queue import BlockQueue
+from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.sim import bench
 
 

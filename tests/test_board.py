@@ -18,10 +18,10 @@ from celosia.boards.serial_port import SerialTransport
 from celosia.boards.tape_file import read_tape, write_tape
 from celosia.generators.config import Config, ConfigError, load_config
 from celosia.generators.plan import make_plan
+from celosia.protocol import messages
+from celosia.protocol.frames import FrameDecoder
 from celosia.reference.model import ModelConfig, random_model
-from celosia.sim import messages
 from celosia.sim.driver import DriverError
-from celosia.sim.frames import FrameDecoder
 from celosia.sim.toolchain import ToolError
 
 STORIES = ModelConfig(

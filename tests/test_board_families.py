@@ -16,8 +16,8 @@ from celosia.boards.tools import tool
 from celosia.boards.ulx3s import Ulx3s
 from celosia.boards.xilinx import plan_mmcm
 from celosia.generators.config import Config
+from celosia.protocol.messages import Info
 from celosia.reference.model import ModelConfig
-from celosia.sim.messages import Info
 from celosia.sim.toolchain import ToolError
 from echo_machine import INFO, EchoMachine
 

@@ -13,10 +13,10 @@ from celosia.boards.stage import Stage
 from celosia.boards.tape_file import write_tape
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
+from celosia.protocol import messages
+from celosia.protocol.frames import FrameDecoder
 from celosia.reference.model import random_model
-from celosia.sim import messages
 from celosia.sim.driver import DriverError
-from celosia.sim.frames import FrameDecoder
 from command_line import fails, run
 from small_checkpoint import CONFIG, write_checkpoint
 

@@ -1,6 +1,6 @@
 import pytest
 from amaranth import signed
-from celosia.rtl.buffer import Buffer, Skid
+from celosia.rtl.stream.buffer import Buffer, Skid
 from celosia.sim import bench
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from amaranth import Const, Module, Signal, signed
 from amaranth.sim import Simulator
-from celosia.rtl.carry_save import carry_save_sum, multiply_rows
+from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_rows
 
 
 @pytest.mark.parametrize(("count", "width"), [(2, 9), (3, 12), (5, 7), (9, 16)])

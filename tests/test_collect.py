@@ -4,9 +4,9 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import connect, flipped
-from celosia.rtl.collect import NORMED, Collect
-from celosia.rtl.operation import Kind
-from celosia.rtl.words import token_width
+from celosia.rtl.machine.collect import NORMED, Collect
+from celosia.rtl.machine.step import Kind
+from celosia.rtl.stream.words import token_width
 from celosia.sim import bench
 
 ONE = 1 << 16  # the scalar of what is not scaled

@@ -1,8 +1,8 @@
 """The tape of weights from a flash that checks how it is read."""
 
 import pytest
-from celosia.rtl.compact_boot import CompactBoot
-from celosia.rtl.spram import SPRAM_DEPTH
+from celosia.rtl.compact.boot import CompactBoot
+from celosia.rtl.memory.spram import SPRAM_DEPTH
 from celosia.sim.spi_flash_model import SpiFlashChip
 from python_bench import simulate
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from celosia.rtl.compact_fabric import CompactFabric
+from celosia.rtl.compact.fabric import CompactFabric
 from python_bench import simulate
 
 ROWS = LANES = 4

@@ -11,9 +11,9 @@ from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.compact_quantize import quantize_compact
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.compact_fabric import CompactFabric
-from celosia.rtl.compact_operation import Control, Instruction
-from celosia.rtl.spram import SPRAM_DEPTH, Spram
+from celosia.rtl.compact.fabric import CompactFabric
+from celosia.rtl.compact.operation import Control, Instruction
+from celosia.rtl.memory.spram import SPRAM_DEPTH, Spram
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

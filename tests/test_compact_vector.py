@@ -5,8 +5,8 @@ import pytest
 from celosia.reference.arithmetic import bit_length
 from celosia.reference.compact import compute
 from celosia.reference.compact_tables import exp_table, root_table, sigmoid_table
-from celosia.rtl.compact_operation import Add, Control, Group, Measure, Table, Width, control_value
-from celosia.rtl.compact_vector import CompactVector
+from celosia.rtl.compact.operation import Add, Control, Group, Measure, Table, Width, control_value
+from celosia.rtl.compact.vector import CompactVector
 from python_bench import simulate
 
 WIDTHS = {Width.WIDE: 24, Width.HALF: 16, Width.BYTE: 8}

@@ -8,10 +8,10 @@ from celosia.generators import prices, routing, synthesis
 from celosia.generators.components import STANDARD, build
 from celosia.generators.prices import markdown, measure, price, versions
 from celosia.generators.synthesis import TARGETS, synthesise
-from celosia.rtl.mac_fabric import MacFabric
-from celosia.rtl.multiplier import RegisteredMultiplier
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.arithmetic.multiplier import RegisteredMultiplier
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.mac.mac_fabric import MacFabric
+from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.sim.toolchain import ToolError
 from typer.testing import CliRunner
 

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.controller import COUNTERS, Cause, Controller
+from celosia.rtl.machine.controller import COUNTERS, Cause, Controller
 from celosia.sim import bench
 
 PLACES = 40  # of the token memory

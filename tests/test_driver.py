@@ -3,13 +3,13 @@ import time
 
 import pytest
 from celosia.generators.verilog import to_verilog
-from celosia.sim import messages
+from celosia.protocol import messages
+from celosia.protocol.frames import FrameDecoder, frame
+from celosia.protocol.messages import Ack, Kind, Reason, Token, encode
+from celosia.protocol.refusals import Code
 from celosia.sim.driver import Done, Driver, DriverError
-from celosia.sim.frames import FrameDecoder, frame
-from celosia.sim.messages import Ack, Kind, Reason, Token, encode
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
-from celosia.sim.protocol import Code
 from echo_machine import INFO, EchoMachine
 
 COUNTERS = ("given", "temperature", "seed")

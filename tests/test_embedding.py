@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.embedding import embedding
-from celosia.rtl.embedding import Embedding
+from celosia.rtl.token.embedding import Embedding
 from framing import frame
 from python_bench import watch
 

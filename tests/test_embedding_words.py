@@ -1,8 +1,8 @@
 import random
 
 import pytest
-from celosia.rtl.embedding_words import EmbeddingWords
-from celosia.rtl.group_scales import GroupFormat
+from celosia.rtl.mac.group_scales import GroupFormat
+from celosia.rtl.token.embedding_words import EmbeddingWords
 from celosia.sim import bench
 
 

@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 from celosia.reference.function_table import named
-from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
-from celosia.rtl.frame_guard import FrameGuard, Guarded
-from celosia.rtl.function_table import Function
-from celosia.rtl.hadamard import Hadamard
-from celosia.rtl.head_quantize import HeadQuantize
-from celosia.rtl.layer_norm import LayerNorm, RmsNormStream
-from celosia.rtl.quantizer import StaticQuantizer
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.reshape import Transposer, WidthConverter
-from celosia.rtl.residual import Residual
-from celosia.rtl.rms_norm import RmsNorm
-from celosia.rtl.rope_halves import HeadPairs
-from celosia.rtl.sampler import Sampler
-from celosia.rtl.scale import Scale
-from celosia.rtl.softmax import Softmax
-from celosia.rtl.softmax_block import SoftmaxBlock
-from celosia.rtl.sum_of_squares import SumOfSquares
-from celosia.rtl.swiglu import SwiGlu
-from celosia.rtl.top_k import TopK, TopKSampler
-from celosia.rtl.words import framed
+from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.attention.head_quantize import HeadQuantize
+from celosia.rtl.attention.rope_halves import HeadPairs
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.attention.softmax_block import SoftmaxBlock
+from celosia.rtl.functions.function_table import Function
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.mac.scale import Scale
+from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.norm.residual import Residual
+from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.sum_of_squares import SumOfSquares
+from celosia.rtl.quantize.block_quantize import BlockQuantize
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.hadamard import Hadamard
+from celosia.rtl.quantize.quantizer import StaticQuantizer
+from celosia.rtl.stream.frame_guard import FrameGuard, Guarded
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
+from celosia.rtl.stream.words import framed
+from celosia.rtl.token.sampler import Sampler
+from celosia.rtl.token.top_k import TopK, TopKSampler
 from python_bench import run, watch
 
 LANES, WORDS = 2, 8

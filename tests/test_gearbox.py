@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from celosia.rtl.gearbox import Gearbox, granule, packed_width
+from celosia.rtl.memory.gearbox import Gearbox, granule, packed_width
 from celosia.sim import bench
 
 # width of a word, of a transfer: gathered bit by bit, in bytes, as they are; then cut

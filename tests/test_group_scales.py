@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from celosia.rtl.group_scales import GroupFormat, GroupScales
+from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
 from celosia.sim import bench
 
 FORMATS = {

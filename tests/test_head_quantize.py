@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from celosia.reference.arithmetic import round_shift
 from celosia.reference.head_quantize import head_quantize
-from celosia.rtl.head_quantize import HeadQuantize, _divisor
+from celosia.rtl.attention.head_quantize import HeadQuantize, _divisor
 from celosia.sim import bench
 from framing import frame
 

@@ -2,11 +2,9 @@ import random
 
 import pytest
 from celosia.generators.verilog import to_verilog
-from celosia.rtl.frame import FrameReceiver, FrameTransmitter
-from celosia.rtl.host_link import HostLink
-from celosia.sim import bench, messages
-from celosia.sim.frames import CRC, LONGEST_FRAME, SYNC, Frame, FrameDecoder, frame
-from celosia.sim.messages import (
+from celosia.protocol import messages
+from celosia.protocol.frames import CRC, LONGEST_FRAME, SYNC, Frame, FrameDecoder, frame
+from celosia.protocol.messages import (
     Abort,
     Ack,
     AskInfo,
@@ -23,8 +21,11 @@ from celosia.sim.messages import (
     decode,
     encode,
 )
+from celosia.protocol.refusals import Code, refusal
+from celosia.rtl.host.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.host.host_link import HostLink
+from celosia.sim import bench
 from celosia.sim.native import NativeSimulation
-from celosia.sim.protocol import Code, refusal
 from echo_machine import EchoMachine
 
 INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")

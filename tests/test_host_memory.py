@@ -3,10 +3,8 @@
 import random
 
 import pytest
-from celosia.rtl.host_link import HostLink
-from celosia.sim import bench
-from celosia.sim.frames import LONGEST_FRAME, frame
-from celosia.sim.messages import (
+from celosia.protocol.frames import LONGEST_FRAME, frame
+from celosia.protocol.messages import (
     Ack,
     AskInfo,
     Check,
@@ -18,7 +16,9 @@ from celosia.sim.messages import (
     decode,
     encode,
 )
-from celosia.sim.protocol import Code, refusal
+from celosia.protocol.refusals import Code, refusal
+from celosia.rtl.host.host_link import HostLink
+from celosia.sim import bench
 from test_host_link import BAD, GOOD, INFO, TIMEOUT, Model, mutated, said
 
 SIZE = 1000

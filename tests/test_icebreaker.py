@@ -16,7 +16,7 @@ from celosia.generators.plan import FLASH_OFFSET, make_plan
 from celosia.reference import compact
 from celosia.reference.checkpoint import load
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.compact_boot import CompactBoot
+from celosia.rtl.compact.boot import CompactBoot
 from celosia.sim import bench
 from pin_talk import check_answers, question
 

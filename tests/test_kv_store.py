@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from celosia.reference.kv_controller import KvPaged, Operation, Status
 from celosia.reference.kv_store import KvStore as Reference
-from celosia.rtl.frame_guard import Guarded
-from celosia.rtl.kv_store import Access, KvStore
+from celosia.rtl.kv_cache.kv_store import Access, KvStore
+from celosia.rtl.stream.frame_guard import Guarded
 from celosia.sim import bench
 from framing import frame
 

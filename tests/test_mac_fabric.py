@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from celosia.rtl.group_scales import GroupFormat
-from celosia.rtl.mac_fabric import MacFabric
+from celosia.rtl.mac.group_scales import GroupFormat
+from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.sim import bench
 
 

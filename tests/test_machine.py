@@ -5,12 +5,12 @@ import pytest
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
+from celosia.protocol.messages import Reason
 from celosia.reference import integer
 from celosia.reference.calibration import calibrate
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.controller import CAUSES, COUNTERS, SATURATED
+from celosia.rtl.machine.controller import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
-from celosia.sim.messages import Reason
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
+from celosia.protocol.frames import FrameDecoder, frame
+from celosia.protocol.messages import Done, Error, Kind, Prompt, Run, Token, decode, encode
+from celosia.protocol.refusals import Code
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.controller import COUNTERS
+from celosia.rtl.machine.controller import COUNTERS
 from celosia.sim import bench
-from celosia.sim.frames import FrameDecoder, frame
-from celosia.sim.messages import Done, Error, Kind, Prompt, Run, Token, decode, encode
-from celosia.sim.protocol import Code
 
 PROMPT = [3, 1, 4, 1, 5]
 COUNT = 3

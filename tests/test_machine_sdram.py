@@ -9,7 +9,7 @@ from celosia.generators import plan as planning
 from celosia.generators.config import ConfigError, load_config
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.sdram_tape import SdramTape
+from celosia.rtl.memory.sdram_tape import SdramTape
 from celosia.sim import loader
 from celosia.sim.driver import DriverError
 from celosia.sim.loader import load_memory

@@ -2,7 +2,7 @@ import random
 
 import pytest
 from amaranth.hdl import unsigned
-from celosia.rtl.merge import Merge
+from celosia.rtl.stream.merge import Merge
 from celosia.sim import bench
 
 

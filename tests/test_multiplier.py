@@ -13,7 +13,7 @@ from amaranth.back import rtlil
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.boards.tools import tool
-from celosia.rtl.multiplier import (
+from celosia.rtl.arithmetic.multiplier import (
     Multiplier,
     RegisteredMultiplier,
     multiply,

@@ -5,10 +5,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.softmax import SPAN
-from celosia.rtl.group_scales import GroupFormat
-from celosia.rtl.operand_fetch import OperandFetch, fetched_layout
-from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Source
-from celosia.rtl.queue import Queue
+from celosia.rtl.mac.group_scales import GroupFormat
+from celosia.rtl.machine.operand_fetch import OperandFetch, fetched_layout
+from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Source
+from celosia.rtl.stream.queue import Queue
 from celosia.sim import bench
 
 CACHE, VECTOR = 40, 24  # words in the caches, in the vectors' memories

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
-from celosia.rtl.pair_multiplier import PairMultiplier
+from celosia.rtl.arithmetic.pair_multiplier import PairMultiplier
 from test_multiplier import yosys
 
 ICE40 = SimpleNamespace(family="iCE40", device="iCE40UP5K")

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference import arithmetic
-from celosia.rtl.pipeline import (
+from celosia.rtl.stream.pipeline import (
     Pipeline,
     bit_length,
     choose,
@@ -36,7 +36,7 @@ ANSWER = {
 
 
 class Idioms(wiring.Component):
-    """All idioms of ``celosia.rtl.pipeline`` side by side, in two stages."""
+    """All idioms of ``celosia.rtl.stream.pipeline`` side by side, in two stages."""
 
     i: In(
         stream.Signature(

@@ -5,8 +5,8 @@ import pytest
 from celosia.generators.program import write_program
 from celosia.reference.model import ModelConfig
 from celosia.reference.quantize import Linear, QuantizedLayer, QuantizedModel, Scheme
-from celosia.rtl.kv_cache import KeyCache, ValueCache
-from celosia.rtl.operation import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
+from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
 from celosia.sim.payload import encode
 
 NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")

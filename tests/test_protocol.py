@@ -2,10 +2,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from celosia.sim import messages, protocol
-from celosia.sim.frames import CRC, LONGEST_FRAME, SYNC, Frame, FrameDecoder, frame
-from celosia.sim.messages import Info, Kind, Prompt, Reason, Run, decode, encode
-from celosia.sim.protocol import Code, refusal
+from celosia.protocol import messages, refusals
+from celosia.protocol.frames import CRC, LONGEST_FRAME, SYNC, Frame, FrameDecoder, frame
+from celosia.protocol.messages import Info, Kind, Prompt, Reason, Run, decode, encode
+from celosia.protocol.refusals import Code, refusal
 
 VOCAB_SIZE, MAX_SEQ_LEN = 300, 100
 
@@ -190,7 +190,7 @@ def test_refusals(message, code):
 
 
 def test_refused_lengths():
-    for kind in protocol.COMMANDS:
+    for kind in refusals.COMMANDS:
         fits = {Kind.RUN: [18], Kind.PROMPT: range(3, 256, 3)}.get(kind, [0])
         for size in range(256):
             code = refusal(Frame(kind, bytes(size)), VOCAB_SIZE, MAX_SEQ_LEN)
@@ -198,11 +198,11 @@ def test_refused_lengths():
 
 
 def test_a_command_is_never_an_answer():
-    answers = set(Kind) - set(protocol.COMMANDS)
-    answers -= set(protocol.MEMORY_COMMANDS)
-    assert all(kind < 128 for kind in protocol.COMMANDS + protocol.MEMORY_COMMANDS)
+    answers = set(Kind) - set(refusals.COMMANDS)
+    answers -= set(refusals.MEMORY_COMMANDS)
+    assert all(kind < 128 for kind in refusals.COMMANDS + refusals.MEMORY_COMMANDS)
     assert all(kind >= 128 for kind in answers)
-    for kind in {*range(256)} - set(protocol.COMMANDS):
+    for kind in {*range(256)} - set(refusals.COMMANDS):
         assert refusal(Frame(kind, b""), VOCAB_SIZE, MAX_SEQ_LEN) == Code.KIND
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from celosia.reference.quantizer import dequantize, dynamic_quantize, limits, static_quantize
-from celosia.rtl.dequantizer import Dequantizer
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
-from celosia.rtl.quantizer import StaticQuantizer
+from celosia.rtl.quantize.dequantizer import Dequantizer
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.quantizer import StaticQuantizer
 from celosia.sim import bench
 from framing import frame
 from python_bench import watch

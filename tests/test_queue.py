@@ -2,7 +2,7 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
-from celosia.rtl.queue import Queue
+from celosia.rtl.stream.queue import Queue
 from celosia.sim import bench
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.rtl.reshape import Transposer, WidthConverter
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from framing import frame
 from python_bench import run, watch
 

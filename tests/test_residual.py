@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import saturate
-from celosia.rtl.residual import Residual
+from celosia.rtl.norm.residual import Residual
 from celosia.sim import bench
 
 

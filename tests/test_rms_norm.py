@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from celosia.reference.functions import rsqrt
 from celosia.reference.norm import gain, sum_of_squares
-from celosia.rtl.rms_norm import RmsNorm
+from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.sim import bench
 
 EPSILON = 77

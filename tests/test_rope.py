@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from celosia.reference.functions import sine_cosine
 from celosia.reference.rope import rope
-from celosia.rtl.rope import Rope
-from celosia.rtl.rope_angles import RopeAngles
+from celosia.rtl.attention.rope import Rope
+from celosia.rtl.attention.rope_angles import RopeAngles
 from celosia.sim import bench
 from framing import frame
 

@@ -3,7 +3,7 @@ import pytest
 from celosia.reference.functions import sine_cosine
 from celosia.reference.model import RopeScaling
 from celosia.reference.rope import rope, rope_increments
-from celosia.rtl.rope_halves import HeadPairs, RopeHalves
+from celosia.rtl.attention.rope_halves import HeadPairs, RopeHalves
 from celosia.sim import bench
 from framing import frame
 from python_bench import run

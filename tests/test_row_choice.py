@@ -3,7 +3,7 @@ import random
 import pytest
 import scripted
 from amaranth.hdl import signed
-from celosia.rtl.row_choice import RowChoice
+from celosia.rtl.stream.row_choice import RowChoice
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8, 11, 32])

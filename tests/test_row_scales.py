@@ -4,8 +4,8 @@ import pytest
 from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import connect, flipped
-from celosia.rtl.operation import Kind
-from celosia.rtl.row_scales import RowScales
+from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.machine.step import Kind
 from celosia.sim import bench
 
 N_STEPS = 50  # words of keys' steps

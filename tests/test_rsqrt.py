@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 from celosia.reference import functions
-from celosia.rtl.reciprocal import Reciprocal
-from celosia.rtl.rsqrt import Rsqrt
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.sim import bench
 
 UNITS = [(Rsqrt, functions.rsqrt), (Reciprocal, functions.reciprocal)]

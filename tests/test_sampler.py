@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.sampler import Sampler as ReferenceSampler
-from celosia.rtl.sampler import Sampler
+from celosia.rtl.token.sampler import Sampler
 from celosia.sim import bench
 
 

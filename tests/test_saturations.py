@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.arithmetic import saturations
-from celosia.rtl.saturations import Saturations
+from celosia.rtl.machine.saturations import Saturations
 from celosia.sim import bench
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import unsigned
 from celosia.reference.scale import ONE, scale
-from celosia.rtl.scale import Scale
+from celosia.rtl.mac.scale import Scale
 from celosia.sim import bench
 
 

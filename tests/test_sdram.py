@@ -7,8 +7,8 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 from celosia.boards.sdram_pads import SdramPads
-from celosia.rtl.sdram import Sdram
-from celosia.rtl.sdram_timing import SdramTiming
+from celosia.rtl.memory.sdram import Sdram
+from celosia.rtl.memory.sdram_timing import SdramTiming
 from celosia.sim import bench
 from celosia.sim.sdram_model import SdramChip
 from sdram_pins import MEMBERS, connect_ports, simulation_ports

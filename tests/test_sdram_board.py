@@ -11,12 +11,13 @@ from celosia.boards.sdram_pads import DELAY, SdramPads, clock_delay
 from celosia.boards.ulx3s import Ulx3sTop
 from celosia.generators.config import load_config
 from celosia.generators.plan import FLASH_OFFSET, make_plan
+from celosia.protocol import messages
+from celosia.protocol.messages import LOAD_BYTES
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.sdram_timing import SdramTiming
-from celosia.rtl.spi_flash import spi_flash_pins
-from celosia.sim import bench, messages
-from celosia.sim.messages import LOAD_BYTES
+from celosia.rtl.memory.sdram_timing import SdramTiming
+from celosia.rtl.memory.spi_flash import spi_flash_pins
+from celosia.sim import bench
 from pin_talk import heard
 from sdram_pins import MEMBERS, connect_ports, simulation_ports
 from test_board_pins import COUNT, PROMPT

@@ -1,8 +1,8 @@
 """The SDRAM model: it gives what was written, and sees every rule that is broken."""
 
 import pytest
-from celosia.rtl.sdram import Command
-from celosia.rtl.sdram_timing import SdramTiming
+from celosia.rtl.memory.sdram import Command
+from celosia.rtl.memory.sdram_timing import SdramTiming
 from celosia.sim.sdram_model import SdramChip, SdramPins, SdramViolation
 
 PERIOD = 10.0  # ns

@@ -4,8 +4,8 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
-from celosia.rtl.operation import RESOURCES, Kind, Operand, Region, Resource, Source
-from celosia.rtl.sequencer import Program, Sequencer
+from celosia.rtl.machine.sequencer import Program, Sequencer
+from celosia.rtl.machine.step import RESOURCES, Kind, Operand, Region, Resource, Source
 from celosia.sim import bench
 
 WORK = 11  # cycles from an operation's acceptance to its end

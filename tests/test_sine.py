@@ -1,7 +1,7 @@
 import random
 
 from celosia.reference import functions
-from celosia.rtl.sine import Sine
+from celosia.rtl.functions.sine import Sine
 from celosia.sim import bench
 
 

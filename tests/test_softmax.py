@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from celosia.reference.softmax import power_factor, softmax
-from celosia.rtl.softmax import Softmax
-from celosia.rtl.softmax_total import SoftmaxTotal
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.attention.softmax_total import SoftmaxTotal
 from celosia.sim import bench
 
 # lanes, words, unit, x_width, o_width, tokens

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from celosia.reference.arithmetic import saturate
 from celosia.reference.softmax import EMPTY, softmax_block
-from celosia.rtl.softmax_block import SoftmaxBlock
+from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.sim import bench
 
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 from celosia.reference.functions import reciprocal
-from celosia.rtl.softmax_sum import SoftmaxSum
+from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.sim import bench
 
 

@@ -28,7 +28,7 @@ def blocks(x):
 
 
 def standalone(width):
-    """:class:`celosia.rtl.softmax.Softmax`, of scores in units of 2**-8."""
+    """:class:`celosia.rtl.attention.softmax.Softmax`, of scores in units of 2**-8."""
 
     def softmax_of(x):
         seen = np.isfinite(x)

@@ -8,9 +8,9 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 from celosia.boards.sdram_pads import DELAY, SdramPads
-from celosia.rtl.flash_boot import FlashBoot
-from celosia.rtl.sdram_tape import SdramTape
-from celosia.rtl.spi_flash import SpiFlash, spi_flash_pins
+from celosia.rtl.memory.flash_boot import FlashBoot
+from celosia.rtl.memory.sdram_tape import SdramTape
+from celosia.rtl.memory.spi_flash import SpiFlash, spi_flash_pins
 from celosia.sim import bench
 from celosia.sim.spi_flash_model import SpiFlashChip, SpiFlashViolation
 from sdram_pins import MEMBERS, connect_ports, simulation_ports

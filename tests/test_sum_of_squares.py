@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.norm import sum_of_squares
-from celosia.rtl.sum_of_squares import SumOfSquares
+from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.sim import bench
 
 

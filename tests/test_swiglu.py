@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.swiglu import swiglu
-from celosia.rtl.swiglu import SwiGlu
+from celosia.rtl.activation.swiglu import SwiGlu
 from celosia.sim import bench
 from framing import frame
 

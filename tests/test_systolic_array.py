@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celosia.reference.systolic_array import matmul, packed_products
-from celosia.rtl.output_stationary import OutputStationary
-from celosia.rtl.systolic_format import SystolicFormat
-from celosia.rtl.weight_stationary import WeightStationary
+from celosia.rtl.mac.output_stationary import OutputStationary
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 FORMS = [

@@ -3,7 +3,7 @@ import random
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
-from celosia.rtl.tape import Tape
+from celosia.rtl.memory.tape import Tape
 from celosia.sim import bench
 
 

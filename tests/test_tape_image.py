@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from celosia.generators import tape_image
 from celosia.generators.tape_image import port_images
-from celosia.rtl.axi_tape import port_width
-from celosia.rtl.gearbox import packed_width
+from celosia.rtl.memory.axi_tape import port_width
+from celosia.rtl.memory.gearbox import packed_width
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from celosia.rtl.controller import Cause
+from celosia.rtl.machine.controller import Cause
 from celosia.sim.trace import UNITS, trace_events, write_trace
 
 

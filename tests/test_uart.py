@@ -4,7 +4,7 @@ import pytest
 from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.uart import UartReceiver, UartTransmitter
+from celosia.rtl.host.uart import UartReceiver, UartTransmitter
 from celosia.sim import bench
 
 pytest.importorskip("cocotbext.uart", reason="needs cocotbext-uart: pip install celosia[test]")

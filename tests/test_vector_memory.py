@@ -2,8 +2,8 @@ import random
 
 import pytest
 import scripted
-from celosia.rtl.operation import BUFFERS, Region
-from celosia.rtl.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
+from celosia.rtl.machine.step import BUFFERS, Region
+from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 
 LANES = 2
 CYCLES = 1200

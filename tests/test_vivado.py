@@ -8,10 +8,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.generators.verilog import to_verilog
 from celosia.generators.vivado import annotated, interfaces, package_script
-from celosia.rtl.axi_cache import cache_pins
-from celosia.rtl.axi_registers import register_pins
-from celosia.rtl.axi_tape import axi_pins
-from celosia.rtl.machine_shape import AxiMemory
+from celosia.rtl.host.axi_registers import register_pins
+from celosia.rtl.kv_cache.axi_cache import cache_pins
+from celosia.rtl.machine.shape import AxiMemory
+from celosia.rtl.memory.axi_tape import axi_pins
 
 # AMBA's signals, channel by channel: those that AXI4-Lite and AXI4 ports here have.
 LITE = {

@@ -1,7 +1,7 @@
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
-from celosia.rtl.words import ARGUMENT_WIDTH, INDEX_WIDTH, framed, token_width
+from celosia.rtl.stream.words import ARGUMENT_WIDTH, INDEX_WIDTH, framed, token_width
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Tokens 2, 0 and 9 in a table of three: the last one is not there."""
 
-from celosia.rtl.embedding import Embedding
+from celosia.rtl.token.embedding import Embedding
 from celosia.sim import bench
 
 unit = Embedding(2, rows=[[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], scales=[100, 200, 300])

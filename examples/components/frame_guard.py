@@ -1,7 +1,7 @@
 """Vectors of three words, guarded: the one that breaks off is filled up with zeros."""
 
-from celosia.rtl.block_quantize import BlockQuantize
-from celosia.rtl.frame_guard import Guarded
+from celosia.rtl.quantize.block_quantize import BlockQuantize
+from celosia.rtl.stream.frame_guard import Guarded
 from celosia.sim import bench
 
 frame = {"token": 0, "argument": 0}

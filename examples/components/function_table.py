@@ -2,7 +2,7 @@
 
 import numpy as np
 from celosia.reference.function_table import function_table
-from celosia.rtl.function_table import Function
+from celosia.rtl.functions.function_table import Function
 from celosia.sim import bench
 
 table = function_table(lambda x: np.log1p(np.exp(x)), -1024, 1024, 7, 8, bound=0.75)

@@ -1,6 +1,6 @@
 """An outlier, spread over 24 values by a Hadamard transform on two lanes, and gathered again."""
 
-from celosia.rtl.hadamard import Hadamard
+from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.sim import bench
 
 x = [0] * 5 + [100] + [0] * 18

@@ -1,7 +1,7 @@
 """Two sequences share a prompt's blocks; the block that both would write to is copied first."""
 
-from celosia.rtl.kv_controller import Operation, Status
-from celosia.rtl.kv_paged import KvPaged
+from celosia.rtl.kv_cache.kv_controller import Operation, Status
+from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.sim import bench
 
 APPEND, READ, FORK = Operation.APPEND, Operation.READ, Operation.FORK

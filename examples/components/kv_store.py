@@ -2,7 +2,7 @@
 
 import numpy as np
 from celosia.reference.kv_controller import KvRing, Operation
-from celosia.rtl.kv_store import Access, KvStore
+from celosia.rtl.kv_cache.kv_store import Access, KvStore
 from celosia.sim import bench
 
 ring, rng = KvRing(n_slots=4, window=3), np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """LayerNorm of four values on two lanes: mean 0 and variance 1, in units of 2**-12."""
 
-from celosia.rtl.layer_norm import LayerNorm
+from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.sim import bench
 
 unit = LayerNorm(2, 2, width=8, epsilon=1, gains=[1 << 12] * 4, biases=[0] * 4)

@@ -1,7 +1,7 @@
 """Vectors of 16 values to 4 bits, each with its own scale and zero point."""
 
 import numpy as np
-from celosia.rtl.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
 from celosia.sim import bench
 
 x = np.random.default_rng(0).integers(-2000, 6000, (3, 4, 4))  # vectors, words, lanes

@@ -1,6 +1,6 @@
 """A matrix of four rows transposed, and its rows taken apart into words of two values."""
 
-from celosia.rtl.reshape import Transposer, WidthConverter
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from celosia.sim import bench
 
 frame = {"token": 0, "argument": 0}

@@ -2,7 +2,7 @@
 
 from celosia.reference.model import RopeScaling
 from celosia.reference.rope import rope_increments
-from celosia.rtl.rope_halves import RopeHalves
+from celosia.rtl.attention.rope_halves import RopeHalves
 from celosia.sim import bench
 
 llama_3 = RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_seq_len=8192)

@@ -1,6 +1,6 @@
 """Softmax of scores in units of 1/16 on two lanes; the fourth of five elements is masked out."""
 
-from celosia.rtl.softmax import Softmax
+from celosia.rtl.attention.softmax import Softmax
 from celosia.sim import bench
 
 frame = {"token": 0, "argument": 0}

@@ -1,7 +1,7 @@
 """[[1, 2], [3, 4]] @ [[5, 6], [7, 8]] on four processing elements; weights stay in place."""
 
-from celosia.rtl.systolic_format import SystolicFormat
-from celosia.rtl.weight_stationary import WeightStationary
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 unit = WeightStationary(2, 2, SystolicFormat(activation_width=8, weight_width=8))

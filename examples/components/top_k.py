@@ -1,7 +1,7 @@
 """The five best of 32 tokens, and ten draws among them at temperature 1."""
 
 import numpy as np
-from celosia.rtl.top_k import TopK, TopKSampler
+from celosia.rtl.token.top_k import TopK, TopKSampler
 from celosia.sim import bench
 
 logits = np.random.default_rng(0).normal(0, 4096, (8, 4)).astype(int)  # units of 2**-12

@@ -2,8 +2,8 @@
 
 from amaranth import signed
 from amaranth.lib import data
-from celosia.rtl.mac_fabric import MacFabric
-from celosia.rtl.tape import Tape
+from celosia.rtl.mac.mac_fabric import MacFabric
+from celosia.rtl.memory.tape import Tape
 from celosia.sim import bench
 
 weights = data.ArrayLayout(data.ArrayLayout(signed(8), 2), 2)  # a beat: 2 rows of 2 columns

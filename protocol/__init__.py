@@ -1,0 +1,1 @@
+"""What host and machine say to each other: frames, messages, refusals."""

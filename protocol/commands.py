@@ -1,0 +1,114 @@
+"""What the host says: a dataclass for each command."""
+
+from dataclasses import dataclass
+
+from celosia.protocol.frames import MAX_PAYLOAD
+from celosia.protocol.message import Kind, Message, from_bytes, to_bytes
+
+__all__ = [
+    "LOAD_BYTES",
+    "PROMPT_TOKENS",
+    "Abort",
+    "AskInfo",
+    "AskStatus",
+    "Check",
+    "Load",
+    "Prompt",
+    "Run",
+]
+
+PROMPT_TOKENS = (MAX_PAYLOAD - 3) // 3  # in one frame
+LOAD_BYTES = (MAX_PAYLOAD - 4) // 2 * 2  # likewise
+
+
+class AskInfo(Message):
+    """What are you? Answered by ``Info``."""
+
+    kind = Kind.ASK_INFO
+
+
+class AskStatus(Message):
+    """What are you doing? Answered by ``Status``."""
+
+    kind = Kind.ASK_STATUS
+
+
+class Abort(Message):
+    """End the run after the current token. Answered by ``Ack``, run or no run."""
+
+    kind = Kind.ABORT
+
+
+@dataclass(frozen=True)
+class Prompt(Message):
+    """Tokens, up to :data:`PROMPT_TOKENS`, for the positions from `address` on."""
+
+    kind = Kind.PROMPT
+    address: int
+    tokens: tuple
+
+    def payload(self):
+        if len(self.tokens) > PROMPT_TOKENS:
+            raise ValueError(
+                f"tokens must be up to {PROMPT_TOKENS} in a frame, not {len(self.tokens)}"
+            )
+        return to_bytes("address", self.address, 3) + b"".join(
+            to_bytes("token", token, 3) for token in self.tokens
+        )
+
+    @classmethod
+    def parse(cls, payload):
+        if len(payload) < 3 or len(payload) % 3:
+            raise ValueError("PROMPT must have 3 bytes, and 3 for each token")
+        address, *tokens = from_bytes(payload, [3] * (len(payload) // 3))
+        return cls(address, tuple(tokens))
+
+
+@dataclass(frozen=True)
+class Run(Message):
+    """Process the prompt at positions `start` to ``start + length - 1``, generate `count` tokens.
+
+    `temperature` is in 1/256; generation also ends after the token `stop` (``vocab_size`` for
+    none).
+    """
+
+    kind = Kind.RUN
+    sizes = (3, 3, 3, 3, 2, 4)
+    start: int
+    length: int
+    count: int
+    stop: int
+    temperature: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Load(Message):
+    """Bytes, an even number of up to :data:`LOAD_BYTES`, for external memory from `address` on."""
+
+    kind = Kind.LOAD
+    address: int
+    data: bytes
+
+    def payload(self):
+        if len(self.data) > LOAD_BYTES:
+            raise ValueError(f"data must be up to {LOAD_BYTES} bytes, not {len(self.data)}")
+        if len(self.data) % 2:
+            raise ValueError(f"data must be an even number of bytes, not {len(self.data)}")
+        return to_bytes("address", self.address, 4) + self.data
+
+    @classmethod
+    def parse(cls, payload):
+        if len(payload) < 4 or len(payload) % 2:
+            raise ValueError("LOAD must have 4 bytes, and an even number of them")
+        return cls(*from_bytes(payload, [4]), bytes(payload[4:]))
+
+
+@dataclass(frozen=True)
+class Check(Message):
+    """What do `length` bytes of external memory hold? Answered by ``Checksum``."""
+
+    kind = Kind.CHECK
+    sizes = (4, 4)
+    address: int
+    length: int

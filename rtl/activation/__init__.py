@@ -1,0 +1,1 @@
+"""What stands between the two matrices of an MLP."""

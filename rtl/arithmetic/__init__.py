@@ -1,0 +1,1 @@
+"""Products and sums: multipliers, a chip's own blocks, carry-save adders."""

@@ -1,0 +1,1 @@
+"""Rotation, quantised heads and softmax."""

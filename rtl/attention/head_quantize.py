@@ -1,0 +1,189 @@
+"""Queries and keys in 8 bits: one step for each head of each token."""
+
+from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from celosia.reference.head_quantize import reciprocals
+from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
+from celosia.rtl.stream.heads import HEAD_WIDTH, head_place
+from celosia.rtl.stream.pipeline import Pipeline
+from celosia.rtl.stream.words import framed
+
+__all__ = ["HeadQuantize"]
+
+PART = 4  # bits of a reciprocal that are multiplied at once
+PLACES = range(0, 15, PART)
+LEAST = 259  # more than any head's least step: (2**15 * 129 + 2**14 - 1) >> 14 is 258
+
+
+class HeadQuantize(wiring.Component):
+    """``round(x / step)`` for each head of each token, with the smallest step that fits 8 bits.
+
+    Rounds half up; results are from -127 to 127. Bit-exact with
+    :func:`celosia.reference.head_quantize.head_quantize`.
+
+    Latency: 8 cycles (9 for more than 4 lanes, 10 for more than 16) from a token's last word of a
+    head, accepted, to its first, offered. Throughput 1 word per cycle; words are accepted while
+    earlier ones leave.
+
+    Parameters
+    ----------
+    lanes : int, 1 to 64
+    head_words : int, 1 to 64
+        Words of ``lanes`` values in one head.
+    tokens : int, 1 to 64
+
+    Members
+    -------
+    i : In(stream of framed(lanes, 16, tokens))
+        Heads one after the other from index 0, for any number of tokens up to ``tokens``.
+    o : Out(stream of framed(lanes, 8, tokens, step, head, word))
+        The same words in the same order, with the head's ``step``, unsigned(9) from 1 to 288, the
+        head's number ``head`` in the operation, and the word's number ``word`` in the head, both
+        unsigned(8).
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, lanes, head_words, tokens=1):
+        for name, value in (("lanes", lanes), ("head_words", head_words), ("tokens", tokens)):
+            if value not in range(1, 65):
+                raise ValueError(f"{name} must be from 1 to 64, not {value!r}")
+        self.lanes = lanes
+        self.head_words = head_words
+        self.tokens = tokens
+        number = unsigned(HEAD_WIDTH)
+        result = framed(lanes, 8, tokens, step=unsigned(9), head=number, word=number)
+        super().__init__(
+            {
+                "i": In(stream.Signature(framed(lanes, 16, tokens))),
+                "o": Out(stream.Signature(result)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # A word is kept until its head's step is known; so is each step until its head leaves.
+        depth = self.head_words * self.tokens + 8
+        waiting = framed(self.lanes, 16, self.tokens, head=HEAD_WIDTH, word=HEAD_WIDTH)
+        m.submodules.words = words = SyncFIFOBuffered(width=waiting.size, depth=depth)
+        m.submodules.marks = marks = SyncFIFO(width=1 + len(self.i.p.token), depth=depth)
+        m.submodules.steps = steps = SyncFIFO(width=9, depth=depth // self.head_words)
+        arriving, word = Signal(waiting), Signal(waiting)
+        place, head = head_place(m, self.i, self.head_words)
+        for name, _ in self.i.p.shape():
+            m.d.comb += arriving[name].eq(self.i.p[name])
+        m.d.comb += [
+            arriving.word.eq(place),
+            arriving.head.eq(head),
+            words.w_data.eq(arriving),
+            marks.w_data.eq(Cat(place == 0, self.i.p.token)),
+            self.i.ready.eq(words.w_rdy),
+            words.w_en.eq(self.i.valid),
+            marks.w_en.eq(self.i.valid & self.i.ready),
+            word.eq(words.r_data),
+        ]
+        self._measure(m, self.i.valid & self.i.ready, self.i.p, place, steps)
+
+        # A word's mark, out of a register: it is there when the word is.
+        mark, marked = Signal(1 + len(self.i.p.token)), Signal()
+        m.d.comb += marks.r_en.eq(marks.r_rdy & (words.r_en | ~marked))
+        with m.If(words.r_en | ~marked):
+            m.d.sync += [mark.eq(marks.r_data), marked.eq(marks.r_rdy)]
+        first, token = mark[0], mark[1:]
+        least = Signal(9)
+        kept = Array(Signal(9, name=f"kept_{t}") for t in range(self.tokens))
+        i = stream.Signature(0).create()
+        m.d.comb += [
+            least.eq(Mux(first, steps.r_data, kept[token])),
+            i.valid.eq(words.r_rdy & (steps.r_rdy | ~first)),
+            words.r_en.eq(i.valid & i.ready),
+            steps.r_en.eq(i.valid & i.ready & first),
+        ]
+        with m.If(steps.r_en):
+            m.d.sync += kept[token].eq(steps.r_data)
+        self._divide(m, i, word, least)
+        return m
+
+    def _measure(self, m, valid, word, place, steps):
+        """Give ``steps`` the least step of each head: its largest magnitude * 129 / 2**14, up."""
+        magnitudes = []
+        for v in word.data:
+            m.d.comb += (magnitude := Signal(16)).eq(Mux(v < 0, -v, v))
+            magnitudes.append(magnitude)
+        frame, groups = [valid, place == 0, place == self.head_words - 1, word.token], magnitudes
+        size = 2
+        while groups is magnitudes or len(groups) > 2:
+            groups = [_largest(m, groups[k : k + size]) for k in range(0, len(groups), size)]
+            frame, groups = ([_register(m, v) for v in values] for values in (frame, groups))
+            size = 4
+        valid, first, done, token = frame
+
+        largest = Array(Signal(16, name=f"largest_{t}") for t in range(self.tokens))
+        total = _largest(m, [*groups, Mux(first, 0, largest[token])])
+        with m.If(valid):
+            m.d.sync += largest[token].eq(total)
+        least = Signal(range(LEAST))
+        largest = _register(m, total)
+        product = (largest << 7) + largest + ((1 << 14) - 1)
+        m.d.comb += [
+            least.eq(product >> 14),
+            steps.w_data.eq(least | (largest == 0)),
+            steps.w_en.eq(_register(m, valid & done)),
+        ]
+
+    def _divide(self, m, i, word, least):
+        """Divide ``word`` by the smallest ``m * 2**e`` from ``least`` on; 5 stages."""
+        pipe = Pipeline(m, i, self.o)
+        shape = data.StructLayout({"reciprocal": 15, "exponent": 3, "step": 9})
+        init = [_divisor(x) for x in range(LEAST)]
+        m.submodules.divisors = divisors = Memory(shape=shape, depth=LEAST, init=init)
+        port = divisors.read_port()
+        m.d.comb += [port.addr.eq(least), port.en.eq(pipe.advance)]
+        (word,) = pipe.stage(word)
+        word, divisor = pipe.stage(word, port.data)
+        # The product in parts, small enough for a stage of LUTs, and their sum.
+        bits = divisor.reciprocal
+        parts = [[multiply_bits(m, v, bits[n : n + PART]) for n in PLACES] for v in word.data]
+        word, divisor, parts = pipe.stage(word, divisor, parts)
+        products = [
+            carry_save_sum(m, [part << n for n, part in zip(PLACES, row, strict=True)], 31)
+            for row in parts
+        ]
+        products = [product.as_signed() for product in products]
+        word, divisor, products = pipe.stage(word, divisor, products)
+        quotients = []
+        for product in products:
+            # No head's largest magnitude gives more than 127, so that nothing is to be limited.
+            shifted = (product >> 13) >> divisor.exponent
+            quotients.append((shifted[:9] + 1)[1:9])
+        word, step, *quotients = pipe.stage(word, divisor.step, *quotients)
+        fields = {name: word[name] for name, _ in word.shape() if name != "data"}
+        pipe.finish({**fields, "data": Cat(quotients), "step": step})
+
+
+def _divisor(least):
+    """What divides by the smallest step ``m * 2**exponent``, m up to 16, not below ``least``."""
+    exponent = max(least.bit_length() - 4, 0)
+    m = (least + (1 << exponent) - 1) >> exponent
+    return {"reciprocal": int(reciprocals()[m]), "exponent": exponent, "step": m << exponent}
+
+
+def _register(m, value):
+    m.d.sync += (register := Signal(value.shape(), name="measured")).eq(value)
+    return register
+
+
+def _largest(m, values):
+    """The largest of the unsigned ``values``, by a tree."""
+    while len(values) > 1:
+        pairs = [values[k : k + 2] for k in range(0, len(values), 2)]
+        values = [Mux(p[0] > p[-1], p[0], p[-1]) for p in pairs]
+    m.d.comb += (largest := Signal(16)).eq(values[0])
+    return largest

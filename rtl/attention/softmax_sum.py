@@ -1,0 +1,115 @@
+"""The softmax's denominator, summed from the very blocks that the values are weighted with."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+from celosia.reference.softmax import SPAN
+from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.mac.mac_fabric import activation_layout
+from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.words import token_width
+
+__all__ = ["SoftmaxSum"]
+
+
+class SoftmaxSum(wiring.Component):
+    """``1 / sum(mantissa << exponent)`` over the blocks up to ``last``, for each token in turn.
+
+    Bit-exact with :func:`celosia.reference.functions.reciprocal` of the exact sum; 1 in place of
+    an empty sum.
+
+    Latency 4 cycles and that of :class:`Reciprocal` for the first token, 1 cycle for each further
+    one. Throughput 1 block per cycle; up to 8 sums may wait.
+
+    Parameters
+    ----------
+    lanes, tokens : int, 1 to 64
+    words : int, 1 to 2**20
+        The most blocks in a sum.
+
+    Members
+    -------
+    i : In(stream of activation_layout[tokens] and ``last``), always ready
+        Mantissas from 0 to 127.
+    group : In(unsigned)
+        The last token whose sum is wanted.
+    o : Out(stream of ``mantissa`` and ``shift``)
+        Tokens 0 to ``group`` for each sum.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    waiting = 8
+
+    def __init__(self, lanes, tokens, words):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("words", words, 1, 1 << 20)
+        self.lanes = lanes
+        self.tokens = tokens
+        self.words = words
+        self.width = 7 + SPAN + ceil_log2(lanes * words) + 1
+        blocks = data.ArrayLayout(activation_layout(lanes), tokens)
+        block = data.StructLayout({"blocks": blocks, "last": 1})
+        scalar = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
+        super().__init__(
+            {
+                "i": In(stream.Signature(block, always_ready=True)),
+                "group": In(token_width(tokens)),
+                "o": Out(stream.Signature(scalar)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reciprocal = reciprocal = Reciprocal(self.width)
+        m.submodules.sums = sums = fifo.SyncFIFO(width=self.tokens * self.width, depth=self.waiting)
+        connect(m, reciprocal.o, flipped(self.o))
+
+        valid, last = self.i.valid, self.i.valid & self.i.p.last
+        started = Signal()  # the sum under way has a block already
+        first = Signal()
+        m.d.comb += first.eq(~started)
+        with m.If(valid):
+            m.d.sync += started.eq(~last)
+        stages = 3
+        for _ in range(stages - 1):
+            valid, last, first = (_delay(m, s) for s in (valid, last, first))
+        m.d.comb += sums.w_en.eq(_delay(m, last))
+        for token in range(self.tokens):
+            block = self.i.p.blocks[token]
+            total = Signal(unsigned(7 + ceil_log2(self.lanes) + 1), name=f"total_{token}")
+            shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{token}")
+            acc = Signal(self.width, name=f"sum_{token}")
+            exponent = _delay(m, block.exponent)
+            powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
+            m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
+            with m.If(valid & first):
+                m.d.sync += acc.eq(shifted)
+            with m.Elif(valid):
+                m.d.sync += acc.eq(acc + shifted)
+            m.d.comb += sums.w_data.word_select(token, self.width).eq(acc)
+
+        token = Signal(token_width(self.tokens))
+        chosen = Signal(self.width)
+        m.d.comb += [
+            chosen.eq(sums.r_data.word_select(token, self.width)),
+            reciprocal.i.payload.eq(chosen | (chosen == 0)),
+            reciprocal.i.valid.eq(sums.r_rdy),
+            sums.r_en.eq(reciprocal.i.ready & (token == self.group)),
+        ]
+        with m.If(reciprocal.i.valid & reciprocal.i.ready):
+            m.d.sync += token.eq(token + 1)
+            with m.If(token == self.group):
+                m.d.sync += token.eq(0)
+        return m
+
+
+def _delay(m, value):
+    delayed = Signal(value.shape(), name="delayed")
+    m.d.sync += delayed.eq(value)
+    return delayed

@@ -1,0 +1,1 @@
+"""The compact machine: one datapath, an instruction for each vector operation."""

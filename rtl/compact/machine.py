@@ -1,0 +1,152 @@
+"""The compact machine: one small datapath, one vector operation at a time."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.compact.boot import CompactBoot
+from celosia.rtl.compact.control import CompactControl
+from celosia.rtl.compact.operands import CompactOperands
+from celosia.rtl.compact.operation import Stride
+from celosia.rtl.compact.products import CompactProducts
+from celosia.rtl.compact.sequencer import CompactSequencer
+from celosia.rtl.compact.vector import CompactVector
+from celosia.rtl.host.host_answers import finished
+from celosia.rtl.host.host_link import HostLink
+from celosia.rtl.memory.spi_flash import spi_flash_pins
+from celosia.rtl.memory.spram import Spram
+
+__all__ = ["CompactMachine"]
+
+LINK_TIMEOUT = 1 << 18
+
+
+class CompactMachine(wiring.Component):
+    """A decoder model: prompt in, tokens out, over a byte stream; the likeliest token each time.
+
+    Bit-exact with :func:`celosia.reference.compact.generate`.
+
+    Parameters
+    ----------
+    shape : CompactShape
+    image : CompactImage
+    info : celosia.protocol.messages.Info
+    flash : int, optional
+        Where in a serial flash the tape of weights lies, from which it is copied at start. Without
+        it the memory holds the tape from the beginning, which only a simulation can.
+
+    Members
+    -------
+    rx, tx : In, Out(stream of unsigned(8))
+        The host link.
+    logits : Out(stream of signed(24)), always ready
+        A tap: logits, one by one.
+    passes : Out(stream), always ready
+        A tap: each finished token's position and cycles.
+    flash : Out(spi_flash_pins), where there is one
+    activity : Out(unsigned(5))
+        A tap: the run state is bit 4.
+    """
+
+    def __init__(self, shape, image, info, flash=None):
+        self.shape = shape
+        self.image = image
+        self.info = info
+        self.offset = flash
+        super().__init__(
+            {
+                "rx": In(stream.Signature(8)),
+                "tx": Out(stream.Signature(8)),
+                "logits": Out(stream.Signature(signed(24), always_ready=True)),
+                "passes": Out(stream.Signature(finished, always_ready=True)),
+                "activity": Out(5),
+                **({} if flash is None else {"flash": Out(spi_flash_pins())}),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        s, image = self.shape, self.image
+        m.submodules.link = link = HostLink(self.info, LINK_TIMEOUT, plain=True)
+        m.submodules.host = host = CompactControl(s.max_seq_len, s.vocab_size)
+        m.submodules.tape = tape = Spram(64, image.weights if self.offset is None else ())
+        m.submodules.sequencer = sequencer = CompactSequencer(s, image.program)
+        m.submodules.products = products = CompactProducts(s)
+        m.submodules.operands = operands = CompactOperands(s, image)
+        m.submodules.vector = vector = CompactVector()
+        connect(m, flipped(self.rx), link.rx)
+        connect(m, link.tx, flipped(self.tx))
+        connect(m, link.command, host.command)
+        connect(m, host.result, link.result)
+        connect(m, host.done, link.done)
+        connect(m, host.token, sequencer.token)
+        run, token = sequencer.run, host.token.p.token
+        m.d.comb += [
+            host.prompt.valid.eq(link.prompt.valid),
+            host.prompt.payload.eq(link.prompt.payload),
+            link.prompt.ready.eq(1),
+            host.abort.eq(link.abort),
+            host.sampled.eq(vector.largest),
+            link.busy.eq(host.busy),
+            self.activity.eq(host.busy << 4),
+            self.logits.valid.eq(vector.tap),
+            self.logits.payload.eq(vector.tapped),
+            self.passes.valid.eq(host.passes.valid),
+            self.passes.payload.eq(host.passes.payload),
+            sequencer.issue.eq(products.issue),
+            sequencer.empty.eq(vector.empty),
+            tape.addr.eq(products.addr),
+            products.read.eq(tape.read),
+            *(unit.run.eq(run) for unit in (products, operands)),
+            *(unit.token.eq(token) for unit in (products, operands)),
+            operands.issue.eq(products.issue),
+            operands.product.eq(products.product),
+            operands.weight.eq(products.weight),
+            operands.adding.eq(vector.adding),
+            operands.exponent.eq(vector.exponent),
+            *(getattr(vector, n).eq(getattr(operands, n)) for n in ("a", "b", "add", "shift")),
+            *(getattr(vector, n).eq(run[n]) for n in ("control", "begin", "valid", "positions")),
+            vector.last.eq(~run.left),
+        ]
+        self._results(m, run, vector, products, operands)
+        if self.offset is not None:
+            self._boot(m, link, tape)
+        return m
+
+    def _results(self, m, run, vector, products, operands):
+        """Results to the memories."""
+        s, control = self.shape, run.control
+        target = Signal(range(4 * max(s.cache_words * s.n_layers, s.vector_words)))
+        base = Signal.like(target)
+        with m.If(control.key):
+            m.d.comb += base.eq((run.cache_base << 2) + run.slot_bytes)
+        with m.Elif(control.value):
+            m.d.comb += base.eq((run.cache_base << 2) + run.slot)
+        stride = Signal(range(s.window + 1))
+        with m.Switch(control.stride):
+            with m.Case(Stride.ONE):
+                m.d.comb += stride.eq(1)
+            with m.Case(Stride.FOUR):
+                m.d.comb += stride.eq(4)
+            with m.Default():
+                m.d.comb += stride.eq(s.window)
+        with m.If(run.begin):
+            m.d.sync += target.eq(base + run.word.target)
+        with m.Elif(vector.write):
+            m.d.sync += target.eq(target + stride)
+        for unit in (products, operands):
+            m.d.comb += [unit.target.eq(target), unit.y.eq(vector.y)]
+        m.d.comb += [
+            operands.wide.eq(vector.write & control.wide),
+            operands.half.eq(vector.write & control.half),
+            products.byte.eq(vector.write & control.byte),
+            products.cached.eq(vector.write & (control.key | control.value)),
+        ]
+
+    def _boot(self, m, link, tape):
+        """The tape of weights comes from the flash at start."""
+        size = len(self.image.weights)
+        m.submodules.boot = boot = CompactBoot(size, self.offset, self.info.frequency)
+        connect(m, boot.flash, flipped(self.flash))
+        m.d.comb += [tape.en.eq(boot.en), tape.write.eq(boot.octets)]
+        with m.If(boot.busy):
+            m.d.comb += [link.busy.eq(1), tape.addr.eq(boot.addr)]

@@ -1,0 +1,134 @@
+"""The compact machine's dot products: activations, cache, and when operands are issued."""
+
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.compact.fabric import CompactFabric
+from celosia.rtl.compact.operation import A
+from celosia.rtl.compact.sequencer import run_layout
+
+__all__ = ["CompactProducts"]
+
+
+class CompactProducts(wiring.Component):
+    """Feeds the fabric with beats of weights or cached bytes, and issues each vector operation.
+
+    ``issue`` is high in each cycle of an instruction without dot products while some are left;
+    else when ``product`` is there in the next cycle. Throughput 1 beat per cycle.
+
+    Parameters
+    ----------
+    shape : CompactShape
+
+    Members
+    -------
+    run : In(run_layout)
+    token : In(unsigned(20))
+    issue : Out(1)
+    product : Out(signed(acc_width))
+    weight : Out(signed(4))
+        The next one of the token's embedding.
+    addr, read : Out(unsigned(14)), In(unsigned(64))
+        The tape of weights.
+    target : In(unsigned)
+    y : In(signed(8))
+    byte, cached : In(1)
+        ``y`` is written at ``target`` of the activations, or of the cache; in bytes.
+    """
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.cache_depth = shape.cache_words * shape.n_layers
+        super().__init__(
+            {
+                "run": In(run_layout(shape)),
+                "token": In(20),
+                "issue": Out(1),
+                "product": Out(signed(shape.acc_width)),
+                "weight": Out(signed(4)),
+                "addr": Out(14),
+                "read": In(64),
+                "target": In(range(4 * max(self.cache_depth, shape.vector_words))),
+                "y": In(signed(8)),
+                "byte": In(1),
+                "cached": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        s, run, control = self.shape, self.run, self.run.control
+        m.submodules.fabric = fabric = CompactFabric(s.acc_width)
+        products, embeds = control.a == A.PRODUCT, control.a == A.EMBEDDING
+        place, lane, before = Signal(14), Signal(2), Signal(2)
+        cache_place, vector_place = Signal(range(self.cache_depth)), Signal(range(s.vector_words))
+        beat = Signal.like(control.beats)
+        rows = Signal(signed(11))  # still to be fed
+        feed, first, last = Signal(), Signal(), Signal()
+        x = self._memory(m, "vectors", s.vector_words, vector_place, self.byte)
+        cached = self._memory(m, "cache", self.cache_depth, cache_place, self.cached)
+        m.d.comb += [
+            feed.eq(run.going & products & (rows > 0)),
+            last.eq(beat == control.beats - 1),
+            self.addr.eq(place),
+        ]
+        with m.If(feed):
+            m.d.sync += [beat.eq(beat + 1), vector_place.eq(vector_place + 1)]
+            m.d.sync += cache_place.eq(cache_place + 1)
+            with m.If(~control.cache):
+                m.d.sync += place.eq(place + 1)
+            with m.If(last):
+                m.d.sync += [beat.eq(0), vector_place.eq(run.word.vector)]
+                m.d.sync += rows.eq(rows - Mux(control.cache, 1, 4))
+        with m.If(self.issue & embeds):
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(lane == 3):
+                m.d.sync += place.eq(place + 1)
+        with m.If(run.begin):
+            m.d.sync += [
+                rows.eq(run.word.count),
+                beat.eq(0),
+                lane.eq(0),
+                vector_place.eq(run.word.vector),
+                cache_place.eq(run.cache_base + run.word.source),
+            ]
+            with m.If(embeds):
+                m.d.sync += place.eq(s.embedding_address + (self.token >> 2) * (s.dim // 4))
+        with m.If(run.rewind):
+            m.d.sync += place.eq(0)
+
+        m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
+        m.d.sync += before.eq(lane)
+        row = self.read.word_select(self.token[:2], 16)
+        more, ready = Signal(2), Signal()  # results behind the one that is done
+        m.d.comb += [
+            fabric.first.eq(first),
+            fabric.x.as_value().eq(x),
+            fabric.bytes.as_value().eq(cached),
+            fabric.weights.as_value().eq(self.read),
+            fabric.cached.eq(control.cache),
+            fabric.next.eq(run.valid & products),
+            self.product.eq(fabric.result),
+            self.weight.eq(row.word_select(before, 4)),
+            ready.eq(~products | fabric.done | (more != 0)),
+            self.issue.eq(run.going & run.left & ready),
+        ]
+        with m.If(fabric.done):
+            m.d.sync += more.eq(Mux(control.cache, 0, 3))
+        with m.Elif(more != 0):
+            m.d.sync += more.eq(more - 1)
+        return m
+
+    def _memory(self, m, name, depth, place, en):
+        """A memory of bytes: the word of four at ``place``, a cycle later."""
+        m.submodules[name] = store = memory.Memory(shape=unsigned(32), depth=depth, init=[])
+        write, read = store.write_port(granularity=8), store.read_port()
+        lanes = Signal(4, name=f"{name}_lanes")
+        m.d.comb += [
+            lanes.eq(1 << self.target[:2]),
+            write.addr.eq(self.target >> 2),
+            write.data.eq(self.y.replicate(4)),
+            write.en.eq(Mux(en, lanes, 0)),
+            read.addr.eq(place),
+        ]
+        return read.data

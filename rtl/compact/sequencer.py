@@ -1,0 +1,131 @@
+"""The compact machine's sequence: instruction after instruction, layer after layer, per token."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.compact.control import token_layout
+from celosia.rtl.compact.operation import control_layout, control_value, instruction_layout
+
+__all__ = ["CompactSequencer", "run_layout"]
+
+
+def run_layout(shape):
+    """An instruction under way.
+
+    ``word`` and its ``control``; ``begin`` is its first cycle, ``going`` the others; ``left`` says
+    that there are products still to be issued, ``valid`` that operands are there, the cycle after
+    they were issued; ``rewind`` that the tapes begin again. ``cache_base`` is the layer's first
+    word of the cache, ``slot`` the token's place in the window, ``slot_bytes`` its first byte
+    there; there are ``positions`` in the window, the token's included.
+    """
+    return data.StructLayout(
+        {
+            "word": instruction_layout(),
+            "control": control_layout(),
+            "begin": 1,
+            "going": 1,
+            "left": 1,
+            "valid": 1,
+            "rewind": 1,
+            "cache_base": range(shape.cache_words * shape.n_layers),
+            "slot": range(shape.window),
+            "slot_bytes": range(shape.window * shape.head_dim),
+            "positions": range(shape.window + 1),
+        }
+    )
+
+
+class CompactSequencer(wiring.Component):
+    """Fetches the program's instructions for each token, and sees to their ends.
+
+    An instruction ends when all its products were issued and nothing of it is under way; the next
+    one begins 2 cycles later.
+
+    Parameters
+    ----------
+    shape : CompactShape
+    program : list of Instruction
+
+    Members
+    -------
+    token : In(stream of token_layout)
+        Taken when the token has been processed.
+    empty : In(1)
+        Nothing is under way.
+    issue : In(1)
+        A product's operands are read.
+    run : Out(run_layout)
+    """
+
+    def __init__(self, shape, program):
+        self.shape = shape
+        self.program = program
+        super().__init__(
+            {
+                "token": In(stream.Signature(token_layout())),
+                "empty": In(1),
+                "issue": In(1),
+                "run": Out(run_layout(shape)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        s, run, token = self.shape, self.run, self.token
+        control = run.control
+        pc = Signal(range(max(256, len(self.program))))
+        self._fetch(m, pc)
+        layer, left, over = Signal(range(s.n_layers)), Signal(10), Signal()
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [layer.eq(0), run.cache_base.eq(0), pc.eq(1)]
+                with m.If(token.valid):
+                    m.next = "FETCH"
+                    with m.If(token.p.first):
+                        m.d.sync += [pc.eq(0), run.positions.eq(1)]
+                        m.d.sync += [run.slot.eq(0), run.slot_bytes.eq(0)]
+            with m.State("FETCH"):
+                m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += run.begin.eq(1)
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += run.going.eq(1)
+                with m.If(~run.left & self.empty & ~run.valid):
+                    m.d.comb += run.rewind.eq(control.rewind)
+                    m.d.sync += pc.eq(pc + 1)
+                    m.next = "FETCH"
+                    with m.If(control.loop & (layer != s.n_layers - 1)):
+                        m.d.sync += [layer.eq(layer + 1), pc.eq(s.loop)]
+                        m.d.sync += run.cache_base.eq(run.cache_base + s.cache_words)
+                    with m.If(control.end | (control.stop & ~token.p.logits)):
+                        m.d.comb += over.eq(1)
+                        m.next = "IDLE"
+        with m.If(over):
+            m.d.sync += run.slot.eq(run.slot + 1)
+            m.d.sync += run.slot_bytes.eq(run.slot_bytes + s.head_dim)
+            with m.If(run.slot == s.window - 1):
+                m.d.sync += [run.slot.eq(0), run.slot_bytes.eq(0)]
+            with m.If(run.positions != s.window):
+                m.d.sync += run.positions.eq(run.positions + 1)
+        with m.If(run.begin):
+            m.d.sync += left.eq(run.word.count)
+        with m.Elif(self.issue):
+            m.d.sync += left.eq(left - 1)
+        m.d.sync += run.valid.eq(self.issue)
+        m.d.comb += [token.ready.eq(over), run.left.eq(left != 0)]
+        return m
+
+    def _fetch(self, m, pc):
+        """The instruction at ``pc`` a cycle later, and its control."""
+        controls = list(dict.fromkeys(i.control for i in self.program))
+        words = [i.pack(controls) for i in self.program]
+        m.submodules.program = store = memory.Memory(
+            shape=unsigned(instruction_layout().size), depth=max(256, len(words)), init=words
+        )
+        read = store.read_port()
+        m.d.comb += [read.addr.eq(pc), self.run.word.eq(read.data)]
+        with m.Switch(self.run.word.kind):
+            for kind, one in enumerate(controls):
+                with m.Case(kind):
+                    m.d.comb += self.run.control.eq(control_value(one))

@@ -1,0 +1,225 @@
+"""The compact machine's arithmetic: multiply, add up, shift, add, limit, look up."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.reference.compact_tables import exp_table, root_table, sigmoid_table
+from celosia.rtl.arithmetic.multiplier import RegisteredMultiplier
+from celosia.rtl.compact.operation import Add, Group, Measure, Table, Width, control_layout
+from celosia.rtl.stream.pipeline import bit_length
+
+__all__ = ["CompactVector"]
+
+ACC = 40
+
+
+class CompactVector(wiring.Component):
+    """``y = limit(round(sum(a * b) / 2**shift) + add)``, or what a table says of that.
+
+    Rounds half up; the rounded value is limited to ``-2**23 ... 2**23``, the sum to ``width``.
+    Bit-exact with :func:`celosia.reference.compact.compute`.
+
+    Latency 6 cycles from operands to ``write``. Throughput 1 product per cycle.
+
+    Members
+    -------
+    control : In(control_layout)
+        Holds from ``begin`` until the pipeline is ``empty``.
+    shift : In(unsigned(5))
+    begin : In(1)
+        An instruction begins in the next cycle.
+    valid, last : In(1)
+        Operands are there; they are the instruction's last ones.
+    a : In(signed(24))
+    b : In(signed(16))
+    add : In(signed(24))
+        The wide memory's value at the result's place, when ``adding``.
+    adding : Out(1)
+        1 in the cycle before ``add`` is taken.
+    positions : In(unsigned(9))
+        Masked results beyond so many do not count.
+    empty : Out(1)
+    write : Out(1)
+    y : Out(signed(24))
+        A result, in the cycle of ``write``.
+    exponent : Out(unsigned(5))
+        Of the vector measured last, as ``control.measure`` says.
+    largest : Out(unsigned(20))
+        The index of the largest result.
+    tap : Out(1)
+        A result that was compared is in ``tapped``.
+    tapped : Out(signed(24))
+    """
+
+    control: In(control_layout())
+    shift: In(5)
+    begin: In(1)
+    valid: In(1)
+    last: In(1)
+    a: In(signed(24))
+    b: In(signed(16))
+    add: In(signed(24))
+    adding: Out(1)
+    positions: In(9)
+    empty: Out(1)
+    write: Out(1)
+    y: Out(signed(24))
+    exponent: Out(5)
+    largest: Out(20)
+    tap: Out(1)
+    tapped: Out(signed(24))
+
+    def elaborate(self, platform):
+        m = Module()
+        control = self.control
+        product = self._product(m)
+        valid, last = Signal(2), Signal(2)  # in the second stage, in the third
+        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
+
+        # Third stage: sums of one, two or all products.
+        total = Signal(signed(ACC))
+        odd, fresh = Signal(), Signal()
+        keep = Signal()
+        two, all_ = control.group == Group.TWO, control.group == Group.ALL
+        m.d.comb += keep.eq((two & odd) | (all_ & ~fresh))
+        complete = Signal()
+        m.d.sync += complete.eq(
+            valid[1] & ((control.group == Group.ONE) | (two & odd) | (all_ & last[1]))
+        )
+        with m.If(valid[1]):
+            m.d.sync += [total.eq(Mux(keep, total, 0) + product), odd.eq(~odd), fresh.eq(0)]
+        with m.If(self.begin):
+            m.d.sync += [odd.eq(0), fresh.eq(1)]
+
+        # Fourth: the shift, and the first limit.
+        moved = Signal(signed(ACC + 1))
+        m.d.comb += moved.eq(Cat(Const(0, 1), total).as_signed() >> self.shift)
+        whole = Signal(signed(24))
+        up = Signal()
+        high = moved[24:]
+        fits = Signal()
+        m.d.comb += fits.eq((high == 0) | high.all())
+        m.d.sync += [
+            whole.eq(Mux(fits, moved[1:25], Cat((~moved[-1]).replicate(23), moved[-1]))),
+            up.eq(Mux(fits, moved[0], ~moved[-1])),
+        ]
+        stage = Signal(3)  # a result is at its sum, at its table, at its writing
+        m.d.sync += stage.eq(Cat(complete, stage))
+        m.d.comb += self.adding.eq(complete)
+
+        # Fifth: the addition, and the last limit.
+        greatest = Signal(signed(24))
+        addend = Signal(signed(24))
+        with m.Switch(control.add):
+            with m.Case(Add.WIDE):
+                m.d.comb += addend.eq(self.add)
+            with m.Case(Add.LARGEST):
+                m.d.comb += addend.eq(~greatest)
+        sum_ = Signal(signed(26))
+        m.d.comb += sum_.eq(whole + addend + up + (control.add == Add.LARGEST))
+        y = Signal(signed(24))
+        m.d.sync += y.eq(_limited(m, sum_, control.width))
+
+        # Sixth: measurements, and the tables' addresses.
+        index = Signal(20)
+        masked = Signal()
+        m.d.comb += masked.eq(control.masked & (index >= self.positions))
+        self._measure(m, stage[1], y, masked, index, greatest)
+        with m.If(stage[1]):
+            m.d.sync += index.eq(index + 1)
+        with m.If(self.begin):
+            m.d.sync += index.eq(0)
+        looked_up = self._tables(m, y)
+        later, zero = Signal(signed(24)), Signal()
+        m.d.sync += [later.eq(y), zero.eq(masked)]
+
+        # Seventh: writing.
+        m.d.comb += [
+            self.write.eq(stage[2]),
+            self.y.eq(Mux(control.table == Table.NONE, later, Mux(zero, 0, looked_up))),
+            self.empty.eq(~self.valid & (valid[:2] == 0) & ~complete & (stage == 0)),
+            self.tap.eq(stage[1] & control.largest & ~control.masked),
+            self.tapped.eq(y),
+        ]
+        return m
+
+    def _product(self, m):
+        """``a * b``, two cycles later."""
+        m.submodules.low = low = RegisteredMultiplier(unsigned(16), signed(16))
+        m.submodules.high = high = RegisteredMultiplier(signed(8), signed(16))
+        m.d.comb += [
+            low.a.eq(self.a[:16]),
+            low.b.eq(self.b),
+            low.en.eq(1),
+            high.a.eq(self.a[16:]),
+            high.b.eq(self.b),
+            high.en.eq(1),
+        ]
+        product = Signal(signed(ACC))
+        m.d.comb += product.eq(low.p + (high.p << 16))
+        return product
+
+    def _measure(self, m, valid, y, masked, index, greatest):
+        """The magnitude of all results, and the largest."""
+        control = self.control
+        used, fresh = Signal(23), Signal()
+        with m.If(valid & control.sum):
+            m.d.sync += used.eq(used | (y[:23] ^ y[-1].replicate(23)))
+        with m.If(valid & control.largest & ~masked & (fresh | (y > greatest))):
+            m.d.sync += [greatest.eq(y), self.largest.eq(index), fresh.eq(0)]
+        with m.If(self.begin & control.sum & ~control.more):
+            m.d.sync += used.eq(0)
+        with m.If(self.begin & control.largest):
+            m.d.sync += fresh.eq(1)
+        length = Signal(5)
+        m.d.comb += length.eq(bit_length(used))
+        limit = Signal(5)
+        with m.Switch(control.measure):
+            with m.Case(Measure.FIFTEEN):
+                m.d.comb += limit.eq(15)
+            with m.Case(Measure.EIGHT):
+                m.d.comb += limit.eq(8)
+            with m.Case(Measure.SEVEN):
+                m.d.comb += limit.eq(7)
+        excess = Signal(5)
+        m.d.comb += excess.eq(Mux(length > limit, length - limit, 0))
+        with m.If(self.begin & (control.measure != Measure.KEEP)):
+            m.d.sync += self.exponent.eq(
+                Mux(control.measure == Measure.EIGHT, excess + excess[0], excess)
+            )
+
+    def _tables(self, m, y):
+        """What the tables say of ``y``, a cycle later."""
+        exp = [0] * 256
+        for place, value in enumerate(exp_table().tolist()):
+            exp[-place % 256] = value
+        sigmoid = [sigmoid_table()[(place + 128) % 256] for place in range(256)]
+        small = [*exp, *map(int, sigmoid)]
+        m.submodules.small = small = memory.Memory(shape=8, depth=512, init=small)
+        m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
+        place = Signal(8)
+        is_sigmoid = self.control.table == Table.SIGMOID
+        m.d.comb += place.eq(y[:8])
+        with m.If(is_sigmoid & (y[7:] != y[-1].replicate(17))):
+            m.d.comb += place.eq(Cat((~y[-1]).replicate(7), y[-1]))
+        with m.Elif((self.control.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
+            m.d.comb += place.eq(1)
+        narrow, wide = small.read_port(), root.read_port()
+        m.d.comb += [narrow.addr.eq(Cat(place, is_sigmoid)), wide.addr.eq(place)]
+        return Mux(self.control.table == Table.ROOT, wide.data, narrow.data)
+
+
+def _limited(m, x, width):
+    """``x`` signed(26), limited to the bits that ``width`` says."""
+    y = Signal(signed(24))
+    fits = Signal()
+    byte, half = width == Width.BYTE, width == Width.HALF
+    m.d.comb += fits.eq(
+        (x[23:] == x[-1].replicate(3))
+        & (~(half | byte) | (x[15:23] == x[-1].replicate(8)))
+        & (~byte | (x[7:15] == x[-1].replicate(8)))
+    )
+    sign = x[-1]
+    middle, upper = (Mux(small, sign, ~sign).replicate(8) for small in (byte, half | byte))
+    m.d.comb += y.eq(Mux(fits, x[:24], Cat((~sign).replicate(7), middle, upper, sign)))
+    return y

@@ -1,0 +1,1 @@
+"""Functions of one variable: tables of segments, reciprocal, root, sine."""

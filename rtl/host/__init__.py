@@ -1,0 +1,1 @@
+"""The host link, the register port, the serial line."""

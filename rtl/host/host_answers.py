@@ -1,0 +1,138 @@
+"""The host link's half that speaks: answers, generated tokens and the end of a run."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.protocol.messages import Kind
+from celosia.rtl.host.frame import header
+from celosia.rtl.host.host_commands import NUMBER, answer
+
+__all__ = ["HostAnswers", "done", "finished", "result"]
+
+result = data.StructLayout({"token": NUMBER, "cycles": unsigned(32)})
+
+# A pass that is over: not sent to the host, but offered beside the link.
+finished = data.StructLayout(
+    {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
+)
+
+
+def done(n_counters):
+    """The layout of a run's end."""
+    counters = data.ArrayLayout(unsigned(32), n_counters)
+    return data.StructLayout({"reason": unsigned(8), "counters": counters})
+
+
+class HostAnswers(wiring.Component):
+    """Chooses what to send next and gives it byte by byte; frames never interleave.
+
+    An answer goes before a token, a token before the end of the run. Answers and tokens are taken
+    when their frame begins, the end of the run with the last byte of its payload. The header is
+    offered 1 cycle after what it announces, the payload after the header, 1 byte per cycle.
+
+    Parameters
+    ----------
+    info : celosia.protocol.messages.Info
+    memory : bool
+        Whether there is a memory that has a ``checksum``.
+
+    Members
+    -------
+    answer : In(stream of answer)
+    result : In(stream of result)
+        ``{token, cycles}``
+    done : In(stream of done)
+        ``{reason, counters}``
+    busy : In(1)
+    tokens : In(unsigned(20))
+        Number of tokens that were taken in this run.
+    checksum : In(unsigned(32)), with ``memory``
+        For the answer CHECKSUM.
+    frame : Out(stream of header)
+    data : Out(stream of unsigned(8))
+        The frame's payload.
+    """
+
+    def __init__(self, info, memory=False):
+        self.info = info
+        self.memory = memory
+        super().__init__(
+            {
+                "answer": In(stream.Signature(answer)),
+                "result": In(stream.Signature(result)),
+                "done": In(stream.Signature(done(info.n_counters))),
+                "busy": In(1),
+                "tokens": In(NUMBER),
+                **({"checksum": In(unsigned(32))} if memory else {}),
+                "frame": Out(stream.Signature(header)),
+                "data": Out(stream.Signature(8)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        head = self.frame.p
+        text = Signal(7 * 8)
+        left = Signal(8)
+        place = Signal(8)
+        rom = self.info.payload()
+        counters = self.done.p.counters.as_value()
+        later = {  # payload behind its first word
+            Kind.INFO: Const(int.from_bytes(rom[4:], "little"), 8 * len(rom[4:])),
+            Kind.DONE: counters,
+        }
+
+        def begin(kind, *values):
+            """Begin a frame whose payload begins with `values`."""
+            length = {Kind.INFO: len(rom), Kind.DONE: 4 + len(counters) // 8}
+            size = length.get(kind, len(Cat(*values)) // 8)
+            m.d.sync += [head.kind.eq(kind), head.length.eq(size), left.eq(size)]
+            m.d.sync += [text.eq(Cat(*values)), place.eq(0)]
+            m.next = "HEAD"
+
+        following = Signal(32)  # the word behind this one, known before its first byte is sent
+        with m.Switch(head.kind):
+            for kind, words in later.items():
+                with m.Case(kind):
+                    m.d.sync += following.eq(words.word_select(place[2:], 32))
+
+        with m.FSM():
+            with m.State("CHOOSE"):
+                with m.If(self.answer.valid):
+                    m.d.comb += self.answer.ready.eq(1)
+                    with m.Switch(self.answer.p.kind):
+                        with m.Case(Kind.INFO):
+                            begin(Kind.INFO, Const(int.from_bytes(rom[:4], "little"), 32))
+                        with m.Case(Kind.STATUS):
+                            begin(Kind.STATUS, _wide(self.busy, 8), _wide(self.tokens, 24))
+                        with m.Case(Kind.ERROR):
+                            begin(Kind.ERROR, self.answer.p.command, self.answer.p.code)
+                        if self.memory:
+                            with m.Case(Kind.CHECKSUM):
+                                begin(Kind.CHECKSUM, self.checksum)
+                        with m.Default():
+                            begin(Kind.ACK, self.answer.p.command)
+                with m.Elif(self.result.valid):
+                    m.d.comb += self.result.ready.eq(1)
+                    begin(Kind.TOKEN, _wide(self.result.p.token, 24), self.result.p.cycles)
+                with m.Elif(self.done.valid):
+                    begin(Kind.DONE, self.done.p.reason, _wide(self.tokens, 24))
+            with m.State("HEAD"):
+                m.d.comb += self.frame.valid.eq(1)
+                with m.If(self.frame.ready):
+                    m.next = "DATA"
+            with m.State("DATA"):
+                m.d.comb += [self.data.valid.eq(1), self.data.payload.eq(text[:8])]
+                with m.If(self.data.ready):
+                    m.d.sync += [text.eq(text[8:]), place.eq(place + 1), left.eq(left - 1)]
+                    with m.If(place[:2] == 3), m.Switch(head.kind), m.Case(*later):
+                        m.d.sync += text.eq(following)
+                    with m.If(left == 1):
+                        m.d.comb += self.done.ready.eq(head.kind == Kind.DONE)
+                        m.next = "CHOOSE"
+        return m
+
+
+def _wide(value, width):
+    """`value` with zeros up to `width` bits."""
+    return Cat(value, Const(0, width - len(value)))

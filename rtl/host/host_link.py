@@ -1,0 +1,135 @@
+"""The host link: commands of a host in, generated tokens and counters out, over a byte stream."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.protocol.messages import Info
+from celosia.rtl.host.frame import FrameReceiver, FrameTransmitter
+from celosia.rtl.host.host_answers import HostAnswers, done, result
+from celosia.rtl.host.host_commands import HostCommands, command, prompt
+from celosia.rtl.host.host_memory import memory_port
+
+__all__ = ["HostLink"]
+
+
+class HostLink(wiring.Component):
+    """Speaks the protocol of docs/protocol.md for a machine that has one sequence of tokens.
+
+    Every frame is answered once, in order: good commands with :class:`Ack`,
+    :class:`Info` or :class:`Status`, refused and
+    damaged ones with :class:`Error` and the code that
+    ``refusals.refusal`` gives; these leave the machine alone. No bytes, however
+    malformed, keep the link from understanding the frame that comes `timeout` cycles later.
+
+    An answer goes before a token, a token before the end of a run, and frames do not interleave.
+
+    Latency on a free line, in cycles: from a command's last byte to its answer's first 4, for a
+    prompt 2 more per token; from ``result.valid`` to the TOKEN frame's first byte 1, to its last
+    12. Throughput 1 byte per cycle, without gaps between frames. While an answer waits for its
+    turn, no byte is received; a host that waits for each answer never sees this.
+
+    Parameters
+    ----------
+    info : celosia.protocol.messages.Info
+        What the machine is: limits and number of counters are taken from here.
+    timeout : int, 1 to 2**32 - 1
+        Cycles without a byte after which an incomplete frame is given up.
+    memory : int, even, 0 to 2**32 - 2
+        Bytes of the external memory that the host loads; 0 where there is none.
+    plain : bool
+        Refuse runs that begin behind position 0, or have a temperature.
+
+    Members
+    -------
+    rx : In(stream of unsigned(8))
+    tx : Out(stream of unsigned(8))
+    prompt : Out(stream of prompt)
+        ``{address, token}``: a token for the token memory; only while no run is going on.
+    command : Out(stream of command)
+        ``{start, length, count, stop, temperature, seed}``: a run, with its limits checked:
+        ``start + length + count - 1 <= max_seq_len``, ``length`` and ``count`` at least 1,
+        ``stop <= vocab_size``, temperature in 1/256. The link receives nothing before it is taken.
+    result : In(stream of result)
+        ``{token, cycles}``: a generated token. Taken when its frame begins.
+    done : In(stream of done)
+        ``{reason, counters}``: the end of the run (:class:`Reason`), after
+        its last result was taken. Taken when its frame ends.
+    busy : In(1)
+        Prompts and runs are refused, for another reason than a run of this link. It is low
+        by the time that ``done`` is taken.
+    abort : Out(1)
+        The run is to end after the current token with ``done``. High until that is taken.
+    memory : Out(memory_port), where there is such a memory
+        Only while no run is going on.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, info, timeout, memory=0, plain=False):
+        if not isinstance(info, Info):
+            raise ValueError(f"info must be an Info, not {info!r}")
+        if timeout not in range(1, 2**32):
+            raise ValueError(f"timeout must be from 1 to 2**32 - 1, not {timeout!r}")
+        if memory not in range(0, 2**32, 2):
+            raise ValueError(f"memory must be an even number below 2**32, not {memory!r}")
+        self.info = info
+        self.timeout = timeout
+        self.memory_size = memory
+        self.plain = plain
+        super().__init__(
+            {
+                "rx": In(stream.Signature(8)),
+                "tx": Out(stream.Signature(8)),
+                "prompt": Out(stream.Signature(prompt)),
+                "command": Out(stream.Signature(command)),
+                "result": In(stream.Signature(result)),
+                "done": In(stream.Signature(done(info.n_counters))),
+                "busy": In(1),
+                "abort": Out(1),
+                **({"memory": Out(memory_port())} if memory else {}),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = FrameReceiver(self.timeout)
+        m.submodules.transmitter = transmitter = FrameTransmitter()
+        m.submodules.commands = commands = HostCommands(self.info, self.memory_size, self.plain)
+        m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
+
+        wiring.connect(m, wiring.flipped(self.rx), receiver.i)
+        wiring.connect(m, receiver.data, commands.data)
+        wiring.connect(m, receiver.frame, commands.frame)
+        wiring.connect(m, commands.answer, answers.answer)
+        wiring.connect(m, commands.prompt, wiring.flipped(self.prompt))
+        wiring.connect(m, commands.command, wiring.flipped(self.command))
+        wiring.connect(m, wiring.flipped(self.result), answers.result)
+        wiring.connect(m, wiring.flipped(self.done), answers.done)
+        wiring.connect(m, answers.frame, transmitter.frame)
+        wiring.connect(m, answers.data, transmitter.data)
+        wiring.connect(m, transmitter.o, wiring.flipped(self.tx))
+        if self.memory_size:
+            checksum = commands.memory.checksum
+            wiring.connect(m, commands.memory, wiring.flipped(self.memory))
+            with m.If(checksum.valid & checksum.ready):
+                m.d.sync += answers.checksum.eq(checksum.payload)
+
+        running = Signal()
+        tokens = Signal.like(answers.tokens)
+        m.d.comb += [
+            commands.busy.eq(self.busy | running),
+            answers.busy.eq(commands.busy),
+            answers.tokens.eq(tokens),
+        ]
+        with m.If(self.result.valid & self.result.ready):
+            m.d.sync += tokens.eq(tokens + 1)
+        with m.If(commands.abort & running):
+            m.d.sync += self.abort.eq(1)
+        with m.If(self.done.valid & self.done.ready):
+            m.d.sync += [running.eq(0), self.abort.eq(0)]
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += [running.eq(1), tokens.eq(0)]
+        return m

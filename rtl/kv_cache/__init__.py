@@ -1,0 +1,1 @@
+"""Keys and values: their memories, on chip and outside, and which slot holds what."""

@@ -1,0 +1,248 @@
+"""The KV cache in external memory: keys and values written in place, read ahead step by step."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
+from celosia.rtl.kv_cache.on_chip_cache import KeySteps, cached_layout
+from celosia.rtl.machine.step import Operand, recall_layout
+from celosia.rtl.memory.axi_port import axi_read_port, axi_write_port, join_pins
+from celosia.rtl.memory.axi_tape import AxiReader
+from celosia.rtl.stream.checks import check_power_of_two, check_range
+
+__all__ = ["PREFIX", "AxiCache", "CachePlaces", "cache_pins"]
+
+PREFIX = "m_axi_kv_"
+
+
+def cache_pins(data_width):
+    """The members of the cache's AXI4 port: ``m_axi_kv_araddr`` and so on."""
+    port = {**axi_read_port(data_width), **axi_write_port(data_width)}
+    return {PREFIX + name: member for name, member in port.items()}
+
+
+class CachePlaces:
+    """Where keys and values lie: words of ``rows * lanes`` bytes, those of the keys first.
+
+    As ``KeyCache`` and ``ValueCache`` number them, but that a word is
+    always whole. The byte of row ``r`` and lane ``n`` is ``word * rows * lanes + r * lanes + n``.
+    """
+
+    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
+        heads = n_layers * n_kv_heads
+        self.word_bytes = rows * lanes
+        self.position_tiles = -(-max_seq_len // rows)
+        self.position_words = -(-max_seq_len // lanes)
+        self.channel_tiles = -(-head_words * lanes // rows)
+        self.key_words = heads * self.position_tiles * head_words
+        self.words = self.key_words + heads * self.channel_tiles * self.position_words
+
+    @property
+    def size(self):
+        """The bytes of memory that the cache takes, from address 0 on."""
+        return self.words * self.word_bytes
+
+
+class AxiCache(wiring.Component):
+    """Keys and values in AXI4 memory, laid out as the fabric's operands; keys' steps on chip.
+
+    ``o`` delivers, for each step of keys or values, its ``tiles`` runs of ``words`` operand words,
+    ``stride`` apart, reading ahead as far as steps are known and the reader's buffer allows.
+    Blocks of keys and values wait in queues that hold one operation's, and are written one burst
+    after the other, with strobes. ``written`` comes with the answer to an operation's last burst:
+    a step that reads what it wrote must not come earlier.
+
+    Throughput a word of ``rows * lanes`` bytes in as many cycles as it has transfers; a block in as
+    many cycles as its burst has transfers, and 5.
+
+    Parameters
+    ----------
+    rows, lanes : int, powers of two to 1024 and 32, ``rows >= lanes``
+    n_layers, n_kv_heads, head_words : int, 1 to 256
+    max_seq_len : int, 1 to 2**20
+    tokens : int, 1 to 64
+        Tokens of a group.
+    data_width : int, a power of two from 32 to 1024
+    buffer : int, at least 16
+        Of the :class:`celosia.rtl.memory.axi_tape.AxiReader`.
+
+    Members
+    -------
+    keys, values : In(stream of cached_layout), always ready
+        An operation's blocks come after the one before it was written.
+    written_keys, written_values : Out(1)
+    recall : In(stream of recall_layout)
+    o : Out(stream of int8[rows, lanes])
+        Places never written hold what the memory holds.
+    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+        See :class:`celosia.rtl.kv_cache.on_chip_cache.KeySteps`.
+    error : Out(1)
+        High for a cycle when the memory answered with SLVERR or DECERR.
+    m_axi_kv_araddr ...
+        The port, see :mod:`celosia.rtl.memory.axi_port`. The reads' ID and the writes' is 0.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        rows,
+        lanes,
+        n_layers,
+        n_kv_heads,
+        head_words,
+        max_seq_len,
+        tokens,
+        data_width,
+        buffer=512,
+    ):
+        check_power_of_two("rows", rows, 1024)
+        check_power_of_two("lanes", lanes, 32)
+        if rows < lanes:
+            raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
+        check_range("head_words", head_words, 1, 256)
+        check_range("tokens", tokens, 1, 64)
+        self.key_steps = KeySteps(lanes, n_layers, n_kv_heads, max_seq_len)
+        self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
+        self.writer = AxiBlockWriter(lanes, data_width)
+        self.places = CachePlaces(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len)
+        self.rows = rows
+        self.lanes = lanes
+        self.n_kv_heads = n_kv_heads
+        self.head_words = head_words
+        self.tokens = tokens
+        self.data_width = data_width
+        blocks = stream.Signature(cached_layout(lanes), always_ready=True)
+        weights = data.ArrayLayout(data.ArrayLayout(signed(8), lanes), rows)
+        steps = self.key_steps.signature.members
+        super().__init__(
+            {
+                "keys": In(blocks),
+                "values": In(blocks),
+                "written_keys": Out(1),
+                "written_values": Out(1),
+                "recall": In(stream.Signature(recall_layout())),
+                "o": Out(stream.Signature(weights)),
+                **{name: steps[name] for name in ("step_address", "step_en", "steps")},
+                "error": Out(1),
+                **cache_pins(data_width),
+            }
+        )
+
+    @property
+    def position_words(self):
+        """Blocks of ``lanes`` positions in the cache."""
+        return self.places.position_words
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.key_steps = steps = self.key_steps
+        m.submodules.reader = reader = self.reader
+        m.submodules.writer = writer = self.writer
+        m.d.comb += [
+            steps.i.valid.eq(self.keys.valid),
+            steps.i.payload.eq(self.keys.p),
+            steps.step_address.eq(self.step_address),
+            steps.step_en.eq(self.step_en),
+            self.steps.eq(steps.steps),
+            self.error.eq(reader.error | writer.error),
+            self.written_keys.eq(writer.written.valid & (writer.written.payload == 0b10)),
+            self.written_values.eq(writer.written.valid & (writer.written.payload == 0b11)),
+            self.o.valid.eq(reader.o.valid),
+            self.o.payload.eq(reader.o.payload),
+            reader.o.ready.eq(self.o.ready),
+        ]
+        join_pins(m, self, PREFIX, reader, axi_read_port(self.data_width))
+        join_pins(m, self, PREFIX, writer, axi_write_port(self.data_width))
+        self._read(m, reader)
+        self._write(m, writer)
+        return m
+
+    def _read(self, m, reader):
+        """The runs of each step: all of a head's keys are one, its values one for each tile."""
+        step = Signal(recall_layout())
+        left, active = Signal.like(step.tiles), Signal()
+        keys = self.recall.p.operand == Operand.KEYS
+        first = Mux(keys, 0, self.places.key_words)
+        m.d.comb += [
+            self.recall.ready.eq(~active),
+            reader.run.valid.eq(active),
+            reader.run.p.address.eq(step.address),
+            reader.run.p.count.eq(step.words),
+        ]
+        with m.If(self.recall.valid & ~active):
+            m.d.sync += [
+                active.eq(1),
+                step.eq(self.recall.p),
+                step.address.eq(self.recall.p.address + first),
+                left.eq(Mux(keys, 1, self.recall.p.tiles)),
+            ]
+            with m.If(keys):  # a head's tiles follow each other
+                m.d.sync += step.words.eq(self.recall.p.tiles * self.head_words)
+        with m.If(active & reader.run.ready):
+            m.d.sync += [step.address.eq(step.address + step.stride), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.d.sync += active.eq(0)
+
+    def _queue(self, m, name):
+        """A queue for an operation's blocks."""
+        port = getattr(self, name)
+        m.submodules[f"{name}_queue"] = queue = fifo.SyncFIFOBuffered(
+            width=port.p.shape().size, depth=self.n_kv_heads * self.head_words * self.tokens + 1
+        )
+        m.d.comb += [queue.w_en.eq(port.valid), queue.w_data.eq(port.p)]
+        return queue
+
+    def _write(self, m, writer):
+        """Block by block: its head's number, its tile, its word, its byte."""
+        keys, values = self._queue(m, "keys"), self._queue(m, "values")
+        places = self.places
+        word = Signal(cached_layout(self.lanes))
+        column = Signal()
+        head, tile, index = Signal(16), Signal(28), Signal(28)
+        row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
+        chunk_bits = row_bits - lane_bits
+        row, lane = word.position[:row_bits], word.position[:lane_bits]
+        chunk = Signal(chunk_bits)  # of a tile
+        block = writer.i.p
+        m.d.comb += [
+            chunk.eq(word.word),
+            block.data.eq(word.data),
+            block.column.eq(column),
+            block.lane.eq(lane),
+            block.tag.eq(Cat(column, word.last)),
+            block.address.eq(
+                Mux(
+                    column,
+                    Cat(Const(0, 2 * lane_bits), chunk, index),
+                    Cat(Const(0, lane_bits), row, index),
+                )
+            ),
+        ]
+        with m.FSM():
+            with m.State("PICK"):
+                m.d.sync += [word.eq(Mux(keys.r_rdy, keys.r_data, values.r_data))]
+                m.d.sync += column.eq(~keys.r_rdy)
+                m.d.comb += [keys.r_en.eq(1), values.r_en.eq(~keys.r_rdy)]
+                with m.If(keys.r_rdy | values.r_rdy):
+                    m.next = "HEAD"
+            with m.State("HEAD"):
+                m.d.sync += head.eq(word.layer * self.n_kv_heads + word.head)
+                m.next = "TILE"
+            with m.State("TILE"):
+                key_tile = head * places.position_tiles + (word.position >> row_bits)
+                value_tile = head * places.channel_tiles + (word.word >> chunk_bits)
+                m.d.sync += tile.eq(Mux(column, value_tile, key_tile))
+                m.next = "WORD"
+            with m.State("WORD"):
+                key_word = tile * self.head_words + word.word
+                value_word = tile * places.position_words + (word.position >> lane_bits)
+                m.d.sync += index.eq(Mux(column, value_word + places.key_words, key_word))
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += writer.i.valid.eq(1)
+                with m.If(writer.i.ready):
+                    m.next = "PICK"

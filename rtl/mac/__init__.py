@@ -1,0 +1,1 @@
+"""Multiply-accumulate: the machine's fabric, its scaling stage, and systolic arrays."""

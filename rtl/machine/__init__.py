@@ -1,0 +1,1 @@
+"""The dataflow machine: its program's steps, its control, its wiring."""

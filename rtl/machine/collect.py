@@ -1,0 +1,288 @@
+"""The collector: takes the fabric's tiles apart into words and joins each with its scales."""
+
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.reference.head_quantize import STEP_SHIFT
+from celosia.reference.scale import ONE
+from celosia.rtl.machine.step import Kind, operation_layout
+from celosia.rtl.stream.buffer import Buffer
+from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
+
+__all__ = ["Collect", "collected_layout", "scalar_layout"]
+
+NORMED = (Kind.QUERY, Kind.KEY, Kind.VALUE, Kind.SWIGLU, Kind.LOGITS)
+
+
+def scalar_layout():
+    """A token's scalar: ``mantissa * 2**(-15 - shift)``."""
+    return data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
+
+
+def collected_layout(lanes, acc_width, tokens):
+    """A word of accumulators with all that scales it, and where it goes."""
+    return framed(
+        lanes,
+        acc_width,
+        tokens,
+        row_scale=data.ArrayLayout(unsigned(16), lanes),
+        mantissa=unsigned(17),
+        shift=signed(8),
+        kind=Kind,
+        norm=unsigned(10),
+    )
+
+
+class Collect(wiring.Component):
+    """Words of each operation in order: chunk by chunk of ``lanes`` rows, token by token.
+
+    The scalar is 1 for LOAD and ADD, the token's norm for what follows a norm, the query's step
+    for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
+    row scales and its scalar.
+
+    Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle; of tiles of several
+    chunks, one whose first chunk is the operation's last takes 2 cycles.
+
+    Parameters
+    ----------
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes, tokens : int, 1 to 64
+    acc_width : int, 24 to 56
+
+    Members
+    -------
+    operation : In(stream of operation_layout)
+        For tokens ``first`` to ``group``; ``chunks`` is at least 1.
+    tiles : In(stream of int acc_width[tokens, rows])
+    embedded : In(stream of int8[lanes])
+        The words of LOAD.
+    row_scales : In(stream of uint16[lanes])
+    head, query_steps : Out(unsigned(8)), In(unsigned(9)[tokens])
+        The steps of the operation's head, in the same cycle.
+    norms : In(stream of token, mantissa and shift), always ready
+        LOAD's or ADD's first word, that of token 0, makes the norms before it invalid; words that
+        need a norm wait until there is one for each token of the group.
+    sums : In(stream of scalar_layout)
+        Tokens 0 to ``group`` for each ATTENTION.
+    group : In(unsigned)
+        The group's last token.
+    o : Out(stream of collected_layout)
+        ``shift`` is the operation's plus the scalar's, ``index`` counts from ``base``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(self, rows, lanes, tokens, acc_width, embedded_width=8):
+        check_range("lanes", lanes, 1, 64)
+        if rows not in range(lanes, 1025, lanes):
+            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
+        check_range("tokens", tokens, 1, 64)
+        check_range("acc_width", acc_width, 24, 56)
+        self.rows = rows
+        self.lanes = lanes
+        self.tokens = tokens
+        self.acc_width = acc_width
+        tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
+        norm = data.StructLayout(
+            {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
+        )
+        super().__init__(
+            {
+                "operation": In(stream.Signature(operation_layout(tokens))),
+                "tiles": In(stream.Signature(tile)),
+                "embedded": In(stream.Signature(data.ArrayLayout(signed(embedded_width), lanes))),
+                "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes))),
+                "head": Out(8),
+                "query_steps": In(data.ArrayLayout(unsigned(9), tokens)),
+                "norms": In(stream.Signature(norm, always_ready=True)),
+                "sums": In(stream.Signature(scalar_layout())),
+                "group": In(token_width(tokens)),
+                "o": Out(stream.Signature(collected_layout(lanes, acc_width, tokens))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.collected = collected = Buffer(self.o.p.shape())
+        connect(m, collected.o, flipped(self.o))
+        named = self._name(m)
+        operation = named.p.operation
+        chunks = self.rows // self.lanes
+        chunk = Signal(INDEX_WIDTH)
+        ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
+        first_chunk = Signal(init=1)
+        final = Signal()  # of several chunks the last one
+        part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
+        bottom = Signal(init=chunks == 1)  # that is the last one there
+        offset = Signal(token_width(self.tokens))
+        token = Signal(token_width(self.tokens))
+        embedding = named.p.loads
+        scalar = Signal(scalar_layout())
+        scalar_valid = Signal()
+        go = Signal()
+        restart = Signal()
+        self._scalars(m, named, token, scalar, scalar_valid, restart)
+
+        held = Signal()  # a tile
+        step, emptied = Signal(), Signal()
+        last_token, last_chunk, last = Signal(), Signal(), Signal()
+        source_valid = Signal()
+        m.d.comb += [
+            token.eq(operation.first + offset if self.tokens > 1 else 0),
+            source_valid.eq(Mux(embedding, self.embedded.valid, held)),
+            go.eq(
+                named.valid
+                & source_valid
+                & self.row_scales.valid
+                & scalar_valid
+                & collected.i.ready
+            ),
+            restart.eq(go & named.p.restarts & first_chunk & (token == 0)),
+            last_token.eq(token == operation.group if self.tokens > 1 else 1),
+            last_chunk.eq(Mux(first_chunk, operation.single, final)),
+            last.eq(last_token & last_chunk),
+            self.head.eq(operation.head),
+            self.embedded.ready.eq(go & embedding),
+            self.row_scales.ready.eq(go & last_token),
+            named.ready.eq(go & last),
+            step.eq(go & ~embedding & last_token),
+            emptied.eq(step & (last_chunk | bottom)),
+        ]
+        lowest = self._hold(m, held, step, emptied)
+        with m.If(go):
+            m.d.sync += offset.eq(offset + 1)
+            with m.If(last_token):
+                m.d.sync += [
+                    offset.eq(0),
+                    chunk.eq(chunk + 1),
+                    ahead.eq(ahead + 1),
+                    first_chunk.eq(0),
+                    final.eq(ahead == operation.chunks),
+                    part.eq(part + 1),
+                    bottom.eq(part + 2 == chunks),
+                ]
+                with m.If(bottom | last_chunk):
+                    m.d.sync += [part.eq(0), bottom.eq(chunks == 1)]
+                with m.If(last_chunk):
+                    m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1)]
+
+        chosen = Signal.like(lowest[0])
+        m.d.comb += chosen.eq(lowest[token])
+        with m.If(embedding):
+            for lane in range(self.lanes):
+                m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
+        o = collected.i.p
+        m.d.comb += [
+            collected.i.valid.eq(go),
+            o.data.eq(chosen),
+            o.token.eq(token),
+            o.index.eq(operation.base + chunk),
+            o.argument.eq(operation.argument),
+            o.last.eq(last),
+            o.row_scale.eq(self.row_scales.payload),
+            o.mantissa.eq(scalar.mantissa),
+            o.shift.eq(operation.shift + scalar.shift),
+            o.kind.eq(operation.kind),
+            o.norm.eq(operation.norm),
+        ]
+        return m
+
+    def _hold(self, m, held, step, emptied):
+        """Hold a tile until it is emptied; of each token its lowest chunk, which ``step`` drops.
+
+        A tile of several chunks moves down by one at a time, so that none has to be chosen among
+        all. It is spread far across the chip, so it is loaded and moved a cycle later than decided;
+        until then the chunk comes from where it is.
+        """
+        chunk = data.ArrayLayout(signed(self.acc_width), self.lanes)
+        lowest = Signal(data.ArrayLayout(chunk, self.tokens))
+        tile = Signal.like(self.tiles.payload)
+        free, load = Signal(), Signal()
+        m.d.comb += free.eq(emptied | ~held)
+        m.d.comb += [a.eq(rows.as_value()) for a, rows in zip(lowest, tile, strict=True)]
+        m.d.sync += held.eq(load | (held & ~emptied))
+        if self.rows == self.lanes:
+            m.d.comb += [load.eq(self.tiles.valid & free), self.tiles.ready.eq(free)]
+            with m.If(load):
+                m.d.sync += tile.eq(self.tiles.payload)
+            return lowest
+        loads, moves = Signal(), Signal()
+        copy_loads, copy_moves = Signal(), Signal()  # for the tile
+        moving = step & ~emptied
+        m.d.comb += [load.eq(self.tiles.valid & free & ~loads), self.tiles.ready.eq(loads)]
+        m.d.sync += [
+            *(loads.eq(load), copy_loads.eq(load)),
+            *(moves.eq(moving), copy_moves.eq(moving)),
+        ]
+        with m.If(loads):
+            m.d.comb += [
+                a.eq(rows.as_value()) for a, rows in zip(lowest, self.tiles.p, strict=True)
+            ]
+        with m.If(moves):
+            m.d.comb += [
+                a.eq(rows.as_value()[chunk.size :]) for a, rows in zip(lowest, tile, strict=True)
+            ]
+        with m.If(copy_loads):
+            m.d.sync += tile.eq(self.tiles.payload)
+        with m.Elif(copy_moves):
+            m.d.sync += [rows.eq(rows.as_value() >> chunk.size) for rows in tile]
+        return lowest
+
+    def _name(self, m):
+        """The operations, a cycle later, and beside each what its kind asks for, in registers."""
+        operation = self.operation.p
+        names = dict.fromkeys(("loads", "restarts", "normed", "summed", "scored"), 1)
+        layout = data.StructLayout({"operation": operation.shape(), **names})
+        m.submodules.named = named = Buffer(layout)
+        m.d.comb += [
+            named.i.valid.eq(self.operation.valid),
+            self.operation.ready.eq(named.i.ready),
+            named.i.p.operation.eq(operation),
+            named.i.p.loads.eq(operation.kind == Kind.LOAD),
+            named.i.p.restarts.eq((operation.kind == Kind.LOAD) | (operation.kind == Kind.ADD)),
+            named.i.p.normed.eq(Cat(operation.kind == kind for kind in NORMED).any()),
+            named.i.p.summed.eq(operation.kind == Kind.ATTENTION),
+            named.i.p.scored.eq(operation.kind == Kind.SCORE),
+        ]
+        return named.o
+
+    def _scalars(self, m, named, token, scalar, valid, restart):
+        """Hold the norms and the sums of the group; choose the operation's scalar."""
+        norms = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
+        norms_held = Signal(range(self.tokens + 1))
+        all_norms = Signal()
+        sums = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
+        sums_held = Signal(range(self.tokens + 1))
+        all_sums = Signal()
+        norm = self.norms.p
+        with m.If(restart):
+            m.d.sync += [norms_held.eq(0), all_norms.eq(0)]
+        with m.If(self.norms.valid):
+            m.d.sync += [
+                norms[norm.token].mantissa.eq(norm.mantissa),
+                norms[norm.token].shift.eq(norm.shift),
+                norms_held.eq(norms_held + 1),
+                all_norms.eq(norms_held == self.group),
+            ]
+        m.d.comb += self.sums.ready.eq(~all_sums)
+        with m.If(self.sums.valid & self.sums.ready):
+            m.d.sync += [
+                sums[sums_held].eq(self.sums.p),
+                sums_held.eq(sums_held + 1),
+                all_sums.eq(sums_held == self.group),
+            ]
+        with m.If(named.ready & named.p.summed):
+            m.d.sync += [sums_held.eq(0), all_sums.eq(0)]
+        m.d.comb += valid.eq(~((named.p.normed & ~all_norms) | (named.p.summed & ~all_sums)))
+        with m.If(named.p.normed):
+            m.d.comb += scalar.eq(norms[token])
+        with m.Elif(named.p.summed):
+            m.d.comb += scalar.eq(sums[token])
+        with m.Else():
+            m.d.comb += scalar.mantissa.eq(ONE)
+            with m.If(named.p.scored):
+                m.d.comb += scalar.mantissa.eq(self.query_steps[token] << STEP_SHIFT)

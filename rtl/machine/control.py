@@ -1,0 +1,187 @@
+"""The machine's control, wired: host link, controller, sequencer, the causes of all cycles.
+
+Here and beside, ``u`` has the units of ``machine`` by name, submodules of ``m``.
+"""
+
+from amaranth import Cat, Signal
+from amaranth.lib import fifo
+from amaranth.lib.wiring import connect, flipped
+from amaranth.utils import ceil_log2
+from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
+from celosia.rtl.host.host_answers import result
+from celosia.rtl.machine.controller import COUNTERS, Cause
+from celosia.rtl.machine.operands import wire_cache
+from celosia.rtl.machine.step import Operand
+from celosia.rtl.memory.axi_port import join_pins
+
+__all__ = ["watch", "wire_control"]
+
+
+def wire_control(m, machine, u):
+    """Host link, controller and sequencer; the pass's position wherever it is needed."""
+    if machine.shape.register_port:
+        _registers(m, machine, u)
+    else:
+        connect(m, flipped(machine.rx), u.link.rx)
+        connect(m, u.link.tx, flipped(machine.tx))
+        m.d.comb += u.controller.abort.eq(u.link.abort)
+    connect(m, u.link.command, u.controller.command)
+    _results_queue(m, machine, u)
+    connect(m, u.controller.load, u.load.i)
+    connect(m, u.load.o, u.sequencer.load)
+    connect(m, u.sequencer.fetch, u.fetch.step)
+    connect(m, u.sequencer.operation, u.collect.operation)
+    connect(m, u.sequencer.scales, u.row_scales.i)
+    connect(m, u.sequencer.weights, u.tape.run)
+    connect(m, u.sequencer.row_scales, u.scale_tape.run)
+    connect(m, u.controller.seed, u.sampler.seed)
+    rope_waits = Signal()  # the pass has begun, the rotation's table not yet
+    run = u.controller.run
+    m.d.comb += [
+        u.controller.prompt.valid.eq(u.link.prompt.valid),
+        u.controller.prompt.payload.eq(u.link.prompt.payload),
+        u.link.prompt.ready.eq(1),
+        u.link.busy.eq(u.controller.busy),
+        u.controller.idle.eq(u.sequencer.idle),
+        u.sequencer.run.payload.eq(run.payload),
+        u.sequencer.run.p.position.eq(run.p.position[: ceil_log2(machine.shape.max_seq_len)]),
+        u.sequencer.run.valid.eq(run.valid & ~rope_waits),
+        run.ready.eq(u.sequencer.run.ready & ~rope_waits),
+        u.rope.positions.valid.eq(rope_waits),
+        u.rope.positions.p.position.eq(u.sequencer.position),
+        u.rope.positions.p.tokens.eq(u.sequencer.group + 1),
+    ]
+    m.d.sync += [  # constant while they are used, so they may be late
+        u.sampler.temperature.eq(u.controller.temperature),
+        u.softmax.position.eq(u.sequencer.position),
+        u.value_words.position.eq(u.sequencer.position),
+        *(
+            unit.group.eq(u.sequencer.group if machine.shape.tokens > 1 else 0)
+            for unit in (u.activations, u.collect, u.sums, u.value_words)
+        ),
+    ]
+    with m.If(run.valid & run.ready):
+        m.d.sync += rope_waits.eq(1)
+    with m.Elif(u.rope.positions.ready):
+        m.d.sync += rope_waits.eq(0)
+    m.d.comb += [
+        machine.passes.valid.eq(u.controller.passes.valid),
+        machine.passes.payload.eq(u.controller.passes.payload),
+    ]
+    given, logits = Signal(), u.sampler.i  # the last logits, a cycle later
+    m.d.sync += given.eq(logits.valid & logits.ready & logits.p.last)
+    m.d.comb += [
+        u.sequencer.retired.eq(u.activations.written + given),
+        u.sequencer.written.eq(
+            Cat(u.queries.written, *wire_cache(m, machine, u), u.scores.written)
+        ),
+    ]
+
+
+def _registers(m, machine, u):
+    """The register port, which may take the host link from the byte streams."""
+    m.submodules.registers = registers = AxiRegisters(len(COUNTERS))
+    join_pins(m, machine, "", registers, register_pins())
+    link, done = u.link, u.controller.done
+    with m.If(registers.claim):
+        m.d.comb += [
+            link.rx.payload.eq(registers.rx.payload),
+            link.rx.valid.eq(registers.rx.valid),
+            registers.rx.ready.eq(link.rx.ready),
+            registers.tx.valid.eq(link.tx.valid),
+            link.tx.ready.eq(registers.tx.ready),
+        ]
+    with m.Else():
+        m.d.comb += [
+            link.rx.payload.eq(machine.rx.payload),
+            link.rx.valid.eq(machine.rx.valid),
+            machine.rx.ready.eq(link.rx.ready),
+            machine.tx.valid.eq(link.tx.valid),
+            link.tx.ready.eq(machine.tx.ready),
+        ]
+    m.d.comb += [
+        machine.tx.payload.eq(link.tx.payload),
+        registers.tx.payload.eq(link.tx.payload),
+        registers.busy.eq(u.controller.busy),
+        registers.fault.eq(u.controller.faulty),
+        registers.ended.eq(done.valid & done.ready),
+        u.controller.abort.eq(link.abort | registers.stop),
+        machine.interrupt.eq(registers.interrupt),
+        *(a.eq(b) for a, b in zip(registers.counters, done.p.counters, strict=True)),
+    ]
+
+
+def _results_queue(m, machine, u):
+    """Results wait for the line, so that the machine does not; the end of a run is the last."""
+    given, done = u.controller.result, u.controller.done
+    m.submodules.results = queue = fifo.SyncFIFOBuffered(
+        width=result.size, depth=machine.shape.max_seq_len
+    )
+    connect(m, u.result.o, u.link.result)
+    empty = Signal()
+    m.d.sync += empty.eq(~given.valid & (queue.level == 0) & ~u.result.o.valid)
+    m.d.comb += [
+        queue.w_data.eq(given.payload),
+        queue.w_en.eq(given.valid),
+        given.ready.eq(queue.w_rdy),
+        u.result.i.payload.eq(queue.r_data),
+        u.result.i.valid.eq(queue.r_rdy),
+        queue.r_en.eq(u.result.i.ready),
+        u.link.done.payload.eq(done.payload),
+        u.link.done.valid.eq(done.valid & empty),
+        done.ready.eq(u.link.done.ready & empty),
+    ]
+
+
+def watch(m, machine, u):
+    """The taps, and the cause of every cycle."""
+    fetched = u.fetch.o
+    operand = u.fetch.operand
+    cause = Signal(Cause)
+    with m.If(fetched.valid):
+        with m.If(fetched.p.embedding):
+            m.d.comb += cause.eq(Cause.EMBEDDING)
+        with m.Elif(operand == Operand.KEYS):
+            m.d.comb += cause.eq(Cause.SCORES)
+        with m.Elif(operand == Operand.VALUES):
+            m.d.comb += cause.eq(Cause.VALUES)
+        with m.Else():
+            m.d.comb += cause.eq(Cause.LINEAR)
+    with m.Elif(u.fetch.crowded):
+        m.d.comb += cause.eq(Cause.RESULTS)
+    with m.Elif(u.fetch.waiting):
+        m.d.comb += cause.eq(Cause.TAPE)
+    with m.Elif(u.fetch.recalling):
+        m.d.comb += cause.eq(Cause.CACHE)
+    with m.Elif(u.fetch.starved):
+        m.d.comb += cause.eq(Cause.ACTIVATIONS)
+    with m.Elif(u.sequencer.blocked):
+        m.d.comb += cause.eq(Cause.ORDER)
+    with m.Elif(u.sequencer.dispatching):
+        m.d.comb += cause.eq(Cause.DISPATCH)
+    with m.Elif(~u.sequencer.idle):
+        m.d.comb += cause.eq(Cause.DRAIN)
+    with m.Else():
+        m.d.comb += cause.eq(Cause.CONTROL)
+    m.d.sync += u.controller.cause.eq(cause)  # counted a cycle later
+    for n, (unit, port) in enumerate(
+        (
+            (u.saturated_residual, u.residual.o),
+            (u.saturated_activations, u.merge.o),
+            (u.saturated_values, u.value_words.i),
+        )
+    ):
+        m.d.comb += [
+            unit.valid.eq(port.valid & port.ready),
+            unit.values.eq(port.p.data),
+            u.controller.saturated[n].eq(unit.count),
+        ]
+    logits = u.sampler.i
+    watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
+    m.d.comb += [
+        machine.logits.valid.eq(logits.valid & logits.ready),
+        machine.logits.payload.eq(logits.payload),
+        machine.activity.eq(
+            Cat(cause, u.controller.busy, *(o.valid for o in watched), logits.valid)
+        ),
+    ]

@@ -1,0 +1,95 @@
+"""The sizes of a machine, and where its tape lies: plain numbers that a plan fills in."""
+
+from dataclasses import dataclass
+
+__all__ = ["AxiMemory", "MachineShape", "SdramMemory"]
+
+
+@dataclass(frozen=True)
+class AxiMemory:
+    """A tape in external memory: ``ports`` AXI4 read masters of ``data_width`` bits."""
+
+    data_width: int
+    ports: int = 1
+
+
+@dataclass(frozen=True)
+class SdramMemory:
+    """A tape in an SDRAM: ``size`` words of 16 bits whose CRC-32 is ``checksum``.
+
+    ``frequency`` is the clock's, in Hz; see :class:`celosia.rtl.memory.sdram_tape.SdramTape`. With
+    ``flash`` it is filled from there in a serial flash after reset.
+    """
+
+    size: int
+    checksum: int
+    frequency: float
+    flash: int | None = None
+
+    @property
+    def boots(self):
+        """Whether it is filled without the host."""
+        return self.flash is not None
+
+
+@dataclass(frozen=True)
+class MachineShape:
+    """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
+
+    Parameters
+    ----------
+    rows, lanes, tokens : int
+        The fabric: ``rows * lanes`` is the weight parallelism, ``tokens`` the token parallelism.
+    weight_width, acc_width, residual_width : int
+    dim_words, hidden_words, head_words : int
+    n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
+    epsilon : int
+        The norm's, see :class:`celosia.rtl.norm.rms_norm.RmsNorm`.
+    rope_increments : tuple of int
+    groups : celosia.rtl.mac.group_scales.GroupFormat, optional
+    cache_width : int
+        Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
+    register_port : bool
+        Whether there is an AXI4-Lite register port beside the byte streams.
+    """
+
+    rows: int
+    lanes: int
+    tokens: int
+    weight_width: int
+    acc_width: int
+    residual_width: int
+    dim_words: int
+    hidden_words: int
+    head_words: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    max_seq_len: int
+    epsilon: int
+    rope_increments: tuple
+    groups: object = None
+    cache_width: int = 0
+    register_port: bool = False
+
+    @property
+    def multipliers(self):
+        """All multipliers of the MAC fabric."""
+        return self.rows * self.lanes * self.tokens
+
+    @property
+    def word_width(self):
+        """Bits of a word of the weight tape."""
+        width = self.rows * self.lanes * self.weight_width
+        return width + (self.rows * self.groups.part_width + 1 if self.groups else 0)
+
+    @property
+    def attention_start(self):
+        """Where the activation memory's second region, attention's result, begins."""
+        return self.dim_words
+
+    @property
+    def hidden_start(self):
+        """Where its third region, the hidden layer, begins."""
+        return self.dim_words + self.n_heads * self.head_words

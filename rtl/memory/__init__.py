@@ -1,0 +1,1 @@
+"""Where the tape lies: on chip, AXI, SDRAM, serial flash."""

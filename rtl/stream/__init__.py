@@ -1,0 +1,1 @@
+"""Streams of words: their layout, buffers, queues, joins and guards."""

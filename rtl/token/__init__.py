@@ -1,0 +1,1 @@
+"""Tokens in and out: embeddings and samplers."""
