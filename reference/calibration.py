@@ -1,4 +1,4 @@
-"""Calibration: the largest magnitudes of a float model's tensors, from which formats follow."""
+"""Calibration: what values the float model takes, from which formats follow."""
 
 import numpy as np
 from celosia.reference import float32
@@ -6,45 +6,45 @@ from celosia.reference import float32
 __all__ = ["Calibration", "calibrate"]
 
 
-NORMED = ("attention_input", "ffn_input", "head_input")
-
-
 class Calibration:
     """The largest magnitudes seen while the float model runs: the observer of ``float32.forward``.
 
     Magnitudes are rounded up to an eighth of an octave, so that the last bits of a platform's
     float arithmetic do not show in the integer model.
+
+    Members
+    -------
+    positions : int
+        How many have been seen.
     """
 
-    def __init__(self, model):
-        self._gains = [g for layer in model.layers for g in (layer.attention_norm, layer.ffn_norm)]
-        self._gains.append(model.norm)
+    def __init__(self):
         self._largest = {}
-        self._residuals = 0
         self.positions = 0
 
     def __call__(self, name, layer, array):
-        """Observe one tensor; ``residual``s arrive in order and feed the norm that follows."""
-        if name == "residual":
-            self._see("residual", np.abs(array).max())
-            which = self._residuals % len(self._gains)
-            self.positions += len(array) * (which == 0)
-            self._see(("norm", which), np.abs(array * self._gains[which]).max())
-            self._residuals += 1
-        elif name in ("q", "k", "v"):
-            self._see((name, layer), np.abs(array).max(axis=0))  # [heads, head_dim]
-        elif name in ("attention", "up", "hidden", *NORMED):
-            self._see((name, layer), np.abs(array).max())
+        """Observe one array [n, ...]: of each place the largest magnitude of all positions."""
+        if name == "logits":
+            self.positions += len(array)
+        if name == "scores":
+            array = np.where(np.isneginf(array), np.float32(0), array).max(axis=-1, keepdims=True)
+        self._see((name, layer), np.abs(array).max(axis=0))
 
     def _see(self, key, value):
         if not np.isfinite(value).all():
-            raise ValueError(f"{key!r} is not finite when the model runs in float32")
+            name, layer = key
+            place = "" if layer is None else f" of layer {layer}"
+            raise ValueError(f"{name!r}{place} is not finite when the model runs in float32")
         self._largest[key] = np.maximum(self._largest.get(key, 0.0), value)
 
-    def largest(self, key):
-        """The largest magnitude of ``key``, at least 1e-6, rounded up to 2**(1/8) steps."""
-        x = np.maximum(np.asarray(self._largest[key], np.float64), 1e-6)
+    def largest(self, name, layer=None):
+        """The largest magnitudes of each place, at least 1e-6, rounded up to 2**(1/8) steps."""
+        x = np.maximum(np.asarray(self._largest[name, layer], np.float64), 1e-6)
         return 2.0 ** (np.ceil(8 * np.log2(x)) / 8)
+
+    def residual(self):
+        """The largest magnitude of the residual stream, anywhere."""
+        return max(self.largest(n, layer).max() for n, layer in self._largest if n == "x")
 
 
 def calibrate(model, tokens=None):
@@ -57,7 +57,7 @@ def calibrate(model, tokens=None):
     ValueError
         If the float model comes to a value that is not finite.
     """
-    observer = Calibration(model)
+    observer = Calibration()
     c = model.config
     with np.errstate(all="ignore"):  # the observer tells
         if tokens is None:

@@ -1,10 +1,10 @@
-"""The float32 forward pass of a Llama-family model: what the integer model is measured against."""
+"""The float32 forward pass: what the integer model is measured against."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Cache", "forward", "generate", "rms_norm", "rope", "sample", "softmax"]
+__all__ = ["Cache", "Pass", "forward", "generate", "sample", "softmax"]
 
 
 @dataclass
@@ -25,29 +25,61 @@ class Cache:
         return cls(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
 
-def rms_norm(x, weight, eps):
-    """``x / sqrt(mean(x**2) + eps) * weight`` over the last axis, float32."""
-    mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-    return x / np.sqrt(mean + np.float32(eps)) * weight
-
-
-def rope(x, positions, frequencies):
-    """Rotate pair ``(2i, 2i + 1)`` of each head by ``position * frequencies[i]`` radians.
-
-    ``x`` is float32[n, heads, head_dim], ``positions`` int[n], ``frequencies``
-    float64[head_dim / 2]; angles are computed in float64.
-    """
-    angles = np.outer(positions, frequencies)[:, None, :]  # [n, 1, head_dim / 2]
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    even, odd = x[..., 0::2], x[..., 1::2]
-    rotated = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
-    return rotated.reshape(x.shape)
-
-
 def softmax(x):
     """``exp(x - max(x)) / sum(exp(x - max(x)))`` over the last axis."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+class Pass:
+    """The vectors of some tokens on their way through a model: what operations read and write.
+
+    Members
+    -------
+    tokens, positions : int[n]
+    layer : int or None
+    """
+
+    def __init__(self, model, tokens, cache, observe):
+        self.model = model
+        self.tokens = tokens
+        self.cache = cache
+        self.positions = np.arange(cache.length, cache.length + len(tokens))
+        self.layer = None
+        self.vectors = {}
+        self._observe = observe
+
+    def tensor(self, name):
+        """A tensor of the layer, or of the model."""
+        return self._tensors[name]
+
+    def read(self, name):
+        """A vector of every token, float32[n, size]."""
+        return self.vectors[name]
+
+    def write(self, name, array):
+        """Give a vector its values; they are observed under its name."""
+        self.vectors[name] = array
+        self.observe(name, array)
+
+    def observe(self, name, array):
+        """Show an intermediate array to who asked for it."""
+        if self._observe:
+            self._observe(name, self.layer, array)
+
+    def cached(self, k, v):
+        """Append keys and values; give the layer's of all positions so far."""
+        own = slice(self.positions[0], self.positions[-1] + 1)
+        self.cache.keys[self.layer, own] = k
+        self.cache.values[self.layer, own] = v
+        return (x[self.layer, : own.stop] for x in (self.cache.keys, self.cache.values))
+
+    def run(self, operations, layer=None):
+        """Run ``operations`` in order, those of one layer or of none."""
+        self.layer = layer
+        self._tensors = self.model.tensors if layer is None else self.model.layers[layer]
+        for operation in operations:
+            operation.run(self)
 
 
 def forward(model, tokens, cache=None, all_logits=True, observe=None):
@@ -62,78 +94,28 @@ def forward(model, tokens, cache=None, all_logits=True, observe=None):
     all_logits : bool
         False computes the last token's logits only.
     observe : callable(name, layer, array), optional
-        Receives each intermediate tensor as it is made. ``layer`` is None outside the layers.
-        Names: ``residual`` (the embedding, then after each addition), ``attention_input`` (normed),
-        ``q`` and ``k`` (rotated), ``v``, ``scores`` (scaled, the future at minus infinity),
-        ``attention`` (before ``wo``), ``attention_output``, ``ffn_input`` (normed), ``gate``,
-        ``up``, ``hidden``, ``ffn_output``, ``head_input`` (normed) and ``logits``.
+        Receives each vector when it is written, under its name, and what operations show beside:
+        ``queries`` and ``keys`` (as they meet), ``values``, ``scores`` (the unseen at minus
+        infinity), ``attention``, ``gate``, ``up``, ``hidden``, and magnitudes of a norm's products
+        with its gains under the gains' name. ``layer`` is None outside the layers.
 
     Raises
     ------
     ValueError
         If there is no token, one is out of range, or the positions exceed ``seq_len``.
     """
-    c = model.config
     tokens = np.asarray(tokens)
-    cache = Cache.empty(c) if cache is None else cache
-    start, end = cache.length, cache.length + len(tokens)
-    _check(tokens, end, c)
-    observe = observe or _ignore
-    positions = np.arange(start, end)
-    future = np.arange(end)[None, :] > positions[:, None]  # [n, end]
-    group = c.n_heads // c.n_kv_heads
-    n = len(tokens)
-
-    x = model.embedding[tokens]  # [n, dim]
-    observe("residual", None, x)
-    for index, layer in enumerate(model.layers):
-        # Attention
-        h = rms_norm(x, layer.attention_norm, c.norm_eps)  # [n, dim]
-        observe("attention_input", index, h)
-        q = (h @ layer.wq.T).reshape(n, c.n_heads, c.head_dim)
-        k = (h @ layer.wk.T).reshape(n, c.n_kv_heads, c.head_dim)
-        v = (h @ layer.wv.T).reshape(n, c.n_kv_heads, c.head_dim)
-        q = rope(q, positions, c.rope_frequencies)
-        k = rope(k, positions, c.rope_frequencies)
-        for name, array in (("q", q), ("k", k), ("v", v)):
-            observe(name, index, array)
-        cache.keys[index, start:end] = k
-        cache.values[index, start:end] = v
-        keys = cache.keys[index, :end].transpose(1, 2, 0)[:, None]  # [kv, 1, head_dim, end]
-        values = cache.values[index, :end].transpose(1, 0, 2)[:, None]  # [kv, 1, end, head_dim]
-        # Query head h reads key-value head h // group.
-        q = q.transpose(1, 0, 2).reshape(c.n_kv_heads, group, n, c.head_dim)
-        scores = q @ keys * np.float32(c.head_dim**-0.5)  # [kv, group, n, end]
-        scores = np.where(future, np.float32(-np.inf), scores)
-        observe("scores", index, scores.reshape(c.n_heads, n, end))
-        attention = softmax(scores) @ values  # [kv, group, n, head_dim]
-        attention = attention.reshape(c.n_heads, n, c.head_dim).transpose(1, 0, 2).reshape(n, -1)
-        observe("attention", index, attention)  # [n, n_heads * head_dim]
-        y = attention @ layer.wo.T  # [n, dim]
-        observe("attention_output", index, y)
-        x = x + y
-        observe("residual", index, x)
-
-        # SwiGLU
-        h = rms_norm(x, layer.ffn_norm, c.norm_eps)  # [n, dim]
-        observe("ffn_input", index, h)
-        gate = h @ layer.w_gate.T  # [n, hidden_dim]
-        up = h @ layer.w_up.T
-        observe("gate", index, gate)
-        observe("up", index, up)
-        hidden = gate * _sigmoid(gate) * up
-        observe("hidden", index, hidden)
-        y = hidden @ layer.w_down.T  # [n, dim]
-        observe("ffn_output", index, y)
-        x = x + y
-        observe("residual", index, x)
-
-    cache.length = end
-    x = rms_norm(x if all_logits else x[-1:], model.norm, c.norm_eps)
-    observe("head_input", None, x)
-    logits = x @ model.head.T  # [n or 1, vocab_size]
-    observe("logits", None, logits)
-    return logits
+    cache = Cache.empty(model.config) if cache is None else cache
+    _check(tokens, cache.length + len(tokens), model.config)
+    p = Pass(model, tokens, cache, observe)
+    p.run(model.description.begin)
+    for index, operations in enumerate(model.description.layers):
+        p.run(operations, index)
+    cache.length += len(tokens)
+    if not all_logits:
+        p.vectors["x"] = p.vectors["x"][-1:]
+    p.run(model.description.end)
+    return p.vectors["logits"]
 
 
 def sample(logits, temperature, uniform):
@@ -171,15 +153,6 @@ def generate(model, prompt, n, temperature=0.0, seed=0):
         tokens.append(sample(logits, temperature, generator.random()))
         new = tokens[-1:]
     return tokens
-
-
-def _sigmoid(x):
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
-
-
-def _ignore(name, layer, array):
-    pass
 
 
 def _check(tokens, end, config):

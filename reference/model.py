@@ -1,65 +1,23 @@
-"""A Llama-family model as every part of celosia sees it: one configuration, float32 arrays.
+"""A decoder as every part of celosia sees it: sizes, a description, float32 tensors.
 
 The checkpoint loaders translate foreign names and layouts into this form; nothing behind them knows
 another. Rotary pairs are always interleaved, ``(0, 1), (2, 3), ...``, within a head.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from celosia.reference.families import describe
+from celosia.reference.rope_scaling import RopeScaling
 
-__all__ = ["Layer", "Model", "ModelConfig", "RopeScaling", "random_model"]
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """Llama-3's scaling of the rotary frequencies, for contexts longer than the trained one.
-
-    With ``wavelength = 2 * pi / frequency``, a frequency is divided by ``factor`` where the
-    wavelength exceeds ``original_seq_len / low_freq_factor``, kept where it is below
-    ``original_seq_len / high_freq_factor``, and blended linearly in ``1 / wavelength`` between.
-
-    Parameters
-    ----------
-    factor : float, at least 1
-    low_freq_factor, high_freq_factor : float, ``0 < low_freq_factor < high_freq_factor``
-    original_seq_len : int, at least 1
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range.
-    """
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_seq_len: int
-
-    def __post_init__(self):
-        if not (math.isfinite(self.factor) and self.factor >= 1):
-            raise ValueError(f"factor must be at least 1, not {self.factor!r}")
-        if not 0 < self.low_freq_factor < self.high_freq_factor < math.inf:
-            raise ValueError(
-                "low_freq_factor and high_freq_factor must be positive and in this order, not "
-                f"{self.low_freq_factor!r} and {self.high_freq_factor!r}"
-            )
-        if self.original_seq_len < 1:
-            raise ValueError(f"original_seq_len must be at least 1, not {self.original_seq_len!r}")
-
-    def scale(self, frequencies):
-        """The scaled frequencies, radians per position, for ``frequencies`` float64[n]."""
-        turns = frequencies * self.original_seq_len / (2 * math.pi)
-        span = self.high_freq_factor - self.low_freq_factor
-        kept = np.clip((turns - self.low_freq_factor) / span, 0.0, 1.0)
-        return frequencies * (kept + (1.0 - kept) / self.factor)
+__all__ = ["Model", "ModelConfig", "RopeScaling", "random_model"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a Llama-family decoder.
+    """The sizes of a decoder, and the name of the family that describes it.
 
     Parameters
     ----------
@@ -73,6 +31,10 @@ class ModelConfig:
         The output head is the embedding.
     rope_factors : tuple of head_dim / 2 floats greater than 0, or None
         Divisors of the rotary frequencies, pair by pair, where a checkpoint carries them.
+    family : str
+        A name in :data:`celosia.reference.families.FAMILIES`.
+    options : dict
+        What the family's description needs beyond that; see the family.
 
     Raises
     ------
@@ -93,6 +55,8 @@ class ModelConfig:
     norm_eps: float = 1e-5
     tied: bool = True
     rope_factors: tuple[float, ...] | None = None
+    family: str = "llama"
+    options: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name in (
@@ -124,80 +88,67 @@ class ModelConfig:
     @property
     def rope_frequencies(self):
         """``rope_theta ** (-2 * i / head_dim)``, scaled: float64[head_dim / 2] in rad/position."""
-        pair = np.arange(self.head_dim // 2, dtype=np.float64)
-        frequencies = self.rope_theta ** (-2.0 * pair / self.head_dim)
+        return self.frequencies()
+
+    def frequencies(self, theta=None, rotary_dim=None, scaled=True):
+        """Radians per position of each pair of a head: float64[head_dim / 2].
+
+        Only the first ``rotary_dim`` values of a head are turned, by default all of them. ``theta``
+        is ``rope_theta`` by default; ``scaled`` applies ``rope_scaling`` and ``rope_factors``.
+        """
+        rotary_dim = self.head_dim if rotary_dim is None else rotary_dim
+        pair = np.arange(rotary_dim // 2, dtype=np.float64)
+        frequencies = (theta or self.rope_theta) ** (-2.0 * pair / rotary_dim)
+        frequencies = np.pad(frequencies, (0, (self.head_dim - rotary_dim) // 2))
+        if not scaled:
+            return frequencies
         if self.rope_scaling is not None:
             frequencies = self.rope_scaling.scale(frequencies)
         if self.rope_factors is not None:
             frequencies = frequencies / np.array(self.rope_factors, dtype=np.float64)
         return frequencies
 
-    @property
-    def layer_shapes(self):
-        """The shape of each tensor of a :class:`Layer`, by its name, in the order of its fields."""
-        return {
-            "attention_norm": (self.dim,),
-            "wq": (self.n_heads * self.head_dim, self.dim),
-            "wk": (self.n_kv_heads * self.head_dim, self.dim),
-            "wv": (self.n_kv_heads * self.head_dim, self.dim),
-            "wo": (self.dim, self.n_heads * self.head_dim),
-            "ffn_norm": (self.dim,),
-            "w_gate": (self.hidden_dim, self.dim),
-            "w_up": (self.hidden_dim, self.dim),
-            "w_down": (self.dim, self.hidden_dim),
-        }
-
-
-@dataclass
-class Layer:
-    """The weights of one decoder layer, float32, as ``[output, input]``."""
-
-    attention_norm: np.ndarray  # [dim]
-    wq: np.ndarray  # [n_heads * head_dim, dim]
-    wk: np.ndarray  # [n_kv_heads * head_dim, dim]
-    wv: np.ndarray  # [n_kv_heads * head_dim, dim]
-    wo: np.ndarray  # [dim, n_heads * head_dim]
-    ffn_norm: np.ndarray  # [dim]
-    w_gate: np.ndarray  # [hidden_dim, dim]
-    w_up: np.ndarray  # [hidden_dim, dim]
-    w_down: np.ndarray  # [dim, hidden_dim]
-
 
 @dataclass
 class Model:
-    """A decoder's configuration and weights, float32.
+    """A decoder's sizes and weights, float32.
 
-    When ``config.tied``, ``head`` is the same array object as ``embedding``.
+    Parameters
+    ----------
+    config : ModelConfig
+    tensors : dict of str to float32 array
+        Those outside of the layers, as ``description.shapes`` names them. A tied head is the
+        embedding: there is none of its own.
+    layers : list of dict of str to float32 array
+        Each layer's, as ``description.layer_shapes`` names them; matrices as ``[output, input]``.
+    tokenizer : celosia.reference.tokenizer.Tokenizer, optional
+    name : str
+    description : Description, optional
+        By default what the config's family says.
 
     Raises
     ------
     ValueError
-        If a tensor is missing, has another shape or type, or holds a value that is not finite;
-        the message names the tensor.
+        If a tensor is missing or one too many, has another shape or type, or holds a value that is
+        not finite; the message names the tensor.
     """
 
     config: ModelConfig
-    embedding: np.ndarray  # [vocab_size, dim]
-    layers: list[Layer]
-    norm: np.ndarray  # [dim]
-    head: np.ndarray  # [vocab_size, dim]
-    tokenizer: Any = None  # reference.tokenizer.Tokenizer or None
+    tensors: dict
+    layers: list
+    tokenizer: Any = None
     name: str = ""
+    description: Any = None
 
     def __post_init__(self):
         config = self.config
-        _check("embedding", self.embedding, (config.vocab_size, config.dim))
+        if self.description is None:
+            self.description = describe(config)
         if len(self.layers) != config.n_layers:
             raise ValueError(f"layers must number {config.n_layers}, not {len(self.layers)}")
+        _check_all("", self.tensors, self.description.shapes)
         for index, layer in enumerate(self.layers):
-            for name, shape in config.layer_shapes.items():
-                _check(f"layers[{index}].{name}", getattr(layer, name), shape)
-        _check("norm", self.norm, (config.dim,))
-        if config.tied:
-            if self.head is not self.embedding:
-                raise ValueError("head must be the embedding itself in a tied model")
-        else:
-            _check("head", self.head, (config.vocab_size, config.dim))
+            _check_all(f"layers.{index}.", layer, self.description.layer_shapes(index))
 
     def shortened(self, layers):
         """The model of the first ``layers`` layers and the head.
@@ -211,8 +162,19 @@ class Model:
             raise ValueError(
                 f"layers must be from 1 to the model's {self.config.n_layers}, not {layers!r}"
             )
+        description = replace(self.description, layers=self.description.layers[:layers])
         config = replace(self.config, n_layers=layers)
-        return replace(self, config=config, layers=self.layers[:layers])
+        return replace(self, config=config, layers=self.layers[:layers], description=description)
+
+
+def _check_all(prefix, tensors, shapes):
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ValueError(f"{prefix}{name} is missing")
+        _check(f"{prefix}{name}", tensors[name], shape)
+    for name in tensors:
+        if name not in shapes:
+            raise ValueError(f"{prefix}{name} is a tensor that the model does not have")
 
 
 def _check(name, array, shape):
@@ -228,23 +190,29 @@ def _check(name, array, shape):
 def random_model(config, seed=0):
     """A model of any shape with seeded weights, for tests: ``normal / sqrt(inputs)``, norms near 1.
 
-    The embedding has unit variance, so that the activations keep a size near 1 throughout.
+    The embedding has unit variance, so that the activations keep a size near 1 throughout; biases
+    are small.
     """
     generator = np.random.default_rng(seed)
+    description = describe(config)
 
-    def weights(shape, size):
-        return (generator.standard_normal(shape) * size).astype(np.float32)
+    def tensor(name, shape):
+        values = generator.standard_normal(shape)
+        if len(shape) == 2:
+            size = 1.0 if name in TABLES else shape[1] ** -0.5
+            return (values * size).astype(np.float32)
+        if name.endswith("norm"):
+            return np.float32(1.0) + (values * 0.1).astype(np.float32)
+        return (values * 0.1).astype(np.float32)
 
-    def tensor(shape):
-        if len(shape) == 1:
-            return np.float32(1.0) + weights(shape, 0.1)
-        return weights(shape, shape[1] ** -0.5)
-
-    embedding = weights((config.vocab_size, config.dim), 1.0)
+    shapes = description.shapes
+    tensors = {name: tensor(name, shapes.pop(name)) for name in TABLES if name in shapes}
     layers = [
-        Layer(**{name: tensor(shape) for name, shape in config.layer_shapes.items()})
-        for _ in range(config.n_layers)
+        {name: tensor(name, shape) for name, shape in description.layer_shapes(index).items()}
+        for index in range(config.n_layers)
     ]
-    norm = tensor((config.dim,))
-    head = embedding if config.tied else tensor((config.vocab_size, config.dim))
-    return Model(config, embedding, layers, norm, head, name=f"random{seed}")
+    tensors |= {name: tensor(name, shape) for name, shape in shapes.items()}
+    return Model(config, tensors, layers, name=f"random{seed}")
+
+
+TABLES = ("embedding", "positions")

@@ -8,7 +8,7 @@ import numpy as np
 from celosia.reference.group_quantize import Groups, group_quantize
 
 __all__ = [
-    "Linear",
+    "Matrix",
     "ceil_log2",
     "columns_of",
     "head_rows",
@@ -20,7 +20,7 @@ __all__ = [
 
 
 @dataclass
-class Linear:
+class Matrix:
     """``y = integers() @ x * scale * 2**-shift``.
 
     Parameters
@@ -81,12 +81,12 @@ def rounded(weight, width, scheme, columns, rows=None):
 
 
 def scaled(rounded, factor):
-    """The :class:`Linear` of rounded weights, its results times ``factor``, a number or rows'."""
+    """The :class:`Matrix` of rounded weights, its results times ``factor``, a number or rows'."""
     codes, groups, step, places = rounded
     scales = np.zeros(len(codes))
     scales[places] = step[places] * factor
     mantissa, shift = mantissas(scales)
-    return Linear(codes, mantissa, shift, groups)
+    return Matrix(codes, mantissa, shift, groups)
 
 
 def mantissas(values):

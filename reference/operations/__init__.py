@@ -1,0 +1,25 @@
+"""What models are made of: each operation's float meaning, its formats, its integer meaning.
+
+An operation reads and writes named vectors. It has four methods:
+
+``shapes(sizes)``
+    The shapes of its tensors, by name; ``sizes`` has the values of each vector.
+``run(p)``
+    Its float32 meaning, on the vectors of a :class:`celosia.reference.float32.Pass`. What
+    calibration must see, it gives to ``p.observe``.
+``demand(q)``
+    Which formats it asks of the vectors that it reads, of a
+    :class:`celosia.reference.quantize.Quantizer`. Operations are asked from the last to the first.
+``quantize(q)``
+    Its integer form, an object with ``run(p)`` of its own, on the vectors of a
+    :class:`celosia.reference.integer.Pass`.
+"""
+
+from celosia.reference.operations.attention import Attention
+from celosia.reference.operations.embed import Embed
+from celosia.reference.operations.gate import Gate
+from celosia.reference.operations.linear import Linear
+from celosia.reference.operations.norm import Norm
+from celosia.reference.operations.rotate import Rotate
+
+__all__ = ["Attention", "Embed", "Gate", "Linear", "Norm", "Rotate"]

@@ -1,0 +1,163 @@
+"""Attention: queries meet cached keys, softmax, weighted sums of cached values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.reference.arithmetic import saturate
+from celosia.reference.functions import reciprocal
+from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
+from celosia.reference.matrix import ceil_log2, mantissas
+from celosia.reference.operations.norm import ACTIVATION_WIDTH
+from celosia.reference.scale import scale
+from celosia.reference.softmax import EMPTY, align, softmax_block
+
+__all__ = ["LOG2E", "Attention", "IntegerAttention"]
+
+SCORE_FRACTION = 8
+FEW = 80  # positions: a channel's largest value is not among as few; of 64 it is off by half
+LOG2E = 1 / np.log(2)
+QUERIES = 64  # of a call, whose scores are held at once
+
+
+@dataclass(frozen=True)
+class Attention:
+    """``softmax(scale * q . k) @ v`` over the positions seen; several query heads share a key.
+
+    Parameters
+    ----------
+    q, k, v, out : str
+    n_heads, n_kv_heads, head_dim : int
+        Query head ``h`` reads key and value head ``h // (n_heads / n_kv_heads)``.
+    scale : float
+    window : int, optional
+        Positions that a token sees, its own included; None for all.
+    cap : float, optional
+        Scores become ``cap * tanh(score / cap)``.
+    """
+
+    q: str
+    k: str
+    v: str
+    out: str
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    scale: float
+    window: int | None = None
+    cap: float | None = None
+
+    @property
+    def group(self):
+        """Query heads that share a key and value head."""
+        return self.n_heads // self.n_kv_heads
+
+    def shapes(self, sizes):
+        return {}
+
+    def run(self, p):
+        n, kv, hd = len(p.positions), self.n_kv_heads, self.head_dim
+        q = p.read(self.q).reshape(n, self.n_heads, hd)
+        k, v = (p.read(name).reshape(n, kv, hd) for name in (self.k, self.v))
+        for name, array in (("queries", q), ("keys", k), ("values", v)):
+            p.observe(name, array)
+        keys, values = p.cached(k, v)  # [end, kv, hd]
+        distance = p.positions[:, None] - np.arange(len(keys))
+        unseen = (distance < 0) | (distance >= (self.window or len(keys) + 1))
+        q = q.transpose(1, 0, 2).reshape(kv, self.group, n, hd)
+        scores = q @ keys.transpose(1, 2, 0)[:, None] * np.float32(self.scale)
+        if self.cap:
+            scores = np.float32(self.cap) * np.tanh(scores / np.float32(self.cap))
+        scores = np.where(unseen, np.float32(-np.inf), scores)  # [kv, group, n, end]
+        p.observe("scores", scores.reshape(self.n_heads, n, -1))
+        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        out = (e / e.sum(axis=-1, keepdims=True)) @ values.transpose(1, 0, 2)[:, None]
+        out = out.reshape(self.n_heads, n, hd).transpose(1, 0, 2).reshape(n, -1)
+        p.observe("attention", out)
+        p.write(self.out, out)
+
+    def demand(self, q):
+        """Queries and keys: pairs are balanced between the two, so that both peak alike, and their
+        product is the score in powers of two. Values: a step for each channel.
+        """
+        kv, group, hd = self.n_kv_heads, self.group, self.head_dim
+        q_pair = q.seen("queries").reshape(kv, group, hd // 2, 2).max(axis=(1, 3))
+        k_pair = q.seen("keys").reshape(kv, hd // 2, 2).max(axis=-1)
+        balance = np.sqrt(k_pair / q_pair)
+        k_fold = 2.0**14 / q.margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
+        q_fold = LOG2E * self.scale / k_fold
+        bits = 14 - ceil_log2(q.margin * (q_pair * q_fold).max())
+        q.ask(self.q, np.repeat(np.repeat(q_fold * 2.0**bits, 2, axis=-1), group, axis=0))
+        q.ask(self.k, np.repeat(k_fold, 2, axis=-1))
+        q.ask(self.v, 1.0 / self._value_step(q))
+        q.note(self, bits)
+
+    def _value_step(self, q):
+        return q.seen("values") * (q.margin + FEW / q.positions) / 127  # [kv, hd]
+
+    def quantize(self, q):
+        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * q.seen("attention").max())
+        value_scale = np.zeros((self.n_kv_heads, q.head_dim))
+        value_scale[:, : self.head_dim] = self._value_step(q) * 2.0**fraction
+        value_scale, value_shift = mantissas(value_scale)
+        q.give(self.out, 2.0**-fraction)
+        return IntegerAttention(
+            self, q.noted(self) - SCORE_FRACTION - 2, value_scale, value_shift, q.layer
+        )
+
+
+@dataclass
+class IntegerAttention:
+    """Attention over an 8-bit cache: a step per head and token of the keys, one per value channel.
+
+    Parameters
+    ----------
+    source : Attention
+    score_shift : int
+        Turns ``q . k`` times their steps into logarithms (base 2, 8 fractional bits).
+    value_scale : uint16[n_kv_heads, padded head_dim]
+        Turns the weighted sum of cached values into activations.
+    value_shift, layer : int
+    """
+
+    source: Attention
+    score_shift: int
+    value_scale: np.ndarray
+    value_shift: int
+    layer: int
+
+    def run(self, p):
+        s, n = self.source, len(p.positions)
+        q, k, v = (p.read(x).values.reshape(n, -1, p.head_dim) for x in (s.q, s.k, s.v))
+        q, q_step = head_quantize(q)
+        p.count("values", v, 8)
+        p.cache.store(self.layer, p.positions, *head_quantize(k), saturate(v, 8))
+        out = np.empty((n, s.n_heads * p.head_dim), np.int64)
+        for first in range(0, n, QUERIES):
+            some = slice(first, first + QUERIES)
+            out[some] = self._attend(p, q[some], q_step[some], p.positions[some])
+        p.count("activations", out, ACTIVATION_WIDTH)
+        p.write(s.out, p.blocks(out))
+
+    def _attend(self, p, q, q_step, positions):
+        """Of queries int[n, heads, head_dim] with steps int[n, heads], each at its position."""
+        s = self.source
+        n, lanes = len(positions), p.lanes
+        keys, key_steps, values = p.cache.at(self.layer, p.padded(positions[-1] + 1))
+        blocks = keys.shape[1]
+        seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
+        shape = (s.n_kv_heads, s.group, n)
+        q = q.transpose(1, 0, 2).reshape(*shape, -1)
+        q_step = q_step.T.reshape(*shape, 1)
+        acc = p.exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
+        row_scale = key_steps[:, None, None] << STEP_SHIFT
+        scores = scale(acc, row_scale, self.score_shift, q_step << STEP_SHIFT, width=16)
+        scores = scores.reshape(*shape, -1, lanes)
+        power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes))
+        power, shift = align(power, exponent, exponent.max(axis=-1, initial=EMPTY, keepdims=True))
+        power = (power << shift[..., None]).reshape(*shape, blocks)
+        mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
+        acc = p.exact(power, values[:, None])  # [kv, group, n, head_dim]
+        row_scale = self.value_scale[:, None, None]
+        shift = self.value_shift + exponent - 1
+        out = scale(acc, row_scale, shift, mantissa, ACTIVATION_WIDTH)
+        return out.reshape(s.n_heads, n, -1).transpose(1, 0, 2).reshape(n, -1)

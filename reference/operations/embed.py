@@ -1,0 +1,78 @@
+"""Embed: a token's row of a table, and a position's."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.reference.matrix import Matrix, scaled
+from celosia.reference.scale import scale
+
+__all__ = ["Embed", "IntegerEmbed"]
+
+
+@dataclass(frozen=True)
+class Embed:
+    """``out = factor * table[token]``, and ``+ positions[position + offset]`` where there is one.
+
+    Parameters
+    ----------
+    out, table : str
+    factor : float
+    positions : str, optional
+        The table of learned positions, float32[rows, size].
+    offset : int
+    rows : int
+        Of ``positions``.
+    """
+
+    out: str
+    table: str
+    factor: float = 1.0
+    positions: str | None = None
+    offset: int = 0
+    rows: int = 0
+
+    def shapes(self, sizes):
+        shapes = {self.table: (sizes["logits"], sizes[self.out])}
+        if self.positions:
+            shapes[self.positions] = (self.rows, sizes[self.out])
+        return shapes
+
+    def run(self, p):
+        x = p.tensor(self.table)[p.tokens]
+        if self.factor != 1.0:
+            x = x * np.float32(self.factor)
+        if self.positions:
+            x = x + p.tensor(self.positions)[p.positions + self.offset]
+        p.write(self.out, x)
+
+    def demand(self, q):
+        pass
+
+    def quantize(self, q):
+        """Tables keep the format of the head, which may be the same one."""
+        unit = q.want(self.out)
+        table = scaled(q.head_codes(self.table), unit * self.factor)
+        positions = scaled(q.head_codes(self.positions), unit) if self.positions else None
+        return IntegerEmbed(self.out, self.table, table, self.positions, positions, self.offset)
+
+
+@dataclass
+class IntegerEmbed:
+    """Rows of :class:`Matrix` ``table``, and of ``positions``, in units of the residual."""
+
+    out: str
+    name: str
+    table: Matrix
+    positions_name: str | None = None
+    positions: Matrix | None = None
+    offset: int = 0
+
+    def run(self, p):
+        x = self._rows(self.table, p.tokens, p.width)
+        if self.positions is not None:
+            x = p.saturated(x + self._rows(self.positions, p.positions + self.offset, p.width))
+        p.residual(self.out, x)
+
+    def _rows(self, table, rows, width):
+        scales = table.scale[rows][:, None]
+        return scale(table.integers(rows), scales, table.shift, width=width)

@@ -1,0 +1,102 @@
+"""Gate: an MLP's activation, times what stands beside it where there are two."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.reference.matrix import ceil_log2
+from celosia.reference.operations.norm import ACTIVATION_WIDTH
+from celosia.reference.swiglu import GATE_FRACTION, swiglu
+
+__all__ = ["ACTIVATIONS", "Gate", "IntegerGate"]
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def _sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _gelu(x):
+    return (0.5 * x * (1.0 + _erf(x.astype(np.float64) / math.sqrt(2)).astype(np.float64))).astype(
+        x.dtype
+    )
+
+
+def _gelu_tanh(x):
+    inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (np.float32(1.0) + np.tanh(inner))
+
+
+ACTIVATIONS = {
+    "silu": lambda x: x * _sigmoid(x),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """``out = activation(gate) * up``, or ``activation(gate)`` without ``up``.
+
+    Parameters
+    ----------
+    gate, out : str
+    activation : str
+        A name in ``ACTIVATIONS``.
+    up : str, optional
+    """
+
+    gate: str
+    out: str
+    activation: str
+    up: str | None = None
+
+    def shapes(self, sizes):
+        return {}
+
+    def run(self, p):
+        gate = p.read(self.gate)
+        p.observe("gate", gate)
+        hidden = ACTIVATIONS[self.activation](gate)
+        if self.up:
+            up = p.read(self.up)
+            p.observe("up", up)
+            hidden = hidden * up
+        p.observe("hidden", hidden)
+        p.write(self.out, hidden)
+
+    def demand(self, q):
+        q.ask(self.gate, 2.0**GATE_FRACTION)
+        up = 0
+        if self.up:
+            up = 16 - ceil_log2(q.margin * q.seen("up").max())
+            q.ask(self.up, 2.0**up)
+        q.note(self, up)
+
+    def quantize(self, q):
+        up = q.noted(self)
+        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * q.seen("hidden").max())
+        fraction = min(fraction, GATE_FRACTION + up - 1)
+        q.give(self.out, 2.0**-fraction)
+        return IntegerGate(self, f"{self.gate}:{self.up}", GATE_FRACTION + up - fraction)
+
+
+@dataclass
+class IntegerGate:
+    """``activation(gate) * up / 2**shift`` of a vector in which blocks of both alternate."""
+
+    source: Gate
+    input: str
+    shift: int
+
+    def run(self, p):
+        x = p.read(self.input).values
+        pairs = x.reshape(len(x), -1, 2, p.lanes)
+        hidden = swiglu(pairs[:, :, 0], pairs[:, :, 1], self.shift, ACTIVATION_WIDTH)
+        hidden = hidden.reshape(len(x), -1)
+        p.count("activations", hidden, ACTIVATION_WIDTH)
+        p.write(self.source.out, p.blocks(hidden))

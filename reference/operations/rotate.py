@@ -1,0 +1,65 @@
+"""Rotate: rotary position embedding of the pairs of each head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.reference.functions import sine_cosine
+from celosia.reference.rope import rope
+
+__all__ = ["IntegerRotate", "Rotate"]
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Pair ``(2i, 2i + 1)`` of each head turned by ``position * frequencies[i]`` radians.
+
+    Parameters
+    ----------
+    vector : str
+    head_dim : int
+    frequencies : tuple of head_dim / 2 floats
+        Radians per position; 0 for pairs that are not turned.
+    """
+
+    vector: str
+    head_dim: int
+    frequencies: tuple
+
+    def shapes(self, sizes):
+        return {}
+
+    def run(self, p):
+        x = p.read(self.vector)
+        angles = np.outer(p.positions, np.array(self.frequencies))[:, None, :]
+        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        heads = x.reshape(len(x), -1, self.head_dim)
+        even, odd = heads[..., 0::2], heads[..., 1::2]
+        turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+        p.write(self.vector, turned.reshape(x.shape))
+
+    def demand(self, q):
+        pass  # both values of a pair have one format, which turning keeps
+
+    def quantize(self, q):
+        return IntegerRotate(self.vector, self.increments())
+
+    def increments(self):
+        """Turns per position in units of 2**-32: a tuple of head_dim / 2 ints."""
+        turns = np.round(np.array(self.frequencies) / (2 * np.pi) * 2.0**32)
+        return tuple(turns.astype(np.int64).tolist())
+
+
+@dataclass
+class IntegerRotate:
+    """``increments`` are turns per position in units of 2**-32; see :func:`rope`."""
+
+    vector: str
+    increments: tuple
+
+    def run(self, p):
+        x = p.read(self.vector).values
+        heads = x.reshape(len(x), -1, p.head_dim)
+        turns = np.array(self.increments, np.int64)
+        turns = np.pad(turns, (0, p.head_dim // 2 - len(turns)))
+        sine, cosine = (t[:, None] for t in sine_cosine(p.positions, turns))
+        p.write(self.vector, rope(heads, sine, cosine).reshape(x.shape))
