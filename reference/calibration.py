@@ -7,6 +7,8 @@ __all__ = ["Calibration", "calibrate"]
 
 
 NORMED = ("attention_input", "ffn_input", "head_input")
+WRITTEN = ("attention_output", "gate", "ffn_output", "logits")  # rows of matrices, one by one
+SURE, UNSURE = 60, 15  # how far a model's largest logit lies above the mean
 
 
 class Calibration:
@@ -30,9 +32,13 @@ class Calibration:
             which = self._residuals % len(self._gains)
             self.positions += len(array) * (which == 0)
             self._see(("norm", which), np.abs(array * self._gains[which]).max())
+            squares = np.mean(np.square(array, dtype=np.float64), axis=-1)
+            self._see("inverse", 1 / squares.min(initial=np.inf, where=squares > 0))
             self._residuals += 1
-        elif name in ("q", "k", "v"):
-            self._see((name, layer), np.abs(array).max(axis=0))  # [heads, head_dim]
+        elif name in ("q", "k", "v", *WRITTEN):
+            self._see((name, layer), np.abs(array).max(axis=0))  # [heads, head_dim], or [rows]
+        elif name == "scores":
+            self._see((name, layer), np.abs(array[array > -np.inf]).max())
         elif name in ("attention", "up", "hidden", *NORMED):
             self._see((name, layer), np.abs(array).max())
 
@@ -42,7 +48,12 @@ class Calibration:
         self._largest[key] = np.maximum(self._largest.get(key, 0.0), value)
 
     def largest(self, key):
-        """The largest magnitude of ``key``, at least 1e-6, rounded up to 2**(1/8) steps."""
+        """The largest magnitude of ``key``, at least 1e-6, rounded up to 2**(1/8) steps.
+
+        Keys are ``"residual"``; ``"inverse"``, the largest of one over a vector's mean square;
+        ``("norm", n)``, what the n-th norm's gains make of the residual; and a name of
+        :func:`celosia.reference.float32.forward` with its layer.
+        """
         x = np.maximum(np.asarray(self._largest[key], np.float64), 1e-6)
         return 2.0 ** (np.ceil(8 * np.log2(x)) / 8)
 
@@ -50,7 +61,9 @@ class Calibration:
 def calibrate(model, tokens=None):
     """Run the float model over ``tokens``, by default a sample of its own writing from BOS.
 
-    The sample has 256 tokens, 64 where the model has more than 16 million parameters.
+    The sample has 256 tokens, 64 where the model has more than 16 million parameters. A model that
+    is surer of its first token than trained ones are writes at a temperature that makes it unsure,
+    so that the sample is not of one word.
 
     Raises
     ------
@@ -67,7 +80,14 @@ def calibrate(model, tokens=None):
             count = min(64 if large else 256, c.seq_len) - 1
             tokens = [bos]
             if count > 0:
-                tokens += float32.generate(model, [bos], count, temperature=1.0, seed=0)
+                temperature = _temperature(float32.forward(model, [bos])[0])
+                tokens += float32.generate(model, [bos], count, temperature, seed=0)
         for start in range(0, len(tokens), c.seq_len):
             float32.forward(model, tokens[start : start + c.seq_len], observe=observer)
     return observer
+
+
+def _temperature(logits):
+    """1, or more where the largest of ``logits`` is above their mean by more than ``SURE``."""
+    above = float(logits.max() - logits.mean(dtype=np.float64))
+    return above / UNSURE if SURE < above < np.inf else 1.0
