@@ -165,26 +165,48 @@ def make_plan(model, config, calibration=None):
         max_seq_len=max_seq_len,
         epsilon=quantized.epsilon,
         rope_increments=tuple(int(n) for n in quantized.rope_increments),
+        score_fraction=quantized.score_fraction,
+        score_width=quantized.score_width,
+        gate_fraction=quantized.gate_fraction,
+        logit_fraction=quantized.logit_fraction,
         groups=group_format(quantized),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
-    digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())
-    if tapes.parts is not None:
-        digest.update(tapes.parts.tobytes())
-    digest.update(repr((shape, tapes.program)).encode())
     info = Info(
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
         weight_parallelism=config.weight_parallelism,
         token_parallelism=config.token_parallelism,
         n_counters=len(COUNTERS),
-        model_hash=digest.digest()[:8],
+        model_hash=_digest(shape, tapes),
         name=(model.name or "model")[:16],
     )
     config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
+
+
+def _digest(shape, tapes):
+    """Eight bytes that tell machines apart: of all that one computes with.
+
+    That is the tapes, the gains, the program, and in the shape the sizes, formats, epsilon and the
+    increments of the rotation.
+    """
+    digest = hashlib.sha256(repr((shape, tapes.program)).encode())
+    for array in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains):
+        if array is not None:
+            digest.update(f"{array.dtype.str} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()[:8]
+
+
+def _check_units(machine):
+    """Raise ``ConfigError`` where a unit cannot be of the size that the machine asks for."""
+    try:
+        machine.units()
+    except ValueError as error:
+        raise ConfigError(f"there is no such machine: {error}") from error
 
 
 def _check_fit(c, config):

@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict
 
-from celosia.reference.quantize import ACTIVATION_WIDTH, LOGIT_FRACTION, SCORE_FRACTION
+from celosia.reference.quantize import ACTIVATION_WIDTH
 from celosia.rtl.machine.step import Kind, Operand
 
 from celosia import __version__
@@ -75,7 +75,7 @@ def _positions(plan):
 
 def _formats(plan):
     """Widths and binary points, as in :mod:`celosia.reference.quantize`."""
-    scheme = plan.model.scheme
+    scheme, shape = plan.model.scheme, plan.shape
     lanes = scheme.lanes
     return {
         "scheme": f"w{scheme.weight_width}a8kv8",
@@ -85,9 +85,11 @@ def _formats(plan):
         "fractional bits",
         "keys": "int8, a step per head and token",
         "values": "int8, a scale per channel",
-        "scores": f"int16 with {SCORE_FRACTION} fractional bits, logarithms to base 2",
+        "scores": f"int{shape.score_width} with {shape.score_fraction} fractional bits, "
+        "logarithms to base 2",
+        "gates": f"int20 with {shape.gate_fraction} fractional bits",
         "accumulators": f"int{plan.shape.acc_width}",
-        "logits": f"int24 with {LOGIT_FRACTION} fractional bits",
+        "logits": f"int24 with {shape.logit_fraction} fractional bits",
     }
 
 

@@ -39,6 +39,16 @@ class Groups:
             out += np.repeat(self.offsets[rows], sizes, axis=-1)
         return out
 
+    def smaller(self, rows, ratio):
+        """Groups with the scales and offsets of some ``rows`` times ``ratio`` [rows, 1]."""
+        scales = self.scales.copy()
+        scales[rows] = np.round(scales[rows] * ratio)
+        offsets = self.offsets
+        if offsets is not None:
+            offsets = offsets.copy()
+            offsets[rows] = np.round(offsets[rows] * ratio)
+        return Groups(self.starts, scales, offsets)
+
 
 def group_starts(columns, group):
     """The first columns of the groups of ``group``; a remainder joins the last: int64[groups].
@@ -83,11 +93,11 @@ def group_quantize(weight, width, group, offsets):
     scales, bases = np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
     step = scales.max(axis=1) / ((1 << SCALE_WIDTH) - 1)
     step = np.maximum(step, np.abs(bases).max(axis=1) / ((1 << (OFFSET_WIDTH - 1)) - 1))
-    step = np.where(step > 0, step, 1.0)
+    divisor = np.where(step > 0, step, 1.0)[:, None]
     groups = Groups(
         starts=starts,
-        scales=np.round(scales / step[:, None]).astype(np.uint8),
-        offsets=np.round(bases / step[:, None]).astype(np.int16) if offsets else None,
+        scales=np.round(scales / divisor).astype(np.uint8),
+        offsets=np.round(bases / divisor).astype(np.int16) if offsets else None,
     )
     return codes, groups, step
 

@@ -12,16 +12,16 @@ from celosia.reference.block_quantize import block_quantize
 from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
 from celosia.reference.norm import gain, sum_of_squares
-from celosia.reference.quantize import ACTIVATION_WIDTH
+from celosia.reference.quantize import ACTIVATION_WIDTH, SCORE_FRACTION
 from celosia.reference.rope import rope
 from celosia.reference.sampler import Sampler
-from celosia.reference.scale import scale
-from celosia.reference.softmax import EMPTY, align, softmax_block
+from celosia.reference.scale import limited, scale
+from celosia.reference.softmax import align, empty, softmax_block
 from celosia.reference.swiglu import swiglu
 
 __all__ = ["IntegerCache", "forward", "generate"]
 
-SATURATED = ("residual", "activations", "values")
+SATURATED = ("residual", "activations", "values", "heads", "scores", "gates", "scaled")
 QUERIES = 64  # of a call, whose scores are held at once
 
 
@@ -31,7 +31,8 @@ class IntegerCache:
 
     ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
     ``saturated`` counts what reached the limits of its format in all these positions: values of the
-    residual stream, activations before block quantisation, and cached values.
+    residual stream, activations before block quantisation, cached values, rotated queries and keys,
+    scores of positions that count, gates and what they gate, and what the scaling stage limited.
     """
 
     keys: np.ndarray
@@ -56,9 +57,10 @@ class IntegerCache:
 
 
 def forward(model, tokens, cache=None, all_logits=True):
-    """The logits of ``tokens`` in units of 2**-12: int64[n, vocab_size], or [1, ...] of the last.
+    """The logits of ``tokens``: int64[n, vocab_size], or [1, ...] of the last.
 
-    Bit-exact with the generated machine. ``cache`` is extended in place.
+    In units of ``2**-model.logit_fraction``. Bit-exact with the generated machine. ``cache`` is
+    extended in place.
     """
     c, s = model.config, model.scheme
     lanes, hd, width = s.lanes, model.head_dim, s.residual_width
@@ -74,6 +76,9 @@ def forward(model, tokens, cache=None, all_logits=True):
     def count(kind, x, bits):
         cache.saturated[kind] += saturations(x, bits)
 
+    def count_limited(acc, shift, seen=True):
+        cache.saturated["scaled"] += int(np.count_nonzero(limited(acc, shift) & seen))
+
     def norm(x, gains, shift):
         count("residual", x, width)
         total = sum_of_squares(x.reshape(n, -1, lanes)) + model.epsilon
@@ -84,18 +89,24 @@ def forward(model, tokens, cache=None, all_logits=True):
 
     def linear(x, op, mantissa=1 << 16, exponent=0):
         acc = _exact(x, op.matrix)  # [n, rows]
+        count_limited(acc, op.shift + exponent)
         return scale(acc, op.scale, op.shift + exponent, mantissa, width=24)
 
     tokens = np.asarray(tokens)
     e = model.embedding
-    x = scale(e.integers(tokens), e.scale[tokens][:, None], e.shift, width=width)  # [n, dim]
+    x = e.integers(tokens)
+    count_limited(x, e.shift)
+    x = scale(x, e.scale[tokens][:, None], e.shift, width=width)  # [n, dim]
     for index, layer in enumerate(model.layers):
         h, mantissa, exponent = norm(x, layer.norm_gain, layer.norm_shift)
         q = linear(h, layer.q, mantissa, exponent).reshape(n, c.n_heads, hd)
         k = linear(h, layer.k, mantissa, exponent).reshape(n, c.n_kv_heads, hd)
         v = linear(h, layer.v, mantissa, exponent).reshape(n, c.n_kv_heads, hd)
-        q, q_step = head_quantize(rope(q, sine, cosine))
-        k, k_step = head_quantize(rope(k, sine, cosine))
+        q, k = rope(q, sine, cosine), rope(k, sine, cosine)
+        count("heads", q, 16)
+        count("heads", k, 16)
+        q, q_step = head_quantize(q)
+        k, k_step = head_quantize(k)
         cache.keys[index, :, start:end] = k.transpose(1, 0, 2)
         cache.key_steps[index, :, start:end] = k_step.T
         cache.values[index, :, start:end] = saturate(v, 8).transpose(1, 0, 2)
@@ -104,8 +115,9 @@ def forward(model, tokens, cache=None, all_logits=True):
         for first in range(0, n, QUERIES):
             some = slice(first, first + QUERIES)
             cached = cache.at(index, s.padded(positions[some][-1] + 1))
+            queries = q[some], q_step[some]
             attention[some] = _attention(
-                model, layer, (q[some], q_step[some]), cached, positions[some]
+                model, layer, queries, cached, positions[some], (count, count_limited)
             )
         count("activations", attention, ACTIVATION_WIDTH)
         y = linear(_block(attention, lanes), layer.o)
@@ -113,7 +125,10 @@ def forward(model, tokens, cache=None, all_logits=True):
 
         h, mantissa, exponent = norm(x, layer.ffn_gain, layer.ffn_shift)
         gate_up = linear(h, layer.gate_up, mantissa, exponent).reshape(n, -1, 2, lanes)
-        hidden = swiglu(gate_up[:, :, 0], gate_up[:, :, 1], layer.swiglu_shift, ACTIVATION_WIDTH)
+        gate, up = gate_up[:, :, 0], gate_up[:, :, 1]
+        count("gates", gate, 20)
+        count("gates", up, 18)
+        hidden = swiglu(gate, up, layer.swiglu_shift, ACTIVATION_WIDTH, model.gate_fraction)
         count("activations", hidden, ACTIVATION_WIDTH)
         y = linear(_block(hidden.reshape(n, -1), lanes), layer.down)
         x = saturate(x + y, width)
@@ -125,13 +140,14 @@ def forward(model, tokens, cache=None, all_logits=True):
     return linear(h, model.head, mantissa, exponent)  # [n, vocab_size]
 
 
-def _attention(model, layer, queries, cached, positions):
+def _attention(model, layer, queries, cached, positions, counts):
     """Softmax of the scores of ``queries`` over the ``cached`` keys, times the cached values.
 
     Queries are int[n, heads, head_dim] and their steps int[n, heads]; each sees the keys up to its
-    own one of ``positions``.
+    own one of ``positions``. ``counts`` are told what saturates.
     """
     c, lanes = model.config, model.scheme.lanes
+    count, count_limited = counts
     keys, key_steps, values = cached
     n, blocks = len(positions), keys.shape[1]
     seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
@@ -140,14 +156,20 @@ def _attention(model, layer, queries, cached, positions):
     q_step = queries[1].T.reshape(*shape, 1)
     acc = _exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
     row_scale = key_steps[:, None, None] << STEP_SHIFT
-    scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=16)
+    scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=24)
+    count_limited(acc, layer.score_shift, seen)
+    count("scores", np.where(seen, scores, 0), model.score_width)
+    scores = saturate(scores, model.score_width) << (SCORE_FRACTION - model.score_fraction)
     scores = scores.reshape(*shape, -1, lanes)
-    power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes))
-    power, shift = align(power, exponent, exponent.max(axis=-1, initial=EMPTY, keepdims=True))
+    whole = model.score_width - model.score_fraction
+    power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes), whole)
+    largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
+    power, shift = align(power, exponent, largest)
     power = (power << shift[..., None]).reshape(*shape, blocks)
     mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
     acc = _exact(power, values[:, None])  # [kv, group, n, head_dim]
     row_scale = layer.value_scale[:, None, None]
+    count_limited(acc, layer.value_shift + exponent - 1)
     out = scale(acc, row_scale, layer.value_shift + exponent - 1, mantissa, ACTIVATION_WIDTH)
     return out.reshape(c.n_heads, n, -1).transpose(1, 0, 2).reshape(n, -1)
 
@@ -158,7 +180,7 @@ def generate(model, prompt, n, temperature=0, seed=0, cache=None):
     ``temperature`` is in units of 1/256. Nothing stops at an end token.
     """
     cache = IntegerCache.empty(model) if cache is None else cache
-    sampler = Sampler(model.scheme.lanes, 12, temperature, seed)
+    sampler = Sampler(model.scheme.lanes, model.logit_fraction, temperature, seed)
     tokens, logits, new = [], [], list(prompt)
     for _ in range(n):
         logits.append(forward(model, new, cache, all_logits=False)[-1])

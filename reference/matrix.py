@@ -14,9 +14,12 @@ __all__ = [
     "head_rows",
     "linear",
     "mantissas",
+    "recoded",
     "rounded",
     "scaled",
 ]
+
+MOST_SHIFT = 64
 
 
 @dataclass
@@ -63,7 +66,8 @@ def head_rows(n_heads, head_dim, padded):
 
 def linear(weight, factor, scheme, columns, rows=None):
     """Round ``weight`` and place it; row scales times ``factor`` become mantissas."""
-    return scaled(rounded(weight, scheme.weight_width, scheme, columns, rows), factor)
+    codes = rounded(weight, scheme.weight_width, scheme, columns, rows)
+    return scaled(recoded(codes, factor), factor)
 
 
 def rounded(weight, width, scheme, columns, rows=None):
@@ -76,8 +80,8 @@ def rounded(weight, width, scheme, columns, rows=None):
         codes, groups, step = group_quantize(placed, width, scheme.group, offsets)
         return codes, groups, step, places
     step = np.abs(placed).max(axis=1).astype(np.float64) / ((1 << (width - 1)) - 1)
-    step = np.where(step > 0, step, 1.0)
-    return np.round(placed / step[:, None].astype(np.float32)).astype(np.int8), None, step, places
+    divisor = np.where(step > 0, step, 1.0)[:, None].astype(np.float32)
+    return np.round(placed / divisor).astype(np.int8), None, step, places
 
 
 def scaled(rounded, factor):
@@ -86,13 +90,43 @@ def scaled(rounded, factor):
     scales = np.zeros(len(codes))
     scales[places] = step[places] * factor
     mantissa, shift = mantissas(scales)
-    return Matrix(codes, mantissa, shift, groups)
+    return Matrix(codes, np.where(scales > 0, np.maximum(mantissa, 1), 0), shift, groups)
+
+
+def recoded(rounded, factor):
+    """Rounded weights, those of small rows with coarser codes, for scales of ``step * factor``.
+
+    A row whose scale is so much smaller than the largest that its mantissa would round worse than
+    its codes did gets the next whole mantissa, and smaller codes. So its scale is exact; it loses a
+    bit of its codes for each that it is below the least mantissa, 2**-16 of the largest.
+    """
+    codes, groups, step, places = rounded
+    scales = np.zeros(len(codes))
+    scales[places] = step[places] * factor
+    exact = scales * 2.0 ** mantissas(scales)[1]
+    (few,) = np.nonzero((exact > 0) & (exact < 2 * np.abs(codes.astype(np.int64)).max(initial=1)))
+    if not len(few):
+        return rounded
+    ratio = exact[few] / np.ceil(exact[few])
+    step = step.copy()
+    step[few] /= ratio
+    if groups is None:
+        codes = codes.copy()
+        codes[few] = np.round(codes[few] * ratio[:, None])
+    else:
+        groups = groups.smaller(few, ratio[:, None])
+    return codes, groups, step, places
 
 
 def mantissas(values):
-    """``values`` as uint16 mantissas times ``2**-shift``, the largest from 2**15 to 2**16 - 1."""
+    """``values`` as uint16 mantissas times ``2**-shift``, the largest from 2**15 to 2**16 - 1.
+
+    ``shift`` is at most 64: smaller ones are next to nothing in any unit.
+    """
     largest = np.max(values)
-    shift = 15 - math.floor(math.log2(largest))
+    shift = MOST_SHIFT
+    if largest > 0:
+        shift = min(15 - math.floor(math.log2(largest)), MOST_SHIFT)
     if round(float(largest) * 2.0**shift) > 65535:
         shift -= 1
     return np.round(np.asarray(values) * 2.0**shift).astype(np.int64), shift

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from celosia.reference.linear import Linear
+from celosia.reference.matrix import Linear
 from celosia.reference.scheme import Scheme
 
 __all__ = ["QuantizedLayer", "QuantizedModel"]
@@ -17,7 +17,7 @@ class QuantizedLayer:
 
     ``norm_gain`` int16[dim] with ``norm_shift`` belong to the norm in front of Q, K and V,
     ``ffn_gain`` to the one in front of gate and up. ``score_shift`` turns ``q . k`` times their
-    steps into logarithms (base 2, 8 fractional bits), ``value_scale`` int[n_kv_heads, head_dim]
+    steps into logarithms (base 2), ``value_scale`` int[n_kv_heads, head_dim]
     the weighted sum of cached values into activations.
     """
 
@@ -42,7 +42,9 @@ class QuantizedModel:
     """A model in integers, complete: what the machine computes, and nothing else.
 
     ``rope_increments`` are turns per position in units of 2**-32; ``epsilon`` is the norm's, times
-    ``dim``, in squared units of the residual (2**-residual_fraction).
+    ``dim``, in squared units of the residual (2**-residual_fraction). Of the whole machine are the
+    formats of scores (``score_width`` bits in units of ``2**-score_fraction``, logarithms to base
+    2), of gates (20 bits, ``gate_fraction``) and of logits (24 bits, ``logit_fraction``).
     """
 
     config: object
@@ -55,6 +57,10 @@ class QuantizedModel:
     head_gain: np.ndarray = None
     head_gain_shift: int = 0
     head: Linear = None
+    score_fraction: int = 8
+    score_width: int = 16
+    gate_fraction: int = 12
+    logit_fraction: int = 12
 
     @property
     def head_dim(self):

@@ -33,7 +33,7 @@ class Sampler:
     ----------
     lanes : int
         Logits arrive ``lanes`` at a time; each lane owns a random generator.
-    fraction : int, 11 or more
+    fraction : int, 0 to 19
         Logits are in units of ``2**-fraction``.
     temperature : int, 0 to 4095
         In units of 1/256; 0 is greedy.

@@ -8,9 +8,18 @@ from celosia.reference.arithmetic import round_shift
 from celosia.reference.functions import reciprocal
 from celosia.reference.tables import exp2_table, power_table
 
-__all__ = ["EMPTY", "SPAN", "align", "power_factor", "softmax", "softmax_block", "sum_fraction"]
+__all__ = [
+    "EMPTY",
+    "SPAN",
+    "align",
+    "empty",
+    "power_factor",
+    "softmax",
+    "softmax_block",
+    "sum_fraction",
+]
 
-EMPTY = -129  # the exponent of a block without a valid score: below every other
+EMPTY = -129  # the exponent of a block without a valid score of 16 bits: see ``empty``
 SPAN = 15  # blocks more than 2**SPAN below the largest one count as zero
 
 POWER_FRACTION = 14  # bits behind the point of a logarithm to base 2
@@ -72,16 +81,22 @@ def sum_fraction(lanes, words):
     return max(8 + (words - 1).bit_length(), lane_guard(lanes))
 
 
-def softmax_block(scores, valid):
+def empty(whole):
+    """The exponent of a block without a valid score: below all of ``whole`` integer bits."""
+    return -(1 << (whole - 1)) - 1
+
+
+def softmax_block(scores, valid, whole=8):
     """``127 * 2**(score - exponent)`` for each block ``scores[..., lanes]``.
 
-    Scores are int16 in units of 2**-8, logarithms to base 2. The exponent of a block is the
-    smallest integer greater than its valid scores; powers are rounded (half up) to 0 ... 127,
-    invalid ones are 0. Returns int64 powers and exponents; ``EMPTY`` where nothing is valid.
-    Largest error 0.501.
+    Scores are logarithms to base 2 in units of 2**-8, with ``whole`` bits before the point. The
+    exponent of a block is the smallest integer greater than its valid scores; powers are rounded
+    (half up) to 0 ... 127, invalid ones are 0. Returns int64 powers and exponents, ``empty(whole)``
+    where nothing is valid. Largest error 0.501.
     """
-    scores = np.where(valid, np.asarray(scores, np.int64), -256 << 8)
-    exponent = np.maximum(scores.max(axis=-1) >> 8, EMPTY - 1) + 1
+    least = empty(whole) - 1
+    scores = np.where(valid, np.asarray(scores, np.int64), 2 * least << 8)
+    exponent = np.maximum(scores.max(axis=-1) >> 8, least) + 1
     below = (exponent[..., None] << 8) - scores
     powers = _powers()
     return powers[np.minimum(below, len(powers) - 1)], exponent

@@ -4,10 +4,12 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from celosia.reference.swiglu import GATE_FRACTION
 from celosia.reference.tables import sigmoid_table
 from celosia.rtl.arithmetic.carry_save import carry_save_sum
 from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.functions.interpolate import interpolate
+from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp, halved
 from celosia.rtl.stream.words import framed
 
@@ -17,9 +19,9 @@ __all__ = ["SwiGlu"]
 class SwiGlu(wiring.Component):
     """``gate * sigmoid(gate) * up / 2**argument``, saturated to 23 bits.
 
-    Words of even index hold gates (units of 2**-12, saturated to 20 bits), the words of the next
-    odd index and the same token the ups (saturated to 18 bits). The SiLU is rounded to units of
-    2**-12, then the product; both half up. Bit-exact with
+    Words of even index hold gates (units of ``2**-fraction``, saturated to 20 bits), the words of
+    the next odd index and the same token the ups (saturated to 18 bits). The SiLU is rounded to the
+    gates' units, then the product; both half up. Bit-exact with
     :func:`celosia.reference.swiglu.swiglu`.
 
     Latency 10 cycles from an up word. Throughput 1 word per cycle, which is one result for two.
@@ -29,6 +31,7 @@ class SwiGlu(wiring.Component):
     lanes : int, 1 to 64
     tokens : int, 1 to 64
         Gate words of up to so many tokens come before the first of their up words.
+    fraction : int, 0 to 12
 
     Members
     -------
@@ -43,13 +46,13 @@ class SwiGlu(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1):
-        if lanes not in range(1, 65):
-            raise ValueError(f"lanes must be from 1 to 64, not {lanes!r}")
-        if tokens not in range(1, 65):
-            raise ValueError(f"tokens must be from 1 to 64, not {tokens!r}")
+    def __init__(self, lanes, tokens=1, fraction=GATE_FRACTION):
+        check_range("lanes", lanes, 1, 64)
+        check_range("tokens", tokens, 1, 64)
+        check_range("fraction", fraction, 0, GATE_FRACTION)
         self.lanes = lanes
         self.tokens = tokens
+        self.fraction = fraction
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, 24, tokens))),
@@ -66,7 +69,8 @@ class SwiGlu(wiring.Component):
         # Both kinds of words walk through the sigmoid, so that they stay in order. The multipliers'
         # own registers are those of the two stages behind it.
         x = [Mux(word.index[0], clamp(v, 18), clamp(v, 20)) for v in word.data]
-        sigmoids, x, frame = _sigmoid(m, pipe, word.data, [x, frame])
+        places = GATE_FRACTION - self.fraction
+        sigmoids, x, frame = _sigmoid(m, pipe, word.data, places, [x, frame])
         high = _products(m, x, sigmoids, pipe.advance)
         sigmoids, x, frame = pipe.stage(sigmoids, x, frame)
         shape = data.ArrayLayout(signed(20), self.lanes)
@@ -111,17 +115,18 @@ def _rests(a, b):
     return [Mux(x[0], y, 0) + Mux(x[1], y << 1, 0) for x, y in pairs]
 
 
-def _sigmoid(m, pipe, values, carried):
-    """:func:`celosia.reference.functions.sigmoid` of ``values``, 4 stages, and ``carried``."""
+def _sigmoid(m, pipe, values, left, carried):
+    """:func:`celosia.reference.functions.sigmoid` of ``values << left``, 4 stages, and ``carried``."""
+    inside = 16 - left  # bits of a magnitude in the table
     places, signs = [], []
     for value in values:
         magnitude = Signal(unsigned(len(value)))
         negative, rest = value[-1], value[:-1]
         m.d.comb += magnitude.eq(Mux(negative, -value, value))
-        # At least 2**16, said without waiting for the sum.
-        beyond = (rest[16:] ^ negative.replicate(len(rest) - 16)).any()
-        beyond = beyond | (negative & ~rest[:16].any())
-        places.append(magnitude[:16])
+        # At least 2**inside, said without waiting for the sum.
+        beyond = (rest[inside:] ^ negative.replicate(len(rest) - inside)).any()
+        beyond = beyond | (negative & ~rest[:inside].any())
+        places.append(Cat(Const(0, left), magnitude[:inside]) if left else magnitude[:inside])
         signs.append(Cat(beyond, negative))
     values, carried = interpolate(m, pipe, sigmoid_table(), 7, places, [signs, *carried])
     values, signs, *carried = pipe.stage(values, *carried)

@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import reciprocals
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
+from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.heads import HEAD_WIDTH, head_place
 from celosia.rtl.stream.pipeline import Pipeline
 from celosia.rtl.stream.words import framed
@@ -31,7 +32,7 @@ class HeadQuantize(wiring.Component):
     Parameters
     ----------
     lanes : int, 1 to 64
-    head_words : int, 1 to 64
+    head_words : int, 1 to 256
         Words of ``lanes`` values in one head.
     tokens : int, 1 to 64
 
@@ -51,9 +52,9 @@ class HeadQuantize(wiring.Component):
     """
 
     def __init__(self, lanes, head_words, tokens=1):
-        for name, value in (("lanes", lanes), ("head_words", head_words), ("tokens", tokens)):
-            if value not in range(1, 65):
-                raise ValueError(f"{name} must be from 1 to 64, not {value!r}")
+        check_range("lanes", lanes, 1, 64)
+        check_range("head_words", head_words, 1, 1 << HEAD_WIDTH)
+        check_range("tokens", tokens, 1, 64)
         self.lanes = lanes
         self.head_words = head_words
         self.tokens = tokens

@@ -41,6 +41,9 @@ class Scale(wiring.Component):
         Accumulators, with ``row_scale`` unsigned(16)[lanes], ``mantissa`` unsigned(17) of at most
         2**16, and ``shift`` signed(8), where all below 3 count as 3.
     o : Out(stream of framed(lanes, 24, tokens, ...))
+    limited : Out(lanes)
+        Which of ``o``'s values are of an accumulator that reached 27 bits when aligned, by
+        :func:`celosia.reference.scale.limited`.
 
     Raises
     ------
@@ -65,7 +68,13 @@ class Scale(wiring.Component):
         }
         i = framed(lanes, acc_width, tokens, **scales, **more)
         o = framed(lanes, 24, tokens, **more)
-        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
+        super().__init__(
+            {
+                "i": In(stream.Signature(i)),
+                "o": Out(stream.Signature(o)),
+                "limited": Out(lanes),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -116,7 +125,8 @@ class Scale(wiring.Component):
             rounded = total.as_signed() >> (rounding - SPLIT)
             limit = limit << (ALIGNED - 1 - rounding)
             values.append(Mux(overflow, limit, rounded)[:24].as_signed())
-        frame, values = pipe.stage(frame, values)
+        frame, values, overflows = pipe.stage(frame, values, overflows)
+        m.d.comb += self.limited.eq(Cat(overflows))
         pipe.finish({**frame, "data": values})
         return m
 

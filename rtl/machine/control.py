@@ -11,6 +11,7 @@ from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
 from celosia.rtl.machine.controller import COUNTERS, Cause
 from celosia.rtl.machine.operands import wire_cache
+from celosia.rtl.machine.saturation_wiring import wire_saturations
 from celosia.rtl.machine.step import Operand
 from celosia.rtl.memory.axi_port import join_pins
 
@@ -164,18 +165,7 @@ def watch(m, machine, u):
     with m.Else():
         m.d.comb += cause.eq(Cause.CONTROL)
     m.d.sync += u.controller.cause.eq(cause)  # counted a cycle later
-    for n, (unit, port) in enumerate(
-        (
-            (u.saturated_residual, u.residual.o),
-            (u.saturated_activations, u.merge.o),
-            (u.saturated_values, u.value_words.i),
-        )
-    ):
-        m.d.comb += [
-            unit.valid.eq(port.valid & port.ready),
-            unit.values.eq(port.p.data),
-            u.controller.saturated[n].eq(unit.count),
-        ]
+    wire_saturations(m, machine, u)
     logits = u.sampler.i
     watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
     m.d.comb += [

@@ -30,7 +30,10 @@ class Cause(enum.Enum, shape=4):
 
 
 CAUSES = tuple(cause.name.lower() for cause in Cause)
-SATURATED = ("saturated_residual", "saturated_activations", "saturated_values")
+SATURATED = tuple(
+    f"saturated_{name}"
+    for name in ("residual", "activations", "values", "heads", "scores", "gates", "scaled")
+)
 COUNTERS = ("cycles", *CAUSES, *SATURATED)
 
 
@@ -70,7 +73,7 @@ class Controller(wiring.Component):
         It has, since the run began.
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
-    saturated : In(unsigned(7), 3 times)
+    saturated : In(unsigned(7), 7 times)
         Values that reached the limits of their formats, in the order of ``SATURATED``; counted
         like the causes.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready

@@ -126,15 +126,23 @@ class Machine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        units = self._units(m)
+        units = SimpleNamespace(**self.units())
+        for name, unit in vars(units).items():
+            m.submodules[name] = unit
         wire_control(m, self, units)
         wire_operands(m, self, units)
         wire_results(m, self, units)
         watch(m, self, units)
         return m
 
-    def _units(self, m):
-        """All components, as submodules of the same names."""
+    def units(self):
+        """All components, by name.
+
+        Raises
+        ------
+        ValueError
+            If one of them cannot be of this size.
+        """
         s = self.shape
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
         cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
@@ -155,6 +163,8 @@ class Machine(wiring.Component):
             embedded = embedding_words.i.p.shape()
             row["parameters"] = embedded.members["parameters"]
         quantized = framed(lanes, 23, tokens)
+        softmax = SoftmaxBlock(lanes, tokens, s.score_fraction, s.score_width)
+        exponent_width = len(softmax.o.p.exponent)
         scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
         units = {
             "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
@@ -163,7 +173,8 @@ class Machine(wiring.Component):
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(
-                rows, lanes, tokens, s.weight_width, s.groups, external, blocks=blocks
+                *(rows, lanes, tokens, s.weight_width, s.groups, external, blocks),
+                exponent_width,
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
@@ -176,21 +187,25 @@ class Machine(wiring.Component):
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
-            "swiglu": SwiGlu(lanes, tokens),
+            "swiglu": SwiGlu(lanes, tokens, s.gate_fraction),
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
             "turned": Queue(framed(lanes, 16, tokens), 8, spare=Rope.latency),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
-            "softmax": SoftmaxBlock(lanes, tokens),
-            "sampler": Sampler(lanes, s.vocab_size),
+            "softmax": softmax,
+            "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
             "result": Buffer(result),
             "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
             "saturated_activations": Saturations(lanes, 23, 23),
             "saturated_values": Saturations(lanes, 24, 8),
+            "saturated_heads": Saturations(lanes, 16, 16),
+            "saturated_scores": Saturations(lanes, 24, s.score_width),
+            "saturated_gates": Saturations(lanes, 26, 20),
+            "saturated_scaled": Saturations(lanes, 2, 2),
             **caches,
             "activations": ActivationMemory(
                 lanes,
@@ -199,14 +214,12 @@ class Machine(wiring.Component):
                 blocks,
             ),
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
-            "scores": ScoreMemory(lanes, tokens, position_words),
+            "scores": ScoreMemory(lanes, tokens, position_words, exponent_width),
         }
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
-        for name, unit in units.items():
-            m.submodules[name] = unit
-        return SimpleNamespace(**units)
+        return units
 
     def _tape(self, layout):
         if isinstance(self.weights, AxiMemory):

@@ -10,9 +10,10 @@ from celosia.rtl.machine.step import Kind, Operand, Region, Source, fetch_layout
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH
 
-__all__ = ["OperandFetch", "fetched_layout", "mark_layout", "score_layout"]
+__all__ = ["EXPONENT_WIDTH", "OperandFetch", "fetched_layout", "mark_layout", "score_layout"]
 
 CACHED_WIDTH = 8
+EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
 
 _FRAME = data.StructLayout(
     {
@@ -41,10 +42,10 @@ def mark_layout():
     )
 
 
-def score_layout(lanes):
+def score_layout(lanes, exponent_width=EXPONENT_WIDTH):
     """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
     return data.StructLayout(
-        {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(10)}
+        {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(exponent_width)}
     )
 
 
@@ -89,6 +90,8 @@ class OperandFetch(wiring.Component):
         Whether keys and values come from the stream ``cached``, in the order of the steps.
     blocks : int, 1 to 2**20 - 1
         In the activation memory: no mark lies above.
+    exponent_width : int, 10 to 26
+        Bits of the exponentials' exponents.
 
     Members
     -------
@@ -104,7 +107,7 @@ class OperandFetch(wiring.Component):
         All memories are read at once; data follow one cycle later and stay while it is low.
     keys, values, activations, queries, scores : In
         What the memories read.
-    largest : In(signed(10) for each token)
+    largest : In(signed(exponent_width) for each token)
         The largest exponent of the score vector ``buffer``.
     buffer : Out(unsigned(2))
     o : Out(stream of fetched_layout), always ready
@@ -133,12 +136,14 @@ class OperandFetch(wiring.Component):
         groups=None,
         external_cache=False,
         blocks=(1 << INDEX_WIDTH) - 1,
+        exponent_width=EXPONENT_WIDTH,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("weight_width", weight_width, 2, CACHED_WIDTH)
         check_range("blocks", blocks, 1, (1 << INDEX_WIDTH) - 1)
+        check_range("exponent_width", exponent_width, EXPONENT_WIDTH, 26)
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens
@@ -146,6 +151,7 @@ class OperandFetch(wiring.Component):
         self.groups = groups
         self.external_cache = external_cache
         self.blocks = blocks
+        self.exponent_width = exponent_width
         fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -165,8 +171,8 @@ class OperandFetch(wiring.Component):
                 "values": In(cached),
                 "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
                 "queries": In(data.ArrayLayout(mantissas, tokens)),
-                "scores": In(data.ArrayLayout(score_layout(lanes), tokens)),
-                "largest": In(data.ArrayLayout(signed(10), tokens)),
+                "scores": In(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
+                "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
                 "buffer": Out(2),
                 "o": Out(stream.Signature(fetched, always_ready=True)),
                 "full": In(1),
@@ -370,7 +376,7 @@ class OperandFetch(wiring.Component):
         """A token's block; exponentials are aligned when they are offered."""
         read = Signal(activation_layout(self.lanes), name=f"read_{token}")
         score = self.scores[token]
-        shift = Signal(signed(12), name=f"shift_{token}")
+        shift = Signal(signed(self.exponent_width + 2), name=f"shift_{token}")
         m.d.sync += shift.eq(score.exponent - self.largest[token] + SPAN)
         with m.Switch(fetched.source):
             with m.Case(Source.SCORES):

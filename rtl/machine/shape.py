@@ -49,6 +49,8 @@ class MachineShape:
     groups : celosia.rtl.mac.group_scales.GroupFormat, optional
     cache_width : int
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
+    score_fraction, score_width, gate_fraction, logit_fraction : int
+        Formats, see :class:`celosia.reference.quantized_model.QuantizedModel`.
     register_port : bool
         Whether there is an AXI4-Lite register port beside the byte streams.
     """
@@ -69,6 +71,10 @@ class MachineShape:
     max_seq_len: int
     epsilon: int
     rope_increments: tuple
+    score_fraction: int = 8
+    score_width: int = 16
+    gate_fraction: int = 12
+    logit_fraction: int = 12
     groups: object = None
     cache_width: int = 0
     register_port: bool = False

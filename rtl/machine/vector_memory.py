@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.mac.mac_fabric import activation_layout
-from celosia.rtl.machine.operand_fetch import mark_layout, score_layout
+from celosia.rtl.machine.operand_fetch import EXPONENT_WIDTH, mark_layout, score_layout
 from celosia.rtl.machine.step import BUFFERS
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
@@ -210,14 +210,15 @@ class ScoreMemory(wiring.Component):
     lanes, tokens : int, 1 to 64
     words : int, 1 to 2**18
         Blocks in a buffer.
+    exponent_width : int, 10 to 26
 
     Members
     -------
-    i : In(stream of framed(lanes, unsigned(7), tokens, exponent=signed(10))), always ready
+    i : In(stream of framed(lanes, unsigned(7), tokens, exponent=signed)), always ready
         ``argument`` is the buffer; the word of index 0 starts its maximum anew.
     address, read_en, data : In, In, Out(score_layout[tokens])
         Word ``buffer * words + index``: a cycle after ``read_en``, and kept while that is low.
-    buffer, largest : In(2), Out(signed(10)[tokens])
+    buffer, largest : In(2), Out(signed(exponent_width)[tokens])
         Asynchronous read.
     written : Out(BUFFERS)
         For each buffer, in the cycle after an operation's last word.
@@ -228,22 +229,24 @@ class ScoreMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, words):
+    def __init__(self, lanes, tokens, words, exponent_width=EXPONENT_WIDTH):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("words", words, 1, (1 << INDEX_WIDTH) // BUFFERS)
+        check_range("exponent_width", exponent_width, EXPONENT_WIDTH, 26)
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
-        word = framed(lanes, unsigned(7), tokens, exponent=signed(10))
+        self.exponent = signed(exponent_width)
+        word = framed(lanes, unsigned(7), tokens, exponent=self.exponent)
         super().__init__(
             {
                 "i": In(stream.Signature(word, always_ready=True)),
                 "address": In(INDEX_WIDTH),
                 "read_en": In(1),
-                "data": Out(data.ArrayLayout(score_layout(lanes), tokens)),
+                "data": Out(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
                 "buffer": In(2),
-                "largest": Out(data.ArrayLayout(signed(10), tokens)),
+                "largest": Out(data.ArrayLayout(self.exponent, tokens)),
                 "written": Out(BUFFERS),
             }
         )
@@ -251,7 +254,7 @@ class ScoreMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i = self.i.p
-        shape = score_layout(self.lanes)
+        shape = score_layout(self.lanes, self.exponent.width)
         depth = BUFFERS * self.words
         writes, reads = _banks(m, shape, self.tokens, depth, self.address, self.read_en)
         buffer = i.argument[:2]
@@ -266,7 +269,7 @@ class ScoreMemory(wiring.Component):
                 self.data[token].eq(read),
             ]
             for number in range(BUFFERS):
-                largest = Signal(signed(10), name=f"largest_{token}_{number}")
+                largest = Signal(self.exponent, name=f"largest_{token}_{number}")
                 with m.If(here & (buffer == number)):
                     above = (i.index == 0) | (i.exponent > largest)
                     m.d.sync += largest.eq(Mux(above, i.exponent, largest))

@@ -34,7 +34,7 @@ class Sampler(wiring.Component):
     ----------
     lanes : int, a power of two from 1 to 64
     vocab_size : int, 1 to 2**20
-    fraction : int, 11 to 19
+    fraction : int, 0 to 19
         Logits are in units of ``2**-fraction``.
 
     Members
@@ -57,7 +57,7 @@ class Sampler(wiring.Component):
     def __init__(self, lanes, vocab_size, fraction=12):
         check_power_of_two("lanes", lanes, 64)
         check_range("vocab_size", vocab_size, 1, 1 << 20)
-        check_range("fraction", fraction, 11, 19)
+        check_range("fraction", fraction, 0, 19)
         self.lanes = lanes
         self.vocab_size = vocab_size
         self.fraction = fraction

@@ -1,0 +1,110 @@
+"""Binary points that follow the calibration, and what refuses a model that none of them holds."""
+
+import math
+
+import numpy as np
+from celosia.reference.matrix import ceil_log2
+from celosia.reference.scale import LEAST_SHIFT, ROOM
+from celosia.reference.swiglu import GATE_FRACTION
+
+__all__ = [
+    "LOG2E",
+    "LOGIT_FRACTION",
+    "SCORE_FRACTION",
+    "check_model",
+    "excess",
+    "gate_fraction",
+    "least_epsilon",
+    "score_format",
+]
+
+LOG2E = 1 / math.log(2)
+SCORE_FRACTION = 8  # the most of a score's bits behind the point, those of the softmax's table
+LOGIT_FRACTION = 12  # the most of a logit's
+SCORE_WIDTH = 16  # the fewest bits of a score
+SCORE_ROOM = 18  # bits of a score's magnitude that the scaling stage holds for most steps
+
+
+def score_format(largest, margin):
+    """Bits behind the point of all scores, and their width, for scores of up to ``largest``.
+
+    More integer bits up to a score of 19 bits, which keeps the precision of layers with smaller
+    ones; from there on fewer bits behind the point.
+
+    Raises
+    ------
+    ValueError
+        If no bit is left behind the point.
+    """
+    bits = ceil_log2(margin * LOG2E * largest)
+    fraction = min(SCORE_FRACTION, SCORE_ROOM - bits)
+    if fraction < 0:
+        raise ValueError(f"attention scores reach {largest:,.0f}, which no format holds")
+    return fraction, max(SCORE_WIDTH, fraction + bits + 1)
+
+
+def gate_fraction(largest, margin):
+    """Bits behind the point of all gates, which have 20 bits.
+
+    Raises
+    ------
+    ValueError
+        If no bit is left behind the point.
+    """
+    fraction = min(GATE_FRACTION, 19 - ceil_log2(margin * largest))
+    if fraction < 0:
+        raise ValueError(f"gates reach {largest:,.0f}, which no format holds")
+    return fraction
+
+
+def excess(scales, outputs, normed=False):
+    """By how many bits the scaling stage limits some of ``outputs``, integers; 0 if it does not.
+
+    Parameters
+    ----------
+    scales : uint16[rows]
+        The rows' scales.
+    outputs : float64[rows]
+        The rows' largest results.
+    normed : bool
+        Whether results are also scaled by a norm's mantissa, which may halve the scale.
+    """
+    room = 2.0 ** (ROOM - normed) * np.asarray(scales, np.float64)
+    ratios = np.divide(outputs, room, out=np.zeros_like(room), where=room > 0)
+    return max(0, ceil_log2(max(ratios.max(), 2.0**-64)))
+
+
+def least_epsilon(config, residual, shifts, inverse):
+    """The norms' epsilon as an integer, with which no scale behind a norm is out of reach.
+
+    It is ``dim * norm_eps`` in squared units of the residual, or more if the scaling stage's
+    ``shifts`` of the matrices behind norms, by name, ask for it; then vectors that are next to
+    nothing come out smaller than they would.
+
+    Raises
+    ------
+    ValueError
+        If it is too large for the machine, or for the least vector of the calibration, whose
+        mean square is one over ``inverse``.
+    """
+    unit = config.dim * 4.0**residual
+    wanted = config.norm_eps * unit
+    if wanted > 2.0**61:
+        most = 2.0**61 / unit
+        raise ValueError(f"norm_eps must be at most {most:.3g} here, not {config.norm_eps:g}")
+    epsilon = max(1, round(wanted))
+    name, shift = min(shifts.items(), key=lambda item: item[1])
+    places = LEAST_SHIFT + 1 - shift  # of the least root's shift
+    if (epsilon.bit_length() + 1) >> 1 < places:
+        epsilon = 1 << (2 * places - 2)
+        if epsilon / unit > 1 / (16 * inverse):
+            raise ValueError(f"{name}: its scale is beyond the scaling stage")
+    return epsilon
+
+
+def check_model(config):
+    """Raise ``ValueError`` for frequencies that no table of angles holds."""
+    with np.errstate(all="ignore"):
+        frequencies = config.rope_frequencies
+    if not np.isfinite(frequencies).all():
+        raise ValueError(f"rope_theta {config.rope_theta:g} gives frequencies that are not finite")

@@ -1,0 +1,46 @@
+"""The machine's counters of saturated values, wired: what each of them watches."""
+
+from amaranth import Cat, Const, Mux
+from celosia.rtl.attention.softmax_block import seen_lanes
+from celosia.rtl.machine.controller import SATURATED
+from celosia.rtl.machine.step import Kind
+
+__all__ = ["wire_saturations"]
+
+
+def wire_saturations(m, machine, u):
+    """Every value on its way into a format of fewer bits to the counter of that format."""
+    lanes, tokens = machine.shape.lanes, machine.shape.tokens
+    ports = {
+        "residual": u.residual.o,
+        "activations": u.merge.o,
+        "values": u.value_words.i,
+        "heads": u.rope.o,
+        "scores": u.softmax.i,
+        "gates": u.swiglu.i,
+        "scaled": u.scale.o,
+    }
+    values = {name: port.p.data for name, port in ports.items()}
+    scaled, position = u.scale.o.p, u.softmax.position
+    seen = seen_lanes(m, u.softmax.i.p, position, lanes, tokens)
+    values["scores"] = Cat(
+        Mux(counts, x, 0) for counts, x in zip(seen, u.softmax.i.p.data, strict=True)
+    )
+    # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
+    is_up = u.swiglu.i.p.index[0]
+    values["gates"] = Cat(
+        Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.swiglu.i.p.data
+    )
+    seen = seen_lanes(m, scaled, position, lanes, tokens)
+    values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
+        Cat(limited & (counts | (scaled.kind != Kind.SCORE)), Const(0, 1))
+        for counts, limited in zip(seen, u.scale.limited, strict=True)
+    )
+    for n, name in enumerate(SATURATED):
+        unit = getattr(u, name)
+        port = ports[name.removeprefix("saturated_")]
+        m.d.comb += [
+            unit.valid.eq(port.valid & port.ready),
+            unit.values.as_value().eq(values[name.removeprefix("saturated_")]),
+            u.controller.saturated[n].eq(unit.count),
+        ]
