@@ -5,6 +5,9 @@ from celosia.reference import float32
 
 __all__ = ["Calibration", "calibrate"]
 
+COUNTED = 11.0  # what a score is below the largest by that its weight is 2**-15 of that one's
+SURE, UNSURE = 60, 15  # how far a model's largest logit lies above the mean
+
 
 class Calibration:
     """The largest magnitudes seen while the float model runs: the observer of ``float32.forward``.
@@ -24,10 +27,16 @@ class Calibration:
 
     def __call__(self, name, layer, array):
         """Observe one array [n, ...]: of each place the largest magnitude of all positions."""
+        if name == "scores":
+            # What a query's largest score and those that count beside it need on either side of 0.
+            largest = array.max(axis=-1)
+            self._see((name, layer), np.maximum(largest, COUNTED - largest).max())
+            return
         if name == "logits":
             self.positions += len(array)
-        if name == "scores":
-            array = np.where(np.isneginf(array), np.float32(0), array).max(axis=-1, keepdims=True)
+        if name == "x":
+            squares = np.mean(np.square(array, dtype=np.float64), axis=-1)
+            self._see(("inverse", None), 1 / squares.min(initial=np.inf, where=squares > 0))
         self._see((name, layer), np.abs(array).max(axis=0))
 
     def _see(self, key, value):
@@ -50,7 +59,9 @@ class Calibration:
 def calibrate(model, tokens=None):
     """Run the float model over ``tokens``, by default a sample of its own writing from BOS.
 
-    The sample has 256 tokens, 64 where the model has more than 16 million parameters.
+    The sample has 256 tokens, 64 where the model has more than 16 million parameters. A model that
+    is surer of its first token than trained ones are writes at a temperature that makes it unsure,
+    so that the sample is not of one word.
 
     Raises
     ------
@@ -67,7 +78,14 @@ def calibrate(model, tokens=None):
             count = min(64 if large else 256, c.seq_len) - 1
             tokens = [bos]
             if count > 0:
-                tokens += float32.generate(model, [bos], count, temperature=1.0, seed=0)
+                temperature = _temperature(float32.forward(model, [bos])[0])
+                tokens += float32.generate(model, [bos], count, temperature, seed=0)
         for start in range(0, len(tokens), c.seq_len):
             float32.forward(model, tokens[start : start + c.seq_len], observe=observer)
     return observer
+
+
+def _temperature(logits):
+    """1, or more where the largest of ``logits`` is above their mean by more than ``SURE``."""
+    above = float(logits.max() - logits.mean(dtype=np.float64))
+    return above / UNSURE if SURE < above < np.inf else 1.0

@@ -1,14 +1,13 @@
 """Binary points that follow the calibration, and what refuses a model that none of them holds."""
 
-import math
-
 import numpy as np
 from celosia.reference.matrix import ceil_log2
+from celosia.reference.operations.attention import LOG2E
+from celosia.reference.operations.rotate import Rotate
 from celosia.reference.scale import LEAST_SHIFT, ROOM
 from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = [
-    "LOG2E",
     "LOGIT_FRACTION",
     "SCORE_FRACTION",
     "check_model",
@@ -18,7 +17,6 @@ __all__ = [
     "score_format",
 ]
 
-LOG2E = 1 / math.log(2)
 SCORE_FRACTION = 8  # the most of a score's bits behind the point, those of the softmax's table
 LOGIT_FRACTION = 12  # the most of a logit's
 SCORE_WIDTH = 16  # the fewest bits of a score
@@ -74,10 +72,10 @@ def excess(scales, outputs, normed=False):
     return max(0, ceil_log2(max(ratios.max(), 2.0**-64)))
 
 
-def least_epsilon(config, residual, shifts, inverse):
+def least_epsilon(dim, eps, residual, shifts, inverse):
     """The norms' epsilon as an integer, with which no scale behind a norm is out of reach.
 
-    It is ``dim * norm_eps`` in squared units of the residual, or more if the scaling stage's
+    It is ``dim * eps`` in squared units of the residual, or more if the scaling stage's
     ``shifts`` of the matrices behind norms, by name, ask for it; then vectors that are next to
     nothing come out smaller than they would.
 
@@ -87,11 +85,11 @@ def least_epsilon(config, residual, shifts, inverse):
         If it is too large for the machine, or for the least vector of the calibration, whose
         mean square is one over ``inverse``.
     """
-    unit = config.dim * 4.0**residual
-    wanted = config.norm_eps * unit
+    unit = dim * 4.0**residual
+    wanted = eps * unit
     if wanted > 2.0**61:
         most = 2.0**61 / unit
-        raise ValueError(f"norm_eps must be at most {most:.3g} here, not {config.norm_eps:g}")
+        raise ValueError(f"norm_eps must be at most {most:.3g} here, not {eps:g}")
     epsilon = max(1, round(wanted))
     name, shift = min(shifts.items(), key=lambda item: item[1])
     places = LEAST_SHIFT + 1 - shift  # of the least root's shift
@@ -102,9 +100,9 @@ def least_epsilon(config, residual, shifts, inverse):
     return epsilon
 
 
-def check_model(config):
+def check_model(model):
     """Raise ``ValueError`` for frequencies that no table of angles holds."""
-    with np.errstate(all="ignore"):
-        frequencies = config.rope_frequencies
-    if not np.isfinite(frequencies).all():
-        raise ValueError(f"rope_theta {config.rope_theta:g} gives frequencies that are not finite")
+    for operation in model.description.find(Rotate):
+        if not np.isfinite(operation.frequencies).all():
+            theta = model.config.rope_theta
+            raise ValueError(f"rope_theta {theta:g} gives frequencies that are not finite")

@@ -1,7 +1,8 @@
-"""The integer model: what the hardware computes, bit for bit, one function read top to bottom.
+"""The integer model: what the hardware computes, bit for bit, operation after operation.
 
 NumPy only. All positions of a call are computed at once; matrix products run in float64, in which
-every sum here is exact (below 2**53).
+every sum here is exact (below 2**53). What an operation computes stands at the operation, in
+:mod:`celosia.reference.operations`.
 """
 
 from dataclasses import dataclass, field
@@ -9,20 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from celosia.reference.arithmetic import saturate, saturations
 from celosia.reference.block_quantize import block_quantize
-from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
-from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
-from celosia.reference.norm import gain, sum_of_squares
-from celosia.reference.quantize import ACTIVATION_WIDTH, SCORE_FRACTION
-from celosia.reference.rope import rope
 from celosia.reference.sampler import Sampler
-from celosia.reference.scale import limited, scale
-from celosia.reference.softmax import align, empty, softmax_block
-from celosia.reference.swiglu import swiglu
+from celosia.reference.scale import limited
 
-__all__ = ["IntegerCache", "forward", "generate"]
+__all__ = ["SATURATED", "IntegerCache", "Pass", "Vector", "forward", "generate"]
 
 SATURATED = ("residual", "activations", "values", "heads", "scores", "gates", "scaled")
-QUERIES = 64  # of a call, whose scores are held at once
 
 
 @dataclass
@@ -51,9 +44,89 @@ class IntegerCache:
             np.zeros(shape, np.int8), np.zeros(shape[:-1], np.int64), np.zeros(shape, np.int8)
         )
 
+    def store(self, layer, positions, keys, steps, values):
+        """Store keys and values int8[n, n_kv_heads, head_dim], steps int64[n, n_kv_heads]."""
+        place = slice(positions[0], positions[-1] + 1)
+        self.keys[layer, :, place] = keys.transpose(1, 0, 2)
+        self.key_steps[layer, :, place] = steps.T
+        self.values[layer, :, place] = values.transpose(1, 0, 2)
+
     def at(self, layer, n):
         """Keys, their steps, and values of one layer's first ``n`` positions."""
         return self.keys[layer, :, :n], self.key_steps[layer, :, :n], self.values[layer, :, :n]
+
+
+@dataclass
+class Vector:
+    """A vector of every token, int[n, size], and what waits to be multiplied with its products.
+
+    That is ``mantissa * 2**(-16 - exponent)``, [n, 1] each, or 1.
+    """
+
+    values: np.ndarray
+    mantissa: object = 1 << 16
+    exponent: object = 0
+
+    def last(self):
+        """That of the last token."""
+        parts = (x if np.ndim(x) == 0 else x[-1:] for x in (self.mantissa, self.exponent))
+        return Vector(self.values[-1:], *parts)
+
+
+class Pass:
+    """The vectors of some tokens on their way through a quantised model.
+
+    Members
+    -------
+    model : QuantizedModel
+    tokens, positions : int[n]
+    lanes, head_dim, width : int
+        Values in a block; of a head, padded; bits of the residual stream.
+    cache : IntegerCache
+    all_logits : bool
+    """
+
+    def __init__(self, model, tokens, cache, all_logits):
+        self.model = model
+        self.tokens = np.asarray(tokens)
+        self.positions = np.arange(cache.length, cache.length + len(tokens))
+        self.lanes = model.scheme.lanes
+        self.head_dim = model.head_dim
+        self.width = model.scheme.residual_width
+        self.padded = model.scheme.padded
+        self.cache = cache
+        self.all_logits = all_logits
+        self.vectors = {}
+
+    def read(self, name):
+        """A vector."""
+        return self.vectors[name]
+
+    def write(self, name, values, mantissa=1 << 16, exponent=0):
+        """Give a vector its values, and the scalar that waits."""
+        self.vectors[name] = Vector(values, mantissa, exponent)
+
+    def saturated(self, x):
+        """``x`` limited to the residual stream's width."""
+        return saturate(x, self.width)
+
+    def count(self, kind, x, bits):
+        """Count what is at the limits of ``bits``, or beyond."""
+        self.cache.saturated[kind] += saturations(x, bits)
+
+    def count_limited(self, acc, shift, seen=True):
+        """Count what the scaling stage limits."""
+        self.cache.saturated["scaled"] += int(np.count_nonzero(limited(acc, shift) & seen))
+
+    def blocks(self, x):
+        """``x`` int[n, size] through block quantisation, as integers."""
+        mantissa, exponent = block_quantize(x.reshape(len(x), -1, self.lanes))
+        return (mantissa << exponent[..., None]).reshape(x.shape)
+
+    @staticmethod
+    def exact(a, b):
+        """``a @ b``, exact: int64."""
+        return (a.astype(np.float64) @ b.astype(np.float64, copy=False)).astype(np.int64)
 
 
 def forward(model, tokens, cache=None, all_logits=True):
@@ -62,116 +135,15 @@ def forward(model, tokens, cache=None, all_logits=True):
     In units of ``2**-model.logit_fraction``. Bit-exact with the generated machine. ``cache`` is
     extended in place.
     """
-    c, s = model.config, model.scheme
-    lanes, hd, width = s.lanes, model.head_dim, s.residual_width
     cache = IntegerCache.empty(model) if cache is None else cache
-    start, n = cache.length, len(tokens)
-    end = start + n
+    end = cache.length + len(tokens)
     if end > cache.keys.shape[2]:
         raise ValueError(f"{end} positions exceed the cache's {cache.keys.shape[2]}")
-    positions = np.arange(start, end)
-    sine, cosine = (t[:, None] for t in sine_cosine(positions, model.rope_increments))
-    sine, cosine = (_pad(t, hd // 2) for t in (sine, cosine))  # [n, 1, head_dim / 2]
-
-    def count(kind, x, bits):
-        cache.saturated[kind] += saturations(x, bits)
-
-    def count_limited(acc, shift, seen=True):
-        cache.saturated["scaled"] += int(np.count_nonzero(limited(acc, shift) & seen))
-
-    def norm(x, gains, shift):
-        count("residual", x, width)
-        total = sum_of_squares(x.reshape(n, -1, lanes)) + model.epsilon
-        mantissa, exponent = rsqrt(total)
-        values = gain(x, gains, shift, ACTIVATION_WIDTH)
-        count("activations", values, ACTIVATION_WIDTH)
-        return _block(values, lanes), mantissa[:, None], exponent[:, None] - 1
-
-    def linear(x, op, mantissa=1 << 16, exponent=0):
-        acc = _exact(x, op.matrix)  # [n, rows]
-        count_limited(acc, op.shift + exponent)
-        return scale(acc, op.scale, op.shift + exponent, mantissa, width=24)
-
-    tokens = np.asarray(tokens)
-    e = model.embedding
-    x = e.integers(tokens)
-    count_limited(x, e.shift)
-    x = scale(x, e.scale[tokens][:, None], e.shift, width=width)  # [n, dim]
-    for index, layer in enumerate(model.layers):
-        h, mantissa, exponent = norm(x, layer.norm_gain, layer.norm_shift)
-        q = linear(h, layer.q, mantissa, exponent).reshape(n, c.n_heads, hd)
-        k = linear(h, layer.k, mantissa, exponent).reshape(n, c.n_kv_heads, hd)
-        v = linear(h, layer.v, mantissa, exponent).reshape(n, c.n_kv_heads, hd)
-        q, k = rope(q, sine, cosine), rope(k, sine, cosine)
-        count("heads", q, 16)
-        count("heads", k, 16)
-        q, q_step = head_quantize(q)
-        k, k_step = head_quantize(k)
-        cache.keys[index, :, start:end] = k.transpose(1, 0, 2)
-        cache.key_steps[index, :, start:end] = k_step.T
-        cache.values[index, :, start:end] = saturate(v, 8).transpose(1, 0, 2)
-        count("values", v, 8)
-        attention = np.empty((n, c.n_heads * hd), np.int64)
-        for first in range(0, n, QUERIES):
-            some = slice(first, first + QUERIES)
-            cached = cache.at(index, s.padded(positions[some][-1] + 1))
-            queries = q[some], q_step[some]
-            attention[some] = _attention(
-                model, layer, queries, cached, positions[some], (count, count_limited)
-            )
-        count("activations", attention, ACTIVATION_WIDTH)
-        y = linear(_block(attention, lanes), layer.o)
-        x = saturate(x + y, width)
-
-        h, mantissa, exponent = norm(x, layer.ffn_gain, layer.ffn_shift)
-        gate_up = linear(h, layer.gate_up, mantissa, exponent).reshape(n, -1, 2, lanes)
-        gate, up = gate_up[:, :, 0], gate_up[:, :, 1]
-        count("gates", gate, 20)
-        count("gates", up, 18)
-        hidden = swiglu(gate, up, layer.swiglu_shift, ACTIVATION_WIDTH, model.gate_fraction)
-        count("activations", hidden, ACTIVATION_WIDTH)
-        y = linear(_block(hidden.reshape(n, -1), lanes), layer.down)
-        x = saturate(x + y, width)
-
+    p = Pass(model, tokens, cache, all_logits)
+    for operation in model.operations:
+        operation.run(p)
     cache.length = end
-    h, mantissa, exponent = norm(x, model.head_gain, model.head_gain_shift)
-    if not all_logits:
-        h, mantissa, exponent = h[-1:], mantissa[-1:], exponent[-1:]
-    return linear(h, model.head, mantissa, exponent)  # [n, vocab_size]
-
-
-def _attention(model, layer, queries, cached, positions, counts):
-    """Softmax of the scores of ``queries`` over the ``cached`` keys, times the cached values.
-
-    Queries are int[n, heads, head_dim] and their steps int[n, heads]; each sees the keys up to its
-    own one of ``positions``. ``counts`` are told what saturates.
-    """
-    c, lanes = model.config, model.scheme.lanes
-    count, count_limited = counts
-    keys, key_steps, values = cached
-    n, blocks = len(positions), keys.shape[1]
-    seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
-    shape = (c.n_kv_heads, c.n_heads // c.n_kv_heads, n)
-    q = queries[0].transpose(1, 0, 2).reshape(*shape, -1)
-    q_step = queries[1].T.reshape(*shape, 1)
-    acc = _exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
-    row_scale = key_steps[:, None, None] << STEP_SHIFT
-    scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=24)
-    count_limited(acc, layer.score_shift, seen)
-    count("scores", np.where(seen, scores, 0), model.score_width)
-    scores = saturate(scores, model.score_width) << (SCORE_FRACTION - model.score_fraction)
-    scores = scores.reshape(*shape, -1, lanes)
-    whole = model.score_width - model.score_fraction
-    power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes), whole)
-    largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
-    power, shift = align(power, exponent, largest)
-    power = (power << shift[..., None]).reshape(*shape, blocks)
-    mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
-    acc = _exact(power, values[:, None])  # [kv, group, n, head_dim]
-    row_scale = layer.value_scale[:, None, None]
-    count_limited(acc, layer.value_shift + exponent - 1)
-    out = scale(acc, row_scale, layer.value_shift + exponent - 1, mantissa, ACTIVATION_WIDTH)
-    return out.reshape(c.n_heads, n, -1).transpose(1, 0, 2).reshape(n, -1)
+    return p.read("logits").values  # [n, vocab_size]
 
 
 def generate(model, prompt, n, temperature=0, seed=0, cache=None):
@@ -187,17 +159,3 @@ def generate(model, prompt, n, temperature=0, seed=0, cache=None):
         new = [sampler(logits[-1])]
         tokens += new
     return tokens, np.array(logits)
-
-
-def _block(x, lanes):
-    """``x`` int[n, size] through block quantisation, back as integers: float64 for the products."""
-    mantissa, exponent = block_quantize(x.reshape(len(x), -1, lanes))
-    return (mantissa << exponent[..., None]).reshape(x.shape)
-
-
-def _exact(a, b):
-    return (a.astype(np.float64) @ b.astype(np.float64, copy=False)).astype(np.int64)
-
-
-def _pad(x, size):
-    return np.concatenate([x, np.zeros((*x.shape[:-1], size - x.shape[-1]), x.dtype)], axis=-1)

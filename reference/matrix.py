@@ -10,8 +10,6 @@ from celosia.reference.group_quantize import Groups, group_quantize
 __all__ = [
     "Matrix",
     "ceil_log2",
-    "columns_of",
-    "head_rows",
     "linear",
     "mantissas",
     "recoded",
@@ -51,17 +49,6 @@ class Matrix:
     def matrix(self):
         """The weights for products: float64[columns, rows]."""
         return self.integers().T.astype(np.float64)
-
-
-def columns_of(n, scheme):
-    """Places of ``n`` values in a padded vector, and its size."""
-    return np.arange(n), scheme.padded(n)
-
-
-def head_rows(n_heads, head_dim, padded):
-    """Places of heads of ``head_dim`` values, each padded to ``padded``, and the vector's size."""
-    rows = np.arange(n_heads)[:, None] * padded + np.arange(head_dim)
-    return rows.reshape(-1), n_heads * padded
 
 
 def linear(weight, factor, scheme, columns, rows=None):

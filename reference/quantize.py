@@ -3,15 +3,14 @@
 Everything that the integer machine multiplies by is fixed here. Activations are block floating
 point (:mod:`celosia.reference.block_quantize`), queries and keys have a step per head and token
 (:mod:`celosia.reference.head_quantize`); values a static scale per channel, folded into the rows
-that make and use them. What the formats are, :mod:`celosia.reference.formats` chooses.
+that make and use them. What an operation makes of its formats stands at the operation
+(:mod:`celosia.reference.operations`), what those of the whole machine are, in
+:mod:`celosia.reference.formats`.
 """
-
-import math
 
 import numpy as np
 from celosia.reference.calibration import calibrate
 from celosia.reference.formats import (
-    LOG2E,
     LOGIT_FRACTION,
     SCORE_FRACTION,
     check_model,
@@ -20,37 +19,27 @@ from celosia.reference.formats import (
     least_epsilon,
     score_format,
 )
-from celosia.reference.matrix import (
-    Linear,
-    ceil_log2,
-    columns_of,
-    head_rows,
-    linear,
-    mantissas,
-    recoded,
-    rounded,
-    scaled,
-)
-from celosia.reference.quantized_model import QuantizedLayer, QuantizedModel
-from celosia.reference.scale import LEAST_SHIFT
+from celosia.reference.matrix import ceil_log2, recoded, rounded, scaled
+from celosia.reference.operations.attention import Attention
+from celosia.reference.operations.gate import Gate
+from celosia.reference.operations.linear import IntegerLinear
+from celosia.reference.operations.norm import ACTIVATION_WIDTH, IntegerNorm
+from celosia.reference.quantized_model import QuantizedModel
+from celosia.reference.rewrites import machine_form
+from celosia.reference.scale import LEAST_SHIFT, ROOM
 from celosia.reference.scheme import Scheme
 
 __all__ = [
     "ACTIVATION_WIDTH",
-    "FEW",
-    "LOG2E",
     "LOGIT_FRACTION",
     "SCORE_FRACTION",
-    "Linear",
-    "QuantizedLayer",
     "QuantizedModel",
+    "Quantizer",
     "Scheme",
     "quantize",
 ]
 
-ACTIVATION_WIDTH = 23  # bits of a value before block quantisation: 8 and shifts of up to 15
 RESIDUAL_FRACTION = 18  # the most
-FEW = 80  # positions: a channel's largest value is not among as few; of 64 it is off by half
 
 
 def quantize(model, scheme=None, calibration=None, margin=1.25):
@@ -64,191 +53,198 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
     ValueError
         If there are no formats that hold the model's values.
     """
+    check_model(model)
+    model = machine_form(model)
     scheme = scheme or Scheme()
-    check_model(model.config)
-    return _Quantizer(model, scheme, calibration or calibrate(model), margin).model()
+    return Quantizer(model, scheme, calibration or calibrate(model), margin).model()
 
 
-class _Quantizer:
-    """The formats of the whole machine; then the layers; then what follows from all of them."""
+class Quantizer:
+    """What operations ask when they are quantised.
+
+    Members
+    -------
+    scheme : Scheme
+    margin : float
+    positions : int
+        That calibration saw.
+    residual, score_fraction, score_width, gate_fraction, logit_fraction : int
+        Formats of the whole machine.
+    layer : int or None
+        Of the operation that asks.
+    """
 
     def __init__(self, source, scheme, calibration, margin):
         self.source, self.config, self.scheme, self.margin = source, source.config, scheme, margin
-        self.seen, self.positions = calibration.largest, calibration.positions
-        residual = scheme.residual_width - 2 - ceil_log2(margin * self.seen("residual"))
+        self.description = source.description
+        self.calibration, self.positions = calibration, calibration.positions
+        self.layer = None
+        self._codes, self._notes = {}, {}
+        residual = scheme.residual_width - 2 - ceil_log2(margin * calibration.residual())
         self.residual = min(residual, RESIDUAL_FRACTION)
-        layers = range(self.config.n_layers)
-        scores = max(float(self.seen(("scores", n))) for n in layers)
-        gates = max(float(self.seen(("gate", n)).max()) for n in layers)
-        self.score_fraction, self.score_width = score_format(scores, margin)
-        self.gate_fraction = gate_fraction(gates, margin)
+        self.logit_fraction = LOGIT_FRACTION
+        self._whole_machine()
+
+    def _whole_machine(self):
+        """The formats that are constants of the machine: those of the layer that needs most."""
+        largest = self.calibration.largest
+        attentions = self._of_layers(Attention)
+        if attentions:
+            scores = max(float(largest("scores", n)) for n, _ in attentions)
+            most = min(
+                op.folds(self.margin, largest("queries", n), largest("keys", n))[2]
+                for n, op in attentions
+            )
+            most -= 2 + ROOM + ceil_log2(self.config.head_dim)
+            self.score_fraction, self.score_width = score_format(scores, self.margin, most)
+        gates = [float(largest("gate", n).max()) for n, _ in self._of_layers(Gate)]
+        self.gate_fraction = gate_fraction(max(gates, default=1.0), self.margin)
+
+    def _of_layers(self, kind):
+        layers = enumerate(self.description.layers)
+        return [(n, op) for n, layer in layers for op in layer if isinstance(op, kind)]
+
+    @property
+    def head_dim(self):
+        """``head_dim`` padded to whole blocks."""
+        return self.scheme.padded(self.config.head_dim)
+
+    def seen(self, name):
+        """The largest magnitudes of ``name`` in this layer; see :class:`Calibration`."""
+        return self.calibration.largest(name, self.layer)
+
+    def tensor(self, name):
+        """A tensor of the layer, or of the model."""
+        tensors = self.source.tensors if self.layer is None else self.source.layers[self.layer]
+        return tensors[name]
+
+    def size(self, vector):
+        """Values in a vector."""
+        return self.description.sizes[vector]
+
+    def places(self, vector):
+        """Where a vector's values lie in its padded form, and the size of that."""
+        n = self.size(vector)
+        if vector in self.description.heads:
+            n_heads = self.description.heads[vector]
+            return self.scheme.heads_of(n_heads, n // n_heads)
+        return self.scheme.columns_of(n)
+
+    def biases(self, vector, values):
+        """Integers of a padded vector."""
+        places, size = self.places(vector)
+        padded = np.zeros(size, np.int64)
+        padded[places] = np.round(values)
+        return padded
+
+    def ask(self, vector, factor):
+        """Say what the values of a vector are to be multiplied by to be integers."""
+        self._wants[vector] = np.asarray(factor, np.float64).reshape(-1)
+
+    def want(self, vector):
+        """What was asked for: float64[1] or [size]."""
+        if vector == "x":
+            return np.array([2.0**self.residual])
+        if vector == "logits":
+            return np.array([2.0**self.logit_fraction])
+        return self._wants[vector]
+
+    def give(self, vector, unit):
+        """Say what the integers of an activation vector are multiplied by to be real."""
+        self._units[vector] = unit
+
+    def unit(self, vector):
+        """What was given."""
+        return self._units[vector]
+
+    def note(self, operation, value):
+        """Keep something between an operation's ``demand`` and its ``quantize``."""
+        self._notes[id(operation)] = value
+
+    def noted(self, operation):
+        """What was kept."""
+        return self._notes[id(operation)]
+
+    def table(self, name):
+        """The rounded rows of an embedding or a head: they may be one and the same."""
+        if name not in self._codes:
+            width = self.scheme.head_width or self.scheme.weight_width
+            columns = self.scheme.columns_of(self.config.dim)
+            self._codes[name] = rounded(self.source.tensors[name], width, self.scheme, columns)
+        return self._codes[name]
+
+    def head(self, name, normed):
+        """The head's matrix; its logits get fewer bits behind the point where it needs that."""
+        logits = self.margin * self.seen("logits")
+        rows = self.table(name)
+        while self.logit_fraction >= 0:
+            factor = normed * 2.0**self.logit_fraction
+            self._codes[name] = recoded(rows, factor)
+            head = scaled(self._codes[name], factor)
+            outputs = logits * 2.0**self.logit_fraction
+            missing = excess(head.scale[: len(logits)], outputs, normed=True)
+            if not missing:
+                return head
+            self.logit_fraction -= missing
+        raise ValueError(f"logits reach {logits.max():,.0f}, which no format holds")
 
     def model(self):
         """The quantised model."""
-        c, scheme, source = self.config, self.scheme, self.source
-        head_width = scheme.head_width or scheme.weight_width
-        rows = rounded(source.embedding, head_width, scheme, columns_of(c.dim, scheme))
-        self.residual -= max(0, LEAST_SHIFT - scaled(rows, 2.0**self.residual).shift)
+        d, fraction = self.description, self.residual
+        for embed in d.begin:
+            for name in filter(None, (embed.table, embed.positions)):
+                factor = 2.0**fraction * embed.factor
+                shift = scaled(self.table(name), factor).shift
+                self.residual = min(self.residual, fraction - max(0, LEAST_SHIFT - shift))
         while True:
-            layers = [self._layer(index) for index in range(c.n_layers)]
-            missing = max(self._missing(index, layer) for index, layer in enumerate(layers))
-            if not missing:
+            layers = [self._operations(ops, n) for n, ops in enumerate(d.layers)]
+            missing = max((self._missing(n, op) for n, ops in enumerate(layers) for op in ops))
+            if missing <= 0:
                 break
             self.residual -= missing
-        gain, shift, fraction = self._gain(source.norm, 2 * c.n_layers)
-        output_rows = rows
-        if not c.tied:
-            output_rows = rounded(source.head, head_width, scheme, columns_of(c.dim, scheme))
-        output_rows, head, logit_fraction = self._head(output_rows, self._after_norm(fraction))
-        if c.tied:
-            embedding = scaled(output_rows, 2.0**self.residual)
-        else:
-            embedding = scaled(recoded(rows, 2.0**self.residual), 2.0**self.residual)
-        turns = c.rope_frequencies / (2 * np.pi) % 1.0
+        end = self._operations(d.end, None)
+        begin = self._operations(d.begin, None)
+        self._epsilon([*layers, end])
         return QuantizedModel(
-            config=c,
-            scheme=scheme,
-            residual_fraction=self.residual,
-            epsilon=self._epsilon(layers, head),
-            rope_increments=np.round(turns * 2.0**32).astype(np.int64) & 0xFFFFFFFF,
-            embedding=embedding,
+            config=self.config,
+            scheme=self.scheme,
+            begin=begin,
             layers=layers,
-            head_gain=gain,
-            head_gain_shift=shift,
-            head=head,
+            end=end,
+            residual_fraction=self.residual,
             score_fraction=self.score_fraction,
             score_width=self.score_width,
             gate_fraction=self.gate_fraction,
-            logit_fraction=logit_fraction,
+            logit_fraction=self.logit_fraction,
         )
 
-    def _layer(self, index):
-        layer = self.source.layers[index]
-        norm_gain, norm_shift, norm_fraction = self._gain(layer.attention_norm, 2 * index)
-        attention = self._attention(index, layer, self._after_norm(norm_fraction))
-        ffn_gain, ffn_shift, ffn_fraction = self._gain(layer.ffn_norm, 2 * index + 1)
-        hidden = self._hidden(index, layer, self._after_norm(ffn_fraction))
-        return QuantizedLayer(
-            norm_gain=norm_gain,
-            norm_shift=norm_shift,
-            ffn_gain=ffn_gain,
-            ffn_shift=ffn_shift,
-            **attention,
-            **hidden,
-        )
+    def _operations(self, operations, layer):
+        """The integer forms of ``operations``."""
+        self.layer, self._wants, self._units = layer, {}, {}
+        for operation in reversed(operations):
+            operation.demand(self)
+        return [operation.quantize(self) for operation in operations]
 
-    def _attention(self, index, layer, normed):
-        """The matrices around attention; ``normed`` belongs to the vector in front of them."""
-        c, scheme, seen, margin = self.config, self.scheme, self.seen, self.margin
-        hd, hdp, group = c.head_dim, scheme.padded(c.head_dim), c.n_heads // c.n_kv_heads
-        columns = columns_of(c.dim, scheme)
-        # Queries and keys: rotated pairs are balanced between the two, so that both peak alike, and
-        # their product is the score in powers of two. Then each head of each token gets its step.
-        q_pair = seen(("q", index)).reshape(c.n_kv_heads, group, hd // 2, 2).max(axis=(1, 3))
-        k_pair = seen(("k", index)).reshape(c.n_kv_heads, hd // 2, 2).max(axis=-1)
-        balance = np.sqrt(k_pair / q_pair)
-        k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
-        q_fold = LOG2E * hd**-0.5 / k_fold
-        score_bits = 14 - ceil_log2(margin * (q_pair * q_fold).max())
-        q_factor = np.repeat(np.repeat(q_fold * 2.0**score_bits, 2, axis=-1), group, axis=0)
-        k_factor = np.repeat(k_fold, 2, axis=-1)
-        v_step = seen(("v", index)) * (margin + FEW / self.positions) / 127  # [kv, hd]
-        heads, kv_heads = (head_rows(n, hd, hdp) for n in (c.n_heads, c.n_kv_heads))
-        factors = (q_factor * normed, k_factor * normed, normed / v_step)
-        q, k, v = (
-            linear(weight, factor.reshape(-1), scheme, columns, rows)
-            for weight, factor, rows in zip(
-                (layer.wq, layer.wk, layer.wv), factors, (heads, kv_heads, kv_heads), strict=True
-            )
-        )
-        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(margin * seen(("attention", index)))
-        value_scale = np.zeros((c.n_kv_heads, hdp))
-        value_scale[:, :hd] = v_step * 2.0**fraction
-        value_scale, value_shift = mantissas(value_scale)
-        score_shift = score_bits - self.score_fraction - 2
-        if score_shift < LEAST_SHIFT:
-            raise ValueError(f"layer {index}: queries and keys are too large for any score format")
-        return {
-            "q": q,
-            "k": k,
-            "v": v,
-            "score_shift": score_shift,
-            "value_scale": value_scale,
-            "value_shift": value_shift,
-            "o": linear(layer.wo, 2.0 ** (self.residual - fraction), scheme, heads, columns),
-        }
+    def _missing(self, layer, op):
+        """Bits that the residual's binary point is too far right for what writes it."""
+        if not isinstance(op, IntegerLinear) or not op.add:
+            return 0
+        outputs = self.margin * self.calibration.largest(f"{op.name} output", layer)
+        outputs = outputs * 2.0**self.residual
+        return max(excess(op.matrix.scale[: len(outputs)], outputs), LEAST_SHIFT - op.matrix.shift)
 
-    def _hidden(self, index, layer, normed):
-        """The matrices around the gates; ``normed`` belongs to the vector in front of them."""
-        c, scheme, seen, margin = self.config, self.scheme, self.seen, self.margin
-        columns = columns_of(c.dim, scheme)
-        lanes, size = scheme.lanes, scheme.padded(c.hidden_dim)
-        gate_rows = np.arange(c.hidden_dim) // lanes * 2 * lanes + np.arange(c.hidden_dim) % lanes
-        rows = np.concatenate([gate_rows, gate_rows + lanes]), 2 * size
-        weight = np.concatenate([layer.w_gate, layer.w_up])
-        gate_up = rounded(weight, scheme.weight_width, scheme, columns, rows)
-        # Where up's scales leave the gates' too few bits, they are smaller.
-        up_fraction = 16 - ceil_log2(margin * seen(("up", index)))
-        gates = margin * seen(("gate", index)) * 2.0**self.gate_fraction
-        for _ in range(8):
-            factors = [2.0**self.gate_fraction * normed, 2.0**up_fraction * normed]
-            factors = np.repeat(factors, c.hidden_dim)
-            op = scaled(recoded(gate_up, factors), factors)
-            if not excess(op.scale[gate_rows], gates, normed=True):
-                break
-            up_fraction -= 1
-        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(margin * seen(("hidden", index)))
-        fraction = min(fraction, self.gate_fraction + up_fraction - 1)
-        hidden_columns = columns_of(c.hidden_dim, scheme)
-        return {
-            "gate_up": op,
-            "swiglu_shift": self.gate_fraction + up_fraction - fraction,
-            "down": linear(
-                layer.w_down, 2.0 ** (self.residual - fraction), scheme, hidden_columns, columns
-            ),
-        }
-
-    def _missing(self, index, layer):
-        """Bits that the residual's binary point is too far right for the matrices that write it."""
-        missing = [0]
-        for name, op in (("attention_output", layer.o), ("ffn_output", layer.down)):
-            outputs = self.margin * self.seen((name, index)) * 2.0**self.residual
-            missing.append(excess(op.scale[: self.config.dim], outputs))
-            missing.append(LEAST_SHIFT - op.shift)
-        return max(missing)
-
-    def _head(self, rows, normed):
-        """The head's codes, the head, and the bits behind the point of its logits."""
-        logits = self.margin * self.seen(("logits", None))
-        fraction = LOGIT_FRACTION
-        while fraction >= 0:
-            codes = recoded(rows, normed * 2.0**fraction)
-            head = scaled(codes, normed * 2.0**fraction)
-            missing = excess(
-                head.scale[: self.config.vocab_size], logits * 2.0**fraction, normed=True
-            )
-            if not missing:
-                return codes, head, fraction
-            fraction -= missing
-        raise ValueError(f"logits reach {logits.max():,.0f}, which no format holds")
-
-    def _epsilon(self, layers, head):
-        shifts = {"the head": head.shift}
-        for index, layer in enumerate(layers):
-            for name in ("q", "k", "v", "gate_up"):
-                shifts[f"layer {index}'s {name}"] = getattr(layer, name).shift
-        return least_epsilon(self.config, self.residual, shifts, float(self.seen("inverse")))
-
-    def _after_norm(self, fraction):
-        """What a normed vector's integers are multiplied by to be real, but for its root."""
-        return math.sqrt(self.config.dim) * 2.0 ** (self.residual - fraction)
-
-    def _gain(self, gains, number):
-        """int16 gains[padded dim], the shift behind the product, and the product's binary point."""
-        mantissa_shift = 14 - ceil_log2(max(np.abs(gains).max(), 2.0**-100))
-        places, size = columns_of(len(gains), self.scheme)
-        mantissa = np.zeros(size, np.int64)
-        mantissa[places] = np.round(gains.astype(np.float64) * 2.0**mantissa_shift)
-        fraction = ACTIVATION_WIDTH - 3 - ceil_log2(self.seen(("norm", number)))
-        fraction = min(fraction, self.residual + mantissa_shift - 1)
-        return mantissa, self.residual + mantissa_shift - fraction, fraction
+    def _epsilon(self, parts):
+        """Give all norms of the residual an epsilon with which no scale is out of reach."""
+        shifts, norms = {}, []
+        for ops in parts:
+            for op in ops:
+                if isinstance(op, IntegerNorm):
+                    norms.append(op)
+                elif isinstance(op, IntegerLinear) and any(op.input == n.out for n in norms):
+                    shifts[op.name] = min(op.matrix.shift, shifts.get(op.name, 64))
+        inverse = float(self.calibration.largest("inverse"))
+        for op in norms:
+            if op.epsilon is not None:
+                op.epsilon = least_epsilon(
+                    self.config.dim, op.source.eps, self.residual, shifts, inverse
+                )

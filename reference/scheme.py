@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["Scheme"]
 
 
@@ -62,3 +64,13 @@ class Scheme:
     def padded(self, n):
         """``n`` rounded up to whole blocks."""
         return -(-n // self.lanes) * self.lanes
+
+    def columns_of(self, n):
+        """Places of ``n`` values in a padded vector, and its size."""
+        return np.arange(n), self.padded(n)
+
+    def heads_of(self, n_heads, head_dim):
+        """Places of heads, each padded by itself, in a vector, and its size."""
+        padded = self.padded(head_dim)
+        places = np.arange(n_heads)[:, None] * padded + np.arange(head_dim)
+        return places.reshape(-1), n_heads * padded

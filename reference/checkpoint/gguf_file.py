@@ -3,7 +3,8 @@
 from celosia.reference.checkpoint import gguf_tokenizer
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.gguf_container import Container
-from celosia.reference.model import Layer, Model, ModelConfig
+from celosia.reference.families import describe
+from celosia.reference.model import Model, ModelConfig
 
 __all__ = ["read_model", "read_tokenizer"]
 
@@ -45,26 +46,24 @@ def read_model(path, with_tokenizer=True):
             )
         return container.float32(name)
 
-    embedding = take("token_embd.weight", (config.vocab_size, config.dim))
+    layer_shapes = describe(config).layer_shapes(0)
+    tensors = {"embedding": take("token_embd.weight", (config.vocab_size, config.dim))}
     layers = [
-        Layer(
-            **{
-                name: take(f"blk.{index}.{foreign}.weight", config.layer_shapes[name])
-                for name, foreign in _LAYER.items()
-            }
-        )
+        {
+            name: take(f"blk.{index}.{foreign}.weight", layer_shapes[name])
+            for name, foreign in _LAYER.items()
+        }
         for index in range(config.n_layers)
     ]
-    norm = take("output_norm.weight", (config.dim,))
-    head = embedding
+    tensors["norm"] = take("output_norm.weight", (config.dim,))
     if not config.tied:
-        head = take("output.weight", (config.vocab_size, config.dim))
+        tensors["head"] = take("output.weight", (config.vocab_size, config.dim))
     for name in shapes:
         raise CheckpointError(f"{path}: {name} is a tensor that a Llama model does not have")
     tokenizer = None
     if with_tokenizer and "tokenizer.ggml.model" in container.fields:
         tokenizer = gguf_tokenizer.read_tokenizer(container)
-    return Model(config, embedding, layers, norm, head, tokenizer)
+    return Model(config, tensors, layers, tokenizer)
 
 
 def read_tokenizer(path):

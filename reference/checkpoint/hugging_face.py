@@ -6,7 +6,8 @@ from pathlib import Path
 from celosia.reference.checkpoint import tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.safetensors_file import read_tensors
-from celosia.reference.model import Layer, Model, ModelConfig, RopeScaling
+from celosia.reference.families import describe
+from celosia.reference.model import Model, ModelConfig, RopeScaling
 
 __all__ = ["read_model"]
 
@@ -46,21 +47,21 @@ def read_model(path, with_tokenizer=True):
     def layer(index):
         prefix = f"model.layers.{index}."
         arrays = {
-            name: take(f"{prefix}{foreign}.weight", config.layer_shapes[name])
+            name: take(f"{prefix}{foreign}.weight", shapes[name])
             for name, foreign in _LAYER.items()
         }
         for name in ("wq", "wk"):
             arrays[name] = _interleave(arrays[name], config.head_dim)
-        return Layer(**arrays)
+        return arrays
 
-    embedding = take("model.embed_tokens.weight", (config.vocab_size, config.dim))
+    shapes = describe(config).layer_shapes(0)
+    own = {"embedding": take("model.embed_tokens.weight", (config.vocab_size, config.dim))}
     layers = [layer(index) for index in range(config.n_layers)]
-    norm = take("model.norm.weight", (config.dim,))
+    own["norm"] = take("model.norm.weight", (config.dim,))
     if config.tied:
         tensors.pop("lm_head.weight", None)
-        head = embedding
     else:
-        head = take("lm_head.weight", (config.vocab_size, config.dim))
+        own["head"] = take("lm_head.weight", (config.vocab_size, config.dim))
     for name in tensors:
         if not name.endswith("rotary_emb.inv_freq"):  # computed from the configuration instead
             raise CheckpointError(f"{path}: {name} is a tensor that a Llama model does not have")
@@ -70,7 +71,7 @@ def read_model(path, with_tokenizer=True):
         tokenizer = tokenizer_json.read_tokenizer(
             path / "tokenizer.json", *_ends(fields, config.vocab_size)
         )
-    return Model(config, embedding, layers, norm, head, tokenizer)
+    return Model(config, own, layers, tokenizer)
 
 
 def _interleave(rows, head_dim):

@@ -8,8 +8,8 @@ from celosia.reference.functions import reciprocal
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
 from celosia.reference.matrix import ceil_log2, mantissas
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
-from celosia.reference.scale import scale
-from celosia.reference.softmax import EMPTY, align, softmax_block
+from celosia.reference.scale import LEAST_SHIFT, scale
+from celosia.reference.softmax import align, empty, softmax_block
 
 __all__ = ["LOG2E", "Attention", "IntegerAttention"]
 
@@ -79,17 +79,21 @@ class Attention:
         """Queries and keys: pairs are balanced between the two, so that both peak alike, and their
         product is the score in powers of two. Values: a step for each channel.
         """
-        kv, group, hd = self.n_kv_heads, self.group, self.head_dim
-        q_pair = q.seen("queries").reshape(kv, group, hd // 2, 2).max(axis=(1, 3))
-        k_pair = q.seen("keys").reshape(kv, hd // 2, 2).max(axis=-1)
-        balance = np.sqrt(k_pair / q_pair)
-        k_fold = 2.0**14 / q.margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
-        q_fold = LOG2E * self.scale / k_fold
-        bits = 14 - ceil_log2(q.margin * (q_pair * q_fold).max())
-        q.ask(self.q, np.repeat(np.repeat(q_fold * 2.0**bits, 2, axis=-1), group, axis=0))
+        q_fold, k_fold, bits = self.folds(q.margin, q.seen("queries"), q.seen("keys"))
+        q.ask(self.q, np.repeat(np.repeat(q_fold * 2.0**bits, 2, axis=-1), self.group, axis=0))
         q.ask(self.k, np.repeat(k_fold, 2, axis=-1))
         q.ask(self.v, 1.0 / self._value_step(q))
         q.note(self, bits)
+
+    def folds(self, margin, queries, keys):
+        """Factors of queries and keys, [kv, pairs], and a power of two for the queries."""
+        kv, group, hd = self.n_kv_heads, self.group, self.head_dim
+        q_pair = queries.reshape(kv, group, hd // 2, 2).max(axis=(1, 3))
+        k_pair = keys.reshape(kv, hd // 2, 2).max(axis=-1)
+        balance = np.sqrt(k_pair / q_pair)
+        k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
+        q_fold = LOG2E * self.scale / k_fold
+        return q_fold, k_fold, 14 - ceil_log2(margin * (q_pair * q_fold).max())
 
     def _value_step(self, q):
         return q.seen("values") * (q.margin + FEW / q.positions) / 127  # [kv, hd]
@@ -100,9 +104,12 @@ class Attention:
         value_scale[:, : self.head_dim] = self._value_step(q) * 2.0**fraction
         value_scale, value_shift = mantissas(value_scale)
         q.give(self.out, 2.0**-fraction)
-        return IntegerAttention(
-            self, q.noted(self) - SCORE_FRACTION - 2, value_scale, value_shift, q.layer
-        )
+        score_shift = q.noted(self) - q.score_fraction - 2
+        if score_shift < LEAST_SHIFT:
+            raise ValueError(
+                f"layer {q.layer}: queries and keys are too large for any score format"
+            )
+        return IntegerAttention(self, score_shift, value_scale, value_shift, q.layer)
 
 
 @dataclass
@@ -113,7 +120,7 @@ class IntegerAttention:
     ----------
     source : Attention
     score_shift : int
-        Turns ``q . k`` times their steps into logarithms (base 2, 8 fractional bits).
+        Turns ``q . k`` times their steps into logarithms to base 2.
     value_scale : uint16[n_kv_heads, padded head_dim]
         Turns the weighted sum of cached values into activations.
     value_shift, layer : int
@@ -128,6 +135,8 @@ class IntegerAttention:
     def run(self, p):
         s, n = self.source, len(p.positions)
         q, k, v = (p.read(x).values.reshape(n, -1, p.head_dim) for x in (s.q, s.k, s.v))
+        p.count("heads", q, 16)
+        p.count("heads", k, 16)
         q, q_step = head_quantize(q)
         p.count("values", v, 8)
         p.cache.store(self.layer, p.positions, *head_quantize(k), saturate(v, 8))
@@ -150,14 +159,20 @@ class IntegerAttention:
         q_step = q_step.T.reshape(*shape, 1)
         acc = p.exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
         row_scale = key_steps[:, None, None] << STEP_SHIFT
-        scores = scale(acc, row_scale, self.score_shift, q_step << STEP_SHIFT, width=16)
+        scores = scale(acc, row_scale, self.score_shift, q_step << STEP_SHIFT)
+        p.count_limited(acc, self.score_shift, seen)
+        p.count("scores", np.where(seen, scores, 0), p.model.score_width)
+        scores = saturate(scores, p.model.score_width) << (SCORE_FRACTION - p.model.score_fraction)
         scores = scores.reshape(*shape, -1, lanes)
-        power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes))
-        power, shift = align(power, exponent, exponent.max(axis=-1, initial=EMPTY, keepdims=True))
+        whole = p.model.score_width - p.model.score_fraction
+        power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes), whole)
+        largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
+        power, shift = align(power, exponent, largest)
         power = (power << shift[..., None]).reshape(*shape, blocks)
         mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
         acc = p.exact(power, values[:, None])  # [kv, group, n, head_dim]
         row_scale = self.value_scale[:, None, None]
         shift = self.value_shift + exponent - 1
+        p.count_limited(acc, shift)
         out = scale(acc, row_scale, shift, mantissa, ACTIVATION_WIDTH)
         return out.reshape(s.n_heads, n, -1).transpose(1, 0, 2).reshape(n, -1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.matrix import Matrix, scaled
+from celosia.reference.matrix import Matrix, recoded, scaled
 from celosia.reference.scale import scale
 
 __all__ = ["Embed", "IntegerEmbed"]
@@ -49,11 +49,15 @@ class Embed:
         pass
 
     def quantize(self, q):
-        """Tables keep the format of the head, which may be the same one."""
         unit = q.want(self.out)
-        table = scaled(q.head_codes(self.table), unit * self.factor)
-        positions = scaled(q.head_codes(self.positions), unit) if self.positions else None
+        table = self._table(q, self.table, unit * self.factor)
+        positions = self._table(q, self.positions, unit) if self.positions else None
         return IntegerEmbed(self.out, self.table, table, self.positions, positions, self.offset)
+
+    def _table(self, q, name, factor):
+        """A tied table keeps the codes that the head has."""
+        tied = any(getattr(op, "weight", None) == name for op in q.description.end)
+        return scaled(q.table(name) if tied else recoded(q.table(name), factor), factor)
 
 
 @dataclass
@@ -68,11 +72,12 @@ class IntegerEmbed:
     offset: int = 0
 
     def run(self, p):
-        x = self._rows(self.table, p.tokens, p.width)
+        x = self._rows(p, self.table, p.tokens)
         if self.positions is not None:
-            x = p.saturated(x + self._rows(self.positions, p.positions + self.offset, p.width))
-        p.residual(self.out, x)
+            x = p.saturated(x + self._rows(p, self.positions, p.positions + self.offset))
+        p.write(self.out, x)
 
-    def _rows(self, table, rows, width):
-        scales = table.scale[rows][:, None]
-        return scale(table.integers(rows), scales, table.shift, width=width)
+    def _rows(self, p, table, rows):
+        scales, codes = table.scale[rows][:, None], table.integers(rows)
+        p.count_limited(codes, table.shift)
+        return scale(codes, scales, table.shift, width=p.width)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference.matrix import ceil_log2
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
-from celosia.reference.swiglu import GATE_FRACTION, swiglu
+from celosia.reference.swiglu import swiglu
 
 __all__ = ["ACTIVATIONS", "Gate", "IntegerGate"]
 
@@ -70,19 +70,17 @@ class Gate:
         p.write(self.out, hidden)
 
     def demand(self, q):
-        q.ask(self.gate, 2.0**GATE_FRACTION)
-        up = 0
+        q.ask(self.gate, 2.0**q.gate_fraction)
         if self.up:
-            up = 16 - ceil_log2(q.margin * q.seen("up").max())
-            q.ask(self.up, 2.0**up)
-        q.note(self, up)
+            q.ask(self.up, 2.0 ** (16 - ceil_log2(q.margin * q.seen("up").max())))
 
     def quantize(self, q):
-        up = q.noted(self)
+        product = q.gate_fraction + (round(math.log2(q.want(self.up)[0])) if self.up else 0)
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * q.seen("hidden").max())
-        fraction = min(fraction, GATE_FRACTION + up - 1)
+        fraction = min(fraction, product - 1)
         q.give(self.out, 2.0**-fraction)
-        return IntegerGate(self, f"{self.gate}:{self.up}", GATE_FRACTION + up - fraction)
+        name = f"{self.gate}:{self.up}" if self.up else self.gate
+        return IntegerGate(self, name, product - fraction)
 
 
 @dataclass
@@ -96,7 +94,10 @@ class IntegerGate:
     def run(self, p):
         x = p.read(self.input).values
         pairs = x.reshape(len(x), -1, 2, p.lanes)
-        hidden = swiglu(pairs[:, :, 0], pairs[:, :, 1], self.shift, ACTIVATION_WIDTH)
+        gate, up = pairs[:, :, 0], pairs[:, :, 1]
+        p.count("gates", gate, 20)
+        p.count("gates", up, 18)
+        hidden = swiglu(gate, up, self.shift, ACTIVATION_WIDTH, p.model.gate_fraction)
         hidden = hidden.reshape(len(x), -1)
         p.count("activations", hidden, ACTIVATION_WIDTH)
         p.write(self.source.out, p.blocks(hidden))

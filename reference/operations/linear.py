@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.arithmetic import saturate
-from celosia.reference.matrix import Matrix, linear, scaled
+from celosia.reference.formats import excess
+from celosia.reference.matrix import Matrix, linear, recoded, rounded, scaled
 from celosia.reference.scale import scale
 
 __all__ = ["SCALED_WIDTH", "IntegerLinear", "Linear", "LinearPair"]
@@ -43,19 +44,22 @@ class Linear:
             y = y + p.tensor(self.bias)
         if self.factor != 1.0:
             y = y * np.float32(self.factor)
-        p.write(self.out, p.read(self.out) + y if self.add else y)
+        if self.add:
+            p.observe(f"{self.weight} output", y)
+            y = p.read(self.out) + y
+        p.write(self.out, y)
 
     def demand(self, q):
         pass
 
     def quantize(self, q):
-        want = q.want(self.out) * self.factor
-        factor = want * q.unit(self.input)
         if self.out == "logits":
-            matrix = scaled(q.head_codes(self.weight), factor)
+            matrix = q.head(self.weight, self.factor * q.unit(self.input))
         else:
+            factor = q.want(self.out) * self.factor * q.unit(self.input)
             places = q.places(self.input), q.places(self.out)
             matrix = linear(q.tensor(self.weight), factor, q.scheme, *places)
+        want = q.want(self.out) * self.factor
         bias = q.biases(self.out, q.tensor(self.bias) * want) if self.bias else None
         return IntegerLinear(self.input, self.out, self.weight, matrix, bias, self.add)
 
@@ -83,17 +87,41 @@ class LinearPair:
         """The name of both results as one vector."""
         return ":".join(self.outs)
 
+    def shapes(self, sizes):
+        shapes = {}
+        for part in self._parts():
+            shapes |= part.shapes(sizes)
+        return shapes
+
+    def run(self, p):
+        for part in self._parts():
+            part.run(p)
+
+    def _parts(self):
+        parts = zip(self.outs, self.weights, self.biases, strict=True)
+        return [Linear(self.input, *part) for part in parts]
+
+    def demand(self, q):
+        pass
+
     def quantize(self, q):
-        first, second = self.outs
-        n, lanes = q.size(first), q.scheme.lanes
-        padded = q.scheme.padded(n)
+        gate, up = self.outs
+        n, lanes, scheme = q.size(gate), q.scheme.lanes, q.scheme
+        padded = scheme.padded(n)
         rows = np.arange(n) // lanes * 2 * lanes + np.arange(n) % lanes
         places = np.concatenate([rows, rows + lanes]), 2 * padded
-        wants = [np.broadcast_to(q.want(out), n) for out in self.outs]
-        want = np.concatenate(wants)
         weight = np.concatenate([q.tensor(name) for name in self.weights])
-        factor = want * q.unit(self.input)
-        matrix = linear(weight, factor, q.scheme, q.places(self.input), places)
+        columns = q.places(self.input)
+        codes = rounded(weight, scheme.weight_width, scheme, columns, places)
+        # Where up's scales leave the gates' too few bits, they are smaller.
+        gates = q.margin * q.seen("gate") * q.want(gate)
+        for _ in range(8):
+            want = np.repeat([*q.want(gate), *q.want(up)], n)
+            factor = want * q.unit(self.input)
+            matrix = scaled(recoded(codes, factor), factor)
+            if not excess(matrix.scale[rows], gates, normed=True):
+                break
+            q.ask(up, q.want(up) / 2)
         bias = None
         if any(self.biases):
             parts = [q.tensor(b) if b else np.zeros(n, np.float32) for b in self.biases]
@@ -130,10 +158,11 @@ class IntegerLinear:
             x = x.last()
         acc = p.exact(x.values, self.matrix.matrix)  # [n, rows]
         shift = self.matrix.shift + x.exponent
+        p.count_limited(acc, shift)
         y = scale(acc, self.matrix.scale, shift, x.mantissa, width=SCALED_WIDTH)
         if self.bias is not None:
             y = saturate(y + self.bias, SCALED_WIDTH)
         if self.add:
-            p.residual(self.out, p.saturated(p.read(self.out).values + y))
+            p.write(self.out, p.saturated(p.read(self.out).values + y))
         else:
             p.write(self.out, y)

@@ -66,8 +66,7 @@ class Norm:
         gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
         mantissas, shift, fraction = _gain(gains, q, q.seen(self.key))
         q.give(self.out, math.sqrt(n) * 2.0 ** (q.residual - fraction))
-        epsilon = max(1, round(n * self.eps * 4.0**q.residual))
-        return IntegerNorm(self.input, self.out, self.key, mantissas, shift, epsilon)
+        return IntegerNorm(self, mantissas, shift, 1)  # epsilon: see Quantizer
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,16 @@ class Copy:
     input: str
     out: str
 
+    @property
+    def key(self):
+        """The name under which calibration knows it."""
+        return f"copy of {self.input}"
+
     def shapes(self, sizes):
         return {}
 
     def run(self, p):
-        p.observe(f"copy of {self.input}", np.abs(p.read(self.input)))
+        p.observe(self.key, np.abs(p.read(self.input)))
         p.write(self.out, p.read(self.input))
 
     def demand(self, q):
@@ -89,9 +93,9 @@ class Copy:
 
     def quantize(self, q):
         ones = np.ones(q.size(self.input), np.float32)
-        mantissas, shift, fraction = _gain(ones, q, q.seen(f"copy of {self.input}"))
+        mantissas, shift, fraction = _gain(ones, q, q.seen(self.key))
         q.give(self.out, 2.0**-fraction)
-        return IntegerNorm(self.input, self.out, f"copy of {self.input}", mantissas, shift, None)
+        return IntegerNorm(self, mantissas, shift, None)
 
 
 def _gain(gains, q, largest):
@@ -111,7 +115,7 @@ class IntegerNorm:
 
     Parameters
     ----------
-    input, out, key : str
+    source : Norm or Copy
     gains : int16[padded size]
     shift : int
         Behind the product.
@@ -119,12 +123,20 @@ class IntegerNorm:
         In squared units of the residual, for the whole vector; None where nothing is normed.
     """
 
-    input: str
-    out: str
-    key: str
+    source: object
     gains: np.ndarray
     shift: int
     epsilon: int | None
+
+    @property
+    def input(self):
+        """The vector that is normed."""
+        return self.source.input
+
+    @property
+    def out(self):
+        """The vector that it makes."""
+        return self.source.out
 
     def run(self, p):
         x = p.read(self.input).values
