@@ -8,6 +8,7 @@ __all__ = ["Calibration", "calibrate"]
 
 NORMED = ("attention_input", "ffn_input", "head_input")
 WRITTEN = ("attention_output", "gate", "ffn_output", "logits")  # rows of matrices, one by one
+COUNTED = 11.0  # what a score is below the largest by that its weight is 2**-15 of that one's
 SURE, UNSURE = 60, 15  # how far a model's largest logit lies above the mean
 
 
@@ -38,7 +39,9 @@ class Calibration:
         elif name in ("q", "k", "v", *WRITTEN):
             self._see((name, layer), np.abs(array).max(axis=0))  # [heads, head_dim], or [rows]
         elif name == "scores":
-            self._see((name, layer), np.abs(array[array > -np.inf]).max())
+            # What a query's largest score and those that count beside it need on either side of 0.
+            largest = array.max(axis=-1)
+            self._see((name, layer), np.maximum(largest, COUNTED - largest).max())
         elif name in ("attention", "up", "hidden", *NORMED):
             self._see((name, layer), np.abs(array).max())
 

@@ -32,7 +32,7 @@ class IntegerCache:
     ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
     ``saturated`` counts what reached the limits of its format in all these positions: values of the
     residual stream, activations before block quantisation, cached values, rotated queries and keys,
-    scores of positions that count, gates and what they gate, and what the scaling stage limited.
+    scores (at the lower limit only that of the token with itself), gates and what they gate, and what the scaling stage limited.
     """
 
     keys: np.ndarray
@@ -158,7 +158,11 @@ def _attention(model, layer, queries, cached, positions, counts):
     row_scale = key_steps[:, None, None] << STEP_SHIFT
     scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=24)
     count_limited(acc, layer.score_shift, seen)
-    count("scores", np.where(seen, scores, 0), model.score_width)
+    # Low scores weigh nothing beside others: one at the lower limit counts for its own token, as it
+    # does where all are.
+    own = np.arange(blocks) == positions[:, None]
+    counted = np.where(own, scores, np.where(seen, np.maximum(scores, 0), 0))
+    count("scores", counted, model.score_width)
     scores = saturate(scores, model.score_width) << (SCORE_FRACTION - model.score_fraction)
     scores = scores.reshape(*shape, -1, lanes)
     whole = model.score_width - model.score_fraction

@@ -32,7 +32,7 @@ from celosia.reference.linear import (
     scaled,
 )
 from celosia.reference.quantized_model import QuantizedLayer, QuantizedModel
-from celosia.reference.scale import LEAST_SHIFT
+from celosia.reference.scale import LEAST_SHIFT, ROOM
 from celosia.reference.scheme import Scheme
 
 __all__ = [
@@ -80,7 +80,9 @@ class _Quantizer:
         layers = range(self.config.n_layers)
         scores = max(float(self.seen(("scores", n))) for n in layers)
         gates = max(float(self.seen(("gate", n)).max()) for n in layers)
-        self.score_fraction, self.score_width = score_format(scores, margin)
+        most = min(self._folds(n)[2] for n in layers)
+        most -= 2 + ROOM + ceil_log2(self.config.head_dim)
+        self.score_fraction, self.score_width = score_format(scores, margin, most)
         self.gate_fraction = gate_fraction(gates, margin)
 
     def model(self):
@@ -142,14 +144,7 @@ class _Quantizer:
         c, scheme, seen, margin = self.config, self.scheme, self.seen, self.margin
         hd, hdp, group = c.head_dim, scheme.padded(c.head_dim), c.n_heads // c.n_kv_heads
         columns = columns_of(c.dim, scheme)
-        # Queries and keys: rotated pairs are balanced between the two, so that both peak alike, and
-        # their product is the score in powers of two. Then each head of each token gets its step.
-        q_pair = seen(("q", index)).reshape(c.n_kv_heads, group, hd // 2, 2).max(axis=(1, 3))
-        k_pair = seen(("k", index)).reshape(c.n_kv_heads, hd // 2, 2).max(axis=-1)
-        balance = np.sqrt(k_pair / q_pair)
-        k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
-        q_fold = LOG2E * hd**-0.5 / k_fold
-        score_bits = 14 - ceil_log2(margin * (q_pair * q_fold).max())
+        q_fold, k_fold, score_bits = self._folds(index)
         q_factor = np.repeat(np.repeat(q_fold * 2.0**score_bits, 2, axis=-1), group, axis=0)
         k_factor = np.repeat(k_fold, 2, axis=-1)
         v_step = seen(("v", index)) * (margin + FEW / self.positions) / 127  # [kv, hd]
@@ -177,6 +172,21 @@ class _Quantizer:
             "value_shift": value_shift,
             "o": linear(layer.wo, 2.0 ** (self.residual - fraction), scheme, heads, columns),
         }
+
+    def _folds(self, index):
+        """Factors of queries and keys, [kv, pairs], and a power of two for the queries.
+
+        Rotated pairs are balanced between the two, so that both peak alike, and their product is
+        the score in powers of two. Then each head of each token gets its own step.
+        """
+        c, seen, margin = self.config, self.seen, self.margin
+        hd, group = c.head_dim, c.n_heads // c.n_kv_heads
+        q_pair = seen(("q", index)).reshape(c.n_kv_heads, group, hd // 2, 2).max(axis=(1, 3))
+        k_pair = seen(("k", index)).reshape(c.n_kv_heads, hd // 2, 2).max(axis=-1)
+        balance = np.sqrt(k_pair / q_pair)
+        k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
+        q_fold = LOG2E * hd**-0.5 / k_fold
+        return q_fold, k_fold, 14 - ceil_log2(margin * (q_pair * q_fold).max())
 
     def _hidden(self, index, layer, normed):
         """The matrices around the gates; ``normed`` belongs to the vector in front of them."""
