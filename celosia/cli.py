@@ -208,6 +208,14 @@ def evaluate(
         f"{report['kl']:.5f}",
     )
     Console().print(table)
+    if report["saturated"]:
+        print(f"saturated values: {_saturations(report['saturated'])}")
+
+
+def _saturations(counts):
+    """Counts by format, those that are not 0."""
+    found = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return ", ".join(found) or "none"
 
 
 @app.command()
@@ -359,6 +367,9 @@ def _show_simulation(plan, result, clock):
     speed = result["simulated_cycles_per_second"]
     table.add_row("simulated", f"{speed:,.0f} cycles/s", f"{result['wall_seconds']:.1f} s")
     table.add_row("multipliers", f"{result['multipliers']:,}", "")
+    for name, count in result["saturated"].items():
+        if count:
+            table.add_row(f"saturated {name}", f"{count:,}", "")
     for name, what in (("matches_reference", "tokens"), ("logits_match", "logits")):
         count = n_tokens * (plan.shape.vocab_size if what == "logits" else 1)
         verdict = "all equal" if result[name] else "DIFFERENT"

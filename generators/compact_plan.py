@@ -95,7 +95,7 @@ class CompactPlan:
             "keys": "int8, a scale per channel",
             "values": "int8, a scale per channel",
             "accumulators": f"int{self.shape.acc_width}",
-            "logits": "int24 with 12 fractional bits",
+            "logits": f"int24 with {self.model.logit_fraction} fractional bits",
         }
 
     def macs(self, position, logits=True):

@@ -1,7 +1,7 @@
 """The compact machine's program, tapes and first contents of its memories."""
 
 import numpy as np
-from celosia.reference.compact import DOWN_SHIFT, EXTRA, ROPE_SHIFT, SIGMOID_STEP
+from celosia.reference.compact import DOWN_SHIFT, EXTRA, ROPE_SHIFT, SIGMOID_FRACTION
 from celosia.reference.compact_tables import initial_state
 from celosia.rtl.compact.operation import (
     A,
@@ -258,7 +258,8 @@ class _Writer:
         hidden, work = self.config.hidden_dim, self.work
         self._linear(layer.gate, work, width=Width.HALF, wide=True)
         sigmoid = Control(table=Table.SIGMOID, half=True)
-        self._do(sigmoid, hidden, source=work, second=ONE, target=work, shift=SIGMOID_STEP)
+        step = self.model.gate_fraction - SIGMOID_FRACTION
+        self._do(sigmoid, hidden, source=work, second=ONE, target=work, shift=step)
         silu = Control(b_next=True, wide=True)
         self._do(silu, hidden, source=work, second=work, target=work, shift=8)
         self._linear(layer.up, work, width=Width.HALF, half=True)
@@ -269,7 +270,7 @@ class _Writer:
             source=work,
             second=work,
             target=work,
-            shift=self.model.hidden_shift,
+            shift=self.model.gate_fraction,
         )
         short = Control(measure=Measure.SEVEN, exponent=Exponent.PLUS, width=Width.BYTE, byte=True)
         self._do(short, hidden, source=work, second=ONE, target=self.hidden)

@@ -19,8 +19,9 @@ from celosia.reference.compact_tables import (
 __all__ = [
     "DOWN_SHIFT",
     "EXTRA",
+    "GATE_FRACTION",
     "ROPE_SHIFT",
-    "SIGMOID_STEP",
+    "SIGMOID_FRACTION",
     "CompactLayer",
     "CompactLinear",
     "CompactModel",
@@ -33,7 +34,8 @@ WIDE, HALF, BYTE = 24, 16, 8  # bits that a result is limited to
 ROPE_SHIFT = 14  # of sines and cosines
 EXTRA = 6  # bits that queries and keys have before their rotation beyond those after it
 DOWN_SHIFT = 9  # of the last matrix
-SIGMOID_STEP = 7  # gates, in units of 2**-11, to the table's steps of 1/16
+GATE_FRACTION = 11  # the most of a gate's bits behind the point, of 16
+SIGMOID_FRACTION = 4  # of a sigmoid's argument: the table has steps of 1/16
 
 
 @dataclass
@@ -76,7 +78,9 @@ class CompactModel:
     config : celosia.reference.model.ModelConfig
     window : int, a multiple of 4
         Positions that attention sees: the latest ones.
-    embedding_shift, square_shift, norm_shift, head_norm_shift, score_shift, hidden_shift : int
+    embedding_shift, square_shift, norm_shift, head_norm_shift, score_shift : int
+    gate_fraction, logit_fraction : int
+        Bits behind the point of gates and logits.
     rotation : int64[head_dim / 2, 2]
         Cosine and sine of a position's angle in units of 2**-15.
     head_gain : int8[dim]
@@ -91,7 +95,8 @@ class CompactModel:
     norm_shift: int
     head_norm_shift: int
     score_shift: int
-    hidden_shift: int
+    gate_fraction: int
+    logit_fraction: int
     rotation: np.ndarray
     layers: list = field(default_factory=list)
     head_gain: np.ndarray = None
@@ -106,9 +111,9 @@ def compute(product, shift, width=WIDE, add=0):
 
 
 def forward(model, tokens, all_logits=True):
-    """The logits of ``tokens``, from position 0 on, in units of 2**-12: int64[n, vocab_size].
+    """The logits of ``tokens``, from position 0 on: int64[n, vocab_size].
 
-    Without ``all_logits`` [1, vocab_size], of the last. Bit-exact with the compact machine.
+    In units of ``2**-model.logit_fraction``. Without ``all_logits`` [1, vocab_size], of the last. Bit-exact with the compact machine.
     """
     c, tokens = model.config, np.asarray(tokens)
     n, hd, kv = len(tokens), c.head_dim, c.n_kv_heads
@@ -154,9 +159,9 @@ def forward(model, tokens, all_logits=True):
 
         h = norm(x, layer.ffn_gain, model.norm_shift)
         gate, up = linear(h, layer.gate, width=HALF), linear(h, layer.up, width=HALF)
-        place = np.clip(compute(gate, SIGMOID_STEP), -128, 127) + 128
+        place = np.clip(compute(gate, model.gate_fraction - SIGMOID_FRACTION), -128, 127) + 128
         silu = compute(gate * sigmoid_table()[place], 8)
-        hidden = compute(silu * up, model.hidden_shift, HALF)
+        hidden = compute(silu * up, model.gate_fraction, HALF)
         exponent = _excess(hidden, 7)
         x = linear(compute(hidden, exponent, BYTE), layer.down, DOWN_SHIFT - exponent, add=x)
 

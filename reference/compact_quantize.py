@@ -8,18 +8,21 @@ from celosia.reference.calibration import calibrate
 from celosia.reference.compact import (
     DOWN_SHIFT,
     EXTRA,
+    GATE_FRACTION,
     HALF,
+    SIGMOID_FRACTION,
+    WIDE,
     CompactLayer,
     CompactLinear,
     CompactModel,
 )
 from celosia.reference.compact_tables import scale_values
-from celosia.reference.quantize import FEW, LOG2E, LOGIT_FRACTION
+from celosia.reference.formats import LOG2E, LOGIT_FRACTION, check_model
+from celosia.reference.quantize import FEW
 
 __all__ = ["CompactScheme", "quantize_compact"]
 
 LARGEST = 127
-GATE_FRACTION = 11
 HIDDEN_WIDTH = 15
 
 
@@ -44,6 +47,7 @@ def quantize_compact(model, window, calibration=None, margin=1.25):
     """
     if window not in range(4, 257, 4):
         raise ValueError(f"window must be a multiple of 4 from 4 to 256, not {window!r}")
+    check_model(model.config)
     return _Quantizer(model, window, calibration or calibrate(model), margin).model()
 
 
@@ -61,6 +65,19 @@ class _Quantizer:
         self.score_bits = min(self._score_bits(index) for index in range(self.config.n_layers))
         self.fold = min(self._fold(index) for index in range(self.config.n_layers))
         self.residual = self._residual()
+        gates = [self.seen(("gate", index)).max() for index in range(self.config.n_layers)]
+        self.gate_fraction = self._fraction(
+            "gates", max(gates), HALF, GATE_FRACTION, SIGMOID_FRACTION
+        )
+        logits = self.seen(("logits", None)).max()
+        self.logit_fraction = self._fraction("logits", logits, WIDE, LOGIT_FRACTION, 0)
+
+    def _fraction(self, name, largest, width, most, least):
+        """Bits behind the point, from ``least`` to ``most``, of values up to ``largest``."""
+        fraction = min(most, width - 1 - math.ceil(math.log2(self.margin * largest)))
+        if fraction < least:
+            raise ValueError(f"{name} reach {largest:,.0f}, which no format holds")
+        return fraction
 
     def model(self):
         c, source = self.config, self.source
@@ -68,8 +85,8 @@ class _Quantizer:
         rotation = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 32768)
         step = 2.0 ** math.ceil(math.log2(self._step(("head_input", None))))
         fold = math.floor(math.log2(LARGEST * step / (np.abs(source.norm).max() * self.root)))
-        head = fit(source.head, step * 2.0**LOGIT_FRACTION)
-        embedding, factor = head, round(math.log2(step * 2.0**LOGIT_FRACTION))
+        head = fit(source.head, step * 2.0**self.logit_fraction)
+        embedding, factor = head, round(math.log2(step * 2.0**self.logit_fraction))
         if not c.tied:
             embedding, factor = fit(source.embedding, 1.0), 0
         return CompactModel(
@@ -82,7 +99,8 @@ class _Quantizer:
             norm_shift=_checked("norm_shift", self._norm_shift(self.fold)),
             head_norm_shift=_checked("head_norm_shift", self._norm_shift(fold)),
             score_shift=_checked("score_shift", 4 + self.score_bits),
-            hidden_shift=GATE_FRACTION,
+            gate_fraction=self.gate_fraction,
+            logit_fraction=self.logit_fraction,
             rotation=np.minimum(rotation.astype(np.int64), 32767),
             layers=[self._layer(index) for index in range(c.n_layers)],
             head_gain=self._gain(source.norm, step, fold),
@@ -105,7 +123,7 @@ class _Quantizer:
             "k": fit(layer.wk, k_fold.reshape(-1) * step * 2**EXTRA),
             "v": fit(layer.wv, (step / v_step).reshape(-1)),
             "o": fit(self._attention_columns(layer.wo, v_step), 2.0**self.residual),
-            "gate": fit(layer.w_gate, 2.0**GATE_FRACTION * ffn_step),
+            "gate": fit(layer.w_gate, 2.0**self.gate_fraction * ffn_step),
             "up": fit(layer.w_up, up * ffn_step),
             "down": fit(layer.w_down, 2.0**self.residual / hidden, DOWN_SHIFT),
         }

@@ -3,7 +3,7 @@
 import numpy as np
 from celosia.reference import compact, float32, integer
 from celosia.reference.compact_quantize import CompactScheme, quantize_compact
-from celosia.reference.quantize import LOGIT_FRACTION, quantize
+from celosia.reference.quantize import quantize
 
 __all__ = ["END_OF_TEXT", "evaluate_text", "perplexity_report", "split_texts"]
 
@@ -21,6 +21,9 @@ def split_texts(text):
 def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=None):
     """:func:`perplexity_report` of ``model`` and its integer model of ``scheme`` over a text.
 
+    Beside it ``saturated``: how many values reached the limits of their formats, by format, as the
+    machine counts them; nothing for the compact machine, which does not count.
+
     ``scheme`` is a :class:`celosia.reference.quantize.Scheme` or a
     :class:`celosia.reference.compact_quantize.CompactScheme`.
 
@@ -36,17 +39,25 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
         raise ValueError("a text needs a tokenizer, and the model brings none")
     texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
     if isinstance(scheme, CompactScheme):
-        quantized, forward = quantize_compact(model, scheme.window), compact.forward
+        quantized, saturated = quantize_compact(model, scheme.window), {}
     else:
-        quantized, forward = quantize(model, scheme), integer.forward
+        quantized, saturated = quantize(model, scheme), dict.fromkeys(integer.SATURATED, 0)
 
     def integer_logits(tokens):
-        return forward(quantized, tokens) * 2.0**-LOGIT_FRACTION
+        if isinstance(scheme, CompactScheme):
+            logits = compact.forward(quantized, tokens)
+        else:
+            cache = integer.IntegerCache.empty(quantized)
+            logits = integer.forward(quantized, tokens, cache)
+            for name, count in cache.saturated.items():
+                saturated[name] += count
+        return logits * 2.0**-quantized.logit_fraction
 
     window = window or model.config.seq_len
-    return perplexity_report(
+    report = perplexity_report(
         model, integer_logits, texts, window, max_tokens=max_tokens, progress=progress
     )
+    return report | {"saturated": saturated}
 
 
 def perplexity_report(

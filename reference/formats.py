@@ -20,23 +20,25 @@ __all__ = [
 SCORE_FRACTION = 8  # the most of a score's bits behind the point, those of the softmax's table
 LOGIT_FRACTION = 12  # the most of a logit's
 SCORE_WIDTH = 16  # the fewest bits of a score
-SCORE_ROOM = 18  # bits of a score's magnitude that the scaling stage holds for most steps
 
 
-def score_format(largest, margin):
+def score_format(largest, margin, most):
     """Bits behind the point of all scores, and their width, for scores of up to ``largest``.
 
-    More integer bits up to a score of 19 bits, which keeps the precision of layers with smaller
-    ones; from there on fewer bits behind the point.
+    Scores beyond 16 bits get more integer bits, so that layers with smaller ones lose nothing. Of
+    the bits behind the point there are then ``most`` at most, those with which the scaling stage
+    never limits a product of queries and keys.
 
     Raises
     ------
     ValueError
-        If no bit is left behind the point.
+        If no bit is left behind the point, or a score has more than 24.
     """
     bits = ceil_log2(margin * LOG2E * largest)
-    fraction = min(SCORE_FRACTION, SCORE_ROOM - bits)
-    if fraction < 0:
+    if SCORE_FRACTION + bits < SCORE_WIDTH:
+        return SCORE_FRACTION, SCORE_WIDTH
+    fraction = min(SCORE_FRACTION, most)
+    if fraction < 0 or fraction + bits >= 24:
         raise ValueError(f"attention scores reach {largest:,.0f}, which no format holds")
     return fraction, max(SCORE_WIDTH, fraction + bits + 1)
 

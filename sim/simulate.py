@@ -66,8 +66,8 @@ class Run:
     tokens : list of int
         The generated ones.
     logits : int64[n, vocab_size]
-        What the sampler took, for each generated token, in units of 2**-logit_fraction (which
-        ``shape`` and the report have; 12 for most models, and for the compact machine).
+        What the sampler took, for each generated token, in units of ``2**-logit_fraction`` of the
+        plan's model.
     passes : list of (position, tokens, end, cycles)
         Each pass over the tape: its first position, how many tokens it served, the cycle of the
         simulation in which it ended, and its cycles since the pass before it.

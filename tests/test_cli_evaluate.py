@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from celosia.generators.config import NAMED
 from celosia.reference.evaluate import evaluate_text, split_texts
+from celosia.reference.integer import SATURATED
 from celosia.reference.quantize import Scheme
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
@@ -23,7 +24,9 @@ def test_json(tmp_path):
     done = run("evaluate", "demo", "--text", TEXT, "--max-tokens", 300, "--json", path)
     assert done.exit_code == 0
     report = json.loads(path.read_text())
-    assert list(report) == ["tokens", "float", "integer", "top1_agreement", "kl"]
+    assert list(report) == ["tokens", "float", "integer", "top1_agreement", "kl", "saturated"]
+    assert list(report["saturated"]) == list(SATURATED)
+    assert "saturated values: " in done.stdout
     assert list(report["float"]) == list(report["integer"]) == ["perplexity"]
     assert report["tokens"] == 300
     assert report["integer"]["perplexity"] == pytest.approx(report["float"]["perplexity"], rel=0.01)

@@ -160,8 +160,12 @@ class IntegerAttention:
         acc = p.exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
         row_scale = key_steps[:, None, None] << STEP_SHIFT
         scores = scale(acc, row_scale, self.score_shift, q_step << STEP_SHIFT)
-        p.count_limited(acc, self.score_shift, seen)
-        p.count("scores", np.where(seen, scores, 0), p.model.score_width)
+        # Low scores weigh nothing beside others: one at the lower limit counts for its own token,
+        # as it does where all are.
+        own = np.arange(blocks) == positions[:, None]
+        counts = own | (seen & (scores >= 0))
+        p.count_limited(acc, self.score_shift, counts)
+        p.count("scores", np.where(counts, scores, 0), p.model.score_width)
         scores = saturate(scores, p.model.score_width) << (SCORE_FRACTION - p.model.score_fraction)
         scores = scores.reshape(*shape, -1, lanes)
         whole = p.model.score_width - p.model.score_fraction

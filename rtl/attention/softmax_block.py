@@ -11,7 +11,7 @@ from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, choose, clamp, first_largest
 from celosia.rtl.stream.words import INDEX_WIDTH, framed
 
-__all__ = ["SoftmaxBlock", "seen_lanes"]
+__all__ = ["SoftmaxBlock", "own_lanes", "seen_lanes"]
 
 FAN_IN = 8  # lanes whose largest score is found in one stage
 TABLE = 8  # bits of a score behind the point that address the table
@@ -140,10 +140,24 @@ class SoftmaxBlock(wiring.Component):
 def seen_lanes(m, word, position, lanes, tokens):
     """For each lane of a word of scores whether its position is not after the token's."""
     bits = exact_log2(lanes)
-    limit = Signal(INDEX_WIDTH + 1)
-    m.d.comb += limit.eq(position + (word.token if tokens > 1 else 0))
+    limit = _limit(m, word, position, tokens)
     before, within = word.index < limit[bits:], word.index == limit[bits:]
     return [before | (within & (limit[:bits] >= n)) for n in range(lanes)]
+
+
+def own_lanes(m, word, position, lanes, tokens):
+    """For each lane of a word of scores whether its position is the token's."""
+    bits = exact_log2(lanes)
+    limit = _limit(m, word, position, tokens)
+    within = word.index == limit[bits:]
+    return [within & (limit[:bits] == n) for n in range(lanes)]
+
+
+def _limit(m, word, position, tokens):
+    """The position of a word's token."""
+    limit = Signal(INDEX_WIDTH + 1, name="limit")
+    m.d.comb += limit.eq(position + (word.token if tokens > 1 else 0))
+    return limit
 
 
 def _table():

@@ -1,7 +1,7 @@
 """The machine's counters of saturated values, wired: what each of them watches."""
 
 from amaranth import Cat, Const, Mux
-from celosia.rtl.attention.softmax_block import seen_lanes
+from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
 from celosia.rtl.machine.controller import SATURATED
 from celosia.rtl.machine.step import Kind
 
@@ -22,9 +22,12 @@ def wire_saturations(m, machine, u):
     }
     values = {name: port.p.data for name, port in ports.items()}
     scaled, position = u.scale.o.p, u.softmax.position
+    # Of low scores the last one that is seen counts, which is that of the token with itself.
     seen = seen_lanes(m, u.softmax.i.p, position, lanes, tokens)
+    own = own_lanes(m, u.softmax.i.p, position, lanes, tokens)
     values["scores"] = Cat(
-        Mux(counts, x, 0) for counts, x in zip(seen, u.softmax.i.p.data, strict=True)
+        Mux(counts & (last | ~x[-1]), x, 0)
+        for counts, last, x in zip(seen, own, u.softmax.i.p.data, strict=True)
     )
     # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
     is_up = u.swiglu.i.p.index[0]
