@@ -16,8 +16,8 @@ def pack(codes):
     return quarters[0] | quarters[1] << 2 | quarters[2] << 4 | quarters[3] << 6
 
 
-def _quantize(t, quantization):
-    """Replace the layers' matrices by what ``quantization`` says the file holds."""
+def _quantize(t, quantization, unpacked):
+    """Replace the layers' matrices by what the file holds; ``unpacked`` codes are not packed."""
     if quantization is None:
         return
     kept = quantization.get("modules_to_not_convert") or ()
@@ -33,7 +33,7 @@ def _quantize(t, quantization):
             continue
         scale = np.float32([np.std(weight) * 1.3])
         codes = t.ternary(weight.shape)
-        t[name] = codes.astype(np.float32) if quantization.get("unpacked") else pack(codes)
+        t[name] = codes.astype(np.float32) if unpacked else pack(codes)
         t[f"{module}.weight_scale"] = 1 / scale if inverse else scale
 
 
@@ -49,4 +49,4 @@ def ternary(t, c):
             t.norm(f"{at}.mlp.ffn_sub_norm", hidden)
 
     decoder(t, c, layer)
-    _quantize(t, c.get("quantization_config"))
+    _quantize(t, c.get("quantization_config"), c.get("unpacked", False))
