@@ -1,0 +1,1 @@
+"""Small random models of every family, and what `transformers` computes for them."""
