@@ -62,7 +62,7 @@ def forward(model, tokens, cache=None, all_logits=True):
     """
     c, s = model.config, model.scheme
     lanes, hd, width = s.lanes, model.head_dim, s.residual_width
-    cache = IntegerCache.empty(model) if cache is None else cache
+    cache = cache or IntegerCache.empty(model, min(len(tokens), c.seq_len))
     start, n = cache.length, len(tokens)
     end = start + n
     if end > cache.keys.shape[2]:
@@ -157,7 +157,8 @@ def generate(model, prompt, n, temperature=0, seed=0, cache=None):
 
     ``temperature`` is in units of 1/256. Nothing stops at an end token.
     """
-    cache = IntegerCache.empty(model) if cache is None else cache
+    positions = min(len(prompt) + n - 1, model.config.seq_len)
+    cache = cache or IntegerCache.empty(model, positions)
     sampler = Sampler(model.scheme.lanes, 12, temperature, seed)
     tokens, logits, new = [], [], list(prompt)
     for _ in range(n):
