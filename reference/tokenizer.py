@@ -9,6 +9,10 @@ import heapq
 import re
 from itertools import pairwise
 
+from celosia.reference.tokenizer_library import TokenizerError, library_errors
+
+from celosia.printable import printable, shown
+
 __all__ = ["LibraryTokenizer", "ScoreTokenizer", "Tokenizer"]
 
 
@@ -32,6 +36,7 @@ class Tokenizer:
             if token is not None and not 0 <= token < len(pieces):
                 raise ValueError(f"{name} must be a token below {len(pieces)}, not {token!r}")
         self.pieces = pieces
+        self.n_own = len(pieces)
         self.bos = bos
         self.eos = eos
         self.stop = frozenset(stop) | ({eos} - {None})
@@ -42,7 +47,13 @@ class Tokenizer:
         return len(self.pieces)
 
     def encode(self, text, bos=True):
-        """The tokens of ``text``, after the token ``bos`` where the tokenizer has one."""
+        """The tokens of ``text``, after the token ``bos`` where the tokenizer has one.
+
+        Raises
+        ------
+        TokenizerError
+            If the tokenizer cannot cut the text.
+        """
         start = [self.bos] if bos and self.bos is not None else []
         return start + self._cut(text)
 
@@ -67,17 +78,18 @@ class Tokenizer:
 
         A character whose bytes come in several tokens is given whole, with the last of them.
         ``previous`` is the token before the first. Called with None, the function gives what is
-        left of an incomplete character.
+        left of an incomplete character. What would steer a terminal is escaped, but for line ends
+        and tabs.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
         def feed(token):
             nonlocal previous
             if token is None:
-                return decoder.decode(b"", final=True)
+                return printable(decoder.decode(b"", final=True), keep="\n\t")
             piece = self.piece(previous, token)
             previous = token
-            return decoder.decode(piece)
+            return printable(decoder.decode(piece), keep="\n\t")
 
         return feed
 
@@ -173,7 +185,7 @@ class ScoreTokenizer(Tokenizer):
         if all(value in self.byte_tokens for value in values):
             return [self.byte_tokens[value] for value in values]
         if self.unknown is None:
-            raise ValueError(f"the tokenizer has no token for {part!r}")
+            raise TokenizerError(f"the tokenizer has no token for {shown(part)}")
         return [self.unknown]
 
 
@@ -188,11 +200,16 @@ class LibraryTokenizer(Tokenizer):
     library : tokenizers.Tokenizer
     pieces, bos, eos, stop, strip
         As of :class:`Tokenizer`.
+    n_own : int, optional
+        How many of the tokens belong to the vocabulary; those beyond were added to it. By default
+        all.
     """
 
-    def __init__(self, library, pieces, bos, eos, *, stop=(), strip=False):
+    def __init__(self, library, pieces, bos, eos, *, stop=(), strip=False, n_own=None):
         super().__init__(pieces, bos, eos, stop=stop, strip=strip)
         self.backend = library
+        self.n_own = self.n_own if n_own is None else n_own
 
     def _cut(self, text):
-        return self.backend.encode(text, add_special_tokens=False).ids
+        with library_errors():
+            return self.backend.encode(text, add_special_tokens=False).ids

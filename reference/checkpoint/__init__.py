@@ -1,10 +1,12 @@
 """Checkpoints: every foreign format to one :class:`~celosia.reference.model.Model`."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 from celosia.reference.checkpoint import gguf_file, hugging_face, llama2c, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.files import check_file
 from celosia.reference.checkpoint.known import FETCHED, KNOWN, fetch, locate
 
 __all__ = ["FETCHED", "KNOWN", "CheckpointError", "fetch", "load", "load_tokenizer"]
@@ -33,12 +35,8 @@ def load(path, tokenizer=None):
     if not path.exists():
         known = ", ".join((*KNOWN, *FETCHED))
         raise CheckpointError(f"{given}: no such file or directory, nor a known model ({known})")
-    try:
+    with _named(path):
         model = _reader(path).read_model(path, with_tokenizer=tokenizer is None)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise _named(path, error) from error
     if tokenizer is not None:
         model = replace(model, tokenizer=load_tokenizer(tokenizer))
     _check_vocabulary(model, tokenizer or path)
@@ -56,14 +54,10 @@ def load_tokenizer(path):
     path = Path(path)
     if path.is_dir():
         path = path / "tokenizer.json"
-    try:
+    with _named(path):
         if path.suffix == ".json":
             return tokenizer_json.read_tokenizer(path)
         return _reader(path).read_tokenizer(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise _named(path, error) from error
 
 
 def _reader(path):
@@ -71,20 +65,30 @@ def _reader(path):
         return hugging_face
     if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the directory that holds config.json and this file")
+    check_file(path)
     with path.open("rb") as file:
         return gguf_file if file.read(4) == b"GGUF" else llama2c
 
 
-def _named(path, error):
-    """The error as a CheckpointError that begins with the file's path."""
-    text = str(error)
-    return CheckpointError(text if text.startswith(str(path)) else f"{path}: {text}")
+@contextlib.contextmanager
+def _named(path):
+    """Errors within, as a CheckpointError that begins with the file's path."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except OSError as error:
+        name = error.filename or path
+        raise CheckpointError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _check_vocabulary(model, source):
+    """Refuse a vocabulary larger than the model's; tokens added to it may lie beyond."""
     tokenizer, vocab_size = model.tokenizer, model.config.vocab_size
-    if tokenizer is not None and tokenizer.vocab_size > vocab_size:
+    if tokenizer is not None and tokenizer.n_own > vocab_size:
         raise CheckpointError(
-            f"{source}: the tokenizer has {tokenizer.vocab_size} tokens, "
+            f"{source}: the tokenizer has {tokenizer.n_own} tokens, "
             f"more than the model's vocab_size, {vocab_size}"
         )

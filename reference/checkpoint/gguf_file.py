@@ -1,10 +1,18 @@
 """GGUF files of the architecture "llama", with their tokenizer."""
 
+import logging
+from typing import Annotated
+
+import msgspec
 from celosia.reference.checkpoint import gguf_tokenizer
-from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError, spelled
 from celosia.reference.checkpoint.gguf_container import Container
+from celosia.reference.checkpoint.schema import Count, Size, convert
+from celosia.reference.checkpoint.tensors import check_shape, check_values
 from celosia.reference.families import describe
 from celosia.reference.model import Model, ModelConfig
+
+from celosia.printable import shown
 
 __all__ = ["read_model", "read_tokenizer"]
 
@@ -19,6 +27,50 @@ _LAYER = {
     "w_up": "ffn_up",
     "w_down": "ffn_down",
 }
+_FIELDS = {
+    "dim": "embedding_length",
+    "hidden_dim": "feed_forward_length",
+    "n_layers": "block_count",
+    "n_heads": "attention.head_count",
+    "n_kv_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "seq_len": "context_length",
+    "rope_theta": "rope.freq_base",
+    "norm_eps": "attention.layer_norm_rms_epsilon",
+}
+_ONLY = {
+    "value_length": "attention.value_length",
+    "rotated": "rope.dimension_count",
+    "scaling": "rope.scaling.type",
+    "linear": "rope.scale_linear",
+    "experts": "expert_count",
+}
+
+
+class _Fields(msgspec.Struct, rename=_FIELDS | _ONLY):
+    """The metadata behind ``llama.``."""
+
+    dim: Size
+    hidden_dim: Size
+    n_layers: Size
+    n_heads: Size
+    seq_len: Size
+    norm_eps: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    n_kv_heads: Size | None = None
+    head_dim: Size | None = None
+    rope_theta: Annotated[float, msgspec.Meta(gt=0, le=1e30)] = 10000.0
+    value_length: int | None = None
+    rotated: int | None = None
+    scaling: str = "none"
+    linear: float = 1.0
+    experts: int = 0
+
+
+class _Part(msgspec.Struct, rename={"number": "split.no", "count": "split.count"}):
+    """Which part of a split file this is."""
+
+    number: Count = 0
+    count: Count = 0
 
 
 def read_model(path, with_tokenizer=True):
@@ -28,6 +80,7 @@ def read_model(path, with_tokenizer=True):
     ``rope_factors``.
     """
     container = Container(path)
+    _check_whole(container)
     shapes = dict(container.shapes)
     factors = None
     if "rope_freqs.weight" in shapes:
@@ -39,12 +92,8 @@ def read_model(path, with_tokenizer=True):
     def take(name, shape):
         if name not in shapes:
             raise CheckpointError(f"{path}: {name} is missing")
-        found = shapes.pop(name)
-        if found != shape:
-            raise CheckpointError(
-                f"{path}: {name} must have the shape {list(shape)}, not {list(found)}"
-            )
-        return container.float32(name)
+        check_shape(path, name, shapes.pop(name), shape)
+        return check_values(path, name, container.float32(name))
 
     layer_shapes = describe(config).layer_shapes(0)
     tensors = {"embedding": take("token_embd.weight", (config.vocab_size, config.dim))}
@@ -62,7 +111,10 @@ def read_model(path, with_tokenizer=True):
         raise CheckpointError(f"{path}: {name} is a tensor that a Llama model does not have")
     tokenizer = None
     if with_tokenizer and "tokenizer.ggml.model" in container.fields:
-        tokenizer = gguf_tokenizer.read_tokenizer(container)
+        try:
+            tokenizer = gguf_tokenizer.read_tokenizer(container)
+        except UnsupportedTokenizerError as error:
+            logging.getLogger(__name__).warning("%s: read without tokenizer", error)
     return Model(config, tensors, layers, tokenizer)
 
 
@@ -71,47 +123,53 @@ def read_tokenizer(path):
     return gguf_tokenizer.read_tokenizer(Container(path))
 
 
+def _check_whole(container):
+    """Refuse a part of a split file."""
+    part = convert(container.fields, _Part, container.path)
+    if part.count > 1:
+        raise CheckpointError(
+            f"{container.path}: split.count: part {part.number + 1} of {part.count} of a split "
+            "file, which is not supported: join the parts first"
+        )
+
+
 def _read_config(container, factors):
-    number = (int, float)
-
-    def get(name, kinds, default=None):
-        value = container.fields.get(name, default)
-        if value is None:
-            raise CheckpointError(f"{container.path}: {name} is missing")
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise CheckpointError(f"{container.path}: {name}: {value!r} is of the wrong type")
-        return value
-
-    def refuse(name, value):
-        raise CheckpointError(f"{container.path}: {name}: {value!r} is not supported")
-
-    if (architecture := get("general.architecture", str)) != "llama":
-        refuse("general.architecture", architecture)
-    dim = get("llama.embedding_length", int)
-    n_heads = get("llama.attention.head_count", int)
-    head_dim = get("llama.attention.key_length", int, dim // n_heads if n_heads else 0)
+    path, prefix = container.path, "llama."
+    architecture = container.fields.get("general.architecture")
+    if architecture != "llama":
+        fault = f"{shown(architecture)} is not supported" if architecture else "is missing"
+        raise CheckpointError(f"{path}: general.architecture: {fault}")
+    values = {
+        name.removeprefix(prefix): value
+        for name, value in container.fields.items()
+        if name.startswith(prefix)
+    }
+    fields = convert(values, _Fields, path, prefix)
+    head_dim = fields.head_dim or fields.dim // fields.n_heads
     for name, only in (
-        ("llama.attention.value_length", head_dim),
-        ("llama.rope.dimension_count", head_dim),
-        ("llama.rope.scaling.type", "none"),
-        ("llama.rope.scale_linear", 1.0),
-        ("llama.expert_count", 0),
+        ("value_length", head_dim),
+        ("rotated", head_dim),
+        ("scaling", "none"),
+        ("linear", 1.0),
+        ("experts", 0),
     ):
-        if (value := container.fields.get(name, only)) != only:
-            refuse(name, value)
+        if (value := getattr(fields, name)) not in (only, None):
+            raise CheckpointError(f"{path}: {prefix}{_ONLY[name]}: {shown(value)} is not supported")
     if "token_embd.weight" not in container.shapes:
-        raise CheckpointError(f"{container.path}: token_embd.weight is missing")
-    return ModelConfig(
-        dim=dim,
-        hidden_dim=get("llama.feed_forward_length", int),
-        n_layers=get("llama.block_count", int),
-        n_heads=n_heads,
-        n_kv_heads=get("llama.attention.head_count_kv", int, n_heads),
-        head_dim=head_dim,
-        vocab_size=container.shapes["token_embd.weight"][0],
-        seq_len=get("llama.context_length", int),
-        rope_theta=float(get("llama.rope.freq_base", number, 10000.0)),
-        norm_eps=float(get("llama.attention.layer_norm_rms_epsilon", number)),
-        tied="output.weight" not in container.shapes,
-        rope_factors=factors,
-    )
+        raise CheckpointError(f"{path}: token_embd.weight is missing")
+    names = {ours: f"{prefix}{foreign}" for ours, foreign in _FIELDS.items()}
+    with spelled(path, names | {"rope_factors": "rope_freqs.weight"}):
+        return ModelConfig(
+            dim=fields.dim,
+            hidden_dim=fields.hidden_dim,
+            n_layers=fields.n_layers,
+            n_heads=fields.n_heads,
+            n_kv_heads=fields.n_kv_heads or fields.n_heads,
+            head_dim=head_dim,
+            vocab_size=container.shapes["token_embd.weight"][0],
+            seq_len=fields.seq_len,
+            rope_theta=fields.rope_theta,
+            norm_eps=fields.norm_eps,
+            tied="output.weight" not in container.shapes,
+            rope_factors=factors,
+        )

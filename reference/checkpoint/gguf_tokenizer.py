@@ -1,99 +1,117 @@
 """The tokenizer inside a GGUF file: SentencePiece-like ("llama") or byte-level BPE ("gpt2")."""
 
-import re
+import math
+from typing import Annotated
 
-from celosia.reference.checkpoint.error import CheckpointError
-from celosia.reference.checkpoint.tokenizer_json import byte_level_piece
+import msgspec
+from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
+from celosia.reference.checkpoint.schema import Count, convert
+from celosia.reference.checkpoint.tokenizer_json import byte_level_piece, byte_value
 from celosia.reference.tokenizer import LibraryTokenizer, ScoreTokenizer
+from celosia.reference.tokenizer_library import TokenizerError, library_errors
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
+from celosia.printable import shown
+
 __all__ = ["read_tokenizer"]
 
+_PREFIX = "tokenizer.ggml."
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
+
+
+class _Fields(msgspec.Struct):
+    """The metadata behind ``tokenizer.ggml.``."""
+
+    model: str
+    tokens: list[str]
+    token_type: list[Annotated[int, msgspec.Meta(ge=0, le=_BYTE)]] | None = None
+    scores: list[float] | None = None
+    merges: list[str] | None = None
+    pre: str = "default"
+    bos_token_id: Count | None = None
+    eos_token_id: Count | None = None
+    eot_token_id: Count | None = None
+    unknown_token_id: Count | None = None
+    add_bos_token: bool | None = None
+    add_space_prefix: bool = True
 
 
 def read_tokenizer(container):
     """The tokenizer that the fields ``tokenizer.ggml.*`` describe.
 
     Control and user-defined tokens are respected in the text; control tokens print nothing.
+    Without ``add_bos_token`` a text of the kind "llama" begins with the begin token, one of
+    "gpt2" only with Llama-3's words.
     """
-    fields = _Fields(container)
+    values = {
+        name.removeprefix(_PREFIX): value
+        for name, value in container.fields.items()
+        if name.startswith(_PREFIX)
+    }
+    fields = convert(values, _Fields, container.path, _PREFIX)
+
+    def error(name, text, kind=CheckpointError):
+        return kind(f"{container.path}: {_PREFIX}{name}: {text}")
+
     readers = {"llama": _score_tokenizer, "gpt2": _byte_level_tokenizer}
-    kind = fields.need("model")
-    if kind not in readers:
-        raise fields.error("model", f"{kind!r} is not supported (only 'llama' and 'gpt2')")
-    texts = fields.need("tokens")
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise fields.error("tokens", "must be a list of texts")
-    types = fields.list("token_type", len(texts), [_NORMAL] * len(texts))
-    ends = {name: fields.token(f"{name}_token_id", len(texts)) for name in ("bos", "eos", "eot")}
-    if fields.get("add_bos_token", True) is False:
-        ends["bos"] = None
-    stop = () if ends["eot"] is None else (ends["eot"],)
-    return readers[kind](fields, texts, types, ends["bos"], ends["eos"], stop)
+    if fields.model not in readers:
+        text = f"{shown(fields.model)} is not supported (only 'llama' and 'gpt2')"
+        raise error("model", text, UnsupportedTokenizerError)
+    size = len(fields.tokens)
+    if not size:
+        raise error("tokens", "must be a list of texts, not empty")
+    for name in ("bos_token_id", "eos_token_id", "eot_token_id", "unknown_token_id"):
+        token = getattr(fields, name)
+        if token is not None and token >= size:
+            raise error(name, f"{token} is no token")
+    fields.token_type = fields.token_type or [_NORMAL] * size
+    if len(fields.token_type) != size:
+        raise error("token_type", f"must have {size} values, one for each token")
+    return readers[fields.model](fields, error)
 
 
-class _Fields:
-    """The fields ``tokenizer.ggml.*`` of a file; errors name the field."""
-
-    def __init__(self, container):
-        self.container = container
-
-    def error(self, name, text):
-        return CheckpointError(f"{self.container.path}: tokenizer.ggml.{name}: {text}")
-
-    def get(self, name, default=None):
-        return self.container.fields.get(f"tokenizer.ggml.{name}", default)
-
-    def need(self, name):
-        value = self.get(name)
-        if value is None:
-            raise self.error(name, "is missing")
-        return value
-
-    def list(self, name, length, default=None):
-        values = self.need(name) if default is None else self.get(name, default)
-        if not isinstance(values, list) or len(values) != length:
-            raise self.error(name, f"must have {length} values, one for each token")
-        return values
-
-    def token(self, name, vocab_size):
-        value = self.get(name)
-        if value is not None and not (isinstance(value, int) and 0 <= value < vocab_size):
-            raise self.error(name, f"{value!r} is no token")
-        return value
+def _ends(fields, adds_bos):
+    """The begin token, the end token and all end tokens."""
+    adds_bos = adds_bos if fields.add_bos_token is None else fields.add_bos_token
+    stop = () if fields.eot_token_id is None else (fields.eot_token_id,)
+    return fields.bos_token_id if adds_bos else None, fields.eos_token_id, stop
 
 
-def _score_tokenizer(fields, texts, types, bos, eos, stop):
+def _score_tokenizer(fields, error):
+    if fields.scores is None:
+        raise error("scores", "is missing")
+    if len(fields.scores) != len(fields.tokens):
+        raise error("scores", f"must have {len(fields.tokens)} values, one for each token")
+    if any(map(math.isnan, fields.scores)):
+        raise error("scores", "nan is no score")
     pieces, vocabulary, byte_tokens, special = [], {}, {}, {}
-    for token, (text, kind) in enumerate(zip(texts, types, strict=True)):
+    for token, (text, kind) in enumerate(zip(fields.tokens, fields.token_type, strict=True)):
         spaced = text.replace("\u2581", " ")
         piece = spaced.encode("utf-8", "surrogateescape")
-        if kind in (_NORMAL, _USER):
+        value = byte_value(text) if kind in (_NORMAL, _BYTE) else None
+        if value is not None:
+            byte_tokens[value] = token
+            piece = bytes([value])
+        elif kind == _BYTE:
+            raise error("tokens", f"{shown(text)} is no byte")
+        elif kind in (_NORMAL, _USER):
             vocabulary.setdefault(spaced, token)
         if kind in (_CONTROL, _USER):
             special[spaced] = token
-        if kind in (_CONTROL, _UNKNOWN):
-            piece = b""
-        if kind == _BYTE:
-            match = re.fullmatch("<0x([0-9A-F]{2})>", text)
-            if match is None:
-                raise fields.error("tokens", f"{text!r} is no byte")
-            byte_tokens[int(match[1], 16)] = token
-            piece = bytes([int(match[1], 16)])
-        pieces.append(piece)
+        pieces.append(b"" if kind in (_CONTROL, _UNKNOWN) else piece)
+    bos, eos, stop = _ends(fields, adds_bos=True)
     return ScoreTokenizer(
         pieces,
         bos,
         eos,
         stop=stop,
         vocabulary=vocabulary,
-        scores=fields.list("scores", len(texts)),
+        scores=fields.scores,
         byte_tokens=byte_tokens,
-        unknown=fields.token("unknown_token_id", len(texts)),
+        unknown=fields.unknown_token_id,
         special=special,
-        add_space=fields.get("add_space_prefix", True) is True,
+        add_space=fields.add_space_prefix,
     )
 
 
@@ -103,42 +121,51 @@ _LLAMA3 = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
+#: The names of Llama-3's words, whose texts begin with the begin token.
+_LLAMA3_NAMES = ("llama-bpe", "llama-v3", "llama3")
 #: How a text is cut into words before the merges, each expression within the words of the last.
 _WORDS = {
     "default": _DEFAULT,
     "gpt-2": (_GPT2,),
-    "llama-bpe": (_LLAMA3,),
+    **dict.fromkeys(_LLAMA3_NAMES, (_LLAMA3,)),
     "smollm": (r"\p{N}", _GPT2),
 }
 
 
-def _byte_level_tokenizer(fields, texts, types, bos, eos, stop):
-    words = fields.get("pre", "default")
-    if words not in _WORDS:
-        supported = ", ".join(_WORDS)
-        raise fields.error("pre", f"{words!r} is not supported (only {supported})")
-    merges = fields.need("merges")
-    if not all(isinstance(merge, str) and merge.count(" ") == 1 for merge in merges):
-        raise fields.error("merges", "must be a list of texts with one space each")
-    vocabulary = {text: token for token, text in enumerate(texts)}
+def _byte_level_tokenizer(fields, error):
+    if fields.pre not in _WORDS:
+        text = f"{shown(fields.pre)} is not supported (only {', '.join(_WORDS)})"
+        raise error("pre", text, UnsupportedTokenizerError)
+    if fields.merges is None:
+        raise error("merges", "is missing")
+    if not all(merge.count(" ") == 1 for merge in fields.merges):
+        raise error("merges", "must be a list of texts with one space each")
     try:
-        model = models.BPE(
-            vocab=vocabulary,
-            merges=[tuple(merge.split(" ")) for merge in merges],
-            ignore_merges=words == "llama-bpe",
-        )
-    except Exception as error:  # the library raises Exception itself
-        raise fields.error("merges", str(error)) from error
+        with library_errors():
+            library, pieces = _byte_level_library(fields)
+    except TokenizerError as fault:
+        raise error("merges", str(fault)) from None
+    bos, eos, stop = _ends(fields, adds_bos=fields.pre in _LLAMA3_NAMES)
+    return LibraryTokenizer(library, pieces, bos, eos, stop=stop)
+
+
+def _byte_level_library(fields):
+    """The library's tokenizer, and what each token prints."""
+    model = models.BPE(
+        vocab={text: token for token, text in enumerate(fields.tokens)},
+        merges=[tuple(merge.split(" ")) for merge in fields.merges],
+        ignore_merges=fields.pre in _LLAMA3_NAMES,
+    )
     library = Library(model)
     library.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            *(pre_tokenizers.Split(Regex(words), "isolated") for words in _WORDS[words]),
+            *(pre_tokenizers.Split(Regex(words), "isolated") for words in _WORDS[fields.pre]),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     library.decoder = decoders.ByteLevel()
     pieces = []
-    for text, kind in zip(texts, types, strict=True):
+    for text, kind in zip(fields.tokens, fields.token_type, strict=True):
         if kind in (_CONTROL, _USER):
             added = AddedToken(text, special=kind == _CONTROL, normalized=False)
             library.add_special_tokens([added]) if added.special else library.add_tokens([added])
@@ -146,4 +173,4 @@ def _byte_level_tokenizer(fields, texts, types, bos, eos, stop):
             pieces.append(text.encode("utf-8"))
         else:
             pieces.append(b"" if kind == _CONTROL else byte_level_piece(text))
-    return LibraryTokenizer(library, pieces, bos, eos, stop=stop)
+    return library, pieces

@@ -1,13 +1,14 @@
 """llama2.c's files: version-0 checkpoints and tok*.bin tokenizers."""
 
-import re
+import math
 import struct
 
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
-from celosia.reference.checkpoint.mapped import map_file
-from celosia.reference.families import describe
-from celosia.reference.model import Model, ModelConfig
+from celosia.reference.checkpoint.files import map_file, read_file
+from celosia.reference.checkpoint.tensors import check_values
+from celosia.reference.checkpoint.tokenizer_json import byte_value
+from celosia.reference.model import Layer, Model, ModelConfig
 from celosia.reference.tokenizer import ScoreTokenizer
 
 __all__ = ["read_model", "read_tokenizer"]
@@ -15,6 +16,7 @@ __all__ = ["read_model", "read_tokenizer"]
 _FIELDS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len")
 _HEADER = struct.Struct("<7i")
 _MAGIC = 0x616B3432  # of the later versions, which begin with it
+_TOKENIZER_LIMIT = 16 << 20  # bytes
 _LARGEST = 2**24  # of any field: a larger one shows that the file is something else
 
 
@@ -24,13 +26,13 @@ def read_model(path, with_tokenizer=True):
     A negative ``vocab_size`` says that the head is not tied. ``head_dim`` is ``dim / n_heads``, the
     norm's epsilon 1e-5 and the RoPE base 10000. The format carries no tokenizer.
     """
-    config = _read_config(path)
     data = map_file(path)
+    config = _read_config(path, data[: _HEADER.size].tobytes())
     offset = _HEADER.size
 
     def take(name, *shape):
         nonlocal offset
-        size = 4 * int(np.prod(shape))
+        size = 4 * math.prod(shape)
         if offset + size > len(data):
             raise CheckpointError(
                 f"{path}: the file ends within {name} ({len(data)} bytes, "
@@ -40,29 +42,34 @@ def read_model(path, with_tokenizer=True):
         return data[offset - size : offset].view("<f4").reshape(shape)
 
     def stack(name):
-        return take(name, config.n_layers, *shapes[name])
+        return take(name, config.n_layers, *config.layer_shapes[name])
 
-    shapes = describe(config).layer_shapes(0)
-    tensors = {"embedding": take("embedding", config.vocab_size, config.dim)}
+    embedding = take("embedding", config.vocab_size, config.dim)
     order = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate", "w_down", "w_up")
     stacks = {name: stack(name) for name in order}
-    tensors["norm"] = take("norm", config.dim)
+    norm = take("norm", config.dim)
     take("freq_cis", 2, config.seq_len, config.head_dim // 2)  # the angles are computed instead
-    if not config.tied:
-        tensors["head"] = take("head", config.vocab_size, config.dim)
+    head = embedding if config.tied else take("head", config.vocab_size, config.dim)
     if offset != len(data):
         raise CheckpointError(
             f"{path}: the header's sizes need {offset} bytes, but the file has {len(data)}"
         )
+    check_values(path, "embedding", embedding)
+    check_values(path, "norm", norm)
+    check_values(path, "head", head)
     layers = [
-        {name: stack[index] for name, stack in stacks.items()} for index in range(config.n_layers)
+        Layer(
+            **{
+                name: check_values(path, f"layers[{index}].{name}", stack[index])
+                for name, stack in stacks.items()
+            }
+        )
+        for index in range(config.n_layers)
     ]
-    return Model(config, tensors, layers)
+    return Model(config, embedding, layers, norm, head)
 
 
-def _read_config(path):
-    with path.open("rb") as file:
-        header = file.read(_HEADER.size)
+def _read_config(path, header):
     if len(header) < _HEADER.size:
         raise CheckpointError(f"{path}: the file ends within the header ({len(header)} bytes)")
     fields = dict(zip(_FIELDS, _HEADER.unpack(header), strict=True))
@@ -91,7 +98,7 @@ def read_tokenizer(path):
     Token 0 is unknown, 1 begins and 2 ends a text; like llama2.c's own program, a text also ends at
     token 1. Texts that look like control tokens stay text.
     """
-    data = path.read_bytes()
+    data = read_file(path, _TOKENIZER_LIMIT)
     if len(data) < 4:
         raise CheckpointError(f"{path}: the file ends within max_token_length")
     (longest,) = struct.unpack_from("<i", data)
@@ -123,8 +130,7 @@ def _tokenizer(texts, scores):
     pieces = [text.encode("utf-8") for text in texts]
     pieces[:3] = [b""] * len(pieces[:3])
     for token, text in enumerate(texts[3:], start=3):
-        if match := re.fullmatch("<0x([0-9A-F]{2})>", text):
-            value = int(match[1], 16)
+        if (value := byte_value(text)) is not None:
             byte_tokens[value] = token
             pieces[token] = bytes([value])
         else:

@@ -1,13 +1,19 @@
 """The safetensors format: tensors of F32, F16 and BF16 as float32."""
 
-import json
+import math
 import struct
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
-from celosia.reference.checkpoint.mapped import map_file
+from celosia.reference.checkpoint.files import map_file
+from celosia.reference.checkpoint.foreign_json import parse_json
+from celosia.reference.checkpoint.schema import convert
 
 __all__ = ["bfloat16", "read_tensors"]
+
+HEADER_LIMIT = 16 << 20  # bytes
 
 
 def bfloat16(bits):
@@ -20,6 +26,16 @@ _TYPES = {
     "F16": ("<f2", lambda raw: raw.astype(np.float32)),
     "BF16": ("<u2", bfloat16),
 }
+
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Entry(msgspec.Struct):
+    """What the header says of a tensor."""
+
+    dtype: str
+    shape: Annotated[list[_Whole], msgspec.Meta(max_length=8)]
+    data_offsets: tuple[_Whole, _Whole]
 
 
 class _Tensor:
@@ -40,7 +56,7 @@ class _Tensor:
                 f"{self.path}: {self.name}: dtype {self.kind} is not supported (only {supported})"
             )
         storage, convert = _TYPES[self.kind]
-        expected = int(np.prod(self.shape, dtype=object)) * np.dtype(storage).itemsize
+        expected = math.prod(self.shape) * np.dtype(storage).itemsize
         if len(self.raw) != expected:
             raise CheckpointError(
                 f"{self.path}: {self.name}: {list(self.shape)} {self.kind} takes {expected} bytes, "
@@ -56,7 +72,10 @@ def read_tensors(path):
     Raises
     ------
     CheckpointError
-        If the file is cut short or its header is not what the format says.
+        If the file is cut short, its header is not what the format says, or its tensors do not
+        fill it one after the other.
+    OSError
+        If it cannot be read.
     """
     data = map_file(path)
     if len(data) < 8:
@@ -64,24 +83,33 @@ def read_tensors(path):
     (length,) = struct.unpack("<Q", data[:8].tobytes())
     if 8 + length > len(data):
         raise CheckpointError(f"{path}: the file ends within the header ({length} bytes long)")
-    try:
-        header = json.loads(data[8 : 8 + length].tobytes())
-        header.pop("__metadata__", None)
-        entries = {
-            name: (entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
-            for name, entry in header.items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: the header is no safetensors header: {error}") from error
+    if length > HEADER_LIMIT:
+        raise CheckpointError(f"{path}: the header has more than {HEADER_LIMIT >> 20} MiB")
+    header = parse_json(data[8 : 8 + length].tobytes(), path, "safetensors header")
+    convert(header.pop("__metadata__", {}), dict[str, str], path, "__metadata__.")
+    entries = {name: convert(each, _Entry, path, f"{name}.") for name, each in header.items()}
     data = data[8 + length :]
-    for name, (_, shape, *span) in entries.items():
-        numbers = [*shape, *span]
-        whole = len(span) == 2 and all(isinstance(n, int) and n >= 0 for n in numbers)
-        if not whole or span[0] > span[1]:
-            raise CheckpointError(f"{path}: {name}: shape {shape} or data_offsets {span} is wrong")
-        if span[1] > len(data):
-            raise CheckpointError(f"{path}: {name}: the file ends within this tensor")
+    _check_places(path, entries, len(data))
     return {
-        name: _Tensor(path, name, kind, shape, data[begin:end])
-        for name, (kind, shape, begin, end) in entries.items()
+        name: _Tensor(path, name, each.dtype, tuple(each.shape), data[slice(*each.data_offsets)])
+        for name, each in entries.items()
     }
+
+
+def _check_places(path, entries, size):
+    """Refuse tensors that overlap, leave holes, or do not end with the file."""
+    last, end = "the header", 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        first, after = entry.data_offsets
+        if first > after:
+            raise CheckpointError(f"{path}: {name}.data_offsets: {[first, after]} is wrong")
+        if after > size:
+            raise CheckpointError(f"{path}: {name}: the file ends within this tensor")
+        if first != end:
+            fault = "overlaps" if first < end else "leaves a hole after"
+            raise CheckpointError(
+                f"{path}: {name}.data_offsets: {[first, after]} {fault} {last}, which ends at {end}"
+            )
+        last, end = name, after
+    if end != size:
+        raise CheckpointError(f"{path}: {size - end} bytes follow the last tensor")

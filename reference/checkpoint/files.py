@@ -1,0 +1,77 @@
+"""Foreign files within bounds: whole up to a size, or mapped to memory."""
+
+import errno
+import os
+import stat
+
+import numpy as np
+
+__all__ = ["check_file", "map_file", "read_file", "read_text"]
+
+_KINDS = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISSOCK, "socket"),
+)
+_POINTER = b"version https://git-lfs"
+
+
+def check_file(path):
+    """Raise an OSError that names ``path`` unless a regular file is there.
+
+    A pipe or device is refused without being opened: it might have no end, or nobody behind it.
+    """
+    mode = os.stat(path).st_mode
+    for test, kind in _KINDS:
+        if test(mode):
+            raise OSError(errno.EINVAL, f"is a {kind}, not a file", str(path))
+
+
+def read_file(path, limit):
+    """The bytes of a regular file that has at most ``limit``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is larger, no file, or a Git LFS pointer.
+    """
+    check_file(path)
+    with open(path, "rb") as file:
+        data = b""
+        if os.fstat(file.fileno()).st_size <= limit:
+            data = file.read(limit + 1)
+            if len(data) <= limit:
+                _check_pointer(path, data)
+                return data
+    raise OSError(errno.EFBIG, f"has more than {limit >> 10:,} KiB", str(path))
+
+
+def read_text(path, limit):
+    """The text of a UTF-8 file: as :func:`read_file`, and a ValueError that names another one."""
+    try:
+        return read_file(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def map_file(path):
+    """The bytes of a regular file, uint8[size], read-only and mapped to memory.
+
+    Raises
+    ------
+    OSError
+        As of :func:`read_file`, but for the size.
+    """
+    check_file(path)
+    if os.stat(path).st_size == 0:
+        return np.zeros(0, np.uint8)
+    data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    _check_pointer(path, data[: len(_POINTER)].tobytes())
+    return data
+
+
+def _check_pointer(path, data):
+    if data.startswith(_POINTER):
+        raise OSError(errno.EINVAL, "is a Git LFS pointer: bring the file with git lfs", str(path))

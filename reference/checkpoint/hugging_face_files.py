@@ -1,0 +1,60 @@
+"""Which files of a Hugging Face directory hold the tensors."""
+
+from typing import Annotated
+
+import msgspec
+from celosia.reference.checkpoint.error import CheckpointError
+from celosia.reference.checkpoint.foreign_json import read_json
+from celosia.reference.checkpoint.safetensors_file import read_tensors
+
+__all__ = ["read_files"]
+
+_FileName = Annotated[str, msgspec.Meta(pattern=r"^[^/\\\0-\x1f\ud800-\udfff]+\.safetensors$")]
+
+
+class _Index(msgspec.Struct):
+    """model.safetensors.index.json: which file of the directory holds a tensor."""
+
+    weight_map: dict[str, _FileName]
+
+
+def read_files(path):
+    """Every tensor of the directory by name.
+
+    As for other readers, model.safetensors comes before the files that an index names, and these
+    before any other.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, a file is not as its format says, or the index and the files differ.
+    OSError
+        If a file cannot be read.
+    """
+    index = path / "model.safetensors.index.json"
+    weight_map = read_json(index, _Index).weight_map if index.exists() else {}
+    single = path / "model.safetensors"
+    if single.exists() or not weight_map:
+        files = [single] if single.exists() else sorted(path.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError(f"{path}: there is no .safetensors file")
+        return _read_all(files)
+    files = [path / name for name in sorted(set(weight_map.values()))]
+    for file in files:
+        if not file.exists():
+            raise CheckpointError(f"{index}: weight_map: {file.name} is missing")
+    tensors = _read_all(files)
+    for name, file in weight_map.items():
+        if name not in tensors or tensors[name].path.name != file:
+            raise CheckpointError(f"{path / file}: {name} is missing")
+    return tensors
+
+
+def _read_all(files):
+    tensors = {}
+    for file in files:
+        for name, tensor in read_tensors(file).items():
+            if name in tensors:
+                raise CheckpointError(f"{file}: {name} is in {tensors[name].path.name} too")
+            tensors[name] = tensor
+    return tensors
