@@ -11,7 +11,7 @@ __all__ = ["Cache", "Pass", "forward", "generate", "sample", "softmax"]
 class Cache:
     """The keys (rotated) and values of the positions a model has seen.
 
-    ``length`` positions are valid in ``keys`` and ``values``, float32[n_layers, seq_len,
+    ``length`` positions are valid in ``keys`` and ``values``, float32[n_layers, positions,
     n_kv_heads, head_dim].
     """
 
@@ -20,8 +20,10 @@ class Cache:
     length: int = 0
 
     @classmethod
-    def empty(cls, config):
-        shape = (config.n_layers, config.seq_len, config.n_kv_heads, config.head_dim)
+    def empty(cls, config, positions=None):
+        """Room for ``positions``, by default the model's ``seq_len``."""
+        positions = config.seq_len if positions is None else positions
+        shape = (config.n_layers, positions, config.n_kv_heads, config.head_dim)
         return cls(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
 
@@ -105,7 +107,7 @@ def forward(model, tokens, cache=None, all_logits=True, observe=None):
         If there is no token, one is out of range, or the positions exceed ``seq_len``.
     """
     tokens = np.asarray(tokens)
-    cache = Cache.empty(model.config) if cache is None else cache
+    cache = Cache.empty(model.config, len(tokens)) if cache is None else cache
     _check(tokens, cache.length + len(tokens), model.config)
     p = Pass(model, tokens, cache, observe)
     p.run(model.description.begin)
@@ -146,7 +148,7 @@ def generate(model, prompt, n, temperature=0.0, seed=0):
         raise ValueError(f"n must be at least 1, not {n!r}")
     _check(np.asarray(prompt), len(prompt) + n - 1, model.config)
     generator = np.random.default_rng(seed)
-    cache = Cache.empty(model.config)
+    cache = Cache.empty(model.config, len(prompt) + n - 1)
     tokens, new = [], prompt
     while len(tokens) < n:
         logits = forward(model, new, cache, all_logits=False)[-1]

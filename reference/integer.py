@@ -135,7 +135,7 @@ def forward(model, tokens, cache=None, all_logits=True):
     In units of ``2**-model.logit_fraction``. Bit-exact with the generated machine. ``cache`` is
     extended in place.
     """
-    cache = IntegerCache.empty(model) if cache is None else cache
+    cache = cache or IntegerCache.empty(model, min(len(tokens), model.config.seq_len))
     end = cache.length + len(tokens)
     if end > cache.keys.shape[2]:
         raise ValueError(f"{end} positions exceed the cache's {cache.keys.shape[2]}")
@@ -151,7 +151,8 @@ def generate(model, prompt, n, temperature=0, seed=0, cache=None):
 
     ``temperature`` is in units of 1/256. Nothing stops at an end token.
     """
-    cache = IntegerCache.empty(model) if cache is None else cache
+    positions = min(len(prompt) + n - 1, model.config.seq_len)
+    cache = cache or IntegerCache.empty(model, positions)
     sampler = Sampler(model.scheme.lanes, model.logit_fraction, temperature, seed)
     tokens, logits, new = [], [], list(prompt)
     for _ in range(n):

@@ -8,7 +8,8 @@ from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.files import map_file, read_file
 from celosia.reference.checkpoint.tensors import check_values
 from celosia.reference.checkpoint.tokenizer_json import byte_value
-from celosia.reference.model import Layer, Model, ModelConfig
+from celosia.reference.families import describe
+from celosia.reference.model import Model, ModelConfig
 from celosia.reference.tokenizer import ScoreTokenizer
 
 __all__ = ["read_model", "read_tokenizer"]
@@ -42,31 +43,30 @@ def read_model(path, with_tokenizer=True):
         return data[offset - size : offset].view("<f4").reshape(shape)
 
     def stack(name):
-        return take(name, config.n_layers, *config.layer_shapes[name])
+        return take(name, config.n_layers, *shapes[name])
 
-    embedding = take("embedding", config.vocab_size, config.dim)
+    shapes = describe(config).layer_shapes(0)
+    tensors = {"embedding": take("embedding", config.vocab_size, config.dim)}
     order = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w_gate", "w_down", "w_up")
     stacks = {name: stack(name) for name in order}
-    norm = take("norm", config.dim)
+    tensors["norm"] = take("norm", config.dim)
     take("freq_cis", 2, config.seq_len, config.head_dim // 2)  # the angles are computed instead
-    head = embedding if config.tied else take("head", config.vocab_size, config.dim)
+    if not config.tied:
+        tensors["head"] = take("head", config.vocab_size, config.dim)
     if offset != len(data):
         raise CheckpointError(
             f"{path}: the header's sizes need {offset} bytes, but the file has {len(data)}"
         )
-    check_values(path, "embedding", embedding)
-    check_values(path, "norm", norm)
-    check_values(path, "head", head)
+    for name, tensor in tensors.items():
+        check_values(path, name, tensor)
     layers = [
-        Layer(
-            **{
-                name: check_values(path, f"layers[{index}].{name}", stack[index])
-                for name, stack in stacks.items()
-            }
-        )
+        {
+            name: check_values(path, f"layers[{index}].{name}", stack[index])
+            for name, stack in stacks.items()
+        }
         for index in range(config.n_layers)
     ]
-    return Model(config, embedding, layers, norm, head)
+    return Model(config, tensors, layers)
 
 
 def _read_config(path, header):
