@@ -15,11 +15,25 @@ An operation reads and writes named vectors. It has four methods:
     :class:`celosia.reference.integer.Pass`.
 """
 
+from celosia.reference.operations.add import Add
 from celosia.reference.operations.attention import Attention
+from celosia.reference.operations.cap import Cap
 from celosia.reference.operations.embed import Embed
+from celosia.reference.operations.experts import Experts
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import Linear
-from celosia.reference.operations.norm import Norm
+from celosia.reference.operations.norm import Copy, Norm
 from celosia.reference.operations.rotate import Rotate
 
-__all__ = ["Attention", "Embed", "Gate", "Linear", "Norm", "Rotate"]
+__all__ = [
+    "Add",
+    "Attention",
+    "Cap",
+    "Copy",
+    "Embed",
+    "Experts",
+    "Gate",
+    "Linear",
+    "Norm",
+    "Rotate",
+]
