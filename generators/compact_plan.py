@@ -13,7 +13,7 @@ from celosia.reference.compact_quantize import quantize_compact
 from celosia.rtl.compact.machine import CompactMachine
 from celosia.rtl.compact.shape import CompactImage, CompactShape
 
-__all__ = ["CompactPlan", "make_compact_plan", "token_macs"]
+__all__ = ["CompactPlan", "make_compact_plan"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class CompactPlan:
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``."""
-        return token_macs(self.model.config, min(position + 1, self.shape.window), logits)
+        return self.model.description.macs(min(position + 1, self.shape.window), logits)
 
     def ideal_cycles(self, position, logits=True):
         """Multiply-accumulates over the fabric's multipliers."""
@@ -130,11 +130,3 @@ def make_compact_plan(model, config, calibration=None):
         name=(model.name or "model")[:16],
     )
     return CompactPlan(config, quantized, shape, image, info)
-
-
-def token_macs(c, positions, logits):
-    """Multiply-accumulates of a token that sees ``positions``, itself included."""
-    heads = c.n_heads + 2 * c.n_kv_heads
-    layer = c.dim * c.head_dim * (heads + c.n_heads) + 3 * c.dim * c.hidden_dim
-    attention = 2 * c.n_heads * c.head_dim * positions
-    return c.n_layers * (layer + attention) + logits * c.dim * c.vocab_size

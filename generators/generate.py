@@ -25,8 +25,7 @@ def check_memory(model, config):
     With ``memory = axi`` or ``sdram`` the tape lies elsewhere, with ``kv_memory = axi`` the cache.
     """
     c = model.config
-    tensors = [np.prod(shape) for shape in c.layer_shapes.values()]
-    weights = c.n_layers * sum(tensors) + c.dim * c.vocab_size * (1 if c.tied else 2)
+    weights = model.description.parameters
     positions = config.max_seq_len or c.seq_len
     cache = 2 * c.n_layers * c.n_kv_heads * c.head_dim * positions
     if config.kv_memory == "axi":

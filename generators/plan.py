@@ -5,9 +5,10 @@ import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from celosia.generators.compact_plan import make_compact_plan, token_macs
+from celosia.generators.compact_plan import make_compact_plan
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.group_parts import group_format, pack_words
+from celosia.generators.layer_view import model_view
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.protocol.messages import Info
@@ -114,7 +115,7 @@ class Plan:
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
-        return token_macs(self.model.config, position + 1, logits)
+        return self.model.description.macs(position + 1, logits)
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
@@ -148,6 +149,7 @@ def make_plan(model, config, calibration=None):
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
+    view = model_view(quantized)
     shape = MachineShape(
         rows=config.rows,
         lanes=lanes,
@@ -163,13 +165,13 @@ def make_plan(model, config, calibration=None):
         n_kv_heads=c.n_kv_heads,
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
-        epsilon=quantized.epsilon,
-        rope_increments=tuple(int(n) for n in quantized.rope_increments),
+        epsilon=view.epsilon,
+        rope_increments=view.rope_increments,
         score_fraction=quantized.score_fraction,
         score_width=quantized.score_width,
         gate_fraction=quantized.gate_fraction,
         logit_fraction=quantized.logit_fraction,
-        groups=group_format(quantized),
+        groups=group_format(view),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
+from celosia.generators.layer_view import model_view
 from celosia.rtl.machine.sequencer import Program
 from celosia.rtl.machine.step import (
     BUFFERS,
@@ -73,7 +74,7 @@ def write_program(model, rows, max_seq_len):
     if rows < model.scheme.lanes:
         raise ValueError(f"rows must be at least lanes ({model.scheme.lanes}), not {rows!r}")
     check_range("max_seq_len", max_seq_len, 1, (1 << 20) - 1)
-    return _Writer(model, rows, max_seq_len).write()
+    return _Writer(model_view(model), rows, max_seq_len).write()
 
 
 class _Writer:

@@ -76,6 +76,7 @@ class CompactModel:
     Parameters
     ----------
     config : celosia.reference.model.ModelConfig
+    description : celosia.reference.description.Description
     window : int, a multiple of 4
         Positions that attention sees: the latest ones.
     embedding_shift, square_shift, norm_shift, head_norm_shift, score_shift : int
@@ -89,6 +90,7 @@ class CompactModel:
     """
 
     config: object
+    description: object
     window: int
     embedding_shift: int
     square_shift: int

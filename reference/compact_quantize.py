@@ -17,8 +17,8 @@ from celosia.reference.compact import (
     CompactModel,
 )
 from celosia.reference.compact_tables import scale_values
-from celosia.reference.formats import LOG2E, LOGIT_FRACTION, check_model
-from celosia.reference.quantize import FEW
+from celosia.reference.formats import LOGIT_FRACTION, check_model
+from celosia.reference.operations.attention import FEW, LOG2E
 
 __all__ = ["CompactScheme", "quantize_compact"]
 
@@ -47,7 +47,7 @@ def quantize_compact(model, window, calibration=None, margin=1.25):
     """
     if window not in range(4, 257, 4):
         raise ValueError(f"window must be a multiple of 4 from 4 to 256, not {window!r}")
-    check_model(model.config)
+    check_model(model)
     return _Quantizer(model, window, calibration or calibrate(model), margin).model()
 
 
@@ -57,6 +57,7 @@ class _Quantizer:
     def __init__(self, model, window, calibration, margin):
         self.source, self.config, self.window = model, model.config, window
         self.seen, self.positions = calibration.largest, calibration.positions
+        self.residual_seen = calibration.residual()
         self.margin = margin
         dim = self.config.dim
         self.root = math.sqrt(dim)
@@ -65,11 +66,11 @@ class _Quantizer:
         self.score_bits = min(self._score_bits(index) for index in range(self.config.n_layers))
         self.fold = min(self._fold(index) for index in range(self.config.n_layers))
         self.residual = self._residual()
-        gates = [self.seen(("gate", index)).max() for index in range(self.config.n_layers)]
+        gates = [self.seen("gate", index).max() for index in range(self.config.n_layers)]
         self.gate_fraction = self._fraction(
             "gates", max(gates), HALF, GATE_FRACTION, SIGMOID_FRACTION
         )
-        logits = self.seen(("logits", None)).max()
+        logits = self.seen("logits", None).max()
         self.logit_fraction = self._fraction("logits", logits, WIDE, LOGIT_FRACTION, 0)
 
     def _fraction(self, name, largest, width, most, least):
@@ -83,14 +84,19 @@ class _Quantizer:
         c, source = self.config, self.source
         angles = c.rope_frequencies
         rotation = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 32768)
-        step = 2.0 ** math.ceil(math.log2(self._step(("head_input", None))))
-        fold = math.floor(math.log2(LARGEST * step / (np.abs(source.norm).max() * self.root)))
-        head = fit(source.head, step * 2.0**self.logit_fraction)
+        step = 2.0 ** math.ceil(math.log2(self._step(("norm output", None))))
+        fold = math.floor(
+            math.log2(LARGEST * step / (np.abs(source.tensors["norm"]).max() * self.root))
+        )
+        head = fit(
+            source.tensors["embedding" if c.tied else "head"], step * 2.0**self.logit_fraction
+        )
         embedding, factor = head, round(math.log2(step * 2.0**self.logit_fraction))
         if not c.tied:
-            embedding, factor = fit(source.embedding, 1.0), 0
+            embedding, factor = fit(source.tensors["embedding"], 1.0), 0
         return CompactModel(
             config=c,
+            description=source.description,
             window=self.window,
             embedding_shift=_checked(
                 "embedding_shift", 12 + embedding.shift + factor - self.residual
@@ -103,7 +109,7 @@ class _Quantizer:
             logit_fraction=self.logit_fraction,
             rotation=np.minimum(rotation.astype(np.int64), 32767),
             layers=[self._layer(index) for index in range(c.n_layers)],
-            head_gain=self._gain(source.norm, step, fold),
+            head_gain=self._gain(source.tensors["norm"], step, fold),
             head=_limited("head", head),
             embedding=embedding,
         )
@@ -111,25 +117,25 @@ class _Quantizer:
     def _layer(self, index):
         c, layer, seen = self.config, self.source.layers[index], self.seen
         group = c.n_heads // c.n_kv_heads
-        step = self._step(("attention_input", index))
+        step = self._step(("attention_norm output", index))
         q_fold, k_fold = self._folds(index)
         q_fold = np.repeat(np.repeat(q_fold * 2.0**self.score_bits, 2, axis=-1), group, axis=0)
         k_fold = np.repeat(k_fold, 2, axis=-1)
-        v_step = seen(("v", index)) * (self.margin + FEW / self.positions) / LARGEST  # [kv, hd]
-        ffn_step = self._step(("ffn_input", index))
+        v_step = seen("values", index) * (self.margin + FEW / self.positions) / LARGEST  # [kv, hd]
+        ffn_step = self._step(("ffn_norm output", index))
         up, hidden = self._hidden(index)
         linears = {
-            "q": fit(layer.wq, q_fold.reshape(-1) * step * 2**EXTRA),
-            "k": fit(layer.wk, k_fold.reshape(-1) * step * 2**EXTRA),
-            "v": fit(layer.wv, (step / v_step).reshape(-1)),
-            "o": fit(self._attention_columns(layer.wo, v_step), 2.0**self.residual),
-            "gate": fit(layer.w_gate, 2.0**self.gate_fraction * ffn_step),
-            "up": fit(layer.w_up, up * ffn_step),
-            "down": fit(layer.w_down, 2.0**self.residual / hidden, DOWN_SHIFT),
+            "q": fit(layer["wq"], q_fold.reshape(-1) * step * 2**EXTRA),
+            "k": fit(layer["wk"], k_fold.reshape(-1) * step * 2**EXTRA),
+            "v": fit(layer["wv"], (step / v_step).reshape(-1)),
+            "o": fit(self._attention_columns(layer["wo"], v_step), 2.0**self.residual),
+            "gate": fit(layer["w_gate"], 2.0**self.gate_fraction * ffn_step),
+            "up": fit(layer["w_up"], up * ffn_step),
+            "down": fit(layer["w_down"], 2.0**self.residual / hidden, DOWN_SHIFT),
         }
         return CompactLayer(
-            norm_gain=self._gain(layer.attention_norm, step, self.fold),
-            ffn_gain=self._gain(layer.ffn_norm, ffn_step, self.fold),
+            norm_gain=self._gain(layer["attention_norm"], step, self.fold),
+            ffn_gain=self._gain(layer["ffn_norm"], ffn_step, self.fold),
             **{name: _limited(name, op) for name, op in linears.items()},
         )
 
@@ -139,28 +145,28 @@ class _Quantizer:
 
     def _hidden(self, index):
         """What ups and hidden values are multiplied by to be integers."""
-        up = HALF - 1 - math.ceil(math.log2(self.margin * self.seen(("up", index))))
-        hidden = HIDDEN_WIDTH - math.ceil(math.log2(self.margin * self.seen(("hidden", index))))
+        up = HALF - 1 - math.ceil(math.log2(self.margin * self.seen("up", index).max()))
+        hidden = HIDDEN_WIDTH - math.ceil(math.log2(self.margin * self.seen("hidden", index).max()))
         up = min(up, hidden)  # hidden = gate's fraction + up - hidden_shift
         return 2.0**up, 2.0**up
 
     def _folds(self, index):
         """Factors of queries [kv, pairs], but for ``2**score_bits``, and of keys."""
         c = self.config
-        k_pair = self.seen(("k", index)).reshape(c.n_kv_heads, -1, 2).max(axis=-1)
+        k_pair = self.seen("keys", index).reshape(c.n_kv_heads, -1, 2).max(axis=-1)
         k_fold = LARGEST / (self.margin * k_pair)
         k_fold = np.minimum(k_fold, 8 * k_fold.min(axis=-1, keepdims=True))
         return c.head_dim**-0.5 * LOG2E * 32 / k_fold, k_fold
 
     def _score_bits(self, index):
         c = self.config
-        q_pair = self.seen(("q", index)).reshape(c.n_kv_heads, -1, c.head_dim // 2, 2)
+        q_pair = self.seen("queries", index).reshape(c.n_kv_heads, -1, c.head_dim // 2, 2)
         largest = (q_pair.max(axis=(1, 3)) * self._folds(index)[0]).max()
         return math.floor(math.log2(LARGEST / (self.margin * largest)))
 
     def _step(self, key):
         """The step of a normed vector's 8 bits."""
-        return self.margin * float(self.seen(key)) / LARGEST
+        return self.margin * float(self.seen(*key).max()) / LARGEST
 
     def _fold(self, index):
         """The exponent with which every gain of the layer's norms has 8 bits."""
@@ -168,8 +174,8 @@ class _Quantizer:
         return min(
             math.floor(math.log2(LARGEST * self._step(key) / (np.abs(gain).max() * self.root)))
             for key, gain in (
-                (("attention_input", index), layer.attention_norm),
-                (("ffn_input", index), layer.ffn_norm),
+                (("attention_norm output", index), layer["attention_norm"]),
+                (("ffn_norm output", index), layer["ffn_norm"]),
             )
         )
 
@@ -184,10 +190,10 @@ class _Quantizer:
         """The residual stream's binary point: as far left as range and shifts allow."""
         shifts = []
         for index, layer in enumerate(self.source.layers):
-            v_step = self.seen(("v", index)) * (self.margin + FEW / self.positions) / LARGEST
-            shifts.append(fit(self._attention_columns(layer.wo, v_step), 1.0).shift)
-            shifts.append(fit(layer.w_down, 1 / self._hidden(index)[1]).shift - DOWN_SHIFT)
-        room = 22 - math.ceil(math.log2(self.margin * self.seen("residual")))
+            v_step = self.seen("values", index) * (self.margin + FEW / self.positions) / LARGEST
+            shifts.append(fit(self._attention_columns(layer["wo"], v_step), 1.0).shift)
+            shifts.append(fit(layer["w_down"], 1 / self._hidden(index)[1]).shift - DOWN_SHIFT)
+        room = 22 - math.ceil(math.log2(self.margin * self.residual_seen))
         return min(room, *shifts)
 
 

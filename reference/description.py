@@ -1,5 +1,6 @@
 """A model's description: its operations, in order, on named vectors."""
 
+import math
 from dataclasses import dataclass, field
 
 __all__ = ["Description"]
@@ -43,6 +44,21 @@ class Description:
         for operation in operations:
             shapes |= operation.shapes(self.sizes)
         return shapes
+
+    @property
+    def parameters(self):
+        """Values in all tensors."""
+        shapes = [*self.shapes.values()]
+        for index in range(len(self.layers)):
+            shapes += self.layer_shapes(index).values()
+        return sum(math.prod(shape) for shape in shapes)
+
+    def macs(self, positions, logits=True):
+        """Multiply-accumulates of a token that sees ``positions``, its own included."""
+        every = [op for layer in self.layers for op in layer]
+        if logits:
+            every += self.end
+        return sum(op.macs(self.sizes, positions) for op in every if hasattr(op, "macs"))
 
     def find(self, kind):
         """All operations of one class, in order."""

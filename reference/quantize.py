@@ -207,6 +207,7 @@ class Quantizer:
         self._epsilon([*layers, end])
         return QuantizedModel(
             config=self.config,
+            description=self.description,
             scheme=self.scheme,
             begin=begin,
             layers=layers,

@@ -15,6 +15,8 @@ class QuantizedModel:
     Parameters
     ----------
     config : ModelConfig
+    description : Description
+        Of the float model, in the machine's form.
     scheme : Scheme
     begin, layers, end : list, list of lists, list
         The integer operations, in order; see :mod:`celosia.reference.operations`.
@@ -27,6 +29,7 @@ class QuantizedModel:
     """
 
     config: object
+    description: object
     scheme: Scheme
     begin: list
     layers: list

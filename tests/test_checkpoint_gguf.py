@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import CheckpointError, load
-from celosia.reference.model import Layer, Model, RopeScaling, random_model
+from celosia.reference.model import Model, RopeScaling, random_model
 from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 
@@ -23,12 +23,15 @@ NAMES = {
 
 
 def foreign_tensors(model):
-    tensors = {"token_embd.weight": model.embedding, "output_norm.weight": model.norm}
+    tensors = {
+        "token_embd.weight": model.tensors["embedding"],
+        "output_norm.weight": model.tensors["norm"],
+    }
     for index, layer in enumerate(model.layers):
         for name, foreign in NAMES.items():
-            tensors[f"blk.{index}.{foreign}.weight"] = getattr(layer, name)
+            tensors[f"blk.{index}.{foreign}.weight"] = layer[name]
     if not model.config.tied:
-        tensors["output.weight"] = model.head
+        tensors["output.weight"] = model.tensors["head"]
     return tensors
 
 
@@ -95,8 +98,8 @@ def test_interleaved_rows(write, tiny_config, shape):
     model = random_model(tiny_config(**shape, norm_eps=1e-6), seed=10)
     loaded = load(write(model))
     assert loaded.config == model.config
-    assert (loaded.head is loaded.embedding) == model.config.tied
-    assert not loaded.layers[0].wq.flags.owndata
+    assert ("head" not in loaded.tensors) == model.config.tied
+    assert not loaded.layers[0]["wq"].flags.owndata
     assert_same(loaded, model)
 
 
@@ -108,11 +111,9 @@ def through(model, kind):
             return array
         return quants.dequantize(quants.quantize(array, kind), kind).astype(np.float32)
 
-    layers = [
-        Layer(**{name: convert(getattr(layer, name)) for name in NAMES}) for layer in model.layers
-    ]
-    embedding = convert(model.embedding)
-    return Model(model.config, embedding, layers, model.norm, embedding)
+    layers = [{name: convert(array) for name, array in layer.items()} for layer in model.layers]
+    tensors = {name: convert(array) for name, array in model.tensors.items()}
+    return Model(model.config, tensors, layers)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +123,10 @@ def test_types(write, tiny_config, kind):
     model = random_model(tiny_config(dim=64, hidden_dim=96, head_dim=16), seed=10)
     loaded = load(write(model, kind=kind))
     expected = through(model, kind)
-    np.testing.assert_array_equal(loaded.embedding, expected.embedding)
+    np.testing.assert_array_equal(loaded.tensors["embedding"], expected.tensors["embedding"])
     for layer, other in zip(loaded.layers, expected.layers, strict=True):
         for name in NAMES:
-            np.testing.assert_array_equal(getattr(layer, name), getattr(other, name))
+            np.testing.assert_array_equal(layer[name], other[name])
     assert_same(loaded, expected)
 
 
@@ -233,7 +234,7 @@ def test_truncated_anywhere(write, tiny_config):
     model = random_model(tiny_config(n_layers=1))
     path = write(model, {"general.tags": ["one", "two"]})
     data = path.read_bytes()
-    padding = len(data) - (data.rindex(model.layers[0].w_down.tobytes()) + 4 * 12 * 20)
+    padding = len(data) - (data.rindex(model.layers[0]["w_down"].tobytes()) + 4 * 12 * 20)
     end = len(data) - padding
     for size in [*range(4, 2000, 7), *range(2000, end, 211), end - 1]:
         path.write_bytes(data[:size])

@@ -30,15 +30,15 @@ def half_split(rows, head_dim):
 
 
 def foreign_tensors(model):
-    tensors = {"model.embed_tokens.weight": model.embedding, "model.norm.weight": model.norm}
+    tensors = {"model.embed_tokens.weight": model.tensors["embedding"], "model.norm.weight": model.tensors["norm"]}
     for index, layer in enumerate(model.layers):
         for name, foreign in NAMES.items():
-            array = getattr(layer, name)
+            array = layer[name]
             if name in ("wq", "wk"):
                 array = half_split(array, model.config.head_dim)
             tensors[f"model.layers.{index}.{foreign}.weight"] = array
     if not model.config.tied:
-        tensors["lm_head.weight"] = model.head
+        tensors["lm_head.weight"] = model.tensors["head"]
     return tensors
 
 
@@ -91,10 +91,10 @@ def test_half_split_rows(write, tiny_config, shape):
     model = random_model(tiny_config(**shape), seed=9)
     loaded = load(write(model))
     assert loaded.config == model.config
-    assert (loaded.head is loaded.embedding) == model.config.tied
+    assert (loaded.tensors["head"] is loaded.tensors["embedding"]) == model.config.tied
     for layer, expected in zip(loaded.layers, model.layers, strict=True):
         for name in NAMES:
-            np.testing.assert_array_equal(getattr(layer, name), getattr(expected, name))
+            np.testing.assert_array_equal(layer[name], expected[name])
     assert_same(loaded, model)
 
 
@@ -131,9 +131,9 @@ def bfloat16_bits(array):
 def rounded(model, convert):
     for layer in model.layers:
         for name in NAMES:
-            setattr(layer, name, convert(getattr(layer, name)))
-    model.embedding = model.head = convert(model.embedding)
-    model.norm = convert(model.norm)
+            setattr(layer, name, convert(layer[name]))
+    model.tensors["embedding"] = model.tensors["head"] = convert(model.tensors["embedding"])
+    model.tensors["norm"] = convert(model.tensors["norm"])
     return model
 
 
@@ -210,7 +210,7 @@ def test_bad_index(tmp_path, tiny_config):
     with pytest.raises(CheckpointError, match=r"\.safetensors: extra is missing"):
         load(tmp_path)
     (tmp_path / "model.safetensors.index.json").unlink()
-    safetensors.numpy.save_file({"model.norm.weight": model.norm}, tmp_path / "z.safetensors")
+    safetensors.numpy.save_file({"model.norm.weight": model.tensors["norm"]}, tmp_path / "z.safetensors")
     with pytest.raises(CheckpointError, match=r"z\.safetensors: model\.norm\.weight is in model-"):
         load(tmp_path)
 
@@ -271,7 +271,7 @@ def test_mistral(write, tiny_config):
 def test_tied_head_may_be_stored(tmp_path, write, tiny_config):
     model = random_model(tiny_config())
     write(model)
-    tensors = foreign_tensors(model) | {"lm_head.weight": model.embedding + 1}
+    tensors = foreign_tensors(model) | {"lm_head.weight": model.tensors["embedding"] + 1}
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(2, np.float32)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     assert_same(load(tmp_path), model)
@@ -404,7 +404,7 @@ def test_truncated(write, tiny_config):
 def test_other_types(tmp_path, write, tiny_config):
     model = random_model(tiny_config())
     write(model)
-    tensors = foreign_tensors(model) | {"model.norm.weight": model.norm.astype(np.float64)}
+    tensors = foreign_tensors(model) | {"model.norm.weight": model.tensors["norm"].astype(np.float64)}
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model\.norm\.weight: dtype F64 is not supported"):
         load(tmp_path)

@@ -93,6 +93,6 @@ def test_errors():
     for window in (0, 6, 260):
         with pytest.raises(ValueError, match=f"window must be a multiple of 4 .*, not {window}"):
             quantize_compact(model, window)
-    model.layers[0].wo *= np.float32(1e9)
+    model.layers[0]["wo"] *= np.float32(1e9)
     with pytest.raises(ValueError, match=r"shift must be from 0 to \d+, not"):
         quantize_compact(model, 8)

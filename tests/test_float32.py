@@ -15,10 +15,10 @@ def slow_forward(model, tokens):
     c = model.config
     cached = [([], []) for _ in model.layers]
     for position, token in enumerate(tokens):
-        x = model.embedding[token].astype(float)
+        x = model.tensors["embedding"][token].astype(float)
         for layer, (keys, values) in zip(model.layers, cached, strict=True):
-            h = slow_norm(x, layer.attention_norm, c.norm_eps)
-            q, k, v = layer.wq @ h, layer.wk @ h, layer.wv @ h
+            h = slow_norm(x, layer["attention_norm"], c.norm_eps)
+            q, k, v = layer["wq"] @ h, layer["wk"] @ h, layer["wv"] @ h
             for vector in (q, k):
                 for i in range(0, len(vector), 2):
                     angle = position * c.rope_frequencies[i % c.head_dim // 2]
@@ -35,11 +35,11 @@ def slow_forward(model, tokens):
                 weights = np.exp(scores - scores.max())
                 weights /= weights.sum()
                 heads.append(sum(w * v[shared] for w, v in zip(weights, values, strict=True)))
-            x = x + layer.wo @ np.concatenate(heads)
-            h = slow_norm(x, layer.ffn_norm, c.norm_eps)
-            gate = layer.w_gate @ h
-            x = x + layer.w_down @ (gate / (1 + np.exp(-gate)) * (layer.w_up @ h))
-    return model.head @ slow_norm(x, model.norm, c.norm_eps)
+            x = x + layer["wo"] @ np.concatenate(heads)
+            h = slow_norm(x, layer["ffn_norm"], c.norm_eps)
+            gate = layer["w_gate"] @ h
+            x = x + layer["w_down"] @ (gate / (1 + np.exp(-gate)) * (layer["w_up"] @ h))
+    return model.tensors["embedding" if c.tied else "head"] @ slow_norm(x, model.tensors["norm"], c.norm_eps)
 
 
 def slow_norm(x, weight, eps):
@@ -95,18 +95,18 @@ def test_observer_sees_every_tensor(tiny_config):
     logits = float32.forward(
         model, [1, 2, 3], observe=lambda name, layer, array: seen.append((name, layer, array))
     )
-    of_a_layer = [
-        *("attention_input", "q", "k", "v", "scores", "attention", "attention_output", "residual"),
-        *("ffn_input", "gate", "up", "hidden", "ffn_output", "residual"),
-    ]
-    expected = [("residual", None)]
-    expected += [(name, layer) for layer in range(2) for name in of_a_layer]
-    expected += [("head_input", None), ("logits", None)]
-    assert [(name, layer) for name, layer, _ in seen] == expected
+    names = [(name, layer) for name, layer, _ in seen]
+    assert names[:1] == [("x", None)]
+    assert names[-1:] == [("logits", None)]
+    of_a_layer = {"h", "q", "k", "v", "queries", "keys", "values", "scores", "attention", "a"}
+    of_a_layer |= {"g", "u", "gate", "up", "hidden", "f", "x", "wo output", "w_down output"}
+    of_a_layer |= {"attention_norm", "ffn_norm", "attention_norm output", "ffn_norm output"}
+    for layer in range(2):
+        assert {name for name, where in names if where == layer} == of_a_layer
     arrays = {(name, layer): array for name, layer, array in seen}
     assert arrays["scores", 0].shape == (6, 3, 3)
     assert arrays["attention", 1].shape == (3, 24)
-    assert arrays["k", 1].shape == (3, 2, 4)
+    assert arrays["keys", 1].shape == (3, 2, 4)
     np.testing.assert_array_equal(arrays["logits", None], logits)
 
 
@@ -143,7 +143,7 @@ def test_sample_follows_the_probabilities():
 
 def test_sigmoid_does_not_overflow(tiny_config):
     model = random_model(tiny_config(), seed=7)
-    model.layers[0].w_gate *= np.float32(1e4)
+    model.layers[0]["w_gate"] *= np.float32(1e4)
     assert np.isfinite(float32.forward(model, [1, 2, 3])).all()
 
 

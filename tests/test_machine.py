@@ -59,8 +59,11 @@ class Narrow:
         self.calibration = calibration
         self.positions = calibration.positions
 
-    def largest(self, key):
-        return self.calibration.largest(key) / (64 if key == "residual" else 8)
+    def largest(self, name, layer=None):
+        return self.calibration.largest(name, layer) / 8
+
+    def residual(self):
+        return self.calibration.residual() / 64
 
 
 def random_machine(sizes, settings, config="tiny", seed=0, narrow=False):
@@ -71,7 +74,7 @@ def random_machine(sizes, settings, config="tiny", seed=0, narrow=False):
     seen = None
     if narrow:
         for layer in model.layers:
-            layer.w_down *= 4096
+            layer["w_down"] *= 4096
         seen = Narrow(calibrate(model))
     plan = make_plan(model, load_config(config, settings), seen)
     simulation = NativeSimulation(to_verilog(plan.machine()))

@@ -21,18 +21,18 @@ CONFIG = ModelConfig(
 
 def test_shapes():
     model = random_model(CONFIG, seed=1)
-    assert model.head is model.embedding
-    assert model.layers[1].wq.shape == (24, 12)
-    assert model.layers[1].wk.shape == (8, 12)
-    assert model.layers[0].w_down.shape == (12, 20)
+    assert "head" not in model.tensors
+    assert model.layers[1]["wq"].shape == (24, 12)
+    assert model.layers[1]["wk"].shape == (8, 12)
+    assert model.layers[0]["w_down"].shape == (12, 20)
     untied = random_model(replace(CONFIG, tied=False), seed=1)
-    assert not np.array_equal(untied.head, untied.embedding)
+    assert not np.array_equal(untied.tensors["head"], untied.tensors["embedding"])
 
 
 def test_random_model_is_seeded():
     one, same, other = (random_model(CONFIG, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.layers[1].w_down, same.layers[1].w_down)
-    assert not np.array_equal(one.embedding, other.embedding)
+    np.testing.assert_array_equal(one.layers[1]["w_down"], same.layers[1]["w_down"])
+    assert not np.array_equal(one.tensors["embedding"], other.tensors["embedding"])
 
 
 def test_rope_frequencies():
@@ -99,18 +99,23 @@ def test_bad_scaling(arguments, message):
 
 def test_bad_tensors():
     model = random_model(CONFIG)
+
+    def changed(**tensors):
+        return replace(model, tensors=model.tensors | tensors)
+
+    embedding, norm = model.tensors["embedding"], model.tensors["norm"]
     with pytest.raises(ValueError, match=r"embedding must have the shape \[33, 12\]"):
-        replace(model, embedding=model.embedding[1:])
+        changed(embedding=embedding[1:])
     with pytest.raises(ValueError, match="layers must number 2, not 1"):
         replace(model, layers=model.layers[1:])
-    broken = replace(model.layers[1], wq=model.layers[1].wk)
-    with pytest.raises(ValueError, match=r"layers\[1\]\.wq must have the shape \[24, 12\]"):
+    broken = model.layers[1] | {"wq": model.layers[1]["wk"]}
+    with pytest.raises(ValueError, match=r"layers\.1\.wq must have the shape \[24, 12\]"):
         replace(model, layers=[model.layers[0], broken])
     with pytest.raises(ValueError, match="norm must be a float32 array, not float64"):
-        replace(model, norm=model.norm.astype(np.float64))
+        changed(norm=norm.astype(np.float64))
     with pytest.raises(ValueError, match="norm holds a value that is not finite"):
-        replace(model, norm=model.norm * np.float32(np.nan))
-    with pytest.raises(ValueError, match="head must be the embedding itself"):
-        replace(model, head=model.head.copy())
-    with pytest.raises(ValueError, match="head must have the shape"):
-        replace(model, config=replace(CONFIG, tied=False), head=model.head[1:])
+        changed(norm=norm * np.float32(np.nan))
+    with pytest.raises(ValueError, match="head is a tensor that the model does not have"):
+        changed(head=embedding)
+    with pytest.raises(ValueError, match="head is missing"):
+        replace(model, config=replace(CONFIG, tied=False), description=None)

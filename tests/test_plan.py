@@ -48,9 +48,8 @@ def test_tape_holds_every_weight_once(make, tied):
     """As many of each value as the model has, and the padding's zeros."""
     plan = make(["weight_parallelism=16", "vector_lanes=4"], tied=tied)
     model = plan.model
-    matrices = [w for layer in model.layers for w in (layer.q, layer.k, layer.v, layer.o)]
-    matrices += [w for layer in model.layers for w in (layer.gate_up, layer.down)]
-    matrices += [model.head] if tied else [model.head, model.embedding]
+    matrices = [op.matrix for op in model.operations if hasattr(op, "matrix")]
+    matrices += [] if tied else [model.begin[0].table]
     expected = sum(
         np.bincount(m.weight.reshape(-1).astype(int) + 128, minlength=256) for m in matrices
     )
@@ -108,11 +107,11 @@ def test_refused(make, settings, changes, message):
 def test_refuses_what_has_no_integers(tiny_config):
     """A model whose float arithmetic overflows, and one whose steps do not fit their fields."""
     model = random_model(tiny_config())
-    model.layers[0].w_down[:] = 3e38
+    model.layers[0]["w_down"][:] = 3e38
     with pytest.raises(ConfigError, match=r"random0 has no such machine: .* is not finite"):
         make_plan(model, load_config("tiny"))
     model = random_model(tiny_config())
-    model.layers[1].wo *= np.float32(1e-36)
+    model.layers[1]["wo"] *= np.float32(1e-36)
     with pytest.raises(ConfigError, match="a step's shift must be from -128 to 127, not 1"):
         make_plan(model, load_config("tiny"))
 
@@ -120,8 +119,8 @@ def test_refuses_what_has_no_integers(tiny_config):
 def test_layers_of_zeros(tiny_config):
     """Norms without any gain, matrices without any weight: integers that are all 0."""
     model = random_model(tiny_config(tied=False))
-    model.norm[:] = 0
-    for array in (model.head, *vars(model.layers[0]).values()):
+    model.tensors["norm"][:] = 0
+    for array in (model.tensors["embedding"], *model.layers[0].values()):
         array[:] = 0
     plan = make_plan(model, load_config("tiny"))
     _, logits = integer.generate(plan.model, [1, 2, 3], 2)
@@ -133,8 +132,8 @@ def test_embeddings_of_few_bits_keep_their_size(tiny_config, width):
     """A row's scale in units of the residual grows as its bits get fewer."""
     model = random_model(tiny_config())
     plan = make_plan(model, load_config("tiny", [f"weight_width={width}"]))
-    e = plan.model.embedding
+    e = plan.model.begin[0].table
     assert e.shift >= LEAST_SHIFT
     found = scale(e.integers(), e.scale[:, None], e.shift) * 2.0**-plan.model.residual_fraction
-    found, wanted = found[:, : model.config.dim], model.embedding
+    found, wanted = found[:, : model.config.dim], model.tensors["embedding"]
     np.testing.assert_allclose(found, wanted, atol=np.abs(wanted).max() / (2**width - 2) * 1.01)

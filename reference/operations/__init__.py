@@ -1,12 +1,14 @@
 """What models are made of: each operation's float meaning, its formats, its integer meaning.
 
-An operation reads and writes named vectors. It has four methods:
+An operation reads and writes named vectors. It has these methods:
 
 ``shapes(sizes)``
     The shapes of its tensors, by name; ``sizes`` has the values of each vector.
 ``run(p)``
     Its float32 meaning, on the vectors of a :class:`celosia.reference.float32.Pass`. What
     calibration must see, it gives to ``p.observe``.
+``macs(sizes, positions)``
+    Multiply-accumulates of a token that sees so many positions; absent where there are none.
 ``demand(q)``
     Which formats it asks of the vectors that it reads, of a
     :class:`celosia.reference.quantize.Quantizer`. Operations are asked from the last to the first.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference import float32
 from celosia.reference.arithmetic import saturate
 from celosia.reference.functions import reciprocal
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
@@ -54,6 +55,9 @@ class Attention:
     def shapes(self, sizes):
         return {}
 
+    def macs(self, sizes, positions):
+        return 2 * self.n_heads * self.head_dim * min(positions, self.window or positions)
+
     def run(self, p):
         n, kv, hd = len(p.positions), self.n_kv_heads, self.head_dim
         q = p.read(self.q).reshape(n, self.n_heads, hd)
@@ -69,8 +73,7 @@ class Attention:
             scores = np.float32(self.cap) * np.tanh(scores / np.float32(self.cap))
         scores = np.where(unseen, np.float32(-np.inf), scores)  # [kv, group, n, end]
         p.observe("scores", scores.reshape(self.n_heads, n, -1))
-        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        out = (e / e.sum(axis=-1, keepdims=True)) @ values.transpose(1, 0, 2)[:, None]
+        out = float32.softmax(scores) @ values.transpose(1, 0, 2)[:, None]
         out = out.reshape(self.n_heads, n, hd).transpose(1, 0, 2).reshape(n, -1)
         p.observe("attention", out)
         p.write(self.out, out)

@@ -42,6 +42,9 @@ class Experts:
         wide, narrow = (self.n, self.hidden_dim, dim), (self.n, dim, self.hidden_dim)
         return {self.router: (self.n, dim), self.gate: wide, self.up: wide, self.down: narrow}
 
+    def macs(self, sizes, positions):
+        return sizes[self.input] * (self.n + 3 * self.k * self.hidden_dim)
+
     def run(self, p):
         h = p.read(self.input)
         logits = h @ p.tensor(self.router).T

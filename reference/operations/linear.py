@@ -38,6 +38,9 @@ class Linear:
             shapes[self.bias] = (sizes[self.out],)
         return shapes
 
+    def macs(self, sizes, positions):
+        return sizes[self.out] * sizes[self.input]
+
     def run(self, p):
         y = p.read(self.input) @ p.tensor(self.weight).T
         if self.bias:
@@ -92,6 +95,9 @@ class LinearPair:
         for part in self._parts():
             shapes |= part.shapes(sizes)
         return shapes
+
+    def macs(self, sizes, positions):
+        return sum(part.macs(sizes, positions) for part in self._parts())
 
     def run(self, p):
         for part in self._parts():

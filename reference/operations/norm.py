@@ -56,6 +56,7 @@ class Norm:
         y = parts / np.sqrt(mean + np.float32(self.eps)) * gains
         if self.bias:
             y = y + p.tensor(self.bias)
+        p.observe(f"{self.key} output", y.reshape(x.shape))
         p.write(self.out, y.reshape(x.shape))
 
     def demand(self, q):
