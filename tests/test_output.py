@@ -2,7 +2,8 @@
 
 import pytest
 
-from celosia.output import new_file, new_folder
+from celosia.folder import new_folder
+from celosia.output import new_file
 
 
 def names(folder):
