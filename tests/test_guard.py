@@ -64,7 +64,7 @@ def alive(pid):
 @pytest.mark.parametrize("runner", ["process.run", "subprocess.call"])
 def test_signals(tmp_path, number, said, runner):
     """Nothing unfinished is left, and neither the tool nor, if we ran it, what it has started."""
-    tool = "sleep 100 & echo $! > ../pids; echo $$ >> ../pids; wait"
+    tool = "exec >/dev/null 2>&1; sleep 100 & echo $! > ../pids; echo $$ >> ../pids; wait"
     (tmp_path / "work").mkdir()
     child = start(tmp_path / "work", WORK.format(body=f"{runner}(['sh', '-c', {tool!r}])"))
     pids = tmp_path / "pids"

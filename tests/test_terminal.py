@@ -32,7 +32,7 @@ def test_long_names_are_cut():
 def test_bytes_of_the_command_line():
     assert utf8("café") == "café"
     assert utf8("caf\udcc3\udca9") == "café"  # as in the locale POSIX
-    with pytest.raises(ValueError, match="is not UTF-8: .* at byte 3"):
+    with pytest.raises(ValueError, match=r"is not UTF-8: .* at byte 3"):
         utf8("caf\udce9")
     with pytest.raises(ValueError, match="lone surrogate at character 1"):
         utf8("a\ud800")
@@ -57,7 +57,8 @@ def test_nobody_reads():
     words = [sys.executable, "-c", f"from celosia.guard import guarded\n{code}"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.close()
-    assert child.stderr.read() == b""
+    with child.stderr:
+        assert child.stderr.read() == b""
     assert child.wait() == 7
 
 
