@@ -8,7 +8,7 @@ import threading
 __all__ = ["Stopped", "held", "ignore", "install", "restore"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-AGAIN = 0.02  # seconds until an exception that got lost is raised anew
+AGAIN = 0.002  # seconds until an exception that got lost is raised anew
 
 
 class Stopped(BaseException):

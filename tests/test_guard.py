@@ -84,13 +84,17 @@ def test_signals(tmp_path, number, said, runner):
 def test_signals_while_objects_are_freed(tmp_path):
     """Python throws away what is raised then; the command ends all the same."""
     code = """
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: pass
 class Freed:
     def __del__(self):
-        end = time.monotonic() + 0.01
-        while time.monotonic() < end: pass
+        spin(0.05)
 def work():
     print("ready", flush=True)
-    while True: Freed()
+    while True:
+        Freed()
+        spin(0.01)
 guarded(work)
 """
     for _ in range(3):
@@ -105,10 +109,11 @@ def test_ignored_signals_stay_ignored(tmp_path):
     code = "print('ready', flush=True)\nguarded(lambda: time.sleep(1))"
     words = ["nohup", sys.executable, "-c", HEAD + code]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    child.stdout.readline()
-    time.sleep(0.3)
-    child.send_signal(signal.SIGHUP)
-    assert child.wait(timeout=60) == 0
+    with child.stdout:
+        child.stdout.readline()
+        time.sleep(0.3)
+        child.send_signal(signal.SIGHUP)
+        assert child.wait(timeout=60) == 0
 
 
 def test_unexpected_errors(monkeypatch, tmp_path):
