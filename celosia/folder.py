@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from celosia import interrupt
-from celosia.manifest import first_foreign, is_unfinished, remove_ours, write_manifest
+from celosia.manifest import MANIFEST, first_foreign, is_unfinished, remove_ours, write_manifest
 from celosia.output import UNFINISHED, beside, named, started
 
 __all__ = ["check_folder", "check_is_folder", "new_folder", "working_folder"]
@@ -85,7 +85,10 @@ def working_folder(path, made_by, patterns):
         yield path
     finally:
         with interrupt.held(), named(path, path):
-            write_manifest(path, made_by)
+            if os.listdir(path) == [MANIFEST]:  # nothing was done
+                (path / MANIFEST).unlink()
+            else:
+                write_manifest(path, made_by)
 
 
 def _check_ours(folder, given, made_by, patterns=()):
