@@ -9,6 +9,8 @@ from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
 from celosia.rtl.host.uart import line_divisor
 
+from celosia.output import write_text
+
 __all__ = ["BAUD", "TimingError", "build", "check", "with_clock", "write_design"]
 
 BAUD = 1_000_000
@@ -74,4 +76,4 @@ def write_design(board, machine, megahertz, baud, folder):
         text = re.sub(r'^ *attribute \\src ".*"\n', "", text, flags=re.MULTILINE)
         if name.endswith(".il"):  # Yosys takes "x[1]" for a bit of "x" when it maps to LUTs
             text = re.sub(r"(?<=\S)\[(\d+)\]", r".\1", text)
-        (folder / name).write_text(text)
+        write_text(folder / name, text)

@@ -1,20 +1,27 @@
 """The command ``celosia build``: from a checkpoint to a bitstream, and a report beside it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from celosia.boards.options import REPORT, BaudOption, say
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from celosia.folder import check_folder, working_folder
+from celosia.guard import CLOCK_MISSED, complain
 from celosia.options import JsonOption, ModelArgument, SetOption, TokenizerOption
-from celosia.output import check_is_folder, new_json
+from celosia.output import check_apart, new_json
+from celosia.terminal import LONGEST, shown
 
 __all__ = ["build"]
 
-MISSED = 1
+MADE_BY = "celosia build"
+NAMES = (  # of the files that the steps of a build leave, which may be ended in the middle
+    *("top.*", "top_*", "build_top.sh", "tape.*", "cycles.json", REPORT, "synthesis.ys", "count.*"),
+    *("route*", "stat.txt", "*.log", "*.done", "*.new", "vivado*", ".Xil", ".celosia-*"),
+)
 PARTS = {
     "lut": "LUTs",
     "ff": "flip-flops",
@@ -52,7 +59,7 @@ def build(
     """Make a bitstream: synthesis, placement, routing; and say how fast it will be.
 
     Tokens per second are the routed clock over the cycles that the simulated machine takes for the
-    token at position 100. What was done before in DIR is not done again. Exit status 1 if no
+    token at position 100. What was done before in DIR is not done again. Exit status 4 if no
     placement meets the clock.
     """
     from celosia.boards import build as flow
@@ -70,21 +77,21 @@ def build(
         wanted = target.clock(megahertz) / 1e6
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    check_is_folder(output)
+    check_folder(output, MADE_BY, NAMES)
     loaded = load(model, tokenizer)
+    check_apart([json_file], [model, tokenizer, config])
     parameters = _parameters(loaded.config, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
     flow.check(parameters, target, megahertz, baud)
     available = target.resources
     say(
-        f"{loaded.name} on {target.name} at {wanted:.2f} MHz: "
+        f"{shown(loaded.name, LONGEST)} on {target.name} at {wanted:.2f} MHz: "
         f"{parameters.weight_parallelism} multipliers, {parameters.vector_lanes} lanes; "
         f"about {needs.lut:,} of {available['lut']:,} LUTs, {needs.dsp} of {available['dsp']} "
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
     plan = make_plan(loaded, parameters)
-    output.mkdir(parents=True, exist_ok=True)
-    with new_json(json_file) as write_json:
+    with working_folder(output, MADE_BY, NAMES), new_json(json_file) as write_json:
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done
         if parameters.memory == "sdram" or parameters.boot == "flash":
             write_tape(flow.with_clock(plan, target, megahertz), output)
@@ -94,8 +101,8 @@ def build(
         try:
             result = flow.build(plan, target, output, **options, say=say)
         except flow.TimingError as error:
-            print(f"celosia: error: {error}", file=sys.stderr)
-            raise typer.Exit(MISSED) from None
+            complain(str(error))
+            raise typer.Exit(CLOCK_MISSED) from None
         say("simulating, for the cycles per token ...")
         report = _report(plan, target, baud, result, measurement.result())
         with new_json(output / REPORT) as write_report:
@@ -146,7 +153,8 @@ def _report(plan, board, baud, result, measured):
 
 
 def _show_build(report):
-    table = Table(title=f"{report['model']} on {report['board']}", show_header=False)
+    title = f"{escape(shown(report['model'], LONGEST))} on {report['board']}"
+    table = Table(title=title, show_header=False)
     table.add_row("clock", f"{report['clock_mhz']:.2f} MHz")
     routed = report["fmax_mhz"] is not None
     table.add_row("reached after routing", f"{report['fmax_mhz']:.2f} MHz" if routed else "unknown")
@@ -161,7 +169,7 @@ def _show_build(report):
     table.add_row(
         "tokens per second", f"{report['tokens_per_second']:,.0f}" if routed else "unknown"
     )
-    table.add_row("bitstream", report["bitstream"] or "none")
+    table.add_row("bitstream", escape(shown(report["bitstream"] or "none")))
     for note in report["notes"]:
-        table.add_row("note", note)
+        table.add_row("note", escape(shown(note)))
     Console().print(table)

@@ -4,6 +4,8 @@ import time
 
 from celosia.sim.driver import Driver, DriverError
 
+from celosia.terminal import shown, utf8
+
 __all__ = ["Chat"]
 
 
@@ -47,14 +49,18 @@ class Chat:
         info = self.info
         clock = f", {info.frequency / 1e6:g} MHz" if info.frequency else ""
         return (
-            f"{info.name}: {info.weight_parallelism} weights a cycle, "
+            f"{shown(info.name)}: {info.weight_parallelism} weights a cycle, "
             f"{info.max_seq_len} positions{clock}"
         )
 
     def loop(self, lines, output):
         """Answer each of ``lines`` until ``/quit`` or their end."""
         for line in lines:
-            text = line.rstrip("\n")
+            try:
+                text = utf8(line.rstrip("\n"))
+            except ValueError as error:
+                print(f"not answered: the line {error}", file=output, flush=True)
+                continue
             if text == "/quit":
                 return
             if text == "/reset":
@@ -83,13 +89,13 @@ class Chat:
         count = min(self.tokens, room)
         run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.tokenizer.eos)
         self.seed = (self.seed + 1) % (1 << 32)
-        output.write(self.tokenizer.decode(prompt))
+        output.write(shown(self.tokenizer.decode(prompt), keep="\n\t"))
         feed = self.tokenizer.stream(prompt[-1])
         n_tokens = 0
         for token in run:
             n_tokens += 1
             if token.token != self.tokenizer.eos:
-                output.write(feed(token.token))
+                output.write(shown(feed(token.token), keep="\n\t"))
                 output.flush()
         seconds = time.monotonic() - begin
         speed = f"{n_tokens} tokens, {n_tokens / seconds:,.0f} per second at the host"

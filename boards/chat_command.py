@@ -1,6 +1,7 @@
 """The command ``celosia chat``: a conversation with a board, or with a machine in simulation."""
 
 import contextlib
+import itertools
 import sys
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from celosia.boards.options import BaudOption, say
 
 from celosia.options import ModelArgument, SetOption, TokenizerOption
+from celosia.terminal import reader_gone
 
 __all__ = ["chat"]
 
@@ -52,7 +54,8 @@ def chat(
         talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed, vocab_size)
         print(talk.greeting())
         print(HELP)
-        talk.loop(sys.stdin, sys.stdout)
+        lines = itertools.takewhile(lambda line: not reader_gone(), sys.stdin)
+        talk.loop(lines, sys.stdout)
 
 
 def _transport(loaded, port, baud, config, settings):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,9 @@ from celosia.boards.options import REPORT, BaudOption
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from celosia import process
+from celosia.terminal import LONGEST, shown
 
 __all__ = ["register"]
 
@@ -74,7 +76,7 @@ def program(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     for step in steps:
-        done = subprocess.run(["openFPGALoader", "-b", board.loader, *step], check=False)
+        done = process.run(["openFPGALoader", "-b", board.loader, *step], own_group=False)
         if done.returncode:
             raise ToolError(f"openFPGALoader failed ({done.returncode})")
 
@@ -110,7 +112,8 @@ def load(
     image, record = read_tape(folder)
     with contextlib.closing(SerialTransport(port, baud)) as transport:
         sent = load_tape(transport, image, record)
-    print(f"{record['model']}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
+    name = shown(str(record["model"]), LONGEST)
+    print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
 
 
 def load_tape(transport, image, record):

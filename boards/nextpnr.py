@@ -8,6 +8,8 @@ from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
 from celosia.generators.synthesis import count_cells
 
+from celosia.output import write_text
+
 __all__ = ["NextpnrFlow"]
 
 
@@ -51,9 +53,8 @@ class NextpnrFlow:
 
     def synthesise(self, folder, say):
         """``top.json`` of the design in ``folder``."""
-        (folder / "synthesis.ys").write_text(
-            f"read_rtlil top.il\n{self.synthesis}\ntee -o stat.txt stat\n"
-        )
+        script = f"read_rtlil top.il\n{self.synthesis}\ntee -o stat.txt stat\n"
+        write_text(folder / "synthesis.ys", script)
         synthesis = Stage(folder, "synthesis", ("top.il", "synthesis.ys"), ("top.json",), say)
         synthesis.run([*tool("yosys"), "-q", "-l", "yosys.log", "synthesis.ys"])
 

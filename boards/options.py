@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from celosia.terminal import shown
+
 __all__ = ["REPORT", "BaudOption", "say"]
 
 REPORT = "report.json"  # what a build leaves when all of it is done
@@ -16,4 +18,4 @@ BaudOption = Annotated[
 
 def say(text):
     """Say on the error output what is being done, and when."""
-    print(f"celosia: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    print(f"celosia: {time.strftime('%H:%M:%S')} {shown(text)}", file=sys.stderr, flush=True)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from celosia.sim.toolchain import ToolError
 
+from celosia import process
+from celosia.output import named, write_text
+
 __all__ = ["Stage", "TimingError", "check_clock"]
 
 
@@ -57,19 +60,18 @@ class Stage:
         self.say(f"{self.name} ...")
         begin = time.monotonic()
         log = self.folder / f"{self.name}.log"
-        with log.open("wb") as output:
-            done = subprocess.run(
+        with named(log, log), log.open("wb") as output:
+            done = process.run(
                 command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                check=False,
             )
         if done.returncode:
             said = log.read_text(errors="replace").strip()[-2000:]
             raise ToolError(f"{self.name} failed ({done.returncode}), see {log}:\n{said}")
-        stamp.write_text(digest.hexdigest())
+        write_text(stamp, digest.hexdigest())
         self.say(f"{self.name}: {time.monotonic() - begin:.0f} s")
 
 

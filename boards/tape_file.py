@@ -6,7 +6,7 @@ import zlib
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
 
-from celosia.output import new_file, new_json
+from celosia.output import named, new_file, new_json
 
 __all__ = ["read_tape", "write_tape"]
 
@@ -25,7 +25,7 @@ def write_tape(plan, folder):
     if plan.config.boot == "flash":
         record["flash_offset"] = FLASH_OFFSET
     (folder / RECORD).unlink(missing_ok=True)
-    with new_file(folder / IMAGE) as unfinished:
+    with new_file(folder / IMAGE) as unfinished, named(folder / IMAGE):
         unfinished.write_bytes(image)
     with new_json(folder / RECORD) as write_json:
         write_json(record)

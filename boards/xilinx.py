@@ -12,6 +12,8 @@ from celosia.boards.tools import tool
 from celosia.generators.synthesis import count_cells
 from celosia.sim.toolchain import ToolError
 
+from celosia.output import write_text
+
 __all__ = ["Mmcm", "VivadoFlow", "plan_mmcm"]
 
 OSCILLATOR = (600e6, 1200e6)  # the data sheets' range for the slowest speed grade, in Hz
@@ -59,10 +61,11 @@ class VivadoFlow:
 
     def count(self, folder, say):
         """The cells of the design in ``folder``: ``{"lut", "ff", "dsp", "bram"}``."""
-        (folder / "count.ys").write_text(
+        write_text(
+            folder / "count.ys",
             "read_verilog top.v\nrename -hide w:*\n"
             f"synth_xilinx {self.synthesis} -flatten -noiopad -top top -run begin:check\n"
-            "tee -q -o count.json stat -json\n"
+            "tee -q -o count.json stat -json\n",
         )
         stage = Stage(folder, "count", ("top.v", "count.ys"), ("count.json",), say)
         stage.run([*tool("yosys"), "-q", "-l", "yosys.log", "count.ys"])

@@ -1,7 +1,6 @@
 """The ``celosia`` command line: what to do, in the words of the shell.
 
-Exit status: 0 done, 1 the machine and the reference differ, 2 bad input or a missing tool,
-130 interrupted.
+The exit statuses are in :mod:`celosia.guard`.
 """
 
 import contextlib
@@ -15,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,9 +26,11 @@ from rich.progress import (
 from rich.table import Table
 from typer.core import TyperGroup
 
-from celosia import __version__
+from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
+from celosia.folder import check_folder
+from celosia.guard import MISMATCH, complain
 from celosia.options import (
     ConfigOption,
     JsonOption,
@@ -37,11 +39,10 @@ from celosia.options import (
     SetOption,
     TokenizerOption,
 )
-from celosia.output import check_folder, new_file, new_json
+from celosia.output import check_apart, named, new_file, new_json
+from celosia.terminal import LONGEST, shown, utf8
 
 __all__ = ["app", "main"]
-
-MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 class CommandError(ValueError):
@@ -62,22 +63,18 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except known as error:
-            status = _complain(str(error))
-        except BrokenPipeError:  # whoever read our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = MISMATCH
+            status = complain(str(error))
         except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            status = _complain(f"{name}{error.strerror or error}")
+            name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            status = complain(f"{name}{error.strerror or error}")
         except KeyboardInterrupt:
-            _complain("interrupted")
-            status = INTERRUPTED
+            complain("interrupted")
+            status = 130
+        except Exception as error:
+            if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):  # typer's own
+                raise
+            status = guard.unexpected(error)
         raise typer.Exit(status)
-
-
-def _complain(text):
-    print(f"celosia: error: {text}", file=sys.stderr)
-    return BAD_INPUT
 
 
 app = typer.Typer(
@@ -170,6 +167,7 @@ def evaluate(
         raise CommandError(
             f"max_seq_len must be at most the model's {loaded.config.seq_len}, not {window}"
         )
+    check_apart([json_file], [model, tokenizer, text, config])
     try:
         words = text.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -196,7 +194,7 @@ def evaluate(
                 raise CommandError(f"{text}: {error}") from None
         write_json(report)
     floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
-    table = Table(title=f"{loaded.name}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
+    table = Table(title=f"{_title(loaded.name)}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
     for column in ("tokens", "float32", "integer", "loss", "same top-1", "KL (nats)"):
         table.add_column(column, justify="right")
     table.add_row(
@@ -231,21 +229,21 @@ def generate(
 ):
     """Write a machine's Verilog, memory images and report.
 
-    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex and gains.hex
-    ($readmemh), report.json. An earlier result there is replaced.
+    DIR appears when all is done: manifest.json, top.v (self-contained), weights.hex, scales.hex and
+    gains.hex ($readmemh), report.json. An earlier result there is replaced.
     """
-    from celosia.generators.generate import generate
+    from celosia.generators.generate import MADE_BY, generate
 
-    check_folder(output, "report.json")
+    check_folder(output, MADE_BY)
     loaded = _load(model, tokenizer, layers)
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):
         report = generate(plan, output)
-    table = Table(title=f"{report['model']['name']} in {output}", show_header=False)
+    table = Table(title=f"{_title(report['model']['name'])} in {_title(output)}", show_header=False)
     ideal = ", ".join(f"{v:,.0f} at {n}" for n, v in report["ideal_cycles"].items())
     tapes = report["memory_map"]
     for name, value in (
-        ("configuration", plan.config.name),
+        ("configuration", _title(plan.config.name)),
         ("multipliers", f"{report['multipliers']:,}"),
         ("tape", f"{tapes['weights']['bytes']:,} + {tapes['scales']['bytes']:,} bytes"),
         ("memories", f"{report['memory_bits']:,} bits"),
@@ -299,6 +297,11 @@ def simulate(
     if not clock > 0:
         raise CommandError(f"--clock must be more than 0, not {clock:g}")
     loaded = _load(model, tokenizer, layers)
+    try:
+        prompt = prompt and utf8(prompt)
+    except ValueError as error:
+        raise CommandError(f"--prompt {error}") from None
+    check_apart([json_file, trace, waves], [model, tokenizer, config])
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
     parameters = _config(loaded, config, settings)
     request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
@@ -311,7 +314,7 @@ def simulate(
             verilog = machine_verilog(plan)
         with _step("compiling the simulation (kept for the next time)"):
             simulation = NativeSimulation(verilog, ("logits", "passes"), waves=waves_path)
-        with simulation:
+        with named(waves, waves_path) if waves else contextlib.nullcontext(), simulation:
             simulation.record(taps=True, activity=trace is not None)
             run = simulate(plan, simulation, request, _printer(loaded.tokenizer, request.prompt))
             print()
@@ -319,15 +322,15 @@ def simulate(
                 label = loaded.tokenizer.decode if loaded.tokenizer else str
                 labels = [repr(label([token])) for token in run.tokens]
                 activity = simulation.activity()
-                write_trace(
-                    trace_path, trace_events(activity, run.passes, labels, simulation.cycle)
-                )
+                events = trace_events(activity, run.passes, labels, simulation.cycle)
+                with named(trace, trace_path):
+                    write_trace(trace_path, events)
         with _step("computing the reference"):
             result = summary(plan, run, compare(plan, run))
         write_json(result)
     _show_simulation(plan, result, clock)
     if not (result["matches_reference"] and result["logits_match"]):
-        _complain("the machine's output differs from the integer reference")
+        complain("the machine's output differs from the integer reference")
         raise typer.Exit(MISMATCH)
 
 
@@ -336,9 +339,14 @@ def _printer(tokenizer, prompt):
     if tokenizer is None:
         print(*prompt, end="", flush=True)
         return lambda token: print(f" {token}", end="", flush=True)
-    print(tokenizer.decode(prompt), end="", flush=True)
+    print(shown(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
     feed = tokenizer.stream(prompt[-1])
-    return lambda token: print(feed(token), end="", flush=True)
+    return lambda token: print(shown(feed(token), keep="\n\t"), end="", flush=True)
+
+
+def _title(name):
+    """A name for a table's title."""
+    return escape(shown(str(name), LONGEST))
 
 
 def _show_simulation(plan, result, clock):
@@ -347,7 +355,8 @@ def _show_simulation(plan, result, clock):
     n_tokens = len(result["tokens"])
     made = sum(cycles[first:])
     all_cycles = sum(cycles)
-    table = Table(title=f"{result['model']} on {plan.config.name}", show_header=False)
+    title = f"{_title(result['model'])} on {_title(plan.config.name)}"
+    table = Table(title=title, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="right")
@@ -441,15 +450,16 @@ def _scheme(config, settings, name):
 def _step(text):
     """Say what is being done, with a spinner on a terminal."""
     if progress_console.is_terminal:
-        columns = SpinnerColumn(), TextColumn(text), TimeElapsedColumn()
+        words = TextColumn("{task.description}", markup=False)
+        columns = SpinnerColumn(), words, TimeElapsedColumn()
         with Progress(*columns, console=progress_console, transient=True) as display:
-            display.add_task("", total=None)
+            display.add_task(shown(text), total=None)
             yield
     else:
-        print(f"celosia: {text}", file=sys.stderr, flush=True)
+        print(f"celosia: {shown(text)}", file=sys.stderr, flush=True)
         yield
 
 
 def main():
     """The command line."""
-    app(prog_name="celosia")
+    guard.guarded(lambda: app(prog_name="celosia"))

@@ -1,7 +1,6 @@
 """The command ``celosia components``: what each unit of the library costs."""
 
 import ast
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +43,7 @@ def components(
     from celosia.generators import prices
     from celosia.generators.components import STANDARD
     from celosia.generators.config import ConfigError
-    from celosia.output import new_file
+    from celosia.output import named, new_file, new_json
     from celosia.sim.toolchain import ToolError
 
     try:
@@ -59,8 +58,8 @@ def components(
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
     if json_file is not None:
-        with new_file(json_file) as unfinished:
-            unfinished.write_text(json.dumps(rows, indent=2) + "\n")
+        with new_json(json_file) as write_json:
+            write_json(rows)
     if markdown_file is not None:
         words = ["celosia components", name, f"--route --seeds {seeds}" if route else None]
         words += [f"--target {target}" if target != "ecp5" else None]
@@ -68,7 +67,9 @@ def components(
         command = " ".join([*filter(None, words), f"--markdown {markdown_file.name}"])
         with new_file(markdown_file) as unfinished:
             tools = prices.versions("yosys", *(["nextpnr-ecp5"] if route else []))
-            unfinished.write_text(prices.markdown(rows, target, command, tools))
+            page = prices.markdown(rows, target, command, tools)
+            with named(markdown_file, unfinished):
+                unfinished.write_text(page, encoding="utf-8")
     table = Table("unit", "parameters")
     for column in COLUMNS:
         table.add_column(column, justify="right")

@@ -9,12 +9,15 @@ from celosia.generators.verilog import to_verilog
 from celosia.generators.vivado import annotated, package_script
 
 from celosia import __version__
-from celosia.output import new_folder
+from celosia.folder import new_folder
 
-__all__ = ["MEMORY_LIMIT", "check_memory", "generate", "hex_words"]
+__all__ = ["MADE_BY", "MEMORY_LIMIT", "check_memory", "generate", "hex_words"]
 
 #: Bytes that tape and KV cache may take on chip: what the largest devices hold.
 MEMORY_LIMIT = 64 << 20
+
+#: What the manifest in the folder says.
+MADE_BY = "celosia generate"
 
 _WORDS = 4096  # of a memory image written at once
 
@@ -47,7 +50,8 @@ def generate(plan, path):
     With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
     ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
     Where there are AXI ports, ``package_ip.tcl`` packages the machine for Vivado.
-    ``report.json`` is :func:`celosia.generators.report.machine_report`.
+    ``report.json`` is :func:`celosia.generators.report.machine_report`, ``manifest.json`` lists all
+    files with their hashes (:mod:`celosia.manifest`).
 
     Returns
     -------
@@ -57,15 +61,15 @@ def generate(plan, path):
     Raises
     ------
     OSError
-        If the folder cannot be written, or holds anything but an earlier result.
+        If the folder cannot be written, or holds anything but an earlier result, unchanged.
     """
-    with new_folder(path, "report.json") as folder:
+    with new_folder(path, MADE_BY) as folder:
         verilog = to_verilog(plan.machine())
         if (marked := annotated(verilog)) != verilog:
             verilog = marked
             script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")
-            (folder / "package_ip.tcl").write_text(script)
-        (folder / "top.v").write_text(verilog)
+            (folder / "package_ip.tcl").write_text(script, encoding="utf-8")
+        (folder / "top.v").write_text(verilog, encoding="utf-8")
         if plan.config.memory != "on_chip":
             for port, image in enumerate(plan.images()):
                 name = f"axi{port}" if plan.config.memory == "axi" else "sdram"

@@ -8,6 +8,7 @@
 //   CELOSIA_SDRAM       1 if there are the pins of an SDRAM, else 0
 //   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
 
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -183,6 +184,28 @@ struct Sdram {
     }
 };
 
+#if VM_TRACE
+// A VCD file that keeps the error of a full disk, where Verilator's own would end the process.
+struct WavesFile : VerilatedVcdFile {
+    int error = 0;
+
+    bool open(const std::string& name) override {
+        const bool good = VerilatedVcdFile::open(name);
+        if (!good) error = errno;
+        return good;
+    }
+
+    ssize_t write(const char* bytes, ssize_t size) override {
+        while (!error) {
+            const ssize_t done = VerilatedVcdFile::write(bytes, size);
+            if (done >= 0) return done;
+            if (errno != EAGAIN && errno != EINTR) error = errno;
+        }
+        return size;
+    }
+};
+#endif
+
 struct Chip {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -196,6 +219,7 @@ struct Chip {
     bool recording_activity = false;
     uint64_t cycle = 0;
 #if VM_TRACE
+    WavesFile waves_file;
     std::unique_ptr<VerilatedVcdC> waves;
     uint64_t time = 0;
 #endif
@@ -206,7 +230,7 @@ struct Chip {
 #endif
         top = std::make_unique<Vtop>(&context);
 #if VM_TRACE
-        waves = std::make_unique<VerilatedVcdC>();
+        waves = std::make_unique<VerilatedVcdC>(&waves_file);
         top->trace(waves.get(), 99);
         waves->open(waves_path);
 #endif
@@ -330,7 +354,16 @@ extern "C" {
 
 Chip* celosia_new(const char* waves_path) { return new Chip(waves_path); }
 
-void celosia_delete(Chip* chip) { delete chip; }
+// The error, as errno has it, of writing the VCD file, or 0.
+int celosia_delete(Chip* chip) {
+    int error = 0;
+#if VM_TRACE
+    chip->waves->close();
+    error = chip->waves_file.error;
+#endif
+    delete chip;
+    return error;
+}
 
 void celosia_reset(Chip* chip) { chip->reset(); }
 

@@ -1,5 +1,6 @@
 """The whole chip as a shared library: Verilator at full speed, without cocotb."""
 
+import os
 import time
 from pathlib import Path
 
@@ -64,20 +65,27 @@ class NativeSimulation:
         self._activity_width = ports.activity
         self._has_sdram = ports.has_sdram
         self._library = load(build(verilog, ports.header(), waves is not None))
-        path = b"" if waves is None else str(Path(waves).absolute()).encode()
+        self._waves = waves and str(Path(waves).absolute())
+        path = os.fsencode(self._waves or "")
         self._chip = self._library.celosia_new(path)
         self._batch = 1000
         self._memories = {}
 
     def close(self):
-        """Free the chip and finish its VCD file."""
-        if self._chip:
-            self._library.celosia_delete(self._chip)
-            self._chip = None
+        """Free the chip and finish its VCD file.
 
-    def __del__(self):
-        if getattr(self, "_chip", None):
-            self.close()
+        Without this, or a ``with``, both wait for the end of the process: an interrupt that comes
+        while Python frees an object is lost.
+
+        Raises
+        ------
+        OSError
+            If the VCD file could not be written.
+        """
+        if self._chip:
+            chip, self._chip = self._chip, None
+            if error := self._library.celosia_delete(chip):
+                raise OSError(error, os.strerror(error), self._waves)
 
     def __enter__(self):
         return self

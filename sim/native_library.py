@@ -7,6 +7,8 @@ from pathlib import Path
 
 from celosia.sim import toolchain
 
+from celosia import process
+
 __all__ = ["build", "load"]
 
 SPLIT = 20_000  # statements per C++ file
@@ -51,12 +53,17 @@ def build(verilog, header, trace):
                 raise
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            jobs = [
-                pool.submit(compile_unit, [*base, level, name, "-o", f"{index}.o"])
-                for index, (name, level) in enumerate(units.items())
-            ]
-            for job in jobs:
-                job.result()
+            try:
+                jobs = [
+                    pool.submit(compile_unit, [*base, level, name, "-o", f"{index}.o"])
+                    for index, (name, level) in enumerate(units.items())
+                ]
+                for job in jobs:
+                    job.result()
+            except BaseException:
+                stopped.set()
+                process.end(folder)
+                raise
         objects = [f"{index}.o" for index in range(len(units))]
         tools.compile(folder, ["-shared", "-o", "chip.so", *objects, *support, "-pthread"])
 
@@ -70,7 +77,7 @@ def load(path):
     chip, number, which = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
     for name, result, arguments in [
         ("new", chip, [ctypes.c_char_p]),
-        ("delete", None, [chip]),
+        ("delete", ctypes.c_int, [chip]),
         ("reset", None, [chip]),
         ("send", None, [chip, ctypes.c_char_p, number]),
         ("unsent", number, [chip]),

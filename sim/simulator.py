@@ -12,6 +12,8 @@ from pathlib import Path
 from celosia.generators.verilog import to_rtlil, to_verilog
 from celosia.sim import toolchain
 
+from celosia import process
+
 __all__ = ["BenchFailure", "build", "run_program"]
 
 
@@ -57,7 +59,7 @@ def run_program(component, module, arguments=None, *, waves=None, timeout=None):
         command = [str(program)]
         if waves is not None:
             command += ["--trace", "--trace-file", str(Path(waves).absolute())]
-        done = subprocess.run(
+        done = process.run(
             command,
             cwd=folder,
             env=_environment(module, folder),
@@ -65,7 +67,6 @@ def run_program(component, module, arguments=None, *, waves=None, timeout=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=timeout,
-            check=False,
         )
         results = folder / "results.xml"
         good = done.returncode == 0 and results.is_file()

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from celosia import process
+
 __all__ = ["ToolError", "Toolchain", "cache_dir", "cached", "find"]
 
 OLDEST = (5, 36)
@@ -27,7 +29,7 @@ class ToolError(RuntimeError):
 
 def run_tool(command, cwd, env=None):
     """Run `command` in `cwd`; raise :class:`ToolError` with its output when it fails."""
-    done = subprocess.run(
+    done = process.run(
         command,
         cwd=cwd,
         env=env,
@@ -36,7 +38,6 @@ def run_tool(command, cwd, env=None):
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
     )
     if done.returncode:
         said = done.stdout.strip()[-4000:]

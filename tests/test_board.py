@@ -363,7 +363,7 @@ def test_build_reports(tmp_path, fake_tools, monkeypatch):
     assert 0 < report["utilisation"] < 1
 
     done = CliRunner().invoke(app, words)  # one placement misses the clock
-    assert done.exit_code == 1
+    assert done.exit_code == 4
     assert "reaches 61.50 MHz, not 80.00 MHz" in done.output
     assert not (out / "report.json").exists()  # that of the build before
 

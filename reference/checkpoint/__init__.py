@@ -1,6 +1,7 @@
 """Checkpoints: every foreign format to one :class:`~celosia.reference.model.Model`."""
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,12 @@ def load(path, tokenizer=None):
     if tokenizer is not None:
         model = replace(model, tokenizer=load_tokenizer(tokenizer))
     _check_vocabulary(model, tokenizer or path)
-    return replace(model, name=given if named else path.resolve().stem)
+    return replace(model, name=given if named else _name(path))
+
+
+def _name(path):
+    """A model's name: that of its file or folder, where bytes that are no text are U+FFFD."""
+    return os.fsencode(path.resolve().stem).decode("utf-8", "replace")
 
 
 def load_tokenizer(path):

