@@ -140,14 +140,14 @@ def forward(model, tokens, cache=None, all_logits=True):
     return linear(h, model.head, mantissa, exponent)  # [n, vocab_size]
 
 
-def _attention(model, layer, queries, cached, positions, counts):
+def _attention(model, layer, queries, cached, positions, counters):
     """Softmax of the scores of ``queries`` over the ``cached`` keys, times the cached values.
 
     Queries are int[n, heads, head_dim] and their steps int[n, heads]; each sees the keys up to its
-    own one of ``positions``. ``counts`` are told what saturates.
+    own one of ``positions``. ``counters`` are told what saturates.
     """
     c, lanes = model.config, model.scheme.lanes
-    count, count_limited = counts
+    count, count_limited = counters
     keys, key_steps, values = cached
     n, blocks = len(positions), keys.shape[1]
     seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
@@ -157,12 +157,12 @@ def _attention(model, layer, queries, cached, positions, counts):
     acc = _exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
     row_scale = key_steps[:, None, None] << STEP_SHIFT
     scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=24)
-    count_limited(acc, layer.score_shift, seen)
     # Low scores weigh nothing beside others: one at the lower limit counts for its own token, as it
     # does where all are.
     own = np.arange(blocks) == positions[:, None]
-    counted = np.where(own, scores, np.where(seen, np.maximum(scores, 0), 0))
-    count("scores", counted, model.score_width)
+    counts = own | (seen & (scores >= 0))
+    count_limited(acc, layer.score_shift, counts)
+    count("scores", np.where(counts, scores, 0), model.score_width)
     scores = saturate(scores, model.score_width) << (SCORE_FRACTION - model.score_fraction)
     scores = scores.reshape(*shape, -1, lanes)
     whole = model.score_width - model.score_fraction
