@@ -113,7 +113,8 @@ def compute(product, shift, width=WIDE, add=0):
 def forward(model, tokens, all_logits=True):
     """The logits of ``tokens``, from position 0 on: int64[n, vocab_size].
 
-    In units of ``2**-model.logit_fraction``. Without ``all_logits`` [1, vocab_size], of the last. Bit-exact with the compact machine.
+    In units of ``2**-model.logit_fraction``. Without ``all_logits`` [1, vocab_size], of the last.
+    Bit-exact with the compact machine.
     """
     c, tokens = model.config, np.asarray(tokens)
     n, hd, kv = len(tokens), c.head_dim, c.n_kv_heads

@@ -109,6 +109,4 @@ def check_model(config):
     with np.errstate(all="ignore"):
         frequencies = config.rope_frequencies
     if not np.isfinite(frequencies).all():
-        raise ValueError(
-            f"rope_theta {config.rope_theta:g} gives frequencies that are not finite"
-        )
+        raise ValueError(f"rope_theta {config.rope_theta:g} gives frequencies that are not finite")

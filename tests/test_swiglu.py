@@ -22,7 +22,9 @@ def operation(seed, words, tokens, lanes):
     return gate.reshape(words, tokens, lanes), up.reshape(words, tokens, lanes)
 
 
-@pytest.mark.parametrize(("lanes", "tokens", "fraction"), [(8, 1, 12), (2, 4, 12), (2, 1, 7), (4, 1, 0)])
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "fraction"), [(8, 1, 12), (2, 4, 12), (2, 1, 7), (4, 1, 0)]
+)
 def test_matches_reference(lanes, tokens, fraction):
     inputs, expected = [], []
     for seed, (argument, n) in enumerate(
