@@ -23,6 +23,7 @@ MACHINES = {
         "tiny",
         ("token_parallelism=2",),
     ),
+    "heads of 256": ((8, 8, 1, 1, 1, 256, 20, 24, True), "tiny", ()),
     "narrow formats, external memory": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",

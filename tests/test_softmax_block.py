@@ -70,7 +70,7 @@ def test_other_formats(fraction, width):
     inputs = [*operation(lanes, 2, position, seed=width)]
     y = [expected(word, position, lanes, fraction, width) for word in inputs]
     component = SoftmaxBlock(lanes, 2, fraction, width)
-    result = bench.run(component, inputs, {"position": position}, stall=0.3, seed=1)
+    result = bench.run(component, inputs, settings={"position": position}, stall=0.3, seed=1)
     assert result.outputs["o"] == y
     exponents = [word["exponent"] for word in y]
     assert max(exponents) == 1 << (width - fraction - 1)
