@@ -85,6 +85,8 @@ def random_machine(sizes, settings, config="tiny", seed=0, narrow=False, large=F
     if narrow:
         for layer in model.layers:
             layer.w_down *= 4096
+            layer.wq *= 16
+            layer.wk *= 16
         seen = Narrow(calibrate(model))
     plan = make_plan(model, load_config(config, settings), seen)
     simulation = NativeSimulation(to_verilog(plan.machine()))
@@ -145,7 +147,8 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
     saturated = [counters[name] for name in SATURATED]
     assert saturated == [*cache.saturated.values()]
     if narrow:
-        assert min(saturated) > 0, counters
+        assert min(saturated[1:]) > 0, counters  # the residual's in the longest run at least
+        assert saturated[0] > 0 or prompt_length < 11
 
 
 def test_a_memory_fault_ends_the_run():
