@@ -161,7 +161,7 @@ FAULTS = [
     Fault(
         "softmax_block: the exponent of empty blocks",
         "rtl/attention/softmax_block.py",
-        "Mux(valid[0], best + 1, EMPTY)",
+        "Mux(valid[0], best + 1, empty(self.whole))",
         "best + 1",
         "tests/test_softmax_block.py",
     ),

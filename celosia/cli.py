@@ -156,7 +156,7 @@ def evaluate(
     of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
     each again from the begin token on. Every token is predicted once.
     """
-    from celosia.reference.evaluate import evaluate_text
+    from celosia.reference.evaluate import NoFormatError, evaluate_text
 
     loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
@@ -190,6 +190,8 @@ def evaluate(
 
             try:
                 report = evaluate_text(loaded, words, scheme, window, max_tokens, progress)
+            except NoFormatError as error:
+                raise CommandError(str(error)) from None
             except ValueError as error:
                 raise CommandError(f"{text}: {error}") from None
         write_json(report)

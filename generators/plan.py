@@ -11,6 +11,7 @@ from celosia.generators.group_parts import group_format, pack_words
 from celosia.generators.layer_view import model_view
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
+from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
@@ -21,7 +22,7 @@ from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "digest", "make_plan"]
 
 FLASH_OFFSET = 1 << 21  # bytes: a bitstream lies before the tape
 FLASH_SIZE = 1 << 24
@@ -176,39 +177,32 @@ def make_plan(model, config, calibration=None):
         register_port=config.control == "axi_lite",
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
+    check_units(shape, tapes, config)
     info = Info(
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
         weight_parallelism=config.weight_parallelism,
         token_parallelism=config.token_parallelism,
         n_counters=len(COUNTERS),
-        model_hash=_digest(shape, tapes),
+        model_hash=digest(shape, tapes),
         name=(model.name or "model")[:16],
     )
     config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
 
 
-def _digest(shape, tapes):
+def digest(shape, tapes):
     """Eight bytes that tell machines apart: of all that one computes with.
 
     That is the tapes, the gains, the program, and in the shape the sizes, formats, epsilon and the
     increments of the rotation.
     """
-    digest = hashlib.sha256(repr((shape, tapes.program)).encode())
+    found = hashlib.sha256(repr((shape, tapes.program)).encode())
     for array in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains):
         if array is not None:
-            digest.update(f"{array.dtype.str} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.digest()[:8]
-
-
-def _check_units(machine):
-    """Raise ``ConfigError`` where a unit cannot be of the size that the machine asks for."""
-    try:
-        machine.units()
-    except ValueError as error:
-        raise ConfigError(f"there is no such machine: {error}") from error
+            found.update(f"{array.dtype.str} {array.shape} ".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+    return found.digest()[:8]
 
 
 def _check_fit(c, config):

@@ -5,10 +5,15 @@ from celosia.reference import compact, float32, integer
 from celosia.reference.compact_quantize import CompactScheme, quantize_compact
 from celosia.reference.quantize import quantize
 
-__all__ = ["END_OF_TEXT", "evaluate_text", "perplexity_report", "split_texts"]
+__all__ = ["END_OF_TEXT", "NoFormatError", "evaluate_text", "perplexity_report", "split_texts"]
 
 #: The line between the texts of a file, as in TinyStories.
 END_OF_TEXT = "<|endoftext|>"
+
+
+class NoFormatError(ValueError):
+    """A model whose values no format holds; the message says which."""
+
 
 _ROWS = 256  # positions whose logits are held in float64 at once
 
@@ -32,6 +37,8 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
 
     Raises
     ------
+    NoFormatError
+        If there are no formats for the model.
     ValueError
         If the model has no tokenizer, or the text no tokens.
     """
@@ -39,9 +46,10 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
         raise ValueError("a text needs a tokenizer, and the model brings none")
     texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
     if isinstance(scheme, CompactScheme):
-        quantized, saturated = quantize_compact(model, scheme.window), {}
+        quantized, saturated = _quantized(quantize_compact, model, scheme.window), {}
     else:
-        quantized, saturated = quantize(model, scheme), dict.fromkeys(integer.SATURATED, 0)
+        quantized = _quantized(quantize, model, scheme)
+        saturated = dict.fromkeys(integer.SATURATED, 0)
 
     def integer_logits(tokens):
         if isinstance(scheme, CompactScheme):
@@ -58,6 +66,13 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
         model, integer_logits, texts, window, max_tokens=max_tokens, progress=progress
     )
     return report | {"saturated": saturated}
+
+
+def _quantized(quantise, model, *arguments):
+    try:
+        return quantise(model, *arguments)
+    except (ValueError, OverflowError) as error:
+        raise NoFormatError(f"{model.name or 'the model'} has no integer model: {error}") from error
 
 
 def perplexity_report(

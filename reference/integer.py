@@ -25,7 +25,8 @@ class IntegerCache:
     ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
     ``saturated`` counts what reached the limits of its format in all these positions: values of the
     residual stream, activations before block quantisation, cached values, rotated queries and keys,
-    scores of positions that count, gates and what they gate, and what the scaling stage limited.
+    scores (at the lower limit only that of the token with itself), gates and what they gate, and
+    what the scaling stage limited.
     """
 
     keys: np.ndarray

@@ -91,7 +91,8 @@ def recoded(rounded, factor):
     scales = np.zeros(len(codes))
     scales[places] = step[places] * factor
     exact = scales * 2.0 ** mantissas(scales)[1]
-    (few,) = np.nonzero((exact > 0) & (exact < 2 * np.abs(codes.astype(np.int64)).max(initial=1)))
+    largest = max(int(codes.max(initial=1)), -int(codes.min(initial=0)))
+    (few,) = np.nonzero((exact > 0) & (exact < 2 * largest))
     if not len(few):
         return rounded
     ratio = exact[few] / np.ceil(exact[few])

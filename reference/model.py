@@ -98,7 +98,8 @@ class ModelConfig:
         """
         rotary_dim = self.head_dim if rotary_dim is None else rotary_dim
         pair = np.arange(rotary_dim // 2, dtype=np.float64)
-        frequencies = (theta or self.rope_theta) ** (-2.0 * pair / rotary_dim)
+        with np.errstate(all="ignore"):  # who needs them finite checks that
+            frequencies = (theta or self.rope_theta) ** (-2.0 * pair / rotary_dim)
         frequencies = np.pad(frequencies, (0, (self.head_dim - rotary_dim) // 2))
         if not scaled:
             return frequencies

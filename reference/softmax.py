@@ -82,7 +82,7 @@ def sum_fraction(lanes, words):
 
 
 def empty(whole):
-    """The exponent of a block without a valid score: below all of ``whole`` integer bits."""
+    """The exponent of a block without a valid score: below those of ``whole`` integer bits."""
     return -(1 << (whole - 1)) - 1
 
 

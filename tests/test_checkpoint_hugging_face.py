@@ -30,7 +30,10 @@ def half_split(rows, head_dim):
 
 
 def foreign_tensors(model):
-    tensors = {"model.embed_tokens.weight": model.tensors["embedding"], "model.norm.weight": model.tensors["norm"]}
+    tensors = {
+        "model.embed_tokens.weight": model.tensors["embedding"],
+        "model.norm.weight": model.tensors["norm"],
+    }
     for index, layer in enumerate(model.layers):
         for name, foreign in NAMES.items():
             array = layer[name]
@@ -210,7 +213,9 @@ def test_bad_index(tmp_path, tiny_config):
     with pytest.raises(CheckpointError, match=r"\.safetensors: extra is missing"):
         load(tmp_path)
     (tmp_path / "model.safetensors.index.json").unlink()
-    safetensors.numpy.save_file({"model.norm.weight": model.tensors["norm"]}, tmp_path / "z.safetensors")
+    safetensors.numpy.save_file(
+        {"model.norm.weight": model.tensors["norm"]}, tmp_path / "z.safetensors"
+    )
     with pytest.raises(CheckpointError, match=r"z\.safetensors: model\.norm\.weight is in model-"):
         load(tmp_path)
 
@@ -404,7 +409,9 @@ def test_truncated(write, tiny_config):
 def test_other_types(tmp_path, write, tiny_config):
     model = random_model(tiny_config())
     write(model)
-    tensors = foreign_tensors(model) | {"model.norm.weight": model.tensors["norm"].astype(np.float64)}
+    tensors = foreign_tensors(model) | {
+        "model.norm.weight": model.tensors["norm"].astype(np.float64)
+    }
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model\.norm\.weight: dtype F64 is not supported"):
         load(tmp_path)

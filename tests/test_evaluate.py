@@ -5,8 +5,16 @@ import math
 import numpy as np
 import pytest
 from celosia.reference import float32
-from celosia.reference.evaluate import perplexity_report, split_texts
+from celosia.reference.checkpoint import load
+from celosia.reference.compact_quantize import CompactScheme
+from celosia.reference.evaluate import (
+    NoFormatError,
+    evaluate_text,
+    perplexity_report,
+    split_texts,
+)
 from celosia.reference.model import random_model
+from celosia.reference.quantize import Scheme
 
 
 def plain_report(model, other, windows):
@@ -101,6 +109,16 @@ def test_stories260k_perplexity(stories260k, stories260k_model):
     report = perplexity_report(stories260k_model, None, tokens, window=512)
     assert report["tokens"] == 7979
     assert round(report["float"]["perplexity"], 3) == 4.163
+
+
+def test_a_model_without_formats(tiny_config):
+    """It is named, and what does not fit."""
+    model = random_model(tiny_config(tied=False), seed=1)
+    model.name, model.tokenizer = "huge", load("demo").tokenizer
+    model.head = model.head * np.float32(1e9)
+    for scheme in (Scheme(), CompactScheme(8)):
+        with pytest.raises(NoFormatError, match="huge has no integer model: logits reach"):
+            evaluate_text(model, "text", scheme)
 
 
 def test_split_texts():

@@ -39,7 +39,9 @@ def slow_forward(model, tokens):
             h = slow_norm(x, layer["ffn_norm"], c.norm_eps)
             gate = layer["w_gate"] @ h
             x = x + layer["w_down"] @ (gate / (1 + np.exp(-gate)) * (layer["w_up"] @ h))
-    return model.tensors["embedding" if c.tied else "head"] @ slow_norm(x, model.tensors["norm"], c.norm_eps)
+    return model.tensors["embedding" if c.tied else "head"] @ slow_norm(
+        x, model.tensors["norm"], c.norm_eps
+    )
 
 
 def slow_norm(x, weight, eps):

@@ -74,8 +74,9 @@ def test_no_quotient_needs_a_limit():
         assert abs(round_shift(x * reciprocal[least], 14 + exponent[least])).max() == 127
 
 
-@pytest.mark.parametrize("name", ["lanes", "head_words", "tokens"])
-@pytest.mark.parametrize("value", [0, 65])
-def test_parameters_out_of_range(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be from 1 to 64, not {value}"):
+@pytest.mark.parametrize(("name", "most"), [("lanes", 64), ("head_words", 256), ("tokens", 64)])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_parameters_out_of_range(name, most, beyond):
+    value = most + 1 if beyond else 0
+    with pytest.raises(ValueError, match=f"{name} must be from 1 to {most}, not {value}"):
         HeadQuantize(**{"lanes": 2, "head_words": 2, "tokens": 2} | {name: value})

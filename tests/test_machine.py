@@ -18,6 +18,12 @@ from celosia.sim.native_transport import NativeTransport
 MACHINES = {
     "smallest": ((16, 24, 2, 4, 2, 4, 37, 24, True), "tiny", ()),
     "odd sizes, untied": ((18, 22, 1, 3, 1, 6, 41, 20, False), "tiny", ("token_parallelism=2",)),
+    "large scores, gates and logits": (
+        (18, 22, 2, 3, 1, 6, 41, 24, False),
+        "tiny",
+        ("token_parallelism=2",),
+    ),
+    "heads of 256": ((8, 8, 1, 1, 1, 256, 20, 24, True), "tiny", ()),
     "narrow formats, external memory": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",
@@ -51,6 +57,9 @@ MACHINES = {
     ),
 }
 
+# What a model's matrices are multiplied by, so that it needs other formats than most.
+LARGE = {"wq": 60, "wk": 20, "w_gate": 150, "w_down": 0.01, "head": 2000}
+
 
 class Narrow:
     """A calibration that has seen a part of everything only: formats in which values saturate."""
@@ -66,15 +75,21 @@ class Narrow:
         return self.calibration.residual() / 64
 
 
-def random_machine(sizes, settings, config="tiny", seed=0, narrow=False):
+def random_machine(sizes, settings, config="tiny", seed=0, narrow=False, large=False):
     """A plan, its simulation and a driver for a random model of ``sizes``."""
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
     model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
     model = random_model(model_config, seed=seed)
     seen = None
+    if large:
+        for name, factor in LARGE.items():
+            for tensors in [model.tensors] if name == "head" else model.layers:
+                tensors[name] = tensors[name] * np.float32(factor)
     if narrow:
         for layer in model.layers:
             layer["w_down"] *= 4096
+            layer["wq"] *= 16
+            layer["wk"] *= 16
         seen = Narrow(calibrate(model))
     plan = make_plan(model, load_config(config, settings), seen)
     simulation = NativeSimulation(to_verilog(plan.machine()))
@@ -106,7 +121,13 @@ def logits_of(plan, simulation):
 def machine(request):
     sizes, config, settings = MACHINES[request.param]
     narrow = "narrow" in request.param
-    return *random_machine(sizes, settings, config, narrow=narrow), narrow
+    large = "large" in request.param
+    found = *random_machine(sizes, settings, config, narrow=narrow, large=large), narrow
+    shape = found[0].shape
+    if large:
+        assert shape.score_width - shape.score_fraction > 8
+        assert max(shape.gate_fraction, shape.logit_fraction) < 12
+    return found
 
 
 @pytest.mark.parametrize(
@@ -129,7 +150,8 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
     saturated = [counters[name] for name in SATURATED]
     assert saturated == [*cache.saturated.values()]
     if narrow:
-        assert min(saturated) > 0
+        assert min(saturated[1:]) > 0, counters  # the residual's in the longest run at least
+        assert saturated[0] > 0 or prompt_length < 11
 
 
 def test_a_memory_fault_ends_the_run():

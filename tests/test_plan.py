@@ -1,10 +1,14 @@
 """Plans: tapes in the order of use, ideal cycles, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from celosia.generators.config import ConfigError, load_config
-from celosia.generators.plan import make_plan
+from celosia.generators.config import NAMED, ConfigError, load_config
+from celosia.generators.plan import digest, make_plan
 from celosia.reference import integer
+from celosia.reference.calibration import calibrate
+from celosia.reference.families import describe
 from celosia.reference.model import random_model
 from celosia.reference.scale import LEAST_SHIFT, scale
 
@@ -21,7 +25,7 @@ def make(tiny_config):
 
 def counted_macs(config, position):
     """Multiplications of a token, matrix by matrix."""
-    shapes = config.layer_shapes
+    shapes = describe(config).layer_shapes(0)
     linear = sum(rows * columns for rows, columns in (s for s in shapes.values() if len(s) == 2))
     scores = values = config.n_heads * config.head_dim * (position + 1)
     return config.n_layers * (linear + scores + values) + config.vocab_size * config.dim
@@ -61,7 +65,7 @@ def test_tape_holds_every_weight_once(make, tied):
 def test_first_beats_are_the_first_rows_of_k(make):
     plan = make()
     assert plan.tapes.weights.shape[1:] == (4, 2)
-    k = plan.model.layers[0].k.weight
+    k = next(op.matrix.weight for op in plan.model.layers[0] if getattr(op, "name", "") == "wk")
     np.testing.assert_array_equal(plan.tapes.weights[0], k[:4, :2])
     np.testing.assert_array_equal(plan.tapes.weights[1], k[:4, 2:4])
     np.testing.assert_array_equal(plan.tapes.weights[k.shape[1] // 2], k[4:8, :2])
@@ -71,6 +75,29 @@ def test_hash_tells_models_apart(make):
     same = {make().info.model_hash for _ in range(2)}
     assert len(same) == 1
     assert make(["weight_width=7"]).info.model_hash not in same
+
+
+def test_hash_covers_all_that_is_computed_with(make):
+    """Any one number of the gains, the tapes, the formats, epsilon, or the rotation."""
+    plan = make()
+    shape, tapes = plan.shape, plan.tapes
+    gains = [gain.copy() for gain in tapes.gains]
+    gains[-1][0] += 1
+    others = [
+        (shape, replace(tapes, gains=gains)),
+        (shape, replace(tapes, weights=tapes.weights + np.int8(1))),
+        (shape, replace(tapes, scales=tapes.scales + 1)),
+        *(
+            (replace(shape, **{name: getattr(shape, name) + 1}), tapes)
+            for name in (
+                *("epsilon", "score_fraction", "score_width", "gate_fraction", "logit_fraction"),
+            )
+        ),
+        (replace(shape, rope_increments=(5, *shape.rope_increments[1:])), tapes),
+    ]
+    hashes = {digest(*machine) for machine in [(shape, tapes), *others]}
+    assert len(hashes) == 1 + len(others)
+    assert digest(shape, tapes) == plan.info.model_hash
 
 
 @pytest.mark.parametrize("width", [8, 5])
@@ -105,14 +132,73 @@ def test_refused(make, settings, changes, message):
 
 
 def test_refuses_what_has_no_integers(tiny_config):
-    """A model whose float arithmetic overflows, and one whose steps do not fit their fields."""
+    """A model whose float arithmetic overflows, and values that no binary point holds."""
     model = random_model(tiny_config())
     model.layers[0]["w_down"][:] = 3e38
     with pytest.raises(ConfigError, match=r"random0 has no such machine: .* is not finite"):
         make_plan(model, load_config("tiny"))
+    for names, factor, message in (
+        (("head",), 1e9, "logits reach .*, which no format holds"),
+        (("wq", "wk"), 1e5, "attention scores reach .*, which no format holds"),
+        (("w_gate",), 1e7, "gates reach .*, which no format holds"),
+    ):
+        model = random_model(tiny_config(tied=False))
+        for name in names:
+            tensors = model.tensors if name == "head" else model.layers[1]
+            tensors[name] = tensors[name] * np.float32(factor)
+        with pytest.raises(ConfigError, match=f"random0 has no such machine: {message}"):
+            make_plan(model, load_config("tiny"))
+
+
+def test_a_matrix_of_next_to_nothing_is_zero(tiny_config):
     model = random_model(tiny_config())
     model.layers[1]["wo"] *= np.float32(1e-36)
-    with pytest.raises(ConfigError, match="a step's shift must be from -128 to 127, not 1"):
+    plan = make_plan(model, load_config("tiny"))
+    nothing = random_model(tiny_config())
+    nothing.layers[1]["wo"][:] = 0
+    zero = make_plan(nothing, load_config("tiny"), calibrate(model))
+    found, wanted = (integer.generate(p.model, [1, 2], 5)[1] for p in (plan, zero))
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm_eps": 1e30}, "norm_eps must be at most .* here, not 1e\\+30"),
+        ({"rope_theta": 1e-300, "head_dim": 64}, None),
+        ({"rope_theta": 1e-323, "head_dim": 64}, "rope_theta .* frequencies that are not finite"),
+        ({"norm_eps": 0.0}, None),
+        ({"norm_eps": 1e-40}, None),
+        ({"rope_theta": 1e300}, None),
+        ({"rope_theta": 1e-3}, None),
+    ],
+)
+def test_extreme_numbers(tiny_config, changes, message):
+    """They work, or a line names the field."""
+    model = random_model(tiny_config(**changes))
+    if message is None:
+        increments = make_plan(model, load_config("tiny")).shape.rope_increments
+        assert all(0 <= n < 1 << 32 for n in increments)
+        return
+    with pytest.raises(ConfigError, match=message) as refused:
+        make_plan(model, load_config("tiny"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"compact"}))
+def test_heads_of_256_have_a_machine(tiny_config, name):
+    sizes = {"dim": 40, "hidden_dim": 300, "n_heads": 2, "n_kv_heads": 1, "head_dim": 256}
+    model = random_model(tiny_config(**sizes, n_layers=1))
+    config = load_config(name)
+    if config.group_size:
+        config = replace(config, group_size=config.vector_lanes)
+    assert make_plan(model, config).shape.head_words * config.vector_lanes == 256
+
+
+def test_limits_of_units_are_told_in_a_line(tiny_config):
+    """More than 256 words in a head."""
+    model = random_model(tiny_config(n_layers=1, n_heads=1, n_kv_heads=1, head_dim=514))
+    with pytest.raises(ConfigError, match="head_words must be from 1 to 256, not 257"):
         make_plan(model, load_config("tiny"))
 
 

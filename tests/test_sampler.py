@@ -36,7 +36,8 @@ def expected(vectors, lanes, fraction, temperature, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "vocab_size", "fraction"), [(8, 61, 12), (2, 10, 19), (1, 5, 11)]
+    ("lanes", "vocab_size", "fraction"),
+    [(8, 61, 12), (2, 10, 19), (1, 5, 11), (4, 30, 5), (2, 9, 0)],
 )
 def test_matches_reference(lanes, vocab_size, fraction):
     vectors = [*operations(vocab_size, seed=lanes, n=20)]
@@ -92,7 +93,7 @@ def test_seeds_come_between_operations():
     [
         ((12, 100), "lanes must be a power of two from 1 to 64, not 12"),
         ((8, 0), "vocab_size must be from 1 to 1048576, not 0"),
-        ((8, 100, 20), "fraction must be from 11 to 19, not 20"),
+        ((8, 100, 20), "fraction must be from 0 to 19, not 20"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import saturate
-from celosia.reference.softmax import EMPTY, softmax_block
+from celosia.reference.softmax import EMPTY, empty, softmax_block
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.sim import bench
 
@@ -32,10 +32,11 @@ def operation(lanes, tokens, position, seed):
             yield {"data": data, **frame, "last": (index, token) == (last, tokens - 1)}
 
 
-def expected(word, position, lanes):
+def expected(word, position, lanes, fraction=8, width=16):
     places = word["index"] * lanes + np.arange(lanes)
     valid = places <= position + word["token"]
-    power, exponent = softmax_block(saturate(word["data"], 16), valid)
+    scores = saturate(word["data"], width) << (8 - fraction)
+    power, exponent = softmax_block(scores, valid, width - fraction)
     return word | {"data": power.tolist(), "exponent": int(exponent)}
 
 
@@ -63,9 +64,24 @@ def test_matches_reference(lanes, tokens):
     assert results[-2].cycles == len(inputs) + component.latency
 
 
+@pytest.mark.parametrize(("fraction", "width"), [(8, 17), (5, 19), (0, 24), (8, 24), (3, 16)])
+def test_other_formats(fraction, width):
+    lanes, position = 4, 61
+    inputs = [*operation(lanes, 2, position, seed=width)]
+    y = [expected(word, position, lanes, fraction, width) for word in inputs]
+    component = SoftmaxBlock(lanes, 2, fraction, width)
+    result = bench.run(component, inputs, settings={"position": position}, stall=0.3, seed=1)
+    assert result.outputs["o"] == y
+    exponents = [word["exponent"] for word in y]
+    assert max(exponents) == 1 << (width - fraction - 1)
+    assert min(exponents) == empty(width - fraction)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((8, 1, 9, 24), "fraction must be from 0 to 8, not 9"),
+        ((8, 1, 8, 15), "width must be from 16 to 24, not 15"),
         ((12,), "lanes must be a power of two from 1 to 64, not 12"),
         ((8, 0), "tokens must be from 1 to 64, not 0"),
     ],

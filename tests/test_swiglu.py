@@ -22,8 +22,10 @@ def operation(seed, words, tokens, lanes):
     return gate.reshape(words, tokens, lanes), up.reshape(words, tokens, lanes)
 
 
-@pytest.mark.parametrize(("lanes", "tokens"), [(8, 1), (2, 4)])
-def test_matches_reference(lanes, tokens):
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "fraction"), [(8, 1, 12), (2, 4, 12), (2, 1, 7), (4, 1, 0)]
+)
+def test_matches_reference(lanes, tokens, fraction):
     inputs, expected = [], []
     for seed, (argument, n) in enumerate(
         [(14, tokens), (0, 1), (1, tokens), (20, tokens), (31, 1)]
@@ -31,12 +33,12 @@ def test_matches_reference(lanes, tokens):
         gate, up = operation(seed, 400 // n // lanes, n, lanes)
         words = np.stack([gate, up], axis=1).reshape(-1, n, lanes)
         inputs += frame(words, argument)
-        expected += frame(swiglu(gate, up, argument, 23), argument)
+        expected += frame(swiglu(gate, up, argument, 23, fraction), argument)
     cases = [
         {"inputs": inputs, "counts": len(expected), "stall": stall, "seed": 1}
         for stall in (0.0, 0.5)
     ]
-    results = bench.run_many(SwiGlu(lanes, tokens), cases)
+    results = bench.run_many(SwiGlu(lanes, tokens, fraction), cases)
     for result in results:
         assert result.outputs["o"] == expected
     fast = results[0]
@@ -49,6 +51,7 @@ def test_matches_reference(lanes, tokens):
     [
         ({"lanes": 0}, "lanes must be from 1 to 64, not 0"),
         ({"lanes": 2, "tokens": 65}, "tokens must be from 1 to 64, not 65"),
+        ({"lanes": 2, "fraction": 13}, "fraction must be from 0 to 12, not 13"),
     ],
 )
 def test_parameters_out_of_range(arguments, message):

@@ -195,6 +195,7 @@ def test_score_memory(tokens, n_words):
         (ScoreMemory, (0, 1, 1), "lanes must be from 1 to 64, not 0"),
         (ScoreMemory, (4, 0, 1), "tokens must be from 1 to 64, not 0"),
         (ScoreMemory, (4, 1, 0), "words must be from 1 to 262144, not 0"),
+        (ScoreMemory, (4, 1, 1, 9), "exponent_width must be from 10 to 26, not 9"),
     ],
 )
 def test_bad_parameters(component, arguments, message):

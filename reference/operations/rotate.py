@@ -45,8 +45,8 @@ class Rotate:
 
     def increments(self):
         """Turns per position in units of 2**-32: a tuple of head_dim / 2 ints."""
-        turns = np.round(np.array(self.frequencies) / (2 * np.pi) * 2.0**32)
-        return tuple(turns.astype(np.int64).tolist())
+        turns = np.round(np.array(self.frequencies) / (2 * np.pi) % 1.0 * 2.0**32)
+        return tuple((turns.astype(np.int64) & 0xFFFFFFFF).tolist())
 
 
 @dataclass

@@ -116,7 +116,10 @@ def _rests(a, b):
 
 
 def _sigmoid(m, pipe, values, left, carried):
-    """:func:`celosia.reference.functions.sigmoid` of ``values << left``, 4 stages, and ``carried``."""
+    """:func:`celosia.reference.functions.sigmoid` of ``values << left``; ``carried`` beside it.
+
+    4 stages.
+    """
     inside = 16 - left  # bits of a magnitude in the table
     places, signs = [], []
     for value in values:

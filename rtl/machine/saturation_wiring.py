@@ -22,22 +22,25 @@ def wire_saturations(m, machine, u):
     }
     values = {name: port.p.data for name, port in ports.items()}
     scaled, position = u.scale.o.p, u.softmax.position
-    # Of low scores the last one that is seen counts, which is that of the token with itself.
-    seen = seen_lanes(m, u.softmax.i.p, position, lanes, tokens)
-    own = own_lanes(m, u.softmax.i.p, position, lanes, tokens)
+
+    def counting(word):
+        """The lanes of a word of scores that count; of low ones that of the token with itself."""
+        seen = seen_lanes(m, word, position, lanes, tokens)
+        own = own_lanes(m, word, position, lanes, tokens)
+        return [a & (b | ~x[-1]) for a, b, x in zip(seen, own, word.data, strict=True)]
+
+    scores = u.softmax.i.p
     values["scores"] = Cat(
-        Mux(counts & (last | ~x[-1]), x, 0)
-        for counts, last, x in zip(seen, own, u.softmax.i.p.data, strict=True)
+        Mux(counts, x, 0) for counts, x in zip(counting(scores), scores.data, strict=True)
     )
     # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
     is_up = u.swiglu.i.p.index[0]
     values["gates"] = Cat(
         Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.swiglu.i.p.data
     )
-    seen = seen_lanes(m, scaled, position, lanes, tokens)
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
         Cat(limited & (counts | (scaled.kind != Kind.SCORE)), Const(0, 1))
-        for counts, limited in zip(seen, u.scale.limited, strict=True)
+        for counts, limited in zip(counting(scaled), u.scale.limited, strict=True)
     )
     for n, name in enumerate(SATURATED):
         unit = getattr(u, name)
