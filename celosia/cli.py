@@ -324,7 +324,7 @@ def simulate(
                 label = loaded.tokenizer.decode if loaded.tokenizer else str
                 labels = [repr(label([token])) for token in run.tokens]
                 activity = simulation.activity()
-                events = trace_events(activity, run.passes, labels, simulation.cycle)
+                events = trace_events(activity, run.passes, labels, simulation.cycle, plan.watched)
                 with named(trace, trace_path):
                     write_trace(trace_path, events)
         with _step("computing the reference"):

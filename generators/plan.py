@@ -18,7 +18,8 @@ from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.rtl.kv_cache.axi_cache import CachePlaces
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
-from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
+from celosia.rtl.machine.routes import watched
+from celosia.rtl.machine.shape import AxiMemory, MachineShape, Route, SdramMemory, Unit
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
@@ -56,10 +57,15 @@ class Plan:
         return self.tapes.program
 
     @property
+    def watched(self):
+        """The units in the order of their bits in the machine's ``activity``."""
+        return watched(self.shape, self.program)
+
+    @property
     def contents(self):
         """What the machine's memories hold, as arrays."""
         t = self.tapes
-        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains)
+        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains.values())
         return [part for part in parts if part is not None]
 
     @property
@@ -67,7 +73,10 @@ class Plan:
         """The contents of on-chip memories: ``{name: (int[words, ...], bits of a value)}``."""
         images = {
             "scales": (self.tapes.scales, 16),
-            "gains": (np.concatenate(self.tapes.gains).reshape(-1, self.shape.lanes), 16),
+            "gains": (
+                np.concatenate([*self.tapes.gains.values()]).reshape(-1, self.shape.lanes),
+                16,
+            ),
         }
         if self.config.memory == "on_chip":
             images["weights"] = self.tape_words(), 8
@@ -97,7 +106,7 @@ class Plan:
         else:
             weights = _words(self.tape_words())
         scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
-        gains = [gain.tolist() for gain in self.tapes.gains]
+        gains = [gain.tolist() for gain in self.tapes.gains.values()]
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
 
     def images(self):
@@ -112,7 +121,7 @@ class Plan:
         """What a KV cache in external memory takes there, from address 0 of its port on."""
         s = self.shape
         sizes = (s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
-        return CachePlaces(s.rows, s.lanes, *sizes).size
+        return CachePlaces(s.rows, s.lanes, *sizes, s.cache_width).size
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -176,6 +185,7 @@ def make_plan(model, config, calibration=None):
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
     )
+    shape = replace(shape, routes=_routes(shape))
     _check_memory(len(tapes.weights), shape.word_width, config)
     check_units(shape, tapes, config)
     info = Info(
@@ -203,6 +213,19 @@ def digest(shape, tapes):
             found.update(f"{array.dtype.str} {array.shape} ".encode())
             found.update(np.ascontiguousarray(array).tobytes())
     return found.digest()[:8]
+
+
+def _routes(shape):
+    """The ways of result words, as the model needs them."""
+    return (
+        Route("residual", (Unit("residual"), Unit("norm")), "activations"),
+        Route("heads", (Unit("rope"), Unit("head_quantize")), "heads"),
+        Route("values", (), "values"),
+        Route("scores", (Unit("softmax"),), "scores"),
+        Route("gated", (Unit("swiglu"),), "activations", shape.hidden_start),
+        Route("attention", (), "activations", shape.attention_start),
+        Route("logits", (), "sampler"),
+    )
 
 
 def _check_fit(c, config):

@@ -6,21 +6,22 @@ import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
 from celosia.generators.layer_view import model_view
-from celosia.rtl.machine.sequencer import Program
+from celosia.rtl.machine.program import Load, Program
 from celosia.rtl.machine.step import (
     BUFFERS,
-    Kind,
     Operand,
     Region,
     Resource,
+    Scalar,
     Source,
+    argument,
     step_layout,
 )
-from celosia.rtl.stream.checks import check_power_of_two, check_range
+from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
 
-STEP = step_layout()
+STEP = {name: field.shape for name, field in step_layout()}
 AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first head's values
 
 
@@ -37,8 +38,8 @@ class Tapes:
     ends : bool[beats], or None
         Beats that end a group.
     scales : int64[words, lanes]
-    gains : list of int64[dim_words * lanes]
-        Of every norm, in order.
+    gains : dict of int64[dim_words * lanes]
+        Of every norm, by its name, in order.
     """
 
     program: Program
@@ -46,7 +47,7 @@ class Tapes:
     parts: np.ndarray | None
     ends: np.ndarray | None
     scales: np.ndarray
-    gains: list
+    gains: dict
 
 
 def write_program(model, rows, max_seq_len):
@@ -61,7 +62,7 @@ def write_program(model, rows, max_seq_len):
     Parameters
     ----------
     model : QuantizedModel
-    rows : int, a power of two to 1024, at least the model's lanes
+    rows : int, a multiple of the model's lanes to 1024
     max_seq_len : int, 1 to 2**20 - 1
         Positions in the caches.
 
@@ -70,9 +71,9 @@ def write_program(model, rows, max_seq_len):
     ValueError
         If a parameter, or what a step says of the model, is out of range.
     """
-    check_power_of_two("rows", rows, 1024)
-    if rows < model.scheme.lanes:
-        raise ValueError(f"rows must be at least lanes ({model.scheme.lanes}), not {rows!r}")
+    lanes = model.scheme.lanes
+    if rows not in range(lanes, 1025, lanes):
+        raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
     check_range("max_seq_len", max_seq_len, 1, (1 << 20) - 1)
     return _Writer(model_view(model), rows, max_seq_len).write()
 
@@ -88,7 +89,7 @@ class _Writer:
         self.head_words = model.head_dim // self.lanes
         self.dim_words = model.scheme.padded(self.config.dim) // self.lanes
         self.hidden_words = model.scheme.padded(self.config.hidden_dim) // self.lanes
-        self.attention_start = self.dim_words
+        self.attention_start = self.dim_words  # regions of the activation memory
         self.hidden_start = self.dim_words + self.config.n_heads * self.head_words
         self.position_words = -(-max_seq_len // self.lanes)
         self.position_tiles = -(-max_seq_len // rows)
@@ -105,7 +106,10 @@ class _Writer:
         weight_words, scale_words = [self.beats], [self.scale_words]
         self._linear(
             model.head,
-            kind=Kind.LOGITS,
+            name="head",
+            route="logits",
+            scalar=Scalar.NORM,
+            last_token=1,
             region=Region.NORMED,
             shift=model.head.shift - 1,
             planes=model.scheme.head_planes,
@@ -118,70 +122,88 @@ class _Writer:
             self._weights(model.embedding, model.scheme.head_planes)
         embedding_scale_address = self.scale_words
         self._scales(model.embedding.scale)
-        gains = [g for layer in model.layers for g in (layer.norm_gain, layer.ffn_gain)]
-        program = Program(
-            steps=self.steps,
-            weight_words=tuple(weight_words),
-            scale_words=tuple(scale_words),
-            embedding_address=embedding_address,
-            embedding_scale_address=embedding_scale_address,
-            embedding_words=self.dim_words,
-            embedding_planes=model.scheme.head_planes == 2,
-            embedding_shift=model.embedding.shift,
-            embedding_argument=model.layers[0].norm_shift,
+        embedding = Load(
+            address=embedding_address,
+            scale_address=embedding_scale_address,
+            words=self.dim_words,
+            planes=model.scheme.head_planes == 2,
+            shift=model.embedding.shift,
+            argument=argument(shift=model.layers[0].norm_shift),
         )
+        program = Program(self.steps, tuple(weight_words), tuple(scale_words), (embedding,))
         return Tapes(
             program,
             np.concatenate(self.weights),
             np.concatenate(self.parts) if self.groups else None,
             np.concatenate(self.ends) if self.groups else None,
             np.concatenate(self.scales),
-            [*gains, model.head_gain],
+            self._gains(),
         )
+
+    def _gains(self):
+        """The gains of every norm, by its name, in the order of their numbers."""
+        gains = {}
+        for index, layer in enumerate(self.model.layers):
+            gains[f"layers.{index}.norm"] = layer.norm_gain
+            gains[f"layers.{index}.ffn_norm"] = layer.ffn_gain
+        return {**gains, "norm": self.model.head_gain}
 
     def _layer(self, index):
         model, layer, c = self.model, self.model.layers[index], self.config
-        normed = {"region": Region.NORMED}
         early = self._early_heads
-        self._normed(layer.k, Kind.KEY, 2 * index + 1, Resource.KEYS)
+        key = argument(head={"is_key": 1, "layer": index})
+        self._heads(layer.k, f"layers.{index}.k", "heads", key, Resource.KEYS)
         self._queries(index, 0, early)
         if early < c.n_heads:
             self._queries(index, early, c.n_heads)
-        self._normed(layer.v, Kind.VALUE, index, Resource.VALUES)
+        values = argument(layer=index)
+        self._heads(layer.v, f"layers.{index}.v", "values", values, Resource.VALUES)
         # The scores of some heads run ahead, so that no head waits for its softmax.
         for head in range(c.n_heads + AHEAD):
             if head < c.n_heads:
                 self._scores(index, head)
             if head >= AHEAD:
                 self._values(index, head - AHEAD)
-        self._linear(
+        self._add(
             layer.o,
-            kind=Kind.ADD,
-            source_base=self.attention_start,
-            region=Region.ATTENTION,
-            fills=Region.NORMED,
-            shift=layer.o.shift,
-            argument=layer.ffn_shift,
-            norm=2 * index + 1,
+            f"layers.{index}.o",
+            *(Region.ATTENTION, self.attention_start),
+            *(2 * index + 1, layer.ffn_shift),
         )
         self._linear(
             layer.gate_up,
-            kind=Kind.SWIGLU,
+            name=f"layers.{index}.gate_up",
+            route="gated",
+            scalar=Scalar.NORM,
+            region=Region.NORMED,
             fills=Region.HIDDEN,
             shift=layer.gate_up.shift - 1,
             argument=layer.swiglu_shift,
-            **normed,
         )
         last = index + 1 == len(model.layers)
-        self._linear(
+        self._add(
             layer.down,
-            kind=Kind.ADD,
-            source_base=self.hidden_start,
-            region=Region.HIDDEN,
+            f"layers.{index}.down",
+            *(Region.HIDDEN, self.hidden_start),
+            2 * index + 2,
+            model.head_gain_shift if last else model.layers[index + 1].norm_shift,
+        )
+
+    def _add(self, op, name, region, start, norm, shift):
+        """A matrix that adds to the residual stream, and the gains behind it: number and shift."""
+        self._linear(
+            op,
+            name=name,
+            route="residual",
+            keep=1,
+            restarts=1,
+            normed=1,
+            source_base=start,
+            region=region,
             fills=Region.NORMED,
-            shift=layer.down.shift,
-            argument=model.head_gain_shift if last else model.layers[index + 1].norm_shift,
-            norm=2 * index + 2,
+            shift=op.shift,
+            argument=shift,
+            norm=norm,
         )
 
     @property
@@ -197,16 +219,20 @@ class _Writer:
         rows = slice(start * self.model.head_dim, end * self.model.head_dim)
         op = _rows(self.model.layers[index].q, rows)
         sets = Resource.QUERIES if end == self.config.n_heads else Resource.EARLY_QUERIES
-        self._normed(op, Kind.QUERY, 2 * index, sets, base=start * self.head_words)
+        query = argument(head={"is_key": 0, "layer": index})
+        base = start * self.head_words
+        self._heads(op, f"layers.{index}.q", "heads", query, sets, base=base)
 
-    def _normed(self, op, kind, argument, sets, base=0):
+    def _heads(self, op, name, route, number, sets, base=0):
         """A matrix whose results are heads of the layer's attention."""
         self._linear(
             op,
-            kind=kind,
+            name=name,
+            route=route,
+            scalar=Scalar.NORM,
             region=Region.NORMED,
             shift=op.shift - 1,
-            argument=argument,
+            argument=number,
             base=base,
             sets=sets.value,
         )
@@ -218,7 +244,9 @@ class _Writer:
         early = head < self._early_heads < c.n_heads
         queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
         self._step(
-            kind=Kind.SCORE,
+            name=f"layers.{index}.scores",
+            route="scores",
+            scalar=Scalar.QUERY,
             operand=Operand.KEYS,
             source=Source.QUERIES,
             source_base=head * self.head_words,
@@ -226,7 +254,7 @@ class _Writer:
             dynamic={"tiles": 1, "chunks": 1},
             address=kv_head * self.position_tiles * self.head_words,
             stride=self.head_words,
-            argument=buffer,
+            argument=argument(buffer=buffer),
             shift=self.model.layers[index].score_shift,
             head=head,
             scale_address=kv_head * self.position_words,
@@ -241,7 +269,9 @@ class _Writer:
         address = (index * c.n_kv_heads + kv_head) * self.channel_tiles * self.position_words
         self._scales(layer.value_scale[kv_head])
         self._step(
-            kind=Kind.ATTENTION,
+            name=f"layers.{index}.values",
+            route="attention",
+            scalar=Scalar.SUM,
             operand=Operand.VALUES,
             source=Source.SCORES,
             source_base=buffer * self.position_words,
@@ -251,8 +281,8 @@ class _Writer:
             dynamic={"words": 1},
             address=address,
             stride=self.position_words,
-            base=self.attention_start + head * self.head_words,
-            argument=buffer,
+            base=head * self.head_words,
+            argument=argument(buffer=buffer),
             shift=layer.value_shift - 1,
             waits=Resource.VALUES.value | Resource.SCORES0.value << buffer,
         )
@@ -271,8 +301,8 @@ class _Writer:
 
     def _step(self, region=Region.NONE, fills=Region.NONE, **fields):
         for name, value in fields.items():
-            if isinstance(value, (int, np.integer)):
-                shape = Shape.cast(STEP[name].shape)
+            if name in STEP and isinstance(value, (int, np.integer)):
+                shape = Shape.cast(STEP[name])
                 low = -(1 << shape.width - 1) if shape.signed else 0
                 check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})

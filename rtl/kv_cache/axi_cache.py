@@ -1,13 +1,15 @@
 """The KV cache in external memory: keys and values written in place, read ahead step by step."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.arithmetic.division import divided
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
-from celosia.rtl.kv_cache.on_chip_cache import KeySteps, cached_layout
+from celosia.rtl.kv_cache.on_chip_cache import KeySteps, cached_layout, joined
 from celosia.rtl.machine.step import Operand, recall_layout
 from celosia.rtl.memory.axi_port import axi_read_port, axi_write_port, join_pins
 from celosia.rtl.memory.axi_tape import AxiReader
+from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 
 __all__ = ["PREFIX", "AxiCache", "CachePlaces", "cache_pins"]
@@ -24,13 +26,14 @@ def cache_pins(data_width):
 class CachePlaces:
     """Where keys and values lie: words of ``rows * lanes`` bytes, those of the keys first.
 
-    As ``KeyCache`` and ``ValueCache`` number them, but that a word is
-    always whole. The byte of row ``r`` and lane ``n`` is ``word * rows * lanes + r * lanes + n``.
+    As ``KeyCache`` and ``ValueCache`` number them, but that a word is always whole, and takes
+    ``word_bytes``: see :func:`celosia.rtl.memory.gearbox.packed_width`. The byte of row ``r`` and
+    lane ``n`` is ``word * word_bytes + r * lanes + n``.
     """
 
-    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
+    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, data_width):
         heads = n_layers * n_kv_heads
-        self.word_bytes = rows * lanes
+        self.word_bytes = packed_width(8 * rows * lanes, data_width) // 8
         self.position_tiles = -(-max_seq_len // rows)
         self.position_words = -(-max_seq_len // lanes)
         self.channel_tiles = -(-head_words * lanes // rows)
@@ -57,7 +60,8 @@ class AxiCache(wiring.Component):
 
     Parameters
     ----------
-    rows, lanes : int, powers of two to 1024 and 32, ``rows >= lanes``
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes : int, a power of two to 32
     n_layers, n_kv_heads, head_words : int, 1 to 256
     max_seq_len : int, 1 to 2**20
     tokens : int, 1 to 64
@@ -99,16 +103,16 @@ class AxiCache(wiring.Component):
         data_width,
         buffer=512,
     ):
-        check_power_of_two("rows", rows, 1024)
         check_power_of_two("lanes", lanes, 32)
-        if rows < lanes:
-            raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
+        if rows not in range(lanes, 1025, lanes):
+            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
         check_range("head_words", head_words, 1, 256)
         check_range("tokens", tokens, 1, 64)
         self.key_steps = KeySteps(lanes, n_layers, n_kv_heads, max_seq_len)
         self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
         self.writer = AxiBlockWriter(lanes, data_width)
-        self.places = CachePlaces(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len)
+        sizes = n_layers, n_kv_heads, head_words, max_seq_len
+        self.places = CachePlaces(rows, lanes, *sizes, data_width)
         self.rows = rows
         self.lanes = lanes
         self.n_kv_heads = n_kv_heads
@@ -203,24 +207,28 @@ class AxiCache(wiring.Component):
         word = Signal(cached_layout(self.lanes))
         column = Signal()
         head, tile, index = Signal(16), Signal(28), Signal(28)
-        row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
-        chunk_bits = row_bits - lane_bits
-        row, lane = word.position[:row_bits], word.position[:lane_bits]
-        chunk = Signal(chunk_bits)  # of a tile
+        lane_bits, chunks = self.lanes.bit_length() - 1, self.rows // self.lanes
+        lane, position_block = word.position[:lane_bits], word.position >> lane_bits
+        # A block stays for cycles, so that tables have read it when its tile is asked for.
+        numbers = position_block, position_block, chunks, places.position_words
+        position_tile, position_chunk = divided(m, "position_tiles", *numbers)
+        numbers = word.word, word.word, chunks, self.head_words
+        channel_tile, channel_chunk = divided(m, "channel_tiles", *numbers)
+        within = Signal(range(places.word_bytes))  # the block's byte in its word
         block = writer.i.p
         m.d.comb += [
-            chunk.eq(word.word),
+            within.eq(
+                Mux(
+                    column,
+                    channel_chunk << 2 * lane_bits,
+                    Cat(lane, position_chunk) << lane_bits,
+                )
+            ),
             block.data.eq(word.data),
             block.column.eq(column),
             block.lane.eq(lane),
             block.tag.eq(Cat(column, word.last)),
-            block.address.eq(
-                Mux(
-                    column,
-                    Cat(Const(0, 2 * lane_bits), chunk, index),
-                    Cat(Const(0, lane_bits), row, index),
-                )
-            ),
+            block.address.eq(joined(index, places.word_bytes, within)),
         ]
         with m.FSM():
             with m.State("PICK"):
@@ -233,13 +241,13 @@ class AxiCache(wiring.Component):
                 m.d.sync += head.eq(word.layer * self.n_kv_heads + word.head)
                 m.next = "TILE"
             with m.State("TILE"):
-                key_tile = head * places.position_tiles + (word.position >> row_bits)
-                value_tile = head * places.channel_tiles + (word.word >> chunk_bits)
+                key_tile = head * places.position_tiles + position_tile
+                value_tile = head * places.channel_tiles + channel_tile
                 m.d.sync += tile.eq(Mux(column, value_tile, key_tile))
                 m.next = "WORD"
             with m.State("WORD"):
                 key_word = tile * self.head_words + word.word
-                value_word = tile * places.position_words + (word.position >> lane_bits)
+                value_word = tile * places.position_words + position_block
                 m.d.sync += index.eq(Mux(column, value_word + places.key_words, key_word))
                 m.next = "SEND"
             with m.State("SEND"):

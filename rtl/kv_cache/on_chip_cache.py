@@ -3,11 +3,12 @@
 from amaranth import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.arithmetic.division import divided
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import clamp
 from celosia.rtl.stream.words import framed, token_width
 
-__all__ = ["KeyCache", "KeySteps", "ValueCache", "ValueWords", "cached_layout"]
+__all__ = ["KeyCache", "KeySteps", "ValueCache", "ValueWords", "cached_layout", "joined"]
 
 POSITION_WIDTH = 20
 
@@ -35,10 +36,9 @@ class _Cache(wiring.Component):
     """What both caches share: sizes, the write stream, the read port and the head's number."""
 
     def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, more=None):
-        check_power_of_two("rows", rows, 1024)
         check_power_of_two("lanes", lanes, 64)
-        if rows < lanes:
-            raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
+        if rows not in range(lanes, 1025, lanes):
+            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
         check_range("n_layers", n_layers, 1, 256)
         check_range("n_kv_heads", n_kv_heads, 1, 256)
         check_range("head_words", head_words, 1, 256)
@@ -177,7 +177,7 @@ class KeySteps(wiring.Component):
         return m
 
 
-def _joined(number, size, place):
+def joined(number, size, place):
     """``number * size + place``, for ``place`` below ``size``; without an adder if that may be."""
     if size & (size - 1):
         return number * size + place
@@ -196,7 +196,8 @@ class KeyCache(_Cache):
 
     Parameters
     ----------
-    rows, lanes : int, powers of two to 1024 and 64, ``rows >= lanes``
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes : int, a power of two to 64
     n_layers, n_kv_heads, head_words : int, 1 to 256
         Heads are ``head_words * lanes`` long.
     max_seq_len : int, 1 to 2**20
@@ -235,21 +236,26 @@ class KeyCache(_Cache):
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
         tile = Signal(range(heads * self.position_tiles + 1))
+        row = Signal(range(self.rows))
+        lane_bits = self.lanes.bit_length() - 1
+        early, block = self.i.p.position >> lane_bits, word.position >> lane_bits
+        chunks, count = self.rows // self.lanes, self.position_words
+        position_tile, chunk = divided(m, "tiles", early, block, chunks, count)
         m.d.sync += [
             later.eq(word),
             later_valid.eq(valid),
-            tile.eq(head * self.position_tiles + (word.position >> self.rows.bit_length() - 1)),
+            tile.eq(head * self.position_tiles + position_tile),
+            row.eq(Cat(word.position[:lane_bits], chunk)),
             self.written.eq(later_valid & later.last),
         ]
         m.d.comb += [
-            write.addr.eq(_joined(tile, self.head_words, later.word)),
+            write.addr.eq(joined(tile, self.head_words, later.word)),
             steps.i.valid.eq(self.i.valid),
             steps.i.payload.eq(self.i.p),
             steps.step_address.eq(self.step_address),
             steps.step_en.eq(self.step_en),
             self.steps.eq(steps.steps),
         ]
-        row = later.position & (self.rows - 1)
         for r in range(self.rows):
             for n in range(self.lanes):
                 place = r * self.lanes + n
@@ -269,7 +275,8 @@ class ValueCache(_Cache):
 
     Parameters
     ----------
-    rows, lanes : int, powers of two to 1024 and 64, ``rows >= lanes``
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes : int, a power of two to 64
     n_layers, n_kv_heads, head_words : int, 1 to 256
         Heads are ``head_words * lanes`` long.
     max_seq_len : int, 1 to 2**20
@@ -293,21 +300,24 @@ class ValueCache(_Cache):
         heads = self.n_layers * self.n_kv_heads
         rows = min(self.rows, self.head_words * self.lanes)  # no head fills more
         write = self._memory(m, heads * self.channel_tiles * self.position_words, rows)
-        chunk_bits = (self.rows // self.lanes).bit_length() - 1
+        chunks = self.rows // self.lanes
         lane_bits = self.lanes.bit_length() - 1
 
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
+        numbers = self.i.p.word, word.word, chunks, self.head_words
+        channel_tile, word_chunk = divided(m, "tiles", *numbers)
+        chunk = Signal(range(max(2, chunks)))
         tile = Signal(range(heads * self.channel_tiles + 1))
         m.d.sync += [
             later.eq(word),
             later_valid.eq(valid),
-            tile.eq(head * self.channel_tiles + (word.word >> chunk_bits)),
+            tile.eq(head * self.channel_tiles + channel_tile),
+            chunk.eq(word_chunk),
             self.written.eq(later_valid & later.last),
         ]
         block = later.position >> lane_bits
-        m.d.comb += write.addr.eq(_joined(tile, self.position_words, block))
-        chunk = later.word & ((1 << chunk_bits) - 1)
+        m.d.comb += write.addr.eq(joined(tile, self.position_words, block))
         lane = later.position & (self.lanes - 1)
         for r in range(rows):
             for n in range(self.lanes):

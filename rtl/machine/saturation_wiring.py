@@ -3,7 +3,6 @@
 from amaranth import Cat, Const, Mux
 from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
 from celosia.rtl.machine.controller import SATURATED
-from celosia.rtl.machine.step import Kind
 
 __all__ = ["wire_saturations"]
 
@@ -21,6 +20,7 @@ def wire_saturations(m, machine, u):
         "scaled": u.scale.o,
     }
     values = {name: port.p.data for name, port in ports.items()}
+    scores_route = u.sequencer.routes["scores"]
     scaled, position = u.scale.o.p, u.softmax.position
 
     def counting(word):
@@ -39,7 +39,7 @@ def wire_saturations(m, machine, u):
         Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.swiglu.i.p.data
     )
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
-        Cat(limited & (counts | (scaled.kind != Kind.SCORE)), Const(0, 1))
+        Cat(limited & (counts | (scaled.route != scores_route)), Const(0, 1))
         for counts, limited in zip(counting(scaled), u.scale.limited, strict=True)
     )
     for n, name in enumerate(SATURATED):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["AxiMemory", "MachineShape", "SdramMemory"]
+__all__ = ["AxiMemory", "MachineShape", "Route", "SdramMemory", "Unit"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,36 @@ class SdramMemory:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """A unit of a route: of a ``kind`` of :data:`celosia.rtl.machine.routes.UNITS`.
+
+    ``settings`` are what that kind takes beside the machine's shape, pairs of a name and a value;
+    ``name`` tells units of a kind apart, and is the kind where it is empty.
+    """
+
+    kind: str
+    name: str = ""
+    settings: tuple = ()
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", self.kind)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way of result words: through ``units`` in order to a sink of ``routes.SINKS``.
+
+    ``base`` is added to their index at the end: the units count from 0.
+    """
+
+    name: str
+    units: tuple
+    sink: str
+    base: int = 0
+
+
+@dataclass(frozen=True)
 class MachineShape:
     """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
 
@@ -53,6 +83,8 @@ class MachineShape:
         Formats, see :class:`celosia.reference.quantized_model.QuantizedModel`.
     register_port : bool
         Whether there is an AXI4-Lite register port beside the byte streams.
+    routes : tuple of Route
+        Those that programs may take; a machine has those that its program takes.
     """
 
     rows: int
@@ -78,6 +110,7 @@ class MachineShape:
     groups: object = None
     cache_width: int = 0
     register_port: bool = False
+    routes: tuple = ()
 
     @property
     def multipliers(self):
@@ -99,3 +132,8 @@ class MachineShape:
     def hidden_start(self):
         """Where its third region, the hidden layer, begins."""
         return self.dim_words + self.n_heads * self.head_words
+
+    @property
+    def blocks(self):
+        """Words of the activation memory."""
+        return self.hidden_start + self.hidden_words
