@@ -208,7 +208,7 @@ def digest(shape, tapes):
     increments of the rotation.
     """
     found = hashlib.sha256(repr((shape, tapes.program)).encode())
-    for array in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains):
+    for array in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains.values()):
         if array is not None:
             found.update(f"{array.dtype.str} {array.shape} ".encode())
             found.update(np.ascontiguousarray(array).tobytes())
