@@ -2,6 +2,7 @@
 
 from amaranth import unsigned
 from celosia.protocol.messages import Info
+from celosia.reference.view import View
 from celosia.rtl.activation.swiglu import SwiGlu
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
@@ -140,6 +141,7 @@ UNITS = {
     "skid": lambda: Skid(unsigned(2)),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
+    "softmax_block_views": lambda: SoftmaxBlock(2, 2, (View(4, 2), View(8))),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),

@@ -1,12 +1,13 @@
 """Softmax in blocks: exponentials relative to each block's own power of two."""
 
-from amaranth import Array, Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.softmax import EMPTY
 from celosia.reference.tables import exp2_table
+from celosia.rtl.kv_cache.slots import check_slots, seen_layout, seen_shape, view_member
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, choose, clamp, first_largest
 from celosia.rtl.stream.words import INDEX_WIDTH, framed
@@ -17,11 +18,13 @@ FAN_IN = 8  # lanes whose largest score is found in one stage
 
 
 class SoftmaxBlock(wiring.Component):
-    """``127 * 2**(score - exponent)`` for each word of scores, those of later positions zero.
+    """``127 * 2**(score - exponent)`` for each word of scores, those of unseen positions zero.
 
     Scores saturate to 16 bits, in units of 2**-8; powers are rounded half up. Lane ``j`` of word
-    ``index`` counts where ``index * lanes + j <= position + token``; the exponent of a word
-    without such a lane is -129. Bit-exact with :func:`celosia.reference.softmax.softmax_block`.
+    ``index`` is slot ``index * lanes + j``; it counts as
+    :func:`celosia.reference.view.slot_positions` says: in a linear cache where it is at most
+    ``position + token``. The exponent of a word without such a lane is -129. Bit-exact with
+    :func:`celosia.reference.softmax.softmax_block`.
 
     Latency 3 cycles, 4 where ``lanes`` exceeds 8. Throughput 1 word per cycle.
 
@@ -29,12 +32,18 @@ class SoftmaxBlock(wiring.Component):
     ----------
     lanes : int, a power of two from 1 to 64
     tokens : int, 1 to 64
+    views : sequence of celosia.reference.view.View, optional
+        What words may see. By default, and where none has a window, a linear cache.
 
     Members
     -------
     position : In(unsigned(20))
-        That of token 0. Constant while words come.
+        Of token 0, where there is no window. Constant while words come.
+    seen : In(seen_layout[views, tokens])
+        Where there is one: the slots that count, see :class:`celosia.rtl.kv_cache.slots.Slots`.
+        Constant while words come.
     i : In(stream of framed(lanes, 24, tokens))
+        With several views, and a window among them, a word also has the number of its ``view``.
     o : Out(stream of framed(lanes, unsigned(7), tokens, exponent=signed(10)))
 
     Raises
@@ -43,17 +52,25 @@ class SoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1):
+    def __init__(self, lanes, tokens=1, views=()):
         check_power_of_two("lanes", lanes, 64)
         check_range("tokens", tokens, 1, 64)
+        for view in views:
+            check_slots(view, tokens, lanes=lanes)
         self.lanes = lanes
         self.tokens = tokens
+        self.views = tuple(views)
+        self.windows = any(view.wraps for view in self.views)
         self.latency = 3 if lanes <= FAN_IN else 4
+        bounds, more = {"position": In(INDEX_WIDTH)}, {}
+        if self.windows:
+            bounds = {"seen": In(seen_shape(len(self.views), tokens))}
+            more = view_member(self.views)
         o = framed(lanes, unsigned(7), tokens, exponent=signed(10))
         super().__init__(
             {
-                "position": In(INDEX_WIDTH),
-                "i": In(stream.Signature(framed(lanes, 24, tokens))),
+                **bounds,
+                "i": In(stream.Signature(framed(lanes, 24, tokens, **more))),
                 "o": Out(stream.Signature(o)),
             }
         )
@@ -92,18 +109,28 @@ class SoftmaxBlock(wiring.Component):
             near = v & (below[3:] == 0)
             results.append(Mux(near, Array(power)[below[:3]], 0))
         exponent = Signal(signed(10))
-        m.d.comb += exponent.eq(Mux(valid[0], best + 1, EMPTY))
+        some = Cat(valid).any() if self.windows else valid[0]  # the first slot counts, if any does
+        m.d.comb += exponent.eq(Mux(some, best + 1, EMPTY))
         frame, exponent, results = pipe.stage(frame, exponent, results)
         pipe.finish({**frame, "exponent": exponent, "data": results})
         return m
 
     def _valid(self, m, word):
-        """For each lane whether its position is not after the token's."""
+        """For each lane whether the token sees its slot."""
         bits = exact_log2(self.lanes)
-        limit = Signal(INDEX_WIDTH + 1)
-        m.d.comb += limit.eq(self.position + (word.token if self.tokens > 1 else 0))
-        before, within = word.index < limit[bits:], word.index == limit[bits:]
-        return [before | (within & (limit[:bits] >= n)) for n in range(self.lanes)]
+        slot = Signal(INDEX_WIDTH + 1)
+        at = word.index == slot[bits:]
+        up_to = [(word.index < slot[bits:]) | (at & (slot[:bits] >= n)) for n in range(self.lanes)]
+        if not self.windows:
+            m.d.comb += slot.eq(self.position + (word.token if self.tokens > 1 else 0))
+            return up_to
+        seen = Signal(seen_layout())
+        tokens = self.seen[word.view if len(self.views) > 1 else 0]
+        m.d.comb += [seen.eq(tokens[word.token if self.tokens > 1 else 0]), slot.eq(seen.slot)]
+        after, at = word.index > seen.oldest[bits:], word.index == seen.oldest[bits:]
+        since = [after | (at & (seen.oldest[:bits] <= n)) for n in range(self.lanes)]
+        pairs = zip(up_to, since, strict=True)
+        return [Mux(seen.wrapped, first | last, first & last) for first, last in pairs]
 
     def _read_table(self, m, pipe, fractions):
         """``254 * 2**(fraction / 256 - 1)``, 254 for 0, one stage later; a memory for two lanes."""
