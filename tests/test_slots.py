@@ -23,7 +23,7 @@ def visible(seen, slots):
     ],
 )
 def test_slots_of_positions(views, tokens):
-    table, numbers = view_table(views)
+    _, numbers = view_table(views)
     latency = 22 + tokens
     positions = [*range(0, 40, tokens), 77, 77, 1000, MOST - tokens + 1, 0]
     ports = [(layer, token) for layer in range(len(views)) for token in range(tokens)]

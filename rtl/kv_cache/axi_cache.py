@@ -4,13 +4,14 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
-from celosia.rtl.kv_cache.on_chip_cache import KeySteps, cached_layout
+from celosia.rtl.kv_cache.key_steps import KeySteps
+from celosia.rtl.kv_cache.places import cached_layout, start_of
 from celosia.rtl.machine.step import Operand, recall_layout
 from celosia.rtl.memory.axi_port import axi_read_port, axi_write_port, join_pins
 from celosia.rtl.memory.axi_tape import AxiReader
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 
-__all__ = ["PREFIX", "AxiCache", "CachePlaces", "cache_pins"]
+__all__ = ["PREFIX", "AxiCache", "cache_pins"]
 
 PREFIX = "m_axi_kv_"
 
@@ -19,28 +20,6 @@ def cache_pins(data_width):
     """The members of the cache's AXI4 port: ``m_axi_kv_araddr`` and so on."""
     port = {**axi_read_port(data_width), **axi_write_port(data_width)}
     return {PREFIX + name: member for name, member in port.items()}
-
-
-class CachePlaces:
-    """Where keys and values lie: words of ``rows * lanes`` bytes, those of the keys first.
-
-    As ``KeyCache`` and ``ValueCache`` number them, but that a word is
-    always whole. The byte of row ``r`` and lane ``n`` is ``word * rows * lanes + r * lanes + n``.
-    """
-
-    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
-        heads = n_layers * n_kv_heads
-        self.word_bytes = rows * lanes
-        self.position_tiles = -(-max_seq_len // rows)
-        self.position_words = -(-max_seq_len // lanes)
-        self.channel_tiles = -(-head_words * lanes // rows)
-        self.key_words = heads * self.position_tiles * head_words
-        self.words = self.key_words + heads * self.channel_tiles * self.position_words
-
-    @property
-    def size(self):
-        """The bytes of memory that the cache takes, from address 0 on."""
-        return self.words * self.word_bytes
 
 
 class AxiCache(wiring.Component):
@@ -57,9 +36,9 @@ class AxiCache(wiring.Component):
 
     Parameters
     ----------
-    rows, lanes : int, powers of two to 1024 and 32, ``rows >= lanes``
-    n_layers, n_kv_heads, head_words : int, 1 to 256
-    max_seq_len : int, 1 to 2**20
+    places : CachePlaces
+        ``lanes`` to 32. The byte of row ``r`` and lane ``n`` is ``word * rows * lanes + r * lanes +
+        n``; the values' words follow those of the keys.
     tokens : int, 1 to 64
         Tokens of a group.
     data_width : int, a power of two from 32 to 1024
@@ -75,7 +54,7 @@ class AxiCache(wiring.Component):
     o : Out(stream of int8[rows, lanes])
         Places never written hold what the memory holds.
     step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
-        See :class:`celosia.rtl.kv_cache.on_chip_cache.KeySteps`.
+        See :class:`celosia.rtl.kv_cache.key_steps.KeySteps`.
     error : Out(1)
         High for a cycle when the memory answered with SLVERR or DECERR.
     m_axi_kv_araddr ...
@@ -87,32 +66,16 @@ class AxiCache(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(
-        self,
-        rows,
-        lanes,
-        n_layers,
-        n_kv_heads,
-        head_words,
-        max_seq_len,
-        tokens,
-        data_width,
-        buffer=512,
-    ):
-        check_power_of_two("rows", rows, 1024)
+    def __init__(self, places, tokens, data_width, buffer=512):
+        rows, lanes = places.rows, places.lanes
         check_power_of_two("lanes", lanes, 32)
-        if rows < lanes:
-            raise ValueError(f"rows must be at least lanes ({lanes}), not {rows!r}")
-        check_range("head_words", head_words, 1, 256)
         check_range("tokens", tokens, 1, 64)
-        self.key_steps = KeySteps(lanes, n_layers, n_kv_heads, max_seq_len)
+        self.key_steps = KeySteps(places)
         self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
         self.writer = AxiBlockWriter(lanes, data_width)
-        self.places = CachePlaces(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len)
+        self.places = places
         self.rows = rows
         self.lanes = lanes
-        self.n_kv_heads = n_kv_heads
-        self.head_words = head_words
         self.tokens = tokens
         self.data_width = data_width
         blocks = stream.Signature(cached_layout(lanes), always_ready=True)
@@ -131,11 +94,6 @@ class AxiCache(wiring.Component):
                 **cache_pins(data_width),
             }
         )
-
-    @property
-    def position_words(self):
-        """Blocks of ``lanes`` positions in the cache."""
-        return self.places.position_words
 
     def elaborate(self, platform):
         m = Module()
@@ -181,7 +139,7 @@ class AxiCache(wiring.Component):
                 left.eq(Mux(keys, 1, self.recall.p.tiles)),
             ]
             with m.If(keys):  # a head's tiles follow each other
-                m.d.sync += step.words.eq(self.recall.p.tiles * self.head_words)
+                m.d.sync += step.words.eq(self.recall.p.tiles * self.places.head_words)
         with m.If(active & reader.run.ready):
             m.d.sync += [step.address.eq(step.address + step.stride), left.eq(left - 1)]
             with m.If(left == 1):
@@ -189,9 +147,9 @@ class AxiCache(wiring.Component):
 
     def _queue(self, m, name):
         """A queue for an operation's blocks."""
-        port = getattr(self, name)
+        port, places = getattr(self, name), self.places
         m.submodules[f"{name}_queue"] = queue = fifo.SyncFIFOBuffered(
-            width=port.p.shape().size, depth=self.n_kv_heads * self.head_words * self.tokens + 1
+            width=port.p.shape().size, depth=places.n_kv_heads * places.head_words * self.tokens + 1
         )
         m.d.comb += [queue.w_en.eq(port.valid), queue.w_data.eq(port.p)]
         return queue
@@ -205,7 +163,7 @@ class AxiCache(wiring.Component):
         head, tile, index = Signal(16), Signal(28), Signal(28)
         row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
         chunk_bits = row_bits - lane_bits
-        row, lane = word.position[:row_bits], word.position[:lane_bits]
+        row, lane = word.slot[:row_bits], word.slot[:lane_bits]
         chunk = Signal(chunk_bits)  # of a tile
         block = writer.i.p
         m.d.comb += [
@@ -230,16 +188,16 @@ class AxiCache(wiring.Component):
                 with m.If(keys.r_rdy | values.r_rdy):
                     m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.sync += head.eq(word.layer * self.n_kv_heads + word.head)
+                m.d.sync += head.eq(word.layer * places.n_kv_heads + word.head)
                 m.next = "TILE"
             with m.State("TILE"):
-                key_tile = head * places.position_tiles + (word.position >> row_bits)
+                key_tile = start_of(head, places.key_tiles, word.slot >> row_bits)
                 value_tile = head * places.channel_tiles + (word.word >> chunk_bits)
                 m.d.sync += tile.eq(Mux(column, value_tile, key_tile))
                 m.next = "WORD"
             with m.State("WORD"):
-                key_word = tile * self.head_words + word.word
-                value_word = tile * places.position_words + (word.position >> lane_bits)
+                key_word = tile * places.head_words + word.word
+                value_word = start_of(tile, places.value_blocks, word.slot >> lane_bits)
                 m.d.sync += index.eq(Mux(column, value_word + places.key_words, key_word))
                 m.next = "SEND"
             with m.State("SEND"):

@@ -1,5 +1,7 @@
 """The slots of a group's positions: where its keys and values go, and which slots it sees."""
 
+from itertools import pairwise
+
 from amaranth import Array, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -169,7 +171,7 @@ class Slots(wiring.Component):
         full = Signal()
         m.d.comb += [behind.eq(slot - (view.window - 1)), full.eq(position >= view.window)]
         with m.If(counting):
-            for seen, after in zip(tokens, tokens[1:], strict=False):
+            for seen, after in pairwise(tokens):
                 m.d.sync += seen.eq(after)
             last = tokens[-1]
             wrapped = full & (behind < 0)
