@@ -179,7 +179,7 @@ class Machine(wiring.Component):
             "swiglu": SwiGlu(lanes, tokens),
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
-            "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
+            "rope": Rope(lanes, s.head_words, [s.rope_increments], tokens),
             "turned": Queue(framed(lanes, 16, tokens), 8, spare=Rope.latency),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
