@@ -13,7 +13,7 @@ from celosia.generators.tape_image import port_images
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
-from celosia.rtl.kv_cache.axi_cache import CachePlaces
+from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
 from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
@@ -108,9 +108,7 @@ class Plan:
     @property
     def cache_bytes(self):
         """What a KV cache in external memory takes there, from address 0 of its port on."""
-        s = self.shape
-        sizes = (s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
-        return CachePlaces(s.rows, s.lanes, *sizes).size
+        return self.shape.places.size
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -144,7 +142,12 @@ def make_plan(model, config, calibration=None):
             head_width=config.head_width,
         )
         quantized = quantize(model, scheme, calibration)
-        tapes = write_program(quantized, config.rows, max_seq_len)
+        tokens = config.token_parallelism
+        views = tuple(
+            layer_view(c.window(n), max_seq_len, config.rows, scheme.lanes, tokens)
+            for n in range(c.n_layers)
+        )
+        tapes = write_program(quantized, config.rows, views)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
@@ -168,6 +171,7 @@ def make_plan(model, config, calibration=None):
         groups=group_format(quantized),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
+        views=views,
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
     digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())

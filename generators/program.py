@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
+from celosia.rtl.kv_cache.places import CachePlaces
+from celosia.rtl.kv_cache.slots import check_slots, view_table
 from celosia.rtl.machine.sequencer import Program
 from celosia.rtl.machine.step import (
     BUFFERS,
@@ -48,7 +50,7 @@ class Tapes:
     gains: list
 
 
-def write_program(model, rows, max_seq_len):
+def write_program(model, rows, views):
     """The program of ``model`` for a fabric of ``rows``, and its tapes.
 
     Each matrix is on the tape once, in the order of its use: tile after tile of ``rows`` rows, in
@@ -61,8 +63,8 @@ def write_program(model, rows, max_seq_len):
     ----------
     model : QuantizedModel
     rows : int, a power of two to 1024, at least the model's lanes
-    max_seq_len : int, 1 to 2**20 - 1
-        Positions in the caches.
+    views : tuple of celosia.reference.view.View
+        What each layer sees, and the slots of its cache.
 
     Raises
     ------
@@ -72,14 +74,18 @@ def write_program(model, rows, max_seq_len):
     check_power_of_two("rows", rows, 1024)
     if rows < model.scheme.lanes:
         raise ValueError(f"rows must be at least lanes ({model.scheme.lanes}), not {rows!r}")
-    check_range("max_seq_len", max_seq_len, 1, (1 << 20) - 1)
-    return _Writer(model, rows, max_seq_len).write()
+    layers = model.config.n_layers
+    if len(views) != layers:
+        raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
+    for view in views:
+        check_slots(view, 1, rows, model.scheme.lanes)
+    return _Writer(model, rows, views).write()
 
 
 class _Writer:
     """Appends steps, and to the tapes what each step reads."""
 
-    def __init__(self, model, rows, max_seq_len):
+    def __init__(self, model, rows, views):
         self.model = model
         self.config = model.config
         self.rows = rows
@@ -89,9 +95,10 @@ class _Writer:
         self.hidden_words = model.scheme.padded(self.config.hidden_dim) // self.lanes
         self.attention_start = self.dim_words
         self.hidden_start = self.dim_words + self.config.n_heads * self.head_words
-        self.position_words = -(-max_seq_len // self.lanes)
-        self.position_tiles = -(-max_seq_len // rows)
-        self.channel_tiles = -(-model.head_dim // rows)
+        slots = tuple(view.slots for view in views)
+        kv_heads = self.config.n_kv_heads
+        self.places = CachePlaces(rows, self.lanes, slots, kv_heads, self.head_words)
+        _, self.view_numbers = view_table(views)
         self.groups = group_format(model)
         self.steps, self.weights, self.parts, self.ends, self.scales = [], [], [], [], []
         self.beats = self.scale_words = 0
@@ -212,8 +219,8 @@ class _Writer:
 
     def _scores(self, index, head):
         c = self.config
-        kv_head = index * c.n_kv_heads + head // (c.n_heads // c.n_kv_heads)
-        buffer = head % BUFFERS
+        kv_head = head // (c.n_heads // c.n_kv_heads)
+        view, buffer = self.view_numbers[index], head % BUFFERS
         early = head < self._early_heads < c.n_heads
         queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
         self._step(
@@ -223,12 +230,13 @@ class _Writer:
             source_base=head * self.head_words,
             words=self.head_words,
             dynamic={"tiles": 1, "chunks": 1},
-            address=kv_head * self.position_tiles * self.head_words,
+            view=view,
+            address=self.places.key_address(index, kv_head),
             stride=self.head_words,
-            argument=buffer,
+            argument=view * BUFFERS + buffer,
             shift=self.model.layers[index].score_shift,
             head=head,
-            scale_address=kv_head * self.position_words,
+            scale_address=self.places.step_address(index, kv_head),
             waits=(queries | Resource.KEYS).value,
             sets=Resource.SCORES0.value << buffer,
         )
@@ -236,22 +244,22 @@ class _Writer:
     def _values(self, index, head):
         c, layer = self.config, self.model.layers[index]
         kv_head = head // (c.n_heads // c.n_kv_heads)
-        buffer = head % BUFFERS
-        address = (index * c.n_kv_heads + kv_head) * self.channel_tiles * self.position_words
+        view, buffer = self.view_numbers[index], head % BUFFERS
         self._scales(layer.value_scale[kv_head])
         self._step(
             kind=Kind.ATTENTION,
             operand=Operand.VALUES,
             source=Source.SCORES,
-            source_base=buffer * self.position_words,
+            source_base=buffer * self.places.most_blocks,
             fills=Region.ATTENTION if head == 0 else Region.NONE,
-            tiles=self.channel_tiles,
+            tiles=self.places.channel_tiles,
             chunks=self.head_words,
             dynamic={"words": 1},
-            address=address,
-            stride=self.position_words,
+            view=view,
+            address=self.places.value_address(index, kv_head),
+            stride=self.places.blocks(index),
             base=self.attention_start + head * self.head_words,
-            argument=buffer,
+            argument=view * BUFFERS + buffer,
             shift=layer.value_shift - 1,
             waits=Resource.VALUES.value | Resource.SCORES0.value << buffer,
         )

@@ -18,6 +18,7 @@ from celosia.reference.sampler import Sampler
 from celosia.reference.scale import scale
 from celosia.reference.softmax import EMPTY, align, softmax_block
 from celosia.reference.swiglu import swiglu
+from celosia.reference.view import seen
 
 __all__ = ["IntegerCache", "forward", "generate"]
 
@@ -105,7 +106,7 @@ def forward(model, tokens, cache=None, all_logits=True):
             some = slice(first, first + QUERIES)
             cached = cache.at(index, s.padded(positions[some][-1] + 1))
             attention[some] = _attention(
-                model, layer, (q[some], q_step[some]), cached, positions[some]
+                model, layer, (q[some], q_step[some]), cached, positions[some], c.window(index)
             )
         count("activations", attention, ACTIVATION_WIDTH)
         y = linear(_block(attention, lanes), layer.o)
@@ -125,16 +126,15 @@ def forward(model, tokens, cache=None, all_logits=True):
     return linear(h, model.head, mantissa, exponent)  # [n, vocab_size]
 
 
-def _attention(model, layer, queries, cached, positions):
+def _attention(model, layer, queries, cached, positions, window):
     """Softmax of the scores of ``queries`` over the ``cached`` keys, times the cached values.
 
     Queries are int[n, heads, head_dim] and their steps int[n, heads]; each sees the keys up to its
-    own one of ``positions``.
+    own one of ``positions``, the last ``window`` of them where that is not None.
     """
     c, lanes = model.config, model.scheme.lanes
     keys, key_steps, values = cached
     n, blocks = len(positions), keys.shape[1]
-    seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
     shape = (c.n_kv_heads, c.n_heads // c.n_kv_heads, n)
     q = queries[0].transpose(1, 0, 2).reshape(*shape, -1)
     q_step = queries[1].T.reshape(*shape, 1)
@@ -142,7 +142,7 @@ def _attention(model, layer, queries, cached, positions):
     row_scale = key_steps[:, None, None] << STEP_SHIFT
     scores = scale(acc, row_scale, layer.score_shift, q_step << STEP_SHIFT, width=16)
     scores = scores.reshape(*shape, -1, lanes)
-    power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes))
+    power, exponent = softmax_block(scores, seen(positions, blocks, window).reshape(n, -1, lanes))
     power, shift = align(power, exponent, exponent.max(axis=-1, initial=EMPTY, keepdims=True))
     power = (power << shift[..., None]).reshape(*shape, blocks)
     mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))

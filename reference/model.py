@@ -73,6 +73,8 @@ class ModelConfig:
         The output head is the embedding.
     rope_factors : tuple of head_dim / 2 floats greater than 0, or None
         Divisors of the rotary frequencies, pair by pair, where a checkpoint carries them.
+    windows : tuple of int or None for each layer, or None
+        The positions that a token sees in the layer, its own counted; None is all.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class ModelConfig:
     norm_eps: float = 1e-5
     tied: bool = True
     rope_factors: tuple[float, ...] | None = None
+    windows: tuple[int | None, ...] | None = None
 
     def __post_init__(self):
         for name in (
@@ -120,6 +123,18 @@ class ModelConfig:
                 )
             if not all(0 < factor < math.inf for factor in self.rope_factors):
                 raise ValueError("rope_factors must all be greater than 0")
+        if self.windows is not None and len(self.windows) != self.n_layers:
+            raise ValueError(
+                f"windows must have {self.n_layers} values, one for each layer, "
+                f"not {len(self.windows)}"
+            )
+        for window in self.windows or ():
+            if window is not None and window < 1:
+                raise ValueError(f"windows must be at least 1 or None, not {window!r}")
+
+    def window(self, layer):
+        """The positions that a token sees in ``layer``; None is all."""
+        return self.windows[layer] if self.windows else None
 
     @property
     def rope_frequencies(self):

@@ -53,13 +53,17 @@ def wire_control(m, machine, u):
     ]
     m.d.sync += [  # constant while they are used, so they may be late
         u.sampler.temperature.eq(u.controller.temperature),
-        u.softmax.position.eq(u.sequencer.position),
-        u.value_words.position.eq(u.sequencer.position),
+        u.slots.position.eq(u.sequencer.position),
         *(
             unit.group.eq(u.sequencer.group if machine.shape.tokens > 1 else 0)
             for unit in (u.activations, u.collect, u.sums, u.value_words)
         ),
     ]
+    m.d.comb += u.sequencer.counted.eq(u.slots.ready)
+    if u.softmax.windows:
+        m.d.sync += u.softmax.seen.eq(u.slots.seen)
+    else:
+        m.d.sync += u.softmax.position.eq(u.sequencer.position)
     with m.If(run.valid & run.ready):
         m.d.sync += rope_waits.eq(1)
     with m.Elif(u.rope.positions.ready):

@@ -14,7 +14,9 @@ from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
-from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache, ValueWords
+from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.slots import Slots
+from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.group_scales import GroupScales, grouped_word
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.scale import Scale
@@ -137,14 +139,14 @@ class Machine(wiring.Component):
         """All components, as submodules of the same names."""
         s = self.shape
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
-        cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
+        slots = Slots(s.layer_views, tokens)
         external = s.cache_width > 0
         if external:
-            caches = {"cache": AxiCache(*cache, tokens, s.cache_width)}
+            caches = {"cache": AxiCache(s.places, tokens, s.cache_width)}
         else:
-            caches = {"key_cache": KeyCache(*cache), "value_cache": ValueCache(*cache)}
+            caches = {"key_cache": KeyCache(s.places), "value_cache": ValueCache(s.places)}
         blocks = s.hidden_start + s.hidden_words  # of activations
-        position_words = -(-s.max_seq_len // lanes)
+        position_words = s.places.most_blocks
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
             weights = grouped_word(rows, lanes, s.groups)
@@ -159,7 +161,7 @@ class Machine(wiring.Component):
         units = {
             "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
             "controller": Controller(s.max_seq_len, tokens),
-            "sequencer": Sequencer(self.program, rows, lanes, tokens, external),
+            "sequencer": Sequencer(self.program, rows, lanes, tokens, external, slots.views),
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(
@@ -183,7 +185,8 @@ class Machine(wiring.Component):
             "turned": Queue(framed(lanes, 16, tokens), 8, spare=Rope.latency),
             "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
             "value_words": ValueWords(lanes, tokens, s.head_words),
-            "softmax": SoftmaxBlock(lanes, tokens),
+            "slots": slots,
+            "softmax": SoftmaxBlock(lanes, tokens, slots.views),
             "sampler": Sampler(lanes, s.vocab_size),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),

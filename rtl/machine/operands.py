@@ -135,11 +135,17 @@ def wire_cache(m, machine, u):
                 read.eq(unit.data),
             ]
     connect(m, u.value_words.o, values)
-    head = u.head_quantize.o
+    head, value = u.head_quantize.o, u.value_words.i
+    (key_asked, value_asked), (key_slot, value_slot) = u.slots.asked, u.slots.slot
     m.d.comb += [
         keys.valid.eq(head.valid & head.p.argument[0]),
         keys.p.layer.eq(head.p.argument[1:]),
-        keys.p.position.eq(u.sequencer.position + head.p.token),
+        key_asked.layer.eq(head.p.argument[1:]),
+        key_asked.token.eq(head.p.token),
+        keys.p.slot.eq(key_slot),
+        value_asked.layer.eq(value.p.argument),
+        value_asked.token.eq(value.p.token),
+        u.value_words.slot.eq(value_slot),
         *(keys.p[n].eq(head.p[n]) for n in ("data", "head", "word", "step", "last")),
         steps.step_address.eq(u.row_scales.address),
         steps.step_en.eq(u.row_scales.read_en),

@@ -2,7 +2,7 @@
 
 from amaranth import Cat
 from amaranth.lib.wiring import connect
-from celosia.rtl.machine.step import Kind
+from celosia.rtl.machine.step import BUFFER_WIDTH, Kind
 from celosia.rtl.stream.buffer import Buffer, Skid
 from celosia.rtl.stream.pipeline import clamp
 
@@ -75,6 +75,8 @@ def _distribute(m, machine, u):
             *(target.p.data[n].eq(clamp(x, width)) for n, x in enumerate(word.data)),
             *(target.p[n].eq(word[n]) for n in ("token", "index", "argument", "last")),
         ]
+        if "view" in dict(target.p.shape()):
+            m.d.comb += target.p.view.eq(word.argument[BUFFER_WIDTH:])
     word = buffers["residual"].o.p
     m.d.comb += [
         u.residual.i.p.load.eq(word.kind == Kind.LOAD),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.machine.step import (
@@ -76,6 +76,8 @@ class Sequencer(wiring.Component):
     tokens : int, 1 to 64
     external_cache : bool
         Whether steps with keys or values are also sent to ``recall``.
+    views : sequence of celosia.reference.view.View
+        That steps may name: the slots of a ring are all that a step reads.
 
     Members
     -------
@@ -96,6 +98,8 @@ class Sequencer(wiring.Component):
         Resources whose writing has ended.
     retired : In(2)
         The number of operations that ended otherwise in this cycle.
+    counted : In(1)
+        The slots of the pass are known: its steps may begin.
     idle : Out(1)
         Nothing is under way.
     blocked, dispatching : Out(1)
@@ -107,7 +111,7 @@ class Sequencer(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, program, rows, lanes, tokens, external_cache=False):
+    def __init__(self, program, rows, lanes, tokens, external_cache=False, views=()):
         if len(program.steps) < 2:
             raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
         check_power_of_two("rows", rows, 1024)
@@ -118,6 +122,7 @@ class Sequencer(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.external_cache = external_cache
+        self.views = tuple(views)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         super().__init__(
@@ -134,6 +139,7 @@ class Sequencer(wiring.Component):
                 "recall": Out(stream.Signature(recall_layout())),
                 "written": In(RESOURCES),
                 "retired": In(2),
+                "counted": In(1, init=1),
                 "idle": Out(1),
                 "blocked": Out(1),
                 "dispatching": Out(1),
@@ -189,8 +195,8 @@ class Sequencer(wiring.Component):
                         m.next = "START"
             with m.State("START"):
                 m.d.comb += [
-                    starting.eq(room & steps.run.ready),
-                    steps.run.valid.eq(room),
+                    starting.eq(room & self.counted & steps.run.ready),
+                    steps.run.valid.eq(room & self.counted),
                     steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
                 ]
                 with m.If(starting):
@@ -250,14 +256,8 @@ class Sequencer(wiring.Component):
     def _dispatch(self, m, queues, step, logits):
         """A step, and the tapes' runs of a pass."""
         program = self.program
-        seen = Signal(21)  # positions seen when the pass is over
-        blocks, seen_tiles = Signal(20), Signal(20)  # of positions; known before the first step
+        blocks, seen_tiles = self._count(m, step.view)
         words, tiles, chunks = Signal(20), Signal(20), Signal(20)
-        m.d.comb += seen.eq(self.position + self.group + 1)
-        m.d.sync += [
-            blocks.eq((seen + self.lanes - 1) >> _log2(self.lanes)),
-            seen_tiles.eq((seen + self.rows - 1) >> _log2(self.rows)),
-        ]
         m.d.comb += [
             words.eq(Mux(step.dynamic.words, blocks, step.words)),
             tiles.eq(Mux(step.dynamic.tiles, seen_tiles, step.tiles)),
@@ -297,6 +297,26 @@ class Sequencer(wiring.Component):
             ("row_scales", program.scale_words),
         ):
             self._write(m, queues, name, address=0, count=Mux(logits, counts[1], counts[0]))
+
+    def _count(self, m, view):
+        """Blocks and tiles of the slots that hold positions when the pass is over."""
+        seen = Signal(21)  # positions
+        counts = [Signal(20, name="blocks"), Signal(20, name="seen_tiles")]  # before the first step
+        m.d.comb += seen.eq(self.position + self.group + 1)
+        for count, size in zip(counts, (self.lanes, self.rows), strict=True):
+            m.d.sync += count.eq((seen + size - 1) >> _log2(size))
+        chosen = []
+        for count, size in zip(counts, (self.lanes, self.rows), strict=True):
+            limited = [count]
+            for one in self.views:
+                limited.append(count)
+                if one.wraps:
+                    most = one.slots // size
+                    limited[-1] = limit = Signal(range(most + 1))
+                    m.d.sync += limit.eq(Mux(count > most, most, count))
+            limited = limited[1:] or limited
+            chosen.append(Array(limited)[view] if len(limited) > 1 else limited[0])
+        return chosen
 
     def _load(self, m, queues, place):
         """The operation that brings a token's embedding into the residual stream."""

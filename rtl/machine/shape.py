@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from celosia.reference.view import View
+from celosia.rtl.kv_cache.places import CachePlaces
+
 __all__ = ["AxiMemory", "MachineShape", "SdramMemory"]
 
 
@@ -51,6 +54,8 @@ class MachineShape:
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
     register_port : bool
         Whether there is an AXI4-Lite register port beside the byte streams.
+    views : tuple of celosia.reference.view.View
+        Of each layer; by default linear caches of ``max_seq_len``.
     """
 
     rows: int
@@ -72,6 +77,18 @@ class MachineShape:
     groups: object = None
     cache_width: int = 0
     register_port: bool = False
+    views: tuple = ()
+
+    @property
+    def layer_views(self):
+        """The view of each layer."""
+        return self.views or (View(self.max_seq_len),) * self.n_layers
+
+    @property
+    def places(self):
+        """Where the caches hold keys and values."""
+        slots = tuple(view.slots for view in self.layer_views)
+        return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words)
 
     @property
     def multipliers(self):

@@ -6,6 +6,7 @@ from celosia.rtl.stream.words import ARGUMENT_WIDTH, INDEX_WIDTH, token_width
 
 __all__ = [
     "BUFFERS",
+    "BUFFER_WIDTH",
     "RESOURCES",
     "Kind",
     "Operand",
@@ -19,8 +20,10 @@ __all__ = [
     "step_layout",
 ]
 
-BUFFERS = 4  # score vectors in flight: scores of three heads may run ahead of their values
+BUFFER_WIDTH = 2
+BUFFERS = 1 << BUFFER_WIDTH  # score vectors in flight: three heads' scores may run ahead
 RESOURCES = 4 + BUFFERS
+VIEW_WIDTH = 3
 
 
 class Kind(enum.Enum, shape=4):
@@ -80,8 +83,9 @@ def step_layout():
 
     ``tiles x words`` beats read operand ``address + tile * stride + word`` and activations
     ``source_base + word``; a bit of ``dynamic`` replaces words, tiles or chunks by the number of
-    blocks of positions seen so far. Results are ``chunks`` words, numbered from ``base``. With
-    ``planes`` two words of the operand in a row share a word of the activations.
+    blocks or tiles of slots that hold positions, in the ``view``. Results are ``chunks`` words,
+    numbered from ``base``. With ``planes`` two words of the operand in a row share a word of the
+    activations.
     """
     return data.StructLayout(
         {
@@ -95,6 +99,7 @@ def step_layout():
             "tiles": unsigned(INDEX_WIDTH),
             "chunks": unsigned(INDEX_WIDTH),
             "dynamic": data.StructLayout({"words": 1, "tiles": 1, "chunks": 1}),
+            "view": unsigned(VIEW_WIDTH),
             "address": unsigned(28),
             "stride": unsigned(INDEX_WIDTH),
             "planes": 1,
