@@ -312,7 +312,8 @@ def simulate(
                 labels = [repr(label([token])) for token in run.tokens]
                 activity = simulation.activity()
                 write_trace(
-                    trace_path, trace_events(activity, run.passes, labels, simulation.cycle)
+                    trace_path,
+                    trace_events(activity, run.passes, labels, simulation.cycle, plan.watched),
                 )
         with _step("computing the reference"):
             result = summary(plan, run, compare(plan, run))

@@ -39,6 +39,7 @@ class CompactPlan:
     info: Info
     flash: int | None = None
 
+    watched = ()
     counters = ("cycles",)
 
     @property

@@ -37,8 +37,8 @@ class Config:
         operation at a time, attention over the latest ``window`` positions.
     window : int, 0 or a multiple of 4 to 256
         Positions that the compact machine's attention sees; 0 for the full one, which sees all.
-    weight_parallelism : int, a power of two from 8 to 1024
-        Weights used per cycle. At least ``vector_lanes`` squared.
+    weight_parallelism : int, 8 to 1024, a multiple of ``vector_lanes`` squared
+        Weights used per cycle.
     token_parallelism : int, 1, 2, 4 or 8
         Tokens of a prompt that one pass of the tape serves.
     vector_lanes : int, a power of two from 2 to 32
@@ -102,11 +102,9 @@ class Config:
             if not isinstance(value, field.type) or isinstance(value, bool):
                 kind = {int: "a whole number", str: "a word"}[field.type]
                 raise ConfigError(f"{field.name} must be {kind}, not {value!r}")
-        powers = [1 << n for n in range(3, 11)]
-        if self.weight_parallelism not in powers:
+        if self.weight_parallelism not in range(8, 1025):
             raise ConfigError(
-                "weight_parallelism must be a power of two from 8 to 1024, "
-                f"not {self.weight_parallelism}"
+                f"weight_parallelism must be from 8 to 1024, not {self.weight_parallelism}"
             )
         if self.token_parallelism not in (1, 2, 4, 8):
             raise ConfigError(
@@ -116,10 +114,11 @@ class Config:
             raise ConfigError(
                 f"vector_lanes must be a power of two from 2 to 32, not {self.vector_lanes}"
             )
-        if self.weight_parallelism < self.vector_lanes**2:
+        if self.weight_parallelism % self.vector_lanes**2:
             raise ConfigError(
-                f"weight_parallelism must be at least vector_lanes squared "
-                f"({self.vector_lanes**2}), not {self.weight_parallelism}"
+                f"weight_parallelism must be a multiple of vector_lanes squared "
+                f"({self.vector_lanes**2}), not {self.weight_parallelism}: a tile's rows leave the "
+                "fabric in whole words"
             )
         if self.weight_width not in range(2, 9):
             raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
@@ -225,7 +224,7 @@ def load_config(source="small", settings=()):
         parallelism = changes.get("weight_parallelism", config.weight_parallelism)
         if lanes is None and parallelism >= 8:
             lanes = config.vector_lanes
-            while lanes * lanes > parallelism:
+            while lanes > 2 and parallelism % (lanes * lanes):
                 lanes //= 2
             changes["vector_lanes"] = lanes
         config = replace(config, **changes)

@@ -16,7 +16,8 @@ from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
-from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
+from celosia.rtl.machine.routes import watched
+from celosia.rtl.machine.shape import AxiMemory, MachineShape, Route, SdramMemory, Unit
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
@@ -54,10 +55,15 @@ class Plan:
         return self.tapes.program
 
     @property
+    def watched(self):
+        """The units in the order of their bits in the machine's ``activity``."""
+        return watched(self.shape, self.program)
+
+    @property
     def contents(self):
         """What the machine's memories hold, as arrays."""
         t = self.tapes
-        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains)
+        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains.values())
         return [part for part in parts if part is not None]
 
     @property
@@ -65,7 +71,10 @@ class Plan:
         """The contents of on-chip memories: ``{name: (int[words, ...], bits of a value)}``."""
         images = {
             "scales": (self.tapes.scales, 16),
-            "gains": (np.concatenate(self.tapes.gains).reshape(-1, self.shape.lanes), 16),
+            "gains": (
+                np.concatenate([*self.tapes.gains.values()]).reshape(-1, self.shape.lanes),
+                16,
+            ),
         }
         if self.config.memory == "on_chip":
             images["weights"] = self.tape_words(), 8
@@ -95,7 +104,7 @@ class Plan:
         else:
             weights = _words(self.tape_words())
         scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
-        gains = [gain.tolist() for gain in self.tapes.gains]
+        gains = [gain.tolist() for gain in self.tapes.gains.values()]
         return Machine(self.shape, self.program, weights, scales, gains, self.info)
 
     def images(self):
@@ -108,7 +117,7 @@ class Plan:
     @property
     def cache_bytes(self):
         """What a KV cache in external memory takes there, from address 0 of its port on."""
-        return self.shape.places.size
+        return self.shape.places.size(self.shape.cache_width)
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -167,12 +176,13 @@ def make_plan(model, config, calibration=None):
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
         epsilon=quantized.epsilon,
-        rope_increments=tuple(int(n) for n in quantized.rope_increments),
+        rope_increments=(tuple(int(n) for n in quantized.rope_increments),),
         groups=group_format(quantized),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
         views=views,
     )
+    shape = replace(shape, routes=_routes(shape))
     _check_memory(len(tapes.weights), shape.word_width, config)
     digest = hashlib.sha256(tapes.weights.tobytes() + tapes.scales.tobytes())
     if tapes.parts is not None:
@@ -189,6 +199,19 @@ def make_plan(model, config, calibration=None):
     )
     config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
+
+
+def _routes(shape):
+    """The ways of result words, as the model needs them."""
+    return (
+        Route("residual", (Unit("residual"), Unit("norm")), "activations"),
+        Route("heads", (Unit("rope"), Unit("head_quantize")), "heads"),
+        Route("values", (), "values"),
+        Route("scores", (Unit("softmax"),), "scores"),
+        Route("gated", (Unit("swiglu"),), "activations", shape.hidden_start),
+        Route("attention", (), "activations", shape.attention_start),
+        Route("logits", (), "sampler"),
+    )
 
 
 def _check_fit(c, config):

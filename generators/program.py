@@ -7,21 +7,22 @@ from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.kv_cache.slots import check_slots, view_table
-from celosia.rtl.machine.sequencer import Program
+from celosia.rtl.machine.program import Load, Program
 from celosia.rtl.machine.step import (
     BUFFERS,
-    Kind,
     Operand,
     Region,
     Resource,
+    Scalar,
     Source,
+    argument,
     step_layout,
 )
-from celosia.rtl.stream.checks import check_power_of_two, check_range
+from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
 
-STEP = step_layout()
+STEP = {name: field.shape for name, field in step_layout()}
 AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first head's values
 
 
@@ -38,8 +39,8 @@ class Tapes:
     ends : bool[beats], or None
         Beats that end a group.
     scales : int64[words, lanes]
-    gains : list of int64[dim_words * lanes]
-        Of every norm, in order.
+    gains : dict of int64[dim_words * lanes]
+        Of every norm, by its name, in order.
     """
 
     program: Program
@@ -47,7 +48,7 @@ class Tapes:
     parts: np.ndarray | None
     ends: np.ndarray | None
     scales: np.ndarray
-    gains: list
+    gains: dict
 
 
 def write_program(model, rows, views):
@@ -62,7 +63,7 @@ def write_program(model, rows, views):
     Parameters
     ----------
     model : QuantizedModel
-    rows : int, a power of two to 1024, at least the model's lanes
+    rows : int, a multiple of the model's lanes to 1024
     views : tuple of celosia.reference.view.View
         What each layer sees, and the slots of its cache.
 
@@ -71,14 +72,14 @@ def write_program(model, rows, views):
     ValueError
         If a parameter, or what a step says of the model, is out of range.
     """
-    check_power_of_two("rows", rows, 1024)
-    if rows < model.scheme.lanes:
-        raise ValueError(f"rows must be at least lanes ({model.scheme.lanes}), not {rows!r}")
+    lanes = model.scheme.lanes
+    if rows not in range(lanes, 1025, lanes):
+        raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
     layers = model.config.n_layers
     if len(views) != layers:
         raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
     for view in views:
-        check_slots(view, 1, rows, model.scheme.lanes)
+        check_slots(view, 1, rows, lanes)
     return _Writer(model, rows, views).write()
 
 
@@ -93,7 +94,7 @@ class _Writer:
         self.head_words = model.head_dim // self.lanes
         self.dim_words = model.scheme.padded(self.config.dim) // self.lanes
         self.hidden_words = model.scheme.padded(self.config.hidden_dim) // self.lanes
-        self.attention_start = self.dim_words
+        self.attention_start = self.dim_words  # regions of the activation memory
         self.hidden_start = self.dim_words + self.config.n_heads * self.head_words
         slots = tuple(view.slots for view in views)
         kv_heads = self.config.n_kv_heads
@@ -111,7 +112,10 @@ class _Writer:
         weight_words, scale_words = [self.beats], [self.scale_words]
         self._linear(
             model.head,
-            kind=Kind.LOGITS,
+            name="head",
+            route="logits",
+            scalar=Scalar.NORM,
+            last_token=1,
             region=Region.NORMED,
             shift=model.head.shift - 1,
             planes=model.scheme.head_planes,
@@ -124,70 +128,88 @@ class _Writer:
             self._weights(model.embedding, model.scheme.head_planes)
         embedding_scale_address = self.scale_words
         self._scales(model.embedding.scale)
-        gains = [g for layer in model.layers for g in (layer.norm_gain, layer.ffn_gain)]
-        program = Program(
-            steps=self.steps,
-            weight_words=tuple(weight_words),
-            scale_words=tuple(scale_words),
-            embedding_address=embedding_address,
-            embedding_scale_address=embedding_scale_address,
-            embedding_words=self.dim_words,
-            embedding_planes=model.scheme.head_planes == 2,
-            embedding_shift=model.embedding.shift,
-            embedding_argument=model.layers[0].norm_shift,
+        embedding = Load(
+            address=embedding_address,
+            scale_address=embedding_scale_address,
+            words=self.dim_words,
+            planes=model.scheme.head_planes == 2,
+            shift=model.embedding.shift,
+            argument=argument(shift=model.layers[0].norm_shift),
         )
+        program = Program(self.steps, tuple(weight_words), tuple(scale_words), (embedding,))
         return Tapes(
             program,
             np.concatenate(self.weights),
             np.concatenate(self.parts) if self.groups else None,
             np.concatenate(self.ends) if self.groups else None,
             np.concatenate(self.scales),
-            [*gains, model.head_gain],
+            self._gains(),
         )
+
+    def _gains(self):
+        """The gains of every norm, by its name, in the order of their numbers."""
+        gains = {}
+        for index, layer in enumerate(self.model.layers):
+            gains[f"layers.{index}.norm"] = layer.norm_gain
+            gains[f"layers.{index}.ffn_norm"] = layer.ffn_gain
+        return {**gains, "norm": self.model.head_gain}
 
     def _layer(self, index):
         model, layer, c = self.model, self.model.layers[index], self.config
-        normed = {"region": Region.NORMED}
         early = self._early_heads
-        self._normed(layer.k, Kind.KEY, 2 * index + 1, Resource.KEYS)
+        key = argument(head={"is_key": 1, "layer": index})
+        self._heads(layer.k, f"layers.{index}.k", "heads", key, Resource.KEYS)
         self._queries(index, 0, early)
         if early < c.n_heads:
             self._queries(index, early, c.n_heads)
-        self._normed(layer.v, Kind.VALUE, index, Resource.VALUES)
+        values = argument(layer=index)
+        self._heads(layer.v, f"layers.{index}.v", "values", values, Resource.VALUES)
         # The scores of some heads run ahead, so that no head waits for its softmax.
         for head in range(c.n_heads + AHEAD):
             if head < c.n_heads:
                 self._scores(index, head)
             if head >= AHEAD:
                 self._values(index, head - AHEAD)
-        self._linear(
+        self._add(
             layer.o,
-            kind=Kind.ADD,
-            source_base=self.attention_start,
-            region=Region.ATTENTION,
-            fills=Region.NORMED,
-            shift=layer.o.shift,
-            argument=layer.ffn_shift,
-            norm=2 * index + 1,
+            f"layers.{index}.o",
+            *(Region.ATTENTION, self.attention_start),
+            *(2 * index + 1, layer.ffn_shift),
         )
         self._linear(
             layer.gate_up,
-            kind=Kind.SWIGLU,
+            name=f"layers.{index}.gate_up",
+            route="gated",
+            scalar=Scalar.NORM,
+            region=Region.NORMED,
             fills=Region.HIDDEN,
             shift=layer.gate_up.shift - 1,
             argument=layer.swiglu_shift,
-            **normed,
         )
         last = index + 1 == len(model.layers)
-        self._linear(
+        self._add(
             layer.down,
-            kind=Kind.ADD,
-            source_base=self.hidden_start,
-            region=Region.HIDDEN,
+            f"layers.{index}.down",
+            *(Region.HIDDEN, self.hidden_start),
+            2 * index + 2,
+            model.head_gain_shift if last else model.layers[index + 1].norm_shift,
+        )
+
+    def _add(self, op, name, region, start, norm, shift):
+        """A matrix that adds to the residual stream, and the gains behind it: number and shift."""
+        self._linear(
+            op,
+            name=name,
+            route="residual",
+            keep=1,
+            restarts=1,
+            normed=1,
+            source_base=start,
+            region=region,
             fills=Region.NORMED,
-            shift=layer.down.shift,
-            argument=model.head_gain_shift if last else model.layers[index + 1].norm_shift,
-            norm=2 * index + 2,
+            shift=op.shift,
+            argument=shift,
+            norm=norm,
         )
 
     @property
@@ -203,16 +225,20 @@ class _Writer:
         rows = slice(start * self.model.head_dim, end * self.model.head_dim)
         op = _rows(self.model.layers[index].q, rows)
         sets = Resource.QUERIES if end == self.config.n_heads else Resource.EARLY_QUERIES
-        self._normed(op, Kind.QUERY, 2 * index, sets, base=start * self.head_words)
+        query = argument(head={"is_key": 0, "layer": index})
+        base = start * self.head_words
+        self._heads(op, f"layers.{index}.q", "heads", query, sets, base=base)
 
-    def _normed(self, op, kind, argument, sets, base=0):
+    def _heads(self, op, name, route, number, sets, base=0):
         """A matrix whose results are heads of the layer's attention."""
         self._linear(
             op,
-            kind=kind,
+            name=name,
+            route=route,
+            scalar=Scalar.NORM,
             region=Region.NORMED,
             shift=op.shift - 1,
-            argument=argument,
+            argument=number,
             base=base,
             sets=sets.value,
         )
@@ -220,20 +246,22 @@ class _Writer:
     def _scores(self, index, head):
         c = self.config
         kv_head = head // (c.n_heads // c.n_kv_heads)
-        view, buffer = self.view_numbers[index], head % BUFFERS
+        buffer = head % BUFFERS
         early = head < self._early_heads < c.n_heads
         queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
         self._step(
-            kind=Kind.SCORE,
+            name=f"layers.{index}.scores",
+            route="scores",
+            scalar=Scalar.QUERY,
             operand=Operand.KEYS,
             source=Source.QUERIES,
             source_base=head * self.head_words,
             words=self.head_words,
             dynamic={"tiles": 1, "chunks": 1},
-            view=view,
+            view=self.view_numbers[index],
             address=self.places.key_address(index, kv_head),
             stride=self.head_words,
-            argument=view * BUFFERS + buffer,
+            argument=argument(buffer=buffer),
             shift=self.model.layers[index].score_shift,
             head=head,
             scale_address=self.places.step_address(index, kv_head),
@@ -244,10 +272,12 @@ class _Writer:
     def _values(self, index, head):
         c, layer = self.config, self.model.layers[index]
         kv_head = head // (c.n_heads // c.n_kv_heads)
-        view, buffer = self.view_numbers[index], head % BUFFERS
+        buffer = head % BUFFERS
         self._scales(layer.value_scale[kv_head])
         self._step(
-            kind=Kind.ATTENTION,
+            name=f"layers.{index}.values",
+            route="attention",
+            scalar=Scalar.SUM,
             operand=Operand.VALUES,
             source=Source.SCORES,
             source_base=buffer * self.places.most_blocks,
@@ -255,11 +285,11 @@ class _Writer:
             tiles=self.places.channel_tiles,
             chunks=self.head_words,
             dynamic={"words": 1},
-            view=view,
+            view=self.view_numbers[index],
             address=self.places.value_address(index, kv_head),
             stride=self.places.blocks(index),
-            base=self.attention_start + head * self.head_words,
-            argument=view * BUFFERS + buffer,
+            base=head * self.head_words,
+            argument=argument(buffer=buffer),
             shift=layer.value_shift - 1,
             waits=Resource.VALUES.value | Resource.SCORES0.value << buffer,
         )
@@ -278,8 +308,8 @@ class _Writer:
 
     def _step(self, region=Region.NONE, fills=Region.NONE, **fields):
         for name, value in fields.items():
-            if isinstance(value, (int, np.integer)):
-                shape = Shape.cast(STEP[name].shape)
+            if name in STEP and isinstance(value, (int, np.integer)):
+                shape = Shape.cast(STEP[name])
                 low = -(1 << shape.width - 1) if shape.signed else 0
                 check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})

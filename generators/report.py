@@ -4,20 +4,11 @@ import re
 from dataclasses import asdict
 
 from celosia.reference.quantize import ACTIVATION_WIDTH, LOGIT_FRACTION, SCORE_FRACTION
-from celosia.rtl.machine.step import Kind, Operand
+from celosia.rtl.machine.step import Operand
 
 from celosia import __version__
 
 __all__ = ["machine_report", "memories"]
-
-LINEAR = {
-    Kind.QUERY: "q",
-    Kind.KEY: "k",
-    Kind.VALUE: "v",
-    Kind.ADD: ("down", "o"),  # of odd norms: what follows is the layer's second
-    Kind.SWIGLU: "gate_up",
-    Kind.LOGITS: "head",
-}
 
 
 def machine_report(plan, verilog=None):
@@ -95,25 +86,17 @@ def _memory_map(plan):
     """Each tape's word size, length and sections, in bytes."""
     shape = plan.shape
     weights, scales = [], []
-    layer = 0
     for step in plan.program.steps:
-        kind = step["kind"]
-        if step.get("operand", Operand.TAPE) == Operand.TAPE:
-            part = LINEAR[kind]
-            if kind == Kind.ADD:
-                part = part[step["norm"] % 2]
-            name = part if kind == Kind.LOGITS else f"layers.{layer}.{part}"
-            weights.append((name, step["tiles"] * step["words"]))
-            scales.append((name, step["chunks"]))
-            layer += part == "down"
-        elif step["operand"] == Operand.VALUES:
-            scales.append((f"layers.{layer}.values", step["chunks"]))
+        operand = step.get("operand", Operand.TAPE)
+        if operand == Operand.TAPE:
+            weights.append((step["name"], step["tiles"] * step["words"]))
+        if operand != Operand.KEYS:
+            scales.append((step["name"], step["chunks"]))
     for sections, words in ((weights, plan.tapes.weights), (scales, plan.tapes.scales)):
         rest = len(words) - sum(count for _, count in sections)
         if rest:
             sections.append(("embedding", rest))
-    norms = [f"layers.{n}.{name}" for n in range(shape.n_layers) for name in ("norm", "ffn_norm")]
-    gains = [(name, shape.dim_words) for name in (*norms, "norm")]
+    gains = [(name, shape.dim_words) for name in plan.tapes.gains]
     return {
         "weights": _tape(weights, -(-shape.word_width // 8)),
         "scales": _tape(scales, 2 * shape.lanes),

@@ -5,15 +5,12 @@ import json
 import numpy as np
 from celosia.rtl.machine.controller import Cause
 
-__all__ = ["UNITS", "trace_events", "write_trace"]
-
-#: The bits of the machine's output ``activity`` above the cause (4) and the run state (1).
-UNITS = ("collector", "residual", "rope", "softmax", "swiglu", "quantizer", "sampler")
+__all__ = ["trace_events", "write_trace"]
 
 BRIDGED = 4  # cycles of a pause that a unit's row does not show
 
 
-def trace_events(activity, passes, labels, end):
+def trace_events(activity, passes, labels, end, units=()):
     """The events of a run; a microsecond stands for a cycle.
 
     Rows: the passes; the cause of each cycle (what the fabric did or waited for); each unit, busy
@@ -29,13 +26,16 @@ def trace_events(activity, passes, labels, end):
         The generated tokens; the last passes gave them.
     end : int
         The cycle after the last one.
+    units : sequence of str
+        What the bits of the machine's output ``activity`` above the cause (4) and the run state (1)
+        stand for.
 
     Returns
     -------
     list of dict
         In the Trace Event Format.
     """
-    rows = ["passes", "fabric", *UNITS]
+    rows = ["passes", "fabric", *units]
     events = [
         {"name": "thread_name", "ph": "M", "pid": 0, "tid": row, "args": {"name": name}}
         for row, name in enumerate(rows)
@@ -54,7 +54,7 @@ def trace_events(activity, passes, labels, end):
         for cause, start, stop in _runs(running, starts, end):
             if cause >= 0:
                 events.append(_slice(1, names[cause], start, stop - start))
-        for row, name in enumerate(UNITS):
+        for row, name in enumerate(units):
             for start, stop in _busy(values >> (5 + row) & 1, starts, end):
                 events.append(_slice(2 + row, name, start, stop - start))
     return events

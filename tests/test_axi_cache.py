@@ -16,6 +16,7 @@ SHAPES = [
     ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
     ((8, 2, (16, 5, 29), 2, 3, 2), 32),
+    ((6, 2, (11, 14), 1, 4, 1), 32),  # no power of two
 ]
 INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en", "step_address")
 
@@ -23,23 +24,24 @@ INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en"
 class Traffic:
     """Operations of random blocks, the memory that they leave, and steps that read it."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, data_width):
         self.rows, self.lanes, self.layer_slots, self.n_heads, self.head_words, _ = shape
         self.places = CachePlaces(*shape[:-1])
+        self.word_bytes = self.places.word_bytes(data_width)
         self.rng = np.random.default_rng(self.rows * self.lanes)
-        self.memory = self.rng.integers(0, 256, self.places.size, np.uint8)
+        self.memory = self.rng.integers(0, 256, self.places.size(data_width), np.uint8)
         self.start = self.memory.tobytes()
 
     def key(self, layer, head, t, word):
         """Where lane 0 of a key's block goes, and the distance to lane 1."""
         index = self.places.key_address(layer, head) + t // self.rows * self.head_words + word
-        return (index * self.rows + t % self.rows) * self.lanes, 1
+        return index * self.word_bytes + t % self.rows * self.lanes, 1
 
     def value(self, layer, head, t, word):
         tile, row = divmod(word * self.lanes, self.rows)
         index = self.places.value_address(layer, head) + tile * self.places.blocks(layer)
         index += self.places.key_words + t // self.lanes
-        return (index * self.rows + row) * self.lanes + t % self.lanes, self.lanes
+        return index * self.word_bytes + row * self.lanes + t % self.lanes, self.lanes
 
     def operation(self, layer, positions, where):
         """The blocks of an operation at ``positions``, as bits; they go to the memory too."""
@@ -74,17 +76,17 @@ class Traffic:
             )
             first = places.key_words
         step = {"operand": operand, "address": address, "words": words, "tiles": tiles}
-        size = places.rows * places.lanes
+        size, whole = self.word_bytes, self.rows * self.lanes
         starts = [
             (first + address + stride * n + w) * size for n in range(tiles) for w in range(words)
         ]
-        got = [int.from_bytes(self.memory[n : n + size].tobytes(), "little") for n in starts]
+        got = [int.from_bytes(self.memory[n : n + whole].tobytes(), "little") for n in starts]
         return encode(recall_layout(), step | {"stride": stride}), got
 
 
 def play(shape, data_width, latency, stall, read_faults=(), write_faults=()):
     """Writes and reads of two layers' worth of groups: what came, and what should have."""
-    traffic = Traffic(shape)
+    traffic = Traffic(shape, data_width)
     rounds, expected = [], []
     tokens = shape[-1]
     for turn in range(3):
@@ -136,7 +138,7 @@ def test_error_responses():
     """SLVERR and DECERR, of reads and of writes."""
     shape, data_width = SHAPES[0]
     places = CachePlaces(*shape[:-1])
-    value = places.key_words * places.rows * places.lanes  # head 0's first values
+    value = places.key_words * places.word_bytes(data_width)  # head 0's first values
     got, _, _ = play(shape, data_width, 5, 0.1, read_faults={0: 2})
     assert got["errors"] == 3  # once for each group of layer 0
     got, _, memory = play(shape, data_width, 5, 0.1, write_faults={value: 3})

@@ -11,7 +11,12 @@ from celosia.sim import bench
 LATENCY = 3
 
 # rows, lanes, slots of each layer, n_kv_heads, head_words
-SHAPES = [(8, 2, (13, 13), 3, 3), (4, 4, (9,), 2, 2), (4, 2, (8, 21, 4, 8), 2, 3)]
+SHAPES = [
+    (8, 2, (13, 13), 3, 3),
+    (4, 4, (9,), 2, 2),
+    (4, 2, (8, 21, 4, 8), 2, 3),
+    (6, 2, (9, 14), 1, 4),
+]
 
 
 def key_place(t, word, shape, _):
@@ -195,15 +200,15 @@ def test_places_say_where_things_are():
     assert places.key_address(1, 1) == (2 * 2 + 6) * 3
     assert places.step_address(2, 0) == 2 * 4 + 2 * 11
     assert places.value_address(1, 1) == 2 * (2 * 4 + 11)  # two tiles of channels
-    assert places.size == 8 * (3 * 18 + 2 * 2 * (4 + 11 + 2))
+    assert places.size(64) == 8 * (3 * 18 + 2 * 2 * (4 + 11 + 2))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": 6}, "rows must be a power of two from 1 to 1024, not 6"),
+        ({"rows": 6}, r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
         ({"lanes": 3}, "lanes must be a power of two from 1 to 64, not 3"),
-        ({"rows": 2}, r"rows must be at least lanes \(4\), not 2"),
+        ({"rows": 2}, r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
         ({"layer_slots": ()}, "the number of layer_slots must be from 1 to 256, not 0"),
         ({"layer_slots": (8, 0)}, "layer_slots must be from 1 to 1048576, not 0"),
         ({"n_kv_heads": 257}, "n_kv_heads must be from 1 to 256, not 257"),

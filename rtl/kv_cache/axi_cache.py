@@ -1,8 +1,9 @@
 """The KV cache in external memory: keys and values written in place, read ahead step by step."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.arithmetic.division import divided
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
 from celosia.rtl.kv_cache.key_steps import KeySteps
 from celosia.rtl.kv_cache.places import cached_layout, start_of
@@ -37,7 +38,7 @@ class AxiCache(wiring.Component):
     Parameters
     ----------
     places : CachePlaces
-        ``lanes`` to 32. The byte of row ``r`` and lane ``n`` is ``word * rows * lanes + r * lanes +
+        ``lanes`` to 32. The byte of row ``r`` and lane ``n`` is ``word * word_bytes + r * lanes +
         n``; the values' words follow those of the keys.
     tokens : int, 1 to 64
         Tokens of a group.
@@ -161,24 +162,29 @@ class AxiCache(wiring.Component):
         word = Signal(cached_layout(self.lanes))
         column = Signal()
         head, tile, index = Signal(16), Signal(28), Signal(28)
-        row_bits, lane_bits = (n.bit_length() - 1 for n in (self.rows, self.lanes))
-        chunk_bits = row_bits - lane_bits
-        row, lane = word.slot[:row_bits], word.slot[:lane_bits]
-        chunk = Signal(chunk_bits)  # of a tile
+        lane_bits, chunks = self.lanes.bit_length() - 1, self.rows // self.lanes
+        lane, slot_block = word.slot[:lane_bits], word.slot >> lane_bits
+        # A block stays for cycles, so that tables have read it when its tile is asked for.
+        numbers = slot_block, slot_block, chunks, places.most_blocks
+        slot_tile, slot_chunk = divided(m, "slot_tiles", *numbers)
+        numbers = word.word, word.word, chunks, places.head_words
+        channel_tile, channel_chunk = divided(m, "channel_tiles", *numbers)
+        word_bytes = places.word_bytes(self.data_width)
+        within = Signal(range(word_bytes))  # the block's byte in its word
         block = writer.i.p
         m.d.comb += [
-            chunk.eq(word.word),
+            within.eq(
+                Mux(
+                    column,
+                    channel_chunk << 2 * lane_bits,
+                    Cat(lane, slot_chunk) << lane_bits,
+                )
+            ),
             block.data.eq(word.data),
             block.column.eq(column),
             block.lane.eq(lane),
             block.tag.eq(Cat(column, word.last)),
-            block.address.eq(
-                Mux(
-                    column,
-                    Cat(Const(0, 2 * lane_bits), chunk, index),
-                    Cat(Const(0, lane_bits), row, index),
-                )
-            ),
+            block.address.eq(start_of(index, (0, word_bytes), within)),
         ]
         with m.FSM():
             with m.State("PICK"):
@@ -191,13 +197,13 @@ class AxiCache(wiring.Component):
                 m.d.sync += head.eq(word.layer * places.n_kv_heads + word.head)
                 m.next = "TILE"
             with m.State("TILE"):
-                key_tile = start_of(head, places.key_tiles, word.slot >> row_bits)
-                value_tile = head * places.channel_tiles + (word.word >> chunk_bits)
+                key_tile = start_of(head, places.key_tiles, slot_tile)
+                value_tile = head * places.channel_tiles + channel_tile
                 m.d.sync += tile.eq(Mux(column, value_tile, key_tile))
                 m.next = "WORD"
             with m.State("WORD"):
                 key_word = tile * places.head_words + word.word
-                value_word = start_of(tile, places.value_blocks, word.slot >> lane_bits)
+                value_word = start_of(tile, places.value_blocks, slot_block)
                 m.d.sync += index.eq(Mux(column, value_word + places.key_words, key_word))
                 m.next = "SEND"
             with m.State("SEND"):

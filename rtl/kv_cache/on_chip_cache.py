@@ -3,6 +3,7 @@
 from amaranth import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.arithmetic.division import divided
 from celosia.rtl.kv_cache.key_steps import KeySteps
 from celosia.rtl.kv_cache.places import cached_layout, start_of
 
@@ -91,10 +92,16 @@ class KeyCache(_Cache):
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
         tile = Signal(range(starts[-1] + 1))
+        row = Signal(range(self.rows))
+        lane_bits = self.lanes.bit_length() - 1
+        early, block = self.i.p.slot >> lane_bits, word.slot >> lane_bits
+        numbers = early, block, self.rows // self.lanes, self.places.most_blocks
+        slot_tile, chunk = divided(m, "tiles", *numbers)
         m.d.sync += [
             later.eq(word),
             later_valid.eq(valid),
-            tile.eq(start_of(head, starts, word.slot >> self.rows.bit_length() - 1)),
+            tile.eq(start_of(head, starts, slot_tile)),
+            row.eq(Cat(word.slot[:lane_bits], chunk)),
             self.written.eq(later_valid & later.last),
         ]
         m.d.comb += [
@@ -105,7 +112,6 @@ class KeyCache(_Cache):
             steps.step_en.eq(self.step_en),
             self.steps.eq(steps.steps),
         ]
-        row = later.slot & (self.rows - 1)
         for r in range(self.rows):
             for n in range(self.lanes):
                 place = r * self.lanes + n
@@ -138,21 +144,24 @@ class ValueCache(_Cache):
         places = self.places
         rows = min(self.rows, places.head_words * self.lanes)  # no head fills more
         write = self._memory(m, places.value_words, rows)
-        chunk_bits = (self.rows // self.lanes).bit_length() - 1
+        chunks = self.rows // self.lanes
         lane_bits = self.lanes.bit_length() - 1
 
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
+        numbers = self.i.p.word, word.word, chunks, places.head_words
+        channel_tile, word_chunk = divided(m, "tiles", *numbers)
+        chunk = Signal(range(max(2, chunks)))
         tile = Signal(range(len(places.value_blocks)))
         m.d.sync += [
             later.eq(word),
             later_valid.eq(valid),
-            tile.eq(head * places.channel_tiles + (word.word >> chunk_bits)),
+            tile.eq(head * places.channel_tiles + channel_tile),
+            chunk.eq(word_chunk),
             self.written.eq(later_valid & later.last),
         ]
         block = later.slot >> lane_bits
         m.d.comb += write.addr.eq(start_of(tile, places.value_blocks, block))
-        chunk = later.word & ((1 << chunk_bits) - 1)
         lane = later.slot & (self.lanes - 1)
         for r in range(rows):
             for n in range(self.lanes):

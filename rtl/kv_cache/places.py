@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 
-from amaranth import Array, Cat, signed, unsigned
+from amaranth import Array, signed, unsigned
 from amaranth.lib import data
+from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 
 __all__ = ["SLOT_WIDTH", "CachePlaces", "cached_layout", "start_of"]
@@ -46,7 +47,8 @@ class CachePlaces:
 
     Parameters
     ----------
-    rows, lanes : int, powers of two to 1024 and 64, ``rows >= lanes``
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes : int, a power of two to 64
     layer_slots : tuple of int, each 1 to 2**20
         The slots of each of 1 to 256 layers.
     n_kv_heads, head_words : int, 1 to 256
@@ -65,10 +67,11 @@ class CachePlaces:
     head_words: int
 
     def __post_init__(self):
-        check_power_of_two("rows", self.rows, 1024)
         check_power_of_two("lanes", self.lanes, 64)
-        if self.rows < self.lanes:
-            raise ValueError(f"rows must be at least lanes ({self.lanes}), not {self.rows!r}")
+        if self.rows not in range(self.lanes, 1025, self.lanes):
+            raise ValueError(
+                f"rows must be a multiple of lanes ({self.lanes}) to 1024, not {self.rows!r}"
+            )
         check_range("the number of layer_slots", len(self.layer_slots), 1, 256)
         for slots in self.layer_slots:
             check_range("layer_slots", slots, 1, 1 << SLOT_WIDTH)
@@ -135,10 +138,13 @@ class CachePlaces:
         """The words that all values take."""
         return self.value_blocks[-1]
 
-    @property
-    def size(self):
+    def word_bytes(self, data_width):
+        """The bytes of a word in a memory that transfers ``data_width`` bits at once."""
+        return packed_width(8 * self.rows * self.lanes, data_width) // 8
+
+    def size(self, data_width):
         """The bytes of a memory that holds both, keys first."""
-        return (self.key_words + self.value_words) * self.rows * self.lanes
+        return (self.key_words + self.value_words) * self.word_bytes(data_width)
 
 
 def start_of(number, starts, place):
@@ -152,4 +158,4 @@ def start_of(number, starts, place):
         return Array(starts[:-1])[number] + place
     if size & (size - 1):
         return number * size + place
-    return Cat(place[: size.bit_length() - 1], number)
+    return (number << size.bit_length() - 1) | place

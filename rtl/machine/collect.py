@@ -1,18 +1,16 @@
 """The collector: takes the fabric's tiles apart into words and joins each with its scales."""
 
-from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.head_quantize import STEP_SHIFT
 from celosia.reference.scale import ONE
-from celosia.rtl.machine.step import Kind, operation_layout
+from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["Collect", "collected_layout", "scalar_layout"]
-
-NORMED = (Kind.QUERY, Kind.KEY, Kind.VALUE, Kind.SWIGLU, Kind.LOGITS)
 
 
 def scalar_layout():
@@ -20,8 +18,8 @@ def scalar_layout():
     return data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
 
 
-def collected_layout(lanes, acc_width, tokens):
-    """A word of accumulators with all that scales it, and where it goes."""
+def collected_layout(lanes, acc_width, tokens, routes=16, more=None):
+    """A word of accumulators with all that scales it, its route and what its units are told."""
     return framed(
         lanes,
         acc_width,
@@ -29,17 +27,16 @@ def collected_layout(lanes, acc_width, tokens):
         row_scale=data.ArrayLayout(unsigned(16), lanes),
         mantissa=unsigned(17),
         shift=signed(8),
-        kind=Kind,
-        norm=unsigned(10),
+        route=range(max(2, routes)),
+        **(WORD_MEMBERS if more is None else more),
     )
 
 
 class Collect(wiring.Component):
     """Words of each operation in order: chunk by chunk of ``lanes`` rows, token by token.
 
-    The scalar is 1 for LOAD and ADD, the token's norm for what follows a norm, the query's step
-    for SCORE and the reciprocal of the softmax's sum for ATTENTION. A word waits for its tile, its
-    row scales and its scalar.
+    The operation says which :class:`Scalar` its words have. A word waits for its tile, its row
+    scales and its scalar.
 
     Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle; of tiles of several
     chunks, one whose first chunk is the operation's last takes 2 cycles.
@@ -49,6 +46,11 @@ class Collect(wiring.Component):
     rows : int, a multiple of ``lanes`` to 1024
     lanes, tokens : int, 1 to 64
     acc_width : int, 24 to 56
+    embedded_width : int
+        Bits of an embedded value.
+    routes : int, at least 1
+    more : dict, optional
+        The members of WORD_MEMBERS that the words have; by default all.
 
     Members
     -------
@@ -56,15 +58,15 @@ class Collect(wiring.Component):
         For tokens ``first`` to ``group``; ``chunks`` is at least 1.
     tiles : In(stream of int acc_width[tokens, rows])
     embedded : In(stream of int8[lanes])
-        The words of LOAD.
+        The words of an operation that ``loads``.
     row_scales : In(stream of uint16[lanes])
     head, query_steps : Out(unsigned(8)), In(unsigned(9)[tokens])
         The steps of the operation's head, in the same cycle.
     norms : In(stream of token, mantissa and shift), always ready
-        LOAD's or ADD's first word, that of token 0, makes the norms before it invalid; words that
-        need a norm wait until there is one for each token of the group.
+        The first word, that of token 0, of an operation that ``restarts`` makes the norms before it
+        invalid; words that need a norm wait until there is one for each token of the group.
     sums : In(stream of scalar_layout)
-        Tokens 0 to ``group`` for each ATTENTION.
+        Tokens 0 to ``group`` for each operation whose scalar is the sum.
     group : In(unsigned)
         The group's last token.
     o : Out(stream of collected_layout)
@@ -76,7 +78,7 @@ class Collect(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, acc_width, embedded_width=8):
+    def __init__(self, rows, lanes, tokens, acc_width, embedded_width=8, routes=16, more=None):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
             raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
@@ -86,13 +88,14 @@ class Collect(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.acc_width = acc_width
+        self.more = WORD_MEMBERS if more is None else more
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
             {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
         )
         super().__init__(
             {
-                "operation": In(stream.Signature(operation_layout(tokens))),
+                "operation": In(stream.Signature(operation_layout(tokens, routes, more))),
                 "tiles": In(stream.Signature(tile)),
                 "embedded": In(stream.Signature(data.ArrayLayout(signed(embedded_width), lanes))),
                 "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes))),
@@ -101,7 +104,9 @@ class Collect(wiring.Component):
                 "norms": In(stream.Signature(norm, always_ready=True)),
                 "sums": In(stream.Signature(scalar_layout())),
                 "group": In(token_width(tokens)),
-                "o": Out(stream.Signature(collected_layout(lanes, acc_width, tokens))),
+                "o": Out(
+                    stream.Signature(collected_layout(lanes, acc_width, tokens, routes, more))
+                ),
             }
         )
 
@@ -109,8 +114,9 @@ class Collect(wiring.Component):
         m = Module()
         m.submodules.collected = collected = Buffer(self.o.p.shape())
         connect(m, collected.o, flipped(self.o))
-        named = self._name(m)
-        operation = named.p.operation
+        m.submodules.operations = operations = Buffer(self.operation.p.shape())
+        connect(m, flipped(self.operation), operations.i)
+        operation = operations.o.p
         chunks = self.rows // self.lanes
         chunk = Signal(INDEX_WIDTH)
         ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
@@ -120,12 +126,12 @@ class Collect(wiring.Component):
         bottom = Signal(init=chunks == 1)  # that is the last one there
         offset = Signal(token_width(self.tokens))
         token = Signal(token_width(self.tokens))
-        embedding = named.p.loads
+        embedding = operation.loads
         scalar = Signal(scalar_layout())
         scalar_valid = Signal()
         go = Signal()
         restart = Signal()
-        self._scalars(m, named, token, scalar, scalar_valid, restart)
+        self._scalars(m, operations.o, token, scalar, scalar_valid, restart)
 
         held = Signal()  # a tile
         step, emptied = Signal(), Signal()
@@ -135,20 +141,20 @@ class Collect(wiring.Component):
             token.eq(operation.first + offset if self.tokens > 1 else 0),
             source_valid.eq(Mux(embedding, self.embedded.valid, held)),
             go.eq(
-                named.valid
+                operations.o.valid
                 & source_valid
                 & self.row_scales.valid
                 & scalar_valid
                 & collected.i.ready
             ),
-            restart.eq(go & named.p.restarts & first_chunk & (token == 0)),
+            restart.eq(go & operation.restarts & first_chunk & (token == 0)),
             last_token.eq(token == operation.group if self.tokens > 1 else 1),
             last_chunk.eq(Mux(first_chunk, operation.single, final)),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),
             self.embedded.ready.eq(go & embedding),
             self.row_scales.ready.eq(go & last_token),
-            named.ready.eq(go & last),
+            operations.o.ready.eq(go & last),
             step.eq(go & ~embedding & last_token),
             emptied.eq(step & (last_chunk | bottom)),
         ]
@@ -186,8 +192,8 @@ class Collect(wiring.Component):
             o.row_scale.eq(self.row_scales.payload),
             o.mantissa.eq(scalar.mantissa),
             o.shift.eq(operation.shift + scalar.shift),
-            o.kind.eq(operation.kind),
-            o.norm.eq(operation.norm),
+            o.route.eq(operation.route),
+            *(o[name].eq(operation[name]) for name in self.more),
         ]
         return m
 
@@ -232,26 +238,12 @@ class Collect(wiring.Component):
             m.d.sync += [rows.eq(rows.as_value() >> chunk.size) for rows in tile]
         return lowest
 
-    def _name(self, m):
-        """The operations, a cycle later, and beside each what its kind asks for, in registers."""
-        operation = self.operation.p
-        names = dict.fromkeys(("loads", "restarts", "normed", "summed", "scored"), 1)
-        layout = data.StructLayout({"operation": operation.shape(), **names})
-        m.submodules.named = named = Buffer(layout)
-        m.d.comb += [
-            named.i.valid.eq(self.operation.valid),
-            self.operation.ready.eq(named.i.ready),
-            named.i.p.operation.eq(operation),
-            named.i.p.loads.eq(operation.kind == Kind.LOAD),
-            named.i.p.restarts.eq((operation.kind == Kind.LOAD) | (operation.kind == Kind.ADD)),
-            named.i.p.normed.eq(Cat(operation.kind == kind for kind in NORMED).any()),
-            named.i.p.summed.eq(operation.kind == Kind.ATTENTION),
-            named.i.p.scored.eq(operation.kind == Kind.SCORE),
-        ]
-        return named.o
-
-    def _scalars(self, m, named, token, scalar, valid, restart):
+    def _scalars(self, m, operation, token, scalar, valid, restart):
         """Hold the norms and the sums of the group; choose the operation's scalar."""
+        asked = operation.p.scalar.as_value()
+        normed, queried, summed = (
+            (asked & one.value).any() for one in (Scalar.NORM, Scalar.QUERY, Scalar.SUM)
+        )
         norms = Signal(data.ArrayLayout(scalar_layout(), self.tokens))
         norms_held = Signal(range(self.tokens + 1))
         all_norms = Signal()
@@ -275,14 +267,14 @@ class Collect(wiring.Component):
                 sums_held.eq(sums_held + 1),
                 all_sums.eq(sums_held == self.group),
             ]
-        with m.If(named.ready & named.p.summed):
+        with m.If(operation.ready & summed):
             m.d.sync += [sums_held.eq(0), all_sums.eq(0)]
-        m.d.comb += valid.eq(~((named.p.normed & ~all_norms) | (named.p.summed & ~all_sums)))
-        with m.If(named.p.normed):
+        m.d.comb += valid.eq(~((normed & ~all_norms) | (summed & ~all_sums)))
+        with m.If(normed):
             m.d.comb += scalar.eq(norms[token])
-        with m.Elif(named.p.summed):
+        with m.Elif(summed):
             m.d.comb += scalar.eq(sums[token])
         with m.Else():
             m.d.comb += scalar.mantissa.eq(ONE)
-            with m.If(named.p.scored):
+            with m.If(queried):
                 m.d.comb += scalar.mantissa.eq(self.query_steps[token] << STEP_SHIFT)

@@ -5,12 +5,13 @@ Here and beside, ``u`` has the units of ``machine`` by name, submodules of ``m``
 
 from amaranth import Cat, Signal
 from amaranth.lib import fifo
-from amaranth.lib.wiring import connect, flipped
+from amaranth.lib.wiring import In, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
 from celosia.rtl.machine.controller import COUNTERS, Cause
 from celosia.rtl.machine.operands import wire_cache
+from celosia.rtl.machine.routes import routes_of
 from celosia.rtl.machine.step import Operand
 from celosia.rtl.memory.axi_port import join_pins
 
@@ -35,8 +36,8 @@ def wire_control(m, machine, u):
     connect(m, u.sequencer.weights, u.tape.run)
     connect(m, u.sequencer.row_scales, u.scale_tape.run)
     connect(m, u.controller.seed, u.sampler.seed)
-    rope_waits = Signal()  # the pass has begun, the rotation's table not yet
     run = u.controller.run
+    waits = _pass(m, machine, u, run.valid & run.ready)
     m.d.comb += [
         u.controller.prompt.valid.eq(u.link.prompt.valid),
         u.controller.prompt.payload.eq(u.link.prompt.payload),
@@ -45,41 +46,57 @@ def wire_control(m, machine, u):
         u.controller.idle.eq(u.sequencer.idle),
         u.sequencer.run.payload.eq(run.payload),
         u.sequencer.run.p.position.eq(run.p.position[: ceil_log2(machine.shape.max_seq_len)]),
-        u.sequencer.run.valid.eq(run.valid & ~rope_waits),
-        run.ready.eq(u.sequencer.run.ready & ~rope_waits),
-        u.rope.positions.valid.eq(rope_waits),
-        u.rope.positions.p.position.eq(u.sequencer.position),
-        u.rope.positions.p.tokens.eq(u.sequencer.group + 1),
+        u.sequencer.run.valid.eq(run.valid & ~waits),
+        run.ready.eq(u.sequencer.run.ready & ~waits),
     ]
-    m.d.sync += [  # constant while they are used, so they may be late
-        u.sampler.temperature.eq(u.controller.temperature),
-        u.slots.position.eq(u.sequencer.position),
-        *(
-            unit.group.eq(u.sequencer.group if machine.shape.tokens > 1 else 0)
-            for unit in (u.activations, u.collect, u.sums, u.value_words)
-        ),
-    ]
-    m.d.comb += u.sequencer.counted.eq(u.slots.ready)
-    if u.softmax.windows:
-        m.d.sync += u.softmax.seen.eq(u.slots.seen)
-    else:
-        m.d.sync += u.softmax.position.eq(u.sequencer.position)
-    with m.If(run.valid & run.ready):
-        m.d.sync += rope_waits.eq(1)
-    with m.Elif(u.rope.positions.ready):
-        m.d.sync += rope_waits.eq(0)
+    m.d.sync += u.sampler.temperature.eq(u.controller.temperature)  # constant while it is used
     m.d.comb += [
         machine.passes.valid.eq(u.controller.passes.valid),
         machine.passes.payload.eq(u.controller.passes.payload),
     ]
     given, logits = Signal(), u.sampler.i  # the last logits, a cycle later
     m.d.sync += given.eq(logits.valid & logits.ready & logits.p.last)
+    added = u.residual.ended if machine.program.quiet else 0
     m.d.comb += [
-        u.sequencer.retired.eq(u.activations.written + given),
+        u.sequencer.retired.eq(u.activations.written + given + added),
         u.sequencer.written.eq(
             Cat(u.queries.written, *wire_cache(m, machine, u), u.scores.written)
         ),
     ]
+
+
+def _pass(m, machine, u, begins):
+    """The pass's position and last token to all units that ask for them; whether one must wait.
+
+    ``positions`` is a stream for what takes time: no pass begins before the one before it was
+    taken. ``position``, ``seen`` and ``group`` are constant while they are used, so they may be
+    late.
+    """
+    m.d.comb += u.sequencer.slots_ready.eq(u.slots.ready)
+    group = u.sequencer.group if machine.shape.tokens > 1 else 0
+    waits = []
+    for unit in vars(u).values():
+        members = unit.signature.members
+        asked = [name for name in members if members[name].flow == In]
+        if "position" in asked:
+            m.d.sync += unit.position.eq(u.sequencer.position)
+        if "seen" in asked:
+            m.d.sync += unit.seen.eq(u.slots.seen)
+        if "group" in asked:
+            m.d.sync += unit.group.eq(group)
+        if "positions" in asked:
+            wait = Signal(name="position_waits")
+            m.d.comb += [
+                unit.positions.valid.eq(wait),
+                unit.positions.p.position.eq(u.sequencer.position),
+                unit.positions.p.tokens.eq(u.sequencer.group + 1),
+            ]
+            with m.If(begins):
+                m.d.sync += wait.eq(1)
+            with m.Elif(unit.positions.ready):
+                m.d.sync += wait.eq(0)
+            waits.append(wait)
+    return Cat(waits).any()
 
 
 def _registers(m, machine, u):
@@ -181,7 +198,9 @@ def watch(m, machine, u):
             u.controller.saturated[n].eq(unit.count),
         ]
     logits = u.sampler.i
-    watched = (u.collect.o, u.residual.o, u.rope.o, u.softmax.o, u.swiglu.o, u.quantize.o)
+    routes = routes_of(machine.shape, machine.program)
+    units = [getattr(u, unit.name).o for route in routes for unit in route.units]
+    watched = (u.collect.o, *units, u.quantize.o)
     m.d.comb += [
         machine.logits.valid.eq(logits.valid & logits.ready),
         machine.logits.payload.eq(logits.payload),

@@ -5,10 +5,6 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.activation.swiglu import SwiGlu
-from celosia.rtl.attention.head_quantize import HeadQuantize
-from celosia.rtl.attention.rope import Rope
-from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
@@ -26,11 +22,11 @@ from celosia.rtl.machine.controller import Controller
 from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.operands import wire_operands
 from celosia.rtl.machine.results import wire_results
+from celosia.rtl.machine.routes import route_units, routes_of, told, watched
 from celosia.rtl.machine.row_scales import RowScales
 from celosia.rtl.machine.saturations import Saturations
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
-from celosia.rtl.machine.step import Kind
 from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.memory.axi_tape import AxiTape, axi_pins
 from celosia.rtl.memory.sdram import sdram_pins
@@ -38,8 +34,6 @@ from celosia.rtl.memory.sdram_bursts import CAPACITY
 from celosia.rtl.memory.sdram_tape import SdramTape
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.memory.tape import Tape
-from celosia.rtl.norm.residual import Residual
-from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.merge import Merge
@@ -89,9 +83,14 @@ class Machine(wiring.Component):
         The KV cache's port, where it lies in external memory: see :class:`AxiCache`.
     s_axi_awaddr ..., interrupt
         The register port, where there is one: see :class:`AxiRegisters`.
-    activity : Out(unsigned(16))
+    activity : Out(unsigned)
         A tap: the :class:`Cause` of this cycle (4 bits), the link's run state (1), and the valid
-        bits of collector, residual, rope, softmax, swiglu, quantiser and sampler.
+        bits of the units that :func:`celosia.rtl.machine.routes.watched` names; whole bytes.
+
+    Raises
+    ------
+    ValueError
+        If a step of the program takes a route that the shape does not have.
     """
 
     def __init__(self, shape, program, weights, scales, gains, info):
@@ -108,7 +107,7 @@ class Machine(wiring.Component):
                 "tx": Out(stream.Signature(8)),
                 "logits": Out(stream.Signature(logits, always_ready=True)),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
-                "activity": Out(16),
+                "activity": Out(-(-(5 + len(watched(shape, program))) // 8) * 8),
                 **self._pins(),
             }
         )
@@ -145,7 +144,6 @@ class Machine(wiring.Component):
             caches = {"cache": AxiCache(s.places, tokens, s.cache_width)}
         else:
             caches = {"key_cache": KeyCache(s.places), "value_cache": ValueCache(s.places)}
-        blocks = s.hidden_start + s.hidden_words  # of activations
         position_words = s.places.most_blocks
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
@@ -157,36 +155,37 @@ class Machine(wiring.Component):
             embedded = embedding_words.i.p.shape()
             row["parameters"] = embedded.members["parameters"]
         quantized = framed(lanes, 23, tokens)
-        scale = Scale(lanes, s.acc_width, tokens, kind=Kind, norm=unsigned(10))
+        routes = routes_of(s, self.program)
+        chains = route_units(self)
+        more = told(chains.values(), self.program)
+        sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
+        n_routes = len(sequencer.routes)
         units = {
             "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
             "controller": Controller(s.max_seq_len, tokens),
-            "sequencer": Sequencer(self.program, rows, lanes, tokens, external, slots.views),
+            "sequencer": sequencer,
             "tape": self._tape(weights),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(
-                rows, lanes, tokens, s.weight_width, s.groups, external, blocks=blocks
+                rows, lanes, tokens, s.weight_width, s.groups, external, blocks=s.blocks
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, position_words),
-            "collect": Collect(rows, lanes, tokens, s.acc_width, EMBEDDED_WIDTH if s.groups else 8),
-            "scale": scale,
+            "collect": Collect(
+                *(rows, lanes, tokens, s.acc_width),
+                *(EMBEDDED_WIDTH if s.groups else 8, n_routes, more),
+            ),
+            "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **more),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "row_choice": RowChoice(data.StructLayout(row), rows),
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
-            "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
-            "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
-            "swiglu": SwiGlu(lanes, tokens),
-            "merge": Merge(quantized, 3),
+            **chains,
+            "merge": Merge(quantized, [route.sink for route in routes].count("activations")),
             "quantize": BlockQuantize(lanes, 23, tokens),
-            "rope": Rope(lanes, s.head_words, [s.rope_increments], tokens),
-            "turned": Queue(framed(lanes, 16, tokens), 8, spare=Rope.latency),
-            "head_quantize": HeadQuantize(lanes, s.head_words, tokens),
-            "value_words": ValueWords(lanes, tokens, s.head_words),
             "slots": slots,
-            "softmax": SoftmaxBlock(lanes, tokens, slots.views),
+            "value_words": ValueWords(lanes, tokens, s.head_words),
             "sampler": Sampler(lanes, s.vocab_size),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
@@ -199,7 +198,7 @@ class Machine(wiring.Component):
                 lanes,
                 tokens,
                 (0, s.attention_start, s.hidden_start),
-                blocks,
+                s.blocks,
             ),
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
             "scores": ScoreMemory(lanes, tokens, position_words),

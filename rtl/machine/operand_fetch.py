@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.reference.softmax import SPAN
 from celosia.rtl.mac.group_scales import weights_layout
 from celosia.rtl.mac.mac_fabric import SHARING, activation_layout, beat_layout
-from celosia.rtl.machine.step import Kind, Operand, Region, Source, fetch_layout
+from celosia.rtl.machine.step import Operand, Region, Source, fetch_layout
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH
 
@@ -252,8 +252,8 @@ class OperandFetch(wiring.Component):
             beat.row.eq(step.row),
             beat.buffer.eq(step.buffer),
             beat.from_tape.eq(step.operand == Operand.TAPE),
-            beat.embedding.eq(step.kind == Kind.LOAD),
-            beat.sum.eq((step.kind == Kind.ATTENTION) & first_tile),
+            beat.embedding.eq(step.loads),
+            beat.sum.eq(step.sums & first_tile),
         ]
         with m.If(begin):
             m.d.sync += [

@@ -119,14 +119,14 @@ def _loads(m, machine, u):
 
 
 def wire_cache(m, machine, u):
-    """Keys and values into the cache, and on to the fabric; when each was written."""
+    """Values into the cache, keys and values on to the fabric; when each was written."""
     if machine.shape.cache_width:
-        keys, values, steps = u.cache.keys, u.cache.values, u.cache
+        values, steps = u.cache.values, u.cache
         written = u.cache.written_keys, u.cache.written_values
         connect(m, u.sequencer.recall, u.cache.recall)
         connect(m, u.cache.o, u.fetch.cached)
     else:
-        keys, values, steps = u.key_cache.i, u.value_cache.i, u.key_cache
+        values, steps = u.value_cache.i, u.key_cache
         written = u.key_cache.written, u.value_cache.written
         for unit, read in ((u.key_cache, u.fetch.keys), (u.value_cache, u.fetch.values)):
             m.d.comb += [
@@ -135,18 +135,7 @@ def wire_cache(m, machine, u):
                 read.eq(unit.data),
             ]
     connect(m, u.value_words.o, values)
-    head, value = u.head_quantize.o, u.value_words.i
-    (key_asked, value_asked), (key_slot, value_slot) = u.slots.asked, u.slots.slot
     m.d.comb += [
-        keys.valid.eq(head.valid & head.p.argument[0]),
-        keys.p.layer.eq(head.p.argument[1:]),
-        key_asked.layer.eq(head.p.argument[1:]),
-        key_asked.token.eq(head.p.token),
-        keys.p.slot.eq(key_slot),
-        value_asked.layer.eq(value.p.argument),
-        value_asked.token.eq(value.p.token),
-        u.value_words.slot.eq(value_slot),
-        *(keys.p[n].eq(head.p[n]) for n in ("data", "head", "word", "step", "last")),
         steps.step_address.eq(u.row_scales.address),
         steps.step_en.eq(u.row_scales.read_en),
         u.row_scales.steps.eq(steps.steps),

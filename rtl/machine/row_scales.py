@@ -4,7 +4,7 @@ from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.head_quantize import STEP_SHIFT
-from celosia.rtl.machine.step import Kind, scales_layout
+from celosia.rtl.machine.step import scales_layout
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH
 
@@ -14,8 +14,8 @@ __all__ = ["RowScales"]
 class RowScales(wiring.Component):
     """For each operation ``chunks`` words of ``lanes`` row scales.
 
-    From the tape; for SCORE the keys' steps times 2**7 from ``address`` on, which take nothing
-    from the tape; for LOAD one tape word's ``lane``, in all lanes of all words.
+    From the tape; where it asks for ``steps``, the keys' steps times 2**7 from ``address`` on, and
+    nothing of the tape; where it is ``single``, one tape word's ``lane`` in all lanes of all words.
 
     Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
 
@@ -26,7 +26,7 @@ class RowScales(wiring.Component):
     Members
     -------
     i : In(stream of scales_layout)
-        ``chunks`` is at least 1, ``lane`` below ``lanes``.
+        ``chunks`` is at least 1, ``lane`` below ``lanes``; not both ``steps`` and ``single``.
     tape : In(stream of uint16[lanes])
     address, read_en, steps : Out, Out, In(unsigned(9)[lanes])
         The key cache's steps: ``steps`` shows them a cycle after ``read_en``, and keeps them while
@@ -73,8 +73,8 @@ class RowScales(wiring.Component):
             m.d.sync += held.eq(active)
             with m.If(active):
                 m.d.sync += [
-                    word.steps.eq(operation.kind == Kind.SCORE),
-                    word.single.eq(operation.kind == Kind.LOAD),
+                    word.steps.eq(operation.steps),
+                    word.single.eq(operation.single),
                     word.lane.eq(operation.lane),
                     word.last.eq(last),
                     operation.address.eq(operation.address + 1),

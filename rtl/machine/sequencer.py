@@ -1,15 +1,16 @@
 """The sequencer: steps through the program, one pass for each group of tokens."""
 
-from dataclasses import dataclass
-
 from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.rtl.arithmetic.division import ConstantDivider
+from celosia.rtl.machine.program import Load, Program
 from celosia.rtl.machine.step import (
     RESOURCES,
-    Kind,
+    WORD_MEMBERS,
     Operand,
     Region,
+    Scalar,
     Source,
     fetch_layout,
     operation_layout,
@@ -23,39 +24,7 @@ from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.queue import Queue
 from celosia.rtl.stream.words import token_width
 
-__all__ = ["Program", "Sequencer"]
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a sequencer runs, and where the tapes keep what it needs.
-
-    Parameters
-    ----------
-    steps : list of dict
-        Initial values of step_layout, at least 2; the last one makes the logits. Of two steps that
-        set the same resource, the second or one between them waits for it.
-    weight_words, scale_words : (int, int)
-        Tape words of a pass without and with logits.
-    embedding_address, embedding_scale_address : int
-        Where the tapes hold the embedding's tiles and scales.
-    embedding_words : int
-        Blocks in an embedding.
-    embedding_planes : bool
-        Each block takes two words of the tape.
-    embedding_shift, embedding_argument : int
-        The shift of its scales, and that behind the first norm's gains.
-    """
-
-    steps: list
-    weight_words: tuple
-    scale_words: tuple
-    embedding_address: int
-    embedding_scale_address: int
-    embedding_words: int
-    embedding_planes: bool
-    embedding_shift: int
-    embedding_argument: int
+__all__ = ["Load", "Program", "Sequencer"]
 
 
 class Sequencer(wiring.Component):
@@ -67,17 +36,21 @@ class Sequencer(wiring.Component):
 
     From the end of a write to the step that waited for it 2 cycles, its row scales 3. Throughput
     1 step in 2 cycles; up to 7 steps may be dispatched before they are carried out, 3 before they
-    are fetched.
+    are fetched. Where ``rows / lanes`` is no power of two, each load takes up to 7 cycles more, and
+    so does each pass, to divide by it.
 
     Parameters
     ----------
     program : Program
-    rows, lanes : int, powers of two to 1024 and 64
+    rows : int, a multiple of ``lanes`` to 1024
+    lanes : int, a power of two to 64
     tokens : int, 1 to 64
     external_cache : bool
         Whether steps with keys or values are also sent to ``recall``.
+    more : dict, optional
+        The members of WORD_MEMBERS that the operations have; by default all.
     views : sequence of celosia.reference.view.View
-        That steps may name: the slots of a ring are all that a step reads.
+        That a step's ``view`` numbers: a step reads no more than a ring has slots.
 
     Members
     -------
@@ -98,7 +71,7 @@ class Sequencer(wiring.Component):
         Resources whose writing has ended.
     retired : In(2)
         The number of operations that ended otherwise in this cycle.
-    counted : In(1)
+    slots_ready : In(1)
         The slots of the pass are known: its steps may begin.
     idle : Out(1)
         Nothing is under way.
@@ -111,11 +84,12 @@ class Sequencer(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, program, rows, lanes, tokens, external_cache=False, views=()):
+    def __init__(self, program, rows, lanes, tokens, external_cache=False, more=None, views=()):
         if len(program.steps) < 2:
             raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
-        check_power_of_two("rows", rows, 1024)
         check_power_of_two("lanes", lanes, 64)
+        if rows not in range(lanes, 1025, lanes):
+            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
         check_range("tokens", tokens, 1, 64)
         self.program = program
         self.rows = rows
@@ -123,6 +97,10 @@ class Sequencer(wiring.Component):
         self.tokens = tokens
         self.external_cache = external_cache
         self.views = tuple(views)
+        self.more = WORD_MEMBERS if more is None else more
+        self.routes = {name: number for number, name in enumerate(program.routes)}
+        self.layout = step_layout(len(self.routes), more)
+        operation = operation_layout(tokens, len(self.routes), more)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         super().__init__(
@@ -132,14 +110,14 @@ class Sequencer(wiring.Component):
                 "position": Out(20),
                 "group": Out(place),
                 "fetch": Out(stream.Signature(fetch_layout())),
-                "operation": Out(stream.Signature(operation_layout(tokens))),
+                "operation": Out(stream.Signature(operation)),
                 "scales": Out(stream.Signature(scales_layout())),
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
                 "recall": Out(stream.Signature(recall_layout())),
                 "written": In(RESOURCES),
                 "retired": In(2),
-                "counted": In(1, init=1),
+                "slots_ready": In(1, init=1),
                 "idle": Out(1),
                 "blocked": Out(1),
                 "dispatching": Out(1),
@@ -149,8 +127,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         n_steps = len(self.program.steps)
-        m.submodules.program = steps = Tape(step_layout(), self.program.steps)
-        m.submodules.steps = offered = Buffer(step_layout())  # memories are slow
+        m.submodules.program = steps = Tape(self.layout, self._steps())
+        m.submodules.steps = offered = Buffer(self.layout)  # memories are slow
         connect(m, steps.o, offered.i)
         step = offered.o.p
         queues = {
@@ -165,6 +143,8 @@ class Sequencer(wiring.Component):
         m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
 
         place = Signal(token_width(self.tokens))
+        which = Signal(range(len(self.program.loads)))  # of the token's loads
+        last_load = which == len(self.program.loads) - 1
         logits = Signal()
         remaining = Signal(20)
         loading, starting, go = Signal(), Signal(), Signal()
@@ -173,6 +153,9 @@ class Sequencer(wiring.Component):
         under_way = Signal(8)
         begun = Signal()  # an operation, a cycle later
         quiet = Signal()  # none is under way
+        number = self._row_number(m, which, place)
+        tile, row, known = self._divide_row(m, number, loading)
+        counts, counted = self._count_blocks(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(self.idle)
@@ -187,16 +170,18 @@ class Sequencer(wiring.Component):
                     ]
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += self.load.ready.eq(loading)
-                m.d.sync += loading.eq(self.load.valid & room & ~loading)
+                m.d.comb += self.load.ready.eq(loading & last_load)
+                m.d.sync += loading.eq(self.load.valid & known & room & ~loading)
                 with m.If(loading):
-                    m.d.sync += place.eq(place + 1)
-                    with m.If(place == self.group):
-                        m.next = "START"
+                    m.d.sync += which.eq(which + 1)
+                    with m.If(last_load):
+                        m.d.sync += [which.eq(0), place.eq(place + 1)]
+                        with m.If(place == self.group):
+                            m.next = "START"
             with m.State("START"):
                 m.d.comb += [
-                    starting.eq(room & self.counted & steps.run.ready),
-                    steps.run.valid.eq(room & self.counted),
+                    starting.eq(steps.run.valid & steps.run.ready),
+                    steps.run.valid.eq(room & counted & self.slots_ready),
                     steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
                 ]
                 with m.If(starting):
@@ -231,10 +216,78 @@ class Sequencer(wiring.Component):
         if self.external_cache:
             m.d.comb += queues["recall"].i.valid.eq(go & (step.operand != Operand.TAPE))
         with m.If(loading):
-            self._load(m, queues, place)
+            self._load(m, queues, place, which, number, tile, row)
         with m.Else():
-            self._dispatch(m, queues, step, logits)
+            self._dispatch(m, queues, step, logits, counts)
         return m
+
+    def _steps(self):
+        """The steps as initial values of their layout."""
+        names = dict(self.layout).keys()
+        return [
+            {name: value for name, value in step.items() if name in names}
+            | {"route": self.routes[step["route"]]}
+            for step in self.program.steps
+        ]
+
+    def _row_number(self, m, which, place):
+        """The row of its table that a load brings: the token, or its position."""
+        number = Signal(20)
+        with m.Switch(which):
+            for n, load in enumerate(self.program.loads):
+                with m.Case(n):
+                    position = self.position + (place if self.tokens > 1 else 0) + load.offset
+                    m.d.comb += number.eq(position if load.position else self.load.payload)
+        return number
+
+    def _divide_row(self, m, number, loading):
+        """The row's tile and its place there, and whether they are known."""
+        lane_bits, row_bits = _log2(self.lanes), _log2(self.rows)
+        if self.rows == 1 << row_bits:
+            return number >> row_bits, number & (self.rows - 1), 1
+        chunks = self.rows // self.lanes
+        m.submodules.row_divider = divider = ConstantDivider(20 - lane_bits, chunks)
+        asked = Signal()
+        m.d.comb += [
+            divider.dividend.eq(number >> lane_bits),
+            divider.start.eq(self.load.valid & ~asked & ~loading),
+        ]
+        m.d.sync += asked.eq((asked | divider.start) & ~loading)
+        row = Cat(number[:lane_bits], divider.remainder)
+        return divider.quotient, row, asked & divider.done
+
+    def _count_blocks(self, m):
+        """Blocks and tiles of positions seen when the pass is over, and whether they are known."""
+        seen = Signal(21)
+        blocks, tiles = Signal(20), Signal(20)  # known before the first step
+        lane_bits, row_bits = _log2(self.lanes), _log2(self.rows)
+        m.d.comb += seen.eq(self.position + self.group + 1)
+        m.d.sync += blocks.eq((seen + self.lanes - 1) >> lane_bits)
+        if self.rows == 1 << row_bits:
+            m.d.sync += tiles.eq((seen + self.rows - 1) >> row_bits)
+            return (blocks, tiles), 1
+        chunks = self.rows // self.lanes
+        m.submodules.tile_divider = divider = ConstantDivider(21, chunks)
+        begun = Signal(2)  # a pass: its position, its blocks are there
+        m.d.sync += begun.eq(Cat(self.run.valid & self.run.ready, begun[0]))
+        m.d.comb += [
+            divider.dividend.eq(blocks + (chunks - 1)),
+            divider.start.eq(begun[1]),
+            tiles.eq(divider.quotient),
+        ]
+        return (blocks, tiles), (begun == 0) & divider.done
+
+    def _in_view(self, m, step, count, size):
+        """Of ``count`` pieces of ``size`` positions those that the step's slots hold."""
+        limited = []
+        for view in self.views:
+            limit = count
+            if view.wraps:
+                most = view.slots // size
+                limit = Signal(range(most + 1))
+                m.d.sync += limit.eq(Mux(count > most, most, count))
+            limited.append(limit)
+        return Array(limited)[step.view] if len(limited) > 1 else [*limited, count][0]
 
     def _queue(self, m, name, depth):
         """A FIFO in front of the output ``name``."""
@@ -253,35 +306,38 @@ class Sequencer(wiring.Component):
         for member, value in fields.items():
             m.d.comb += queues[name].i.p[member].eq(value)
 
-    def _dispatch(self, m, queues, step, logits):
+    def _dispatch(self, m, queues, step, logits, counts):
         """A step, and the tapes' runs of a pass."""
         program = self.program
-        blocks, seen_tiles = self._count(m, step.view)
+        blocks = self._in_view(m, step, counts[0], self.lanes)
+        seen_tiles = self._in_view(m, step, counts[1], self.rows)
         words, tiles, chunks = Signal(20), Signal(20), Signal(20)
         m.d.comb += [
             words.eq(Mux(step.dynamic.words, blocks, step.words)),
             tiles.eq(Mux(step.dynamic.tiles, seen_tiles, step.tiles)),
             chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
         ]
-        first = Mux(step.kind == Kind.LOGITS, self.group, 0)  # the sampler sees the last token
-        same = {n: step[n] for n in ("kind", "argument", "shift", "norm", "head", "base")}
+        scalar = step.scalar.as_value()
+        queried, summed = ((scalar & one.value).any() for one in (Scalar.QUERY, Scalar.SUM))
+        same = ("route", "loads", "restarts", "scalar", "argument", "shift", "head", "base")
         self._write(
             m,
             queues,
             "operation",
-            **same,
+            **{n: step[n] for n in (*same, *self.more)},
             chunks=chunks,
             single=chunks == 1,
-            first=first,
+            first=Mux(step.last_token, self.group, 0),
             group=self.group,
         )
-        self._write(m, queues, "scales", kind=step.kind, chunks=chunks, address=step.scale_address)
-        same = {n: step[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
+        self._write(m, queues, "scales", steps=queried, chunks=chunks, address=step.scale_address)
+        same = ("operand", "source", "source_base", "region", "fills", "loads")
         self._write(
             m,
             queues,
             "fetch",
-            **same,
+            **{n: step[n] for n in same},
+            sums=summed,
             words=words,
             tiles=tiles,
             address=step.address,
@@ -292,73 +348,57 @@ class Sequencer(wiring.Component):
         if self.external_cache:
             same = {n: step[n] for n in ("operand", "address", "stride")}
             self._write(m, queues, "recall", **same, words=words, tiles=tiles)
+        # The run of a tape of biases would be a third one.
         for name, counts in (
             ("weights", program.weight_words),
             ("row_scales", program.scale_words),
         ):
             self._write(m, queues, name, address=0, count=Mux(logits, counts[1], counts[0]))
 
-    def _count(self, m, view):
-        """Blocks and tiles of the slots that hold positions when the pass is over."""
-        seen = Signal(21)  # positions
-        counts = [Signal(20, name="blocks"), Signal(20, name="seen_tiles")]  # before the first step
-        m.d.comb += seen.eq(self.position + self.group + 1)
-        for count, size in zip(counts, (self.lanes, self.rows), strict=True):
-            m.d.sync += count.eq((seen + size - 1) >> _log2(size))
-        chosen = []
-        for count, size in zip(counts, (self.lanes, self.rows), strict=True):
-            limited = [count]
-            for one in self.views:
-                limited.append(count)
-                if one.wraps:
-                    most = one.slots // size
-                    limited[-1] = limit = Signal(range(most + 1))
-                    m.d.sync += limit.eq(Mux(count > most, most, count))
-            limited = limited[1:] or limited
-            chosen.append(Array(limited)[view] if len(limited) > 1 else limited[0])
-        return chosen
+    def _load(self, m, queues, place, which, number, tile, row):
+        """The operation that brings a token's row of a table into the residual stream."""
+        lane, block = number & (self.lanes - 1), number >> _log2(self.lanes)
+        with m.Switch(which):
+            for n, load in enumerate(self.program.loads):
+                with m.Case(n):
+                    self._load_row(m, queues, place, load, n == 0, (tile, row, block, lane))
 
-    def _load(self, m, queues, place):
-        """The operation that brings a token's embedding into the residual stream."""
-        program = self.program
-        token = self.load.payload
-        tile, block = token >> _log2(self.rows), token >> _log2(self.lanes)
-        words = program.embedding_words
-        beats = words << program.embedding_planes
+    def _load_row(self, m, queues, place, load, first, where):
+        tile, row, block, lane = where
+        beats = load.words << load.planes
         self._write(
             m,
             queues,
             "fetch",
-            kind=Kind.LOAD,
+            loads=1,
             operand=Operand.TAPE,
             source=Source.ACTIVATIONS,
             region=Region.NONE,
-            fills=Mux(place == 0, Region.NORMED, Region.NONE),
+            fills=Mux(place == 0, Region.NORMED, Region.NONE) if first else Region.NONE,
             words=beats,
             tiles=1,
-            planes=program.embedding_planes,
-            row=token & (self.rows - 1),
+            planes=load.planes,
+            row=row,
         )
+        told = {"keep": load.keep, "normed": load.normed}
         self._write(
             m,
             queues,
             "operation",
-            kind=Kind.LOAD,
-            chunks=words,
-            single=words == 1,
-            argument=program.embedding_argument,
-            shift=program.embedding_shift,
+            route=self.routes["residual"],
+            loads=1,
+            restarts=load.normed,
+            chunks=load.words,
+            single=load.words == 1,
+            argument=load.argument,
+            shift=load.shift,
             first=place,
             group=place,
+            **{name: value for name, value in told.items() if name in self.more},
         )
-        self._write(
-            m, queues, "scales", kind=Kind.LOAD, chunks=words, lane=token & (self.lanes - 1)
-        )
-        self._write(
-            m, queues, "weights", address=program.embedding_address + tile * beats, count=beats
-        )
-        address = program.embedding_scale_address + block
-        self._write(m, queues, "row_scales", address=address, count=1)
+        self._write(m, queues, "scales", single=1, chunks=load.words, lane=lane)
+        self._write(m, queues, "weights", address=load.address + tile * beats, count=beats)
+        self._write(m, queues, "row_scales", address=load.scale_address + block, count=1)
 
 
 def _log2(n):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
 
-__all__ = ["AxiMemory", "MachineShape", "SdramMemory"]
+__all__ = ["AxiMemory", "MachineShape", "Route", "SdramMemory", "Unit"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,36 @@ class SdramMemory:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """A unit of a route: of a ``kind`` of :data:`celosia.rtl.machine.routes.UNITS`.
+
+    ``settings`` are what that kind takes beside the machine's shape, pairs of a name and a value;
+    ``name`` tells units of a kind apart, and is the kind where it is empty.
+    """
+
+    kind: str
+    name: str = ""
+    settings: tuple = ()
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", self.kind)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way of result words: through ``units`` in order to a sink of ``routes.SINKS``.
+
+    ``base`` is added to their index at the end: the units count from 0.
+    """
+
+    name: str
+    units: tuple
+    sink: str
+    base: int = 0
+
+
+@dataclass(frozen=True)
 class MachineShape:
     """The sizes of a machine. ``*_words`` are counted in blocks of ``lanes``.
 
@@ -48,12 +78,15 @@ class MachineShape:
     n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
     epsilon : int
         The norm's, see :class:`celosia.rtl.norm.rms_norm.RmsNorm`.
-    rope_increments : tuple of int
+    rope_increments : tuple of tuple of int
+        Sets of angles, see :class:`celosia.rtl.attention.rope.Rope`.
     groups : celosia.rtl.mac.group_scales.GroupFormat, optional
     cache_width : int
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
     register_port : bool
         Whether there is an AXI4-Lite register port beside the byte streams.
+    routes : tuple of Route
+        Those that programs may take; a machine has those that its program takes.
     views : tuple of celosia.reference.view.View
         Of each layer; by default linear caches of ``max_seq_len``.
     """
@@ -77,6 +110,7 @@ class MachineShape:
     groups: object = None
     cache_width: int = 0
     register_port: bool = False
+    routes: tuple = ()
     views: tuple = ()
 
     @property
@@ -110,3 +144,8 @@ class MachineShape:
     def hidden_start(self):
         """Where its third region, the hidden layer, begins."""
         return self.dim_words + self.n_heads * self.head_words
+
+    @property
+    def blocks(self):
+        """Words of the activation memory."""
+        return self.hidden_start + self.hidden_words

@@ -6,13 +6,15 @@ from celosia.rtl.stream.words import ARGUMENT_WIDTH, INDEX_WIDTH, token_width
 
 __all__ = [
     "BUFFERS",
-    "BUFFER_WIDTH",
     "RESOURCES",
-    "Kind",
+    "WORD_MEMBERS",
     "Operand",
     "Region",
     "Resource",
+    "Scalar",
     "Source",
+    "argument",
+    "argument_layout",
     "fetch_layout",
     "operation_layout",
     "recall_layout",
@@ -20,24 +22,29 @@ __all__ = [
     "step_layout",
 ]
 
-BUFFER_WIDTH = 2
-BUFFERS = 1 << BUFFER_WIDTH  # score vectors in flight: three heads' scores may run ahead
+BUFFERS = 4  # score vectors in flight: scores of three heads may run ahead of their values
 RESOURCES = 4 + BUFFERS
-VIEW_WIDTH = 3
+
+#: What a step may tell the units on its results' route: it travels with the words, as far as a unit
+#: of the machine has such a member, and is no part of the machine else.
+WORD_MEMBERS = {
+    "keep": unsigned(1),  # added to the residual stream, else stored
+    "normed": unsigned(1),  # passed on to the norm, else only added
+    "norm": unsigned(10),  # the number of that norm's gains
+    "bias": unsigned(1),  # a word of biases is added
+    "set": unsigned(3),  # of a unit with several tables
+    "view": unsigned(3),  # the positions that are seen, and their places
+}
 
 
-class Kind(enum.Enum, shape=4):
-    """Where an operation's results go."""
+class Scalar(enum.Enum, shape=4):
+    """What a token's results are multiplied by. One bit each, so that nothing decodes it."""
 
-    LOAD = 0  # an embedding into the residual stream
-    ADD = 1  # added to the residual stream
-    QUERY = 2  # rotated, quantised by head, into the query memory
-    KEY = 3  # rotated, quantised by head, into the key cache
-    VALUE = 4  # into the value cache
-    SCORE = 5  # exponentials into a score buffer
-    ATTENTION = 6  # weighted values, normalised, into the activation memory
-    SWIGLU = 7  # gated, into the activation memory
-    LOGITS = 8  # to the sampler
+    ONE = 0
+    NORM = 1  # the token's norm
+    QUERY = 2  # the step of its query
+    SUM = 4  # the reciprocal of its exponentials' sum
+    EXPERT = 8  # its weight of an expert
 
 
 class Operand(enum.Enum, shape=2):
@@ -78,18 +85,39 @@ class Resource(enum.Flag, shape=RESOURCES):
     SCORES3 = 128
 
 
-def step_layout():
-    """A step of the program.
+def argument_layout():
+    """What ``argument`` says on each route, in the same bits."""
+    head = data.StructLayout({"is_key": 1, "layer": unsigned(ARGUMENT_WIDTH - 1)})
+    return data.UnionLayout(
+        {
+            "shift": unsigned(ARGUMENT_WIDTH),  # behind the norm's gains, behind the gate
+            "head": head,
+            "layer": unsigned(ARGUMENT_WIDTH),  # of values
+            "buffer": unsigned(2),  # of scores
+        }
+    )
+
+
+def argument(**member):
+    """The number that is one ``member`` of argument_layout, a number or a dict of numbers."""
+    return argument_layout().const(member).as_bits()
+
+
+def step_layout(routes=16, more=None):
+    """A step of the program; ``more`` of WORD_MEMBERS is part of it, by default all.
 
     ``tiles x words`` beats read operand ``address + tile * stride + word`` and activations
     ``source_base + word``; a bit of ``dynamic`` replaces words, tiles or chunks by the number of
-    blocks or tiles of slots that hold positions, in the ``view``. Results are ``chunks`` words,
-    numbered from ``base``. With ``planes`` two words of the operand in a row share a word of the
-    activations.
+    blocks or tiles of slots that hold positions, in the step's ``view``. Results are ``chunks``
+    words, numbered from ``base``. With ``planes`` two words of the operand in a row share a word
+    of the activations.
+
+    Results take one of the ``routes``, those of the group's ``last_token`` alone or of all,
+    multiplied by a ``scalar``. With ``loads`` they are embedded words instead of the fabric's. A
+    step that ``restarts`` makes the norms before it invalid.
     """
     return data.StructLayout(
         {
-            "kind": Kind,
             "operand": Operand,
             "source": Source,
             "source_base": unsigned(INDEX_WIDTH),
@@ -99,15 +127,11 @@ def step_layout():
             "tiles": unsigned(INDEX_WIDTH),
             "chunks": unsigned(INDEX_WIDTH),
             "dynamic": data.StructLayout({"words": 1, "tiles": 1, "chunks": 1}),
-            "view": unsigned(VIEW_WIDTH),
             "address": unsigned(28),
             "stride": unsigned(INDEX_WIDTH),
             "planes": 1,
-            "base": unsigned(INDEX_WIDTH),
-            "argument": unsigned(ARGUMENT_WIDTH),
-            "shift": signed(8),
-            "norm": unsigned(10),
-            "head": unsigned(8),
+            **_results_members(routes, more),
+            "last_token": 1,
             "scale_address": unsigned(INDEX_WIDTH),
             "waits": unsigned(RESOURCES),
             "sets": unsigned(RESOURCES),
@@ -115,11 +139,31 @@ def step_layout():
     )
 
 
+def _results_members(routes, more):
+    """What the collector of results is told of a step, beside its size."""
+    return {
+        "route": range(max(2, routes)),
+        "loads": 1,
+        "restarts": 1,
+        "scalar": Scalar,
+        "base": unsigned(INDEX_WIDTH),
+        "argument": unsigned(ARGUMENT_WIDTH),
+        "shift": signed(8),
+        "head": unsigned(8),
+        **(WORD_MEMBERS if more is None else more),
+    }
+
+
 def fetch_layout():
-    """A step as the operand fetcher sees it; ``row`` selects the embedding of a LOAD."""
+    """A step as the operand fetcher sees it.
+
+    One that ``loads`` brings the embedding of ``row`` instead of operands; the activations of one
+    that ``sums`` are also summed.
+    """
     return data.StructLayout(
         {
-            "kind": Kind,
+            "loads": 1,
+            "sums": 1,
             "operand": Operand,
             "source": Source,
             "source_base": unsigned(INDEX_WIDTH),
@@ -149,21 +193,16 @@ def recall_layout():
     )
 
 
-def operation_layout(tokens):
+def operation_layout(tokens, routes=16, more=None):
     """A step as the collector of results sees it, for tokens ``first`` to ``group``.
 
     ``single`` says that ``chunks`` is 1.
     """
     return data.StructLayout(
         {
-            "kind": Kind,
             "chunks": unsigned(INDEX_WIDTH),
             "single": 1,
-            "base": unsigned(INDEX_WIDTH),
-            "argument": unsigned(ARGUMENT_WIDTH),
-            "shift": signed(8),
-            "norm": unsigned(10),
-            "head": unsigned(8),
+            **_results_members(routes, more),
             "first": unsigned(token_width(tokens)),
             "group": unsigned(token_width(tokens)),
         }
@@ -171,10 +210,14 @@ def operation_layout(tokens):
 
 
 def scales_layout():
-    """A step as the row scales' reader sees it: ``chunks`` words, for a LOAD ``lane`` of one."""
+    """A step as the row scales' reader sees it: ``chunks`` words of the tape.
+
+    Of the keys' ``steps`` instead, or ``single``: one word of the tape, of which ``lane`` counts.
+    """
     return data.StructLayout(
         {
-            "kind": Kind,
+            "steps": 1,
+            "single": 1,
             "chunks": unsigned(INDEX_WIDTH),
             "address": unsigned(INDEX_WIDTH),
             "lane": unsigned(6),

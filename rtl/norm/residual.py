@@ -15,6 +15,8 @@ __all__ = ["Residual"]
 class Residual(wiring.Component):
     """Stores ``saturate(x)``, or adds: ``saturate(memory + x)``; passes on what it has stored.
 
+    With ``quiet`` each word says whether it is passed on, too (``normed``).
+
     Every token of the group has its own vector of ``words`` words. An operation touches each of
     its tokens' words once, those of a token from the first to the last, and may follow the one
     before it at once.
@@ -30,12 +32,16 @@ class Residual(wiring.Component):
     width : int, 20 to 28
         Bits of a stored value.
     tokens : int, 1 to 64
+    quiet : bool
+        Whether some words are only stored.
 
     Members
     -------
-    i : In(stream of framed(lanes, 24, tokens, load=1, norm=unsigned(10)))
-        ``index`` is below ``words``. ``load`` stores, otherwise the word is added.
+    i : In(stream of framed(lanes, 24, tokens, keep=1, norm=unsigned(10), [normed=1]))
+        ``index`` is below ``words``. With ``keep`` the word is added, otherwise it is stored.
     o : Out(stream of framed(lanes, width, tokens, norm=unsigned(10)))
+    ended : Out(1)
+        Where words are only stored: a cycle after an operation's last one was.
 
     Raises
     ------
@@ -45,7 +51,7 @@ class Residual(wiring.Component):
 
     latency = 3
 
-    def __init__(self, lanes, words, width, tokens=1):
+    def __init__(self, lanes, words, width, tokens=1, quiet=False):
         check_range("lanes", lanes, 1, 64)
         check_range("words", words, 1, 4096)
         check_range("width", width, 20, 28)
@@ -54,9 +60,12 @@ class Residual(wiring.Component):
         self.words = words
         self.width = width
         self.tokens = tokens
-        i = framed(lanes, 24, tokens, load=unsigned(1), norm=unsigned(10))
+        self.quiet = quiet
+        more = {"keep": unsigned(1), "norm": unsigned(10)}
+        i = framed(lanes, 24, tokens, **more, **({"normed": unsigned(1)} if quiet else {}))
         o = framed(lanes, width, tokens, norm=unsigned(10))
-        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
+        ended = {"ended": Out(1)} if quiet else {}
+        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o)), **ended})
 
     def elaborate(self, platform):
         m = Module()
@@ -69,11 +78,13 @@ class Residual(wiring.Component):
         pipe = Pipeline(m, i, self.o)
         frame = {n: i.p[n] for n in ("token", "index", "argument", "last", "norm")}
         m.d.comb += [read.addr.eq(self._address(i.p)), read.en.eq(pipe.advance)]
+        normed = [i.p.normed] if self.quiet else []
         under_way = []  # words that are not yet written
-        frame, address, load, values = pipe.stage(frame, read.addr, i.p.load, list(i.p.data))
+        registers = pipe.stage(frame, read.addr, i.p.keep, normed, list(i.p.data))
+        frame, address, keep, normed, values = registers
         under_way.append((pipe.valid, address))
-        kept = [Mux(load, 0, old) for old in read.data]
-        frame, address, kept, values = pipe.stage(frame, address, kept, values)
+        kept = [Mux(keep, old, 0) for old in read.data]
+        frame, address, normed, kept, values = pipe.stage(frame, address, normed, kept, values)
         under_way.append((pipe.valid, address))
         sums = []
         for x, old in zip(values, kept, strict=True):
@@ -94,6 +105,10 @@ class Residual(wiring.Component):
             write.en.eq(pipe.advance & pipe.valid),
         ]
         m.d.comb += [write.data[n].eq(total) for n, total in enumerate(sums)]
+        if self.quiet:
+            ends = pipe.advance & pipe.valid & frame["last"] & ~normed[0]
+            m.d.sync += self.ended.eq(ends)
+            pipe.valid = pipe.valid & normed[0]
         frame, sums = pipe.stage(frame, sums)
         pipe.finish({**frame, "data": sums})
         return m

@@ -1,0 +1,74 @@
+"""The program of a machine: its steps, and where the tapes hold what it reads."""
+
+from dataclasses import dataclass
+
+__all__ = ["Load", "Program"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """A row of a table that every token brings into the residual stream before the first step.
+
+    Parameters
+    ----------
+    address, scale_address : int
+        Where the tapes hold the table's tiles and its rows' scales.
+    words : int
+        Blocks in a row.
+    planes : bool
+        Each block takes two words of the tape.
+    shift, argument : int
+        The shift of its scales, and that behind the first norm's gains.
+    position : bool
+        The row is the token's position plus ``offset``, instead of the token.
+    offset : int
+    keep : bool
+        It is added to what was loaded before.
+    normed : bool
+        It is the token's last one: what the first norm sees.
+    """
+
+    address: int
+    scale_address: int
+    words: int
+    planes: bool
+    shift: int
+    argument: int
+    position: bool = False
+    offset: int = 0
+    keep: bool = False
+    normed: bool = True
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a sequencer runs, and where the tapes keep what it needs.
+
+    Parameters
+    ----------
+    steps : list of dict
+        Initial values of step_layout, at least 2, with the ``route`` by its name; the last one
+        makes the logits. What is left out is 0. ``name`` says what a step is, as ``layers.3.o``. Of
+        two steps that set the same resource, the second or one between them waits for it.
+    weight_words, scale_words : (int, int)
+        Tape words of a pass without and with logits.
+    loads : tuple of Load
+        In order; the last one alone is ``normed``.
+    """
+
+    steps: list
+    weight_words: tuple
+    scale_words: tuple
+    loads: tuple
+
+    @property
+    def routes(self):
+        """The routes that results take, in the order of their numbers."""
+        return [*dict.fromkeys(["residual", *(step["route"] for step in self.steps)])]
+
+    @property
+    def quiet(self):
+        """Whether some results are added to the residual stream without a norm behind them."""
+        residual = [step for step in self.steps if step["route"] == "residual"]
+        normed = [step.get("normed", 0) for step in residual]
+        return not all(normed + [load.normed for load in self.loads])
