@@ -63,7 +63,7 @@ def _systolic(component):
 
 def _rope(lanes, head_words, base, tokens):
     increments = rope_increments(head_words * lanes, base)
-    return Rope(lanes, head_words, increments.tolist(), tokens)
+    return Rope(lanes, head_words, [increments.tolist()], tokens)
 
 
 def _rope_halves(lanes, head_words, base):

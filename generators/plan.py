@@ -15,7 +15,7 @@ from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
-from celosia.rtl.kv_cache.axi_cache import CachePlaces
+from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
 from celosia.rtl.machine.routes import watched
@@ -119,9 +119,7 @@ class Plan:
     @property
     def cache_bytes(self):
         """What a KV cache in external memory takes there, from address 0 of its port on."""
-        s = self.shape
-        sizes = (s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
-        return CachePlaces(s.rows, s.lanes, *sizes, s.cache_width).size
+        return self.shape.places.size(self.shape.cache_width)
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -155,11 +153,15 @@ def make_plan(model, config, calibration=None):
             head_width=config.head_width,
         )
         quantized = quantize(model, scheme, calibration)
-        tapes = write_program(quantized, config.rows, max_seq_len)
+        tokens = config.token_parallelism
+        views = tuple(
+            layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens)
+            for n in range(c.n_layers)
+        )
+        tapes = write_program(quantized, config.rows, views)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
-    view = model_view(quantized)
     shape = MachineShape(
         rows=config.rows,
         lanes=lanes,
@@ -175,15 +177,16 @@ def make_plan(model, config, calibration=None):
         n_kv_heads=c.n_kv_heads,
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
-        epsilon=view.epsilon,
-        rope_increments=view.rope_increments,
+        epsilon=model_view(quantized).epsilon,
+        rope_increments=(model_view(quantized).rope_increments,),
         score_fraction=quantized.score_fraction,
         score_width=quantized.score_width,
         gate_fraction=quantized.gate_fraction,
         logit_fraction=quantized.logit_fraction,
-        groups=group_format(view),
+        groups=group_format(model_view(quantized)),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
+        views=views,
     )
     shape = replace(shape, routes=_routes(shape))
     _check_memory(len(tapes.weights), shape.word_width, config)

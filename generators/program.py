@@ -6,6 +6,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.group_parts import group_format, group_parts
 from celosia.generators.layer_view import model_view
+from celosia.rtl.kv_cache.places import CachePlaces
+from celosia.rtl.kv_cache.slots import check_slots, view_table
 from celosia.rtl.machine.program import Load, Program
 from celosia.rtl.machine.step import (
     BUFFERS,
@@ -50,7 +52,7 @@ class Tapes:
     gains: dict
 
 
-def write_program(model, rows, max_seq_len):
+def write_program(model, rows, views):
     """The program of ``model`` for a fabric of ``rows``, and its tapes.
 
     Each matrix is on the tape once, in the order of its use: tile after tile of ``rows`` rows, in
@@ -63,8 +65,8 @@ def write_program(model, rows, max_seq_len):
     ----------
     model : QuantizedModel
     rows : int, a multiple of the model's lanes to 1024
-    max_seq_len : int, 1 to 2**20 - 1
-        Positions in the caches.
+    views : tuple of celosia.reference.view.View
+        What each layer sees, and the slots of its cache.
 
     Raises
     ------
@@ -74,14 +76,18 @@ def write_program(model, rows, max_seq_len):
     lanes = model.scheme.lanes
     if rows not in range(lanes, 1025, lanes):
         raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
-    check_range("max_seq_len", max_seq_len, 1, (1 << 20) - 1)
-    return _Writer(model_view(model), rows, max_seq_len).write()
+    layers = model.config.n_layers
+    if len(views) != layers:
+        raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
+    for view in views:
+        check_slots(view, 1, rows, lanes)
+    return _Writer(model_view(model), rows, views).write()
 
 
 class _Writer:
     """Appends steps, and to the tapes what each step reads."""
 
-    def __init__(self, model, rows, max_seq_len):
+    def __init__(self, model, rows, views):
         self.model = model
         self.config = model.config
         self.rows = rows
@@ -91,9 +97,10 @@ class _Writer:
         self.hidden_words = model.scheme.padded(self.config.hidden_dim) // self.lanes
         self.attention_start = self.dim_words  # regions of the activation memory
         self.hidden_start = self.dim_words + self.config.n_heads * self.head_words
-        self.position_words = -(-max_seq_len // self.lanes)
-        self.position_tiles = -(-max_seq_len // rows)
-        self.channel_tiles = -(-model.head_dim // rows)
+        slots = tuple(view.slots for view in views)
+        kv_heads = self.config.n_kv_heads
+        self.places = CachePlaces(rows, self.lanes, slots, kv_heads, self.head_words)
+        _, self.view_numbers = view_table(views)
         self.groups = group_format(model)
         self.steps, self.weights, self.parts, self.ends, self.scales = [], [], [], [], []
         self.beats = self.scale_words = 0
@@ -239,7 +246,7 @@ class _Writer:
 
     def _scores(self, index, head):
         c = self.config
-        kv_head = index * c.n_kv_heads + head // (c.n_heads // c.n_kv_heads)
+        kv_head = head // (c.n_heads // c.n_kv_heads)
         buffer = head % BUFFERS
         early = head < self._early_heads < c.n_heads
         queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
@@ -252,12 +259,13 @@ class _Writer:
             source_base=head * self.head_words,
             words=self.head_words,
             dynamic={"tiles": 1, "chunks": 1},
-            address=kv_head * self.position_tiles * self.head_words,
+            view=self.view_numbers[index],
+            address=self.places.key_address(index, kv_head),
             stride=self.head_words,
             argument=argument(buffer=buffer),
             shift=self.model.layers[index].score_shift,
             head=head,
-            scale_address=kv_head * self.position_words,
+            scale_address=self.places.step_address(index, kv_head),
             waits=(queries | Resource.KEYS).value,
             sets=Resource.SCORES0.value << buffer,
         )
@@ -266,7 +274,6 @@ class _Writer:
         c, layer = self.config, self.model.layers[index]
         kv_head = head // (c.n_heads // c.n_kv_heads)
         buffer = head % BUFFERS
-        address = (index * c.n_kv_heads + kv_head) * self.channel_tiles * self.position_words
         self._scales(layer.value_scale[kv_head])
         self._step(
             name=f"layers.{index}.values",
@@ -274,13 +281,14 @@ class _Writer:
             scalar=Scalar.SUM,
             operand=Operand.VALUES,
             source=Source.SCORES,
-            source_base=buffer * self.position_words,
+            source_base=buffer * self.places.most_blocks,
             fills=Region.ATTENTION if head == 0 else Region.NONE,
-            tiles=self.channel_tiles,
+            tiles=self.places.channel_tiles,
             chunks=self.head_words,
             dynamic={"words": 1},
-            address=address,
-            stride=self.position_words,
+            view=self.view_numbers[index],
+            address=self.places.value_address(index, kv_head),
+            stride=self.places.blocks(index),
             base=head * self.head_words,
             argument=argument(buffer=buffer),
             shift=layer.value_shift - 1,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.scheme import Scheme
 
 __all__ = ["QuantizedModel"]
@@ -39,6 +40,13 @@ class QuantizedModel:
     score_width: int = 16
     gate_fraction: int = 12
     logit_fraction: int = 12
+
+    def window(self, layer):
+        """The positions that a token sees in a layer, its own counted; None for all."""
+        for operation in self.layers[layer]:
+            if isinstance(operation, IntegerAttention):
+                return operation.source.window
+        return None
 
     @property
     def operations(self):

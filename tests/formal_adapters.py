@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.host.axi_registers import AxiRegisters
 from celosia.rtl.kv_cache.axi_cache import PREFIX, AxiCache
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
-from celosia.rtl.kv_cache.on_chip_cache import cached_layout
+from celosia.rtl.kv_cache.places import CachePlaces, cached_layout
 from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.sequencer import Program, Sequencer
 from celosia.rtl.machine.step import Kind
@@ -86,7 +86,7 @@ class AxiCaching(wiring.Component):
     """
 
     def __init__(self):
-        self.cache = AxiCache(2, 2, 1, 1, 1, 2, 1, 32, buffer=16)
+        self.cache = AxiCache(CachePlaces(2, 2, (2,), 1, 1), 1, 32, buffer=16)
         members = self.cache.signature.members
         blocks = stream.Signature(cached_layout(2))
         super().__init__(

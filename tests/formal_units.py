@@ -2,6 +2,7 @@
 
 from amaranth import unsigned
 from celosia.protocol.messages import Info
+from celosia.reference.view import View
 from celosia.rtl.activation.swiglu import SwiGlu
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
@@ -125,8 +126,9 @@ UNITS = {
     "reciprocal": lambda: Reciprocal(8),
     "residual": lambda: Residual(2, 4, 20, 2),
     "rms_norm": lambda: RmsNorm(2, 2, 20, 1, [[1, 2, 3, 4]], 2),
-    "rope": lambda: Rope(2, 2, [1, 2]),
-    "rope_angles": lambda: RopeAngles(2, 2, [1, 2]),
+    "rope": lambda: Rope(2, 2, [[1, 2]]),
+    "rope_angles": lambda: RopeAngles(2, 2, [[1, 2]]),
+    "rope_sets": lambda: Rope(2, 2, [[1, 0], [0, 0]]),
     "rope_halves": lambda: RopeHalves(2, 2, [1, 2]),
     "row_scales": lambda: RowScales(2),
     "rsqrt": lambda: Rsqrt(8),
@@ -140,6 +142,7 @@ UNITS = {
     "skid": lambda: Skid(unsigned(2)),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
+    "softmax_block_views": lambda: SoftmaxBlock(2, 2, (View(4, 2), View(8))),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
@@ -216,6 +219,7 @@ BOUNDED = {
     ("rms_norm", "stable"): (14, {"exact": True}),
     ("rms_norm", "alive"): (23, {"patience": 19}),
     ("rope", "alive"): (35, {"patience": 29} | ONE_TOKEN),
+    ("rope_sets", "alive"): (35, {"patience": 29} | ONE_TOKEN),
     ("rope_halves", "alive"): (45, {"patience": 37}),
     ("rope_angles", "alive"): (35, {"patience": 21} | ANGLES),
     ("sdram", "alive"): (60, {"patience": 36}),

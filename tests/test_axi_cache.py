@@ -2,19 +2,21 @@
 
 import numpy as np
 import pytest
-from celosia.rtl.kv_cache.axi_cache import AxiCache, CachePlaces
-from celosia.rtl.kv_cache.on_chip_cache import cached_layout
+from celosia.rtl.kv_cache.axi_cache import AxiCache
+from celosia.rtl.kv_cache.places import CachePlaces, cached_layout
 from celosia.rtl.machine.step import Operand, recall_layout
 from celosia.sim import bench
 from celosia.sim.payload import encode
 
 pytest.importorskip("cocotbext.axi", reason="needs cocotbext-axi: pip install celosia[test]")
 
-# rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, tokens; bits of a transfer
+# rows, lanes, slots of each layer, n_kv_heads, head_words, tokens; bits of a transfer
 SHAPES = [
-    ((8, 2, 2, 3, 3, 13, 2), 32),  # a column is a transfer
-    ((8, 8, 1, 2, 2, 9, 1), 32),  # a key is two transfers, a row of a column too
-    ((4, 4, 2, 2, 2, 9, 2), 256),  # two columns in a transfer, words too
+    ((8, 2, (13, 13), 3, 3, 2), 32),  # a column is a transfer
+    ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
+    ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
+    ((8, 2, (16, 5, 29), 2, 3, 2), 32),
+    ((6, 2, (11, 14), 1, 4, 1), 32),  # no power of two
 ]
 INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en", "step_address")
 
@@ -22,23 +24,24 @@ INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en"
 class Traffic:
     """Operations of random blocks, the memory that they leave, and steps that read it."""
 
-    def __init__(self, shape):
-        self.rows, self.lanes, self.n_layers, self.n_heads, self.head_words, self.most, _ = shape
+    def __init__(self, shape, data_width):
+        self.rows, self.lanes, self.layer_slots, self.n_heads, self.head_words, _ = shape
         self.places = CachePlaces(*shape[:-1])
+        self.word_bytes = self.places.word_bytes(data_width)
         self.rng = np.random.default_rng(self.rows * self.lanes)
-        self.memory = self.rng.integers(0, 256, self.places.size, np.uint8)
+        self.memory = self.rng.integers(0, 256, self.places.size(data_width), np.uint8)
         self.start = self.memory.tobytes()
 
-    def key(self, head, t, word):
+    def key(self, layer, head, t, word):
         """Where lane 0 of a key's block goes, and the distance to lane 1."""
-        index = (head * self.places.position_tiles + t // self.rows) * self.head_words + word
-        return (index * self.rows + t % self.rows) * self.lanes, 1
+        index = self.places.key_address(layer, head) + t // self.rows * self.head_words + word
+        return index * self.word_bytes + t % self.rows * self.lanes, 1
 
-    def value(self, head, t, word):
+    def value(self, layer, head, t, word):
         tile, row = divmod(word * self.lanes, self.rows)
-        index = (head * self.places.channel_tiles + tile) * self.places.position_words
+        index = self.places.value_address(layer, head) + tile * self.places.blocks(layer)
         index += self.places.key_words + t // self.lanes
-        return (index * self.rows + row) * self.lanes + t % self.lanes, self.lanes
+        return index * self.word_bytes + row * self.lanes + t % self.lanes, self.lanes
 
     def operation(self, layer, positions, where):
         """The blocks of an operation at ``positions``, as bits; they go to the memory too."""
@@ -51,50 +54,51 @@ class Traffic:
         bits = []
         for n, (head, word, t) in enumerate(blocks):
             values = self.rng.integers(-128, 128, self.lanes)
-            first, step = where(layer * self.n_heads + head, t, word)
+            first, step = where(layer, head, t, word)
             self.memory[first : first + step * self.lanes : step] = values.astype(np.uint8)
             block = {"data": values.tolist(), "layer": layer, "head": head, "word": word}
-            block |= {"position": t, "step": 5, "last": n + 1 == len(blocks)}
+            block |= {"slot": t, "step": 5, "last": n + 1 == len(blocks)}
             bits.append(encode(cached_layout(self.lanes), block))
         return bits
 
-    def step(self, operand, head, seen):
-        """A step that reads a head's first ``seen`` positions, and the operands it gets."""
+    def step(self, operand, layer, head, seen):
+        """A step that reads a head's first ``seen`` slots, and the operands it gets."""
         places = self.places
         if operand == Operand.KEYS:
-            address, first = head * places.position_tiles * self.head_words, 0
+            address, first = places.key_address(layer, head), 0
             words, stride, tiles = self.head_words, self.head_words, -(-seen // self.rows)
         else:
-            address = head * places.channel_tiles * places.position_words
+            address = places.value_address(layer, head)
             words, stride, tiles = (
                 -(-seen // self.lanes),
-                places.position_words,
+                places.blocks(layer),
                 places.channel_tiles,
             )
             first = places.key_words
         step = {"operand": operand, "address": address, "words": words, "tiles": tiles}
-        size = places.word_bytes
+        size, whole = self.word_bytes, self.rows * self.lanes
         starts = [
             (first + address + stride * n + w) * size for n in range(tiles) for w in range(words)
         ]
-        got = [int.from_bytes(self.memory[n : n + size].tobytes(), "little") for n in starts]
+        got = [int.from_bytes(self.memory[n : n + whole].tobytes(), "little") for n in starts]
         return encode(recall_layout(), step | {"stride": stride}), got
 
 
 def play(shape, data_width, latency, stall, read_faults=(), write_faults=()):
     """Writes and reads of two layers' worth of groups: what came, and what should have."""
-    traffic = Traffic(shape)
+    traffic = Traffic(shape, data_width)
     rounds, expected = [], []
     tokens = shape[-1]
-    for first in (0, tokens, traffic.most - tokens):
-        for layer in range(traffic.n_layers):
+    for turn in range(3):
+        for layer, slots in enumerate(traffic.layer_slots):
+            first = (0, tokens, slots - tokens)[turn]
             positions = range(first, first + tokens)
             blocks = {
                 "keys": traffic.operation(layer, positions, traffic.key),
                 "values": traffic.operation(layer, positions, traffic.value),
             }
             steps = [
-                traffic.step(operand, layer * traffic.n_heads + head, first + tokens)
+                traffic.step(operand, layer, head, first + tokens)
                 for head in range(traffic.n_heads)
                 for operand in (Operand.KEYS, Operand.VALUES)
             ]
@@ -113,7 +117,9 @@ def play(shape, data_width, latency, stall, read_faults=(), write_faults=()):
         "read_faults": dict(read_faults),
         "write_faults": dict(write_faults),
     }
-    answer = bench.run_program(AxiCache(*shape, data_width), "bench_axi_cache", given)
+    answer = bench.run_program(
+        AxiCache(traffic.places, tokens, data_width), "bench_axi_cache", given
+    )
     return answer, expected, traffic.memory.tobytes()
 
 
@@ -132,7 +138,7 @@ def test_error_responses():
     """SLVERR and DECERR, of reads and of writes."""
     shape, data_width = SHAPES[0]
     places = CachePlaces(*shape[:-1])
-    value = places.key_words * places.word_bytes  # head 0's first values
+    value = places.key_words * places.word_bytes(data_width)  # head 0's first values
     got, _, _ = play(shape, data_width, 5, 0.1, read_faults={0: 2})
     assert got["errors"] == 3  # once for each group of layer 0
     got, _, memory = play(shape, data_width, 5, 0.1, write_faults={value: 3})
@@ -141,19 +147,13 @@ def test_error_responses():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("lanes", "tokens", "data_width", "message"),
     [
-        ((6, 2, 1, 1, 1, 8, 1, 64), "rows must be a power of two from 1 to 1024, not 6"),
-        ((64, 64, 1, 1, 1, 8, 1, 64), "lanes must be a power of two from 1 to 32, not 64"),
-        ((2, 4, 1, 1, 1, 8, 1, 64), r"rows must be at least lanes \(4\), not 2"),
-        ((4, 4, 1, 1, 257, 8, 1, 64), "head_words must be from 1 to 256, not 257"),
-        ((4, 4, 1, 1, 1, 8, 0, 64), "tokens must be from 1 to 64, not 0"),
-        ((4, 4, 257, 1, 1, 8, 1, 64), "n_layers must be from 1 to 256, not 257"),
-        ((4, 4, 1, 0, 1, 8, 1, 64), "n_kv_heads must be from 1 to 256, not 0"),
-        ((4, 4, 1, 1, 1, 0, 1, 64), "max_seq_len must be from 1 to 1048576, not 0"),
-        ((4, 4, 1, 1, 1, 8, 1, 48), "data_width must be a power of two from 32 to 1024, not 48"),
+        (64, 1, 64, "lanes must be a power of two from 1 to 32, not 64"),
+        (4, 0, 64, "tokens must be from 1 to 64, not 0"),
+        (4, 1, 48, "data_width must be a power of two from 32 to 1024, not 48"),
     ],
 )
-def test_refuses(arguments, message):
+def test_refuses(lanes, tokens, data_width, message):
     with pytest.raises(ValueError, match=message):
-        AxiCache(*arguments)
+        AxiCache(CachePlaces(64, lanes, (8,), 1, 1), tokens, data_width)

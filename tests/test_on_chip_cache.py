@@ -3,46 +3,59 @@ import random
 import numpy as np
 import pytest
 import scripted
-from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache, ValueWords
+from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.places import CachePlaces
+from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.sim import bench
 
 LATENCY = 3
 
-# rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len
-SHAPES = [(8, 2, 2, 3, 3, 13), (4, 4, 1, 2, 2, 9)]
+# rows, lanes, slots of each layer, n_kv_heads, head_words
+SHAPES = [
+    (8, 2, (13, 13), 3, 3),
+    (4, 4, (9,), 2, 2),
+    (4, 2, (8, 21, 4, 8), 2, 3),
+    (6, 2, (9, 14), 1, 4),
+]
 
 
-def key_place(t, word, shape):
+def key_place(t, word, shape, _):
     """Where lane 0 of a key's word goes: address within its head, then rows and lanes."""
-    rows, lanes, _, _, head_words, _ = shape
+    rows, lanes, _, _, head_words = shape
     return t // rows * head_words + word, [t % rows] * lanes, [*range(lanes)]
 
 
-def value_place(t, word, shape):
-    rows, lanes, _, _, _, max_seq_len = shape
+def value_place(t, word, shape, slots):
+    rows, lanes, *_ = shape
     channels = word * lanes + np.arange(lanes)
-    blocks = -(-max_seq_len // lanes)
+    blocks = -(-slots // lanes)
     return channels[0] // rows * blocks + t // lanes, [*(channels % rows)], [t % lanes] * lanes
 
 
-def head_size(component, shape):
-    """Addresses of a head."""
-    rows, lanes, _, _, head_words, max_seq_len = shape
-    if component is KeyCache:
-        return -(-max_seq_len // rows) * head_words
-    return -(-head_words * lanes // rows) * -(-max_seq_len // lanes)
+def head_starts(component, shape):
+    """Where each head begins, and the end of all: in words and in blocks of steps."""
+    rows, lanes, layer_slots, n_kv_heads, head_words = shape
+    starts, steps = [0], [0]
+    for slots in layer_slots:
+        size = -(-slots // rows) * head_words
+        if component is ValueCache:
+            size = -(-head_words * lanes // rows) * -(-slots // lanes)
+        for _ in range(n_kv_heads):
+            starts.append(starts[-1] + size)
+            steps.append(steps[-1] + -(-slots // lanes))
+    return starts, steps
 
 
 def traffic(shape, seed):
     """Words to all places in random order, then random ones; gaps between them."""
     rng = random.Random(seed)
-    _, lanes, n_layers, n_kv_heads, head_words, max_seq_len = shape
+    _, lanes, layer_slots, n_kv_heads, head_words = shape
     places = [
         (layer, head, word, t)
-        for layer in range(n_layers)
+        for layer, slots in enumerate(layer_slots)
         for head in range(n_kv_heads)
         for word in range(head_words)
-        for t in range(max_seq_len)
+        for t in range(slots)
     ]
     rng.shuffle(places)
     for layer, head, word, t in places + rng.choices(places, k=100):
@@ -53,7 +66,7 @@ def traffic(shape, seed):
             "layer": layer,
             "head": head,
             "word": word,
-            "position": t,
+            "slot": t,
             "step": rng.randrange(512),
             "last": rng.random() < 0.2,
         }
@@ -64,21 +77,22 @@ class Model:
     """What a cache holds, element by element, and since which cycle it must show."""
 
     def __init__(self, component, shape):
-        self.rows, self.lanes, _, self.n_kv_heads, _, max_seq_len = self.shape = shape
+        self.rows, self.lanes, self.layer_slots, self.n_kv_heads, _ = self.shape = shape
         self.place = key_place if component is KeyCache else value_place
-        self.size = head_size(component, shape)
-        self.blocks = -(-max_seq_len // self.lanes)
+        self.starts, self.step_starts = head_starts(component, shape)
         self.held, self.steps = {}, {}
 
     def write(self, word, cycle):
-        head = word["layer"] * self.n_kv_heads + word["head"]
-        address, rows, lanes = self.place(word["position"], word["word"], self.shape)
+        head, t = word["layer"] * self.n_kv_heads + word["head"], word["slot"]
+        slots = self.layer_slots[word["layer"]]
+        address, rows, lanes = self.place(t, word["word"], self.shape, slots)
+        address += self.starts[head]
         for row, lane, value in zip(rows, lanes, word["data"], strict=True):
-            self.held[head * self.size + address, row, lane] = value, cycle
+            self.held[address, row, lane] = value, cycle
         if word["word"] == 0:
-            t = word["position"]
-            place = head * self.blocks + t // self.lanes, t % self.lanes
+            place = self.step_starts[head] + t // self.lanes, t % self.lanes
             self.steps[place] = word["step"], cycle
+        return address
 
     def expect(self, address, cycle):
         """All elements of a word that a read in ``cycle`` must find."""
@@ -101,32 +115,28 @@ class Model:
 def test_every_element_lies_in_its_place(component, shape):
     rng = random.Random(3)
     model = Model(component, shape)
-    heads = shape[2] * shape[3]
     words = [*traffic(shape, seed=5)]
-    recent = [(0, 0)] * 6
+    recent = [0] * 6
     cycles, expected, lasts = [], [{}], []
-    n_reads = heads * model.size
+    n_reads = model.starts[-1]
     for cycle in range(len(words) + 2 * n_reads):
         word = words[cycle] if cycle < len(words) else None
         port = {"i__valid": word is not None}
         if word is not None:
             port["i__payload"] = word
-            model.write(word, cycle)
-            head = word["layer"] * shape[3] + word["head"]
-            address, _, _ = model.place(word["position"], word["word"], shape)
-            recent.append((head * model.size + address, word["position"] // shape[1]))
+            recent.append(model.write(word, cycle))
         lasts.append(bool(word and word["last"]))
-        address = recent[rng.randrange(-6, 0)][0] if word else cycle % n_reads
+        address = recent[rng.randrange(-6, 0)] if word else cycle % n_reads
         read_en = rng.random() < 0.7 or cycle >= len(words) + n_reads
         port |= {"address": address, "read_en": read_en}
         found = model.expect(address, cycle), {}
         if component is KeyCache:
-            block = rng.randrange(heads * model.blocks)
+            block = rng.randrange(model.step_starts[-1])
             port |= {"step_address": block, "step_en": read_en}
             found = found[0], model.expect_steps(block, cycle)
         expected.append(found if read_en else None)
         cycles.append(port)
-    seen = scripted.play(component(*shape), cycles)
+    seen = scripted.play(component(CachePlaces(*shape)), cycles)
     compared = 0
     for cycle, outputs in enumerate(seen):
         assert outputs["written"] == (cycle >= LATENCY and lasts[cycle - LATENCY])
@@ -160,7 +170,7 @@ def value_words(lanes, tokens, n_heads, head_words, layers, seed):
                     "layer": layer,
                     "head": head,
                     "word": word,
-                    "position": token,
+                    "slot": 77,
                     "step": 0,
                     "last": last,
                 }
@@ -171,33 +181,54 @@ def value_words(lanes, tokens, n_heads, head_words, layers, seed):
 @pytest.mark.parametrize(("lanes", "tokens", "head_words"), [(4, 4, 3)])
 def test_value_words_saturate_and_count_heads(lanes, tokens, head_words):
     cases, expected = [], []
-    for group, position in [(tokens - 1, 0), (tokens // 2, 77), (tokens - 1, (1 << 20) - tokens)]:
+    for group in (tokens - 1, tokens // 2):
         words, cached = value_words(lanes, group + 1, 5, head_words, (0, 3, 255, 3), group)
-        settings = {"position": position, "group": group}
+        settings = {"slot": 77, "group": group}
         for stall in (0.0, 0.5):
             cases.append({"inputs": words, "settings": settings, "stall": stall, "seed": 2})
-            expected.append([w | {"position": w["position"] + position} for w in cached])
+            expected.append(cached)
     results = bench.run_many(ValueWords(lanes, tokens, head_words), cases)
     for result, y in zip(results, expected, strict=True):
         assert result.outputs["o"] == y
     assert results[0].stream_cycles["o"] == [*range(1, len(expected[0]) + 1)]
 
 
+def test_places_say_where_things_are():
+    places = CachePlaces(4, 2, (8, 21, 4), 2, 3)
+    assert [places.tiles(layer) for layer in range(3)] == [2, 6, 1]
+    assert places.most_blocks == 11
+    assert places.key_address(1, 1) == (2 * 2 + 6) * 3
+    assert places.step_address(2, 0) == 2 * 4 + 2 * 11
+    assert places.value_address(1, 1) == 2 * (2 * 4 + 11)  # two tiles of channels
+    assert places.size(64) == 8 * (3 * 18 + 2 * 2 * (4 + 11 + 2))
+
+
 @pytest.mark.parametrize(
-    ("component", "arguments", "message"),
+    ("changes", "message"),
     [
-        (KeyCache, (6, 2, 1, 1, 1, 8), "rows must be a power of two from 1 to 1024, not 6"),
-        (KeyCache, (64, 3, 1, 1, 1, 8), "lanes must be a power of two from 1 to 64, not 3"),
-        (ValueCache, (2, 4, 1, 1, 1, 8), r"rows must be at least lanes \(4\), not 2"),
-        (KeyCache, (8, 4, 0, 1, 1, 8), "n_layers must be from 1 to 256, not 0"),
-        (ValueCache, (8, 4, 1, 257, 1, 8), "n_kv_heads must be from 1 to 256, not 257"),
-        (KeyCache, (8, 4, 1, 1, 0, 8), "head_words must be from 1 to 256, not 0"),
-        (ValueCache, (8, 4, 1, 1, 1, 0), "max_seq_len must be from 1 to 1048576, not 0"),
-        (ValueWords, (0, 1, 1), "lanes must be from 1 to 64, not 0"),
-        (ValueWords, (4, 65, 1), "tokens must be from 1 to 64, not 65"),
-        (ValueWords, (4, 1, 257), "head_words must be from 1 to 256, not 257"),
+        ({"rows": 6}, r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
+        ({"lanes": 3}, "lanes must be a power of two from 1 to 64, not 3"),
+        ({"rows": 2}, r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
+        ({"layer_slots": ()}, "the number of layer_slots must be from 1 to 256, not 0"),
+        ({"layer_slots": (8, 0)}, "layer_slots must be from 1 to 1048576, not 0"),
+        ({"n_kv_heads": 257}, "n_kv_heads must be from 1 to 256, not 257"),
+        ({"head_words": 0}, "head_words must be from 1 to 256, not 0"),
     ],
 )
-def test_bad_parameters(component, arguments, message):
+def test_bad_places(changes, message):
+    shape = {"rows": 8, "lanes": 4, "layer_slots": (8,), "n_kv_heads": 1, "head_words": 1}
     with pytest.raises(ValueError, match=message):
-        component(*arguments)
+        CachePlaces(**shape | changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1, 1), "lanes must be from 1 to 64, not 0"),
+        ((4, 65, 1), "tokens must be from 1 to 64, not 65"),
+        ((4, 1, 257), "head_words must be from 1 to 256, not 257"),
+    ],
+)
+def test_bad_value_words(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ValueWords(*arguments)

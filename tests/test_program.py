@@ -5,7 +5,8 @@ import pytest
 from celosia.generators.program import write_program
 from celosia.reference.model import ModelConfig
 from celosia.reference.quantize import Linear, QuantizedLayer, QuantizedModel, Scheme
-from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.reference.view import View
+from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
 from celosia.sim.payload import encode
 
@@ -70,7 +71,8 @@ def written(request):
     """A model; lanes, rows and positions of its machine, and its early heads; its tapes."""
     sizes, (lanes, rows, max_seq_len), tied, early = MACHINES[request.param]
     model = quantized_model(sizes, lanes, tied)
-    return model, (lanes, rows, max_seq_len, early), write_program(model, rows, max_seq_len)
+    views = (View(max_seq_len),) * model.config.n_layers
+    return model, (lanes, rows, max_seq_len, early), write_program(model, rows, views)
 
 
 class Reader:
@@ -214,8 +216,8 @@ def test_norms_and_shifts(written):
 def test_attention_reads_each_head_and_its_group(written):
     model, (lanes, rows, max_seq_len, _), tapes = written
     c, head_words = model.config, model.head_dim // lanes
-    sizes = (rows, lanes, c.n_layers, c.n_kv_heads, head_words, max_seq_len)
-    keys, values = KeyCache(*sizes), ValueCache(*sizes)
+    position_tiles, position_words = -(-max_seq_len // rows), -(-max_seq_len // lanes)
+    channel_tiles = -(-model.head_dim // rows)
     scores = [s for s in tapes.program.steps if s["kind"] == Kind.SCORE]
     attentions = [s for s in tapes.program.steps if s["kind"] == Kind.ATTENTION]
     attention_start = model.scheme.padded(c.dim) // lanes
@@ -228,21 +230,39 @@ def test_attention_reads_each_head_and_its_group(written):
         assert score["source_base"] == head * head_words
         for position in range(max_seq_len):
             block = score["scale_address"] + position // lanes
-            assert block == kv * keys.position_words + position // lanes
+            assert block == kv * position_words + position // lanes
             for word in range(head_words):
                 address = score["address"] + position // rows * score["stride"] + word
-                assert address == (kv * keys.position_tiles + position // rows) * head_words + word
+                assert address == (kv * position_tiles + position // rows) * head_words + word
         assert (attention["operand"], attention["source"]) == (Operand.VALUES, Source.SCORES)
         assert attention["dynamic"] == {"words": 1}
         assert attention["argument"] == score["argument"] < BUFFERS
-        assert attention["source_base"] == attention["argument"] * values.position_words
+        assert attention["source_base"] == attention["argument"] * position_words
         assert attention["base"] == attention_start + head * head_words
         assert attention["chunks"] == head_words
         assert attention["tiles"] == -(-model.head_dim // rows)
         for channel in range(model.head_dim):
             tile = attention["address"] + channel // rows * attention["stride"]
-            expected = kv * values.channel_tiles + channel // rows
-            assert tile == expected * values.position_words
+            expected = kv * channel_tiles + channel // rows
+            assert tile == expected * position_words
+
+
+def test_layers_have_their_own_slots():
+    model = quantized_model((8, 8, 3, 2, 1, 8, 5), 4, True)
+    views = (View(16, 9), View(40), View(16, 9))
+    steps = write_program(model, 8, views).program.steps
+    scores = [s for s in steps if s["kind"] == Kind.SCORE]
+    attentions = [s for s in steps if s["kind"] == Kind.ATTENTION]
+    places = CachePlaces(8, 4, (16, 40, 16), 1, 2)
+    for n, (score, attention) in enumerate(zip(scores, attentions, strict=True)):
+        layer, head = divmod(n, 2)
+        assert score["view"] == attention["view"] == (0, 1, 0)[layer]
+        assert score["address"] == places.key_address(layer, 0) == (0, 4, 14)[layer]
+        assert score["scale_address"] == places.step_address(layer, 0) == (0, 4, 14)[layer]
+        assert attention["address"] == places.value_address(layer, 0)
+        assert attention["stride"] == (4, 10, 4)[layer]
+        assert attention["source_base"] == 10 * head
+        assert score["argument"] == attention["argument"] == head + BUFFERS * score["view"]
 
 
 def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(written):
@@ -309,14 +329,15 @@ def test_steps_fit_their_layout(written):
 
 
 @pytest.mark.parametrize(
-    ("rows", "max_seq_len", "message"),
+    ("rows", "views", "message"),
     [
-        (12, 8, "rows must be a power of two from 1 to 1024, not 12"),
-        (2, 8, r"rows must be at least lanes \(4\), not 2"),
-        (8, 0, "max_seq_len must be from 1 to 1048575, not 0"),
+        (12, (View(8),), "rows must be a power of two from 1 to 1024, not 12"),
+        (2, (View(8),), r"rows must be at least lanes \(4\), not 2"),
+        (8, (View(8), View(8)), "views must be those of 1 layers, not of 2"),
+        (8, (View(12, 4),), r"slots must be a multiple of rows \(8\), not 12"),
     ],
 )
-def test_bad_parameters(rows, max_seq_len, message):
+def test_bad_parameters(rows, views, message):
     model = quantized_model((4, 4, 1, 1, 1, 4, 5), 4, True)
     with pytest.raises(ValueError, match=message):
-        write_program(model, rows, max_seq_len)
+        write_program(model, rows, views)

@@ -50,7 +50,7 @@ def test_halves_are_the_pairs_in_another_order():
 @pytest.mark.parametrize(("lanes", "head_words", "tokens", "missing"), [(8, 1, 1, 0), (4, 3, 3, 1)])
 def test_matches_reference(lanes, head_words, tokens, missing):
     increments = increments_of(head_words * lanes // 2 - missing)
-    unit = Rope(lanes, head_words, increments, tokens)
+    unit = Rope(lanes, head_words, [increments], tokens)
     cases, expected = [], []
     for seed, (position, n) in enumerate([(0, 1), (1, tokens), ((1 << 20) - tokens, tokens)]):
         operations = [operation(9 * seed + k, lanes, head_words, k + 1, n) for k in range(4)]
@@ -73,7 +73,7 @@ def test_words_behind_a_new_position_wait_for_its_table():
     x = operation(1, 4, 3, 3, 2)
     first, second = ({"position": p, "tokens": n} for p, n in ((7, 1), (300, 2)))
     inputs = {"i": frame(x), "positions": [first, second]}
-    result = bench.run(Rope(4, 3, increments, 3), inputs, {"o": 18})
+    result = bench.run(Rope(4, 3, [increments], 3), inputs, {"o": 18})
     assert result.stream_cycles["positions"] == [0, 26]
     assert result.first_cycle["i"] == 26 + 3 * 4 * 2 + 14
     assert result.outputs["o"] == frame(rotated(x, 300, increments, 3))
@@ -81,7 +81,7 @@ def test_words_behind_a_new_position_wait_for_its_table():
 
 def test_angles():
     increments = [*increments_of(6), (1 << 32) - 1, 0, 1 << 31]
-    unit = RopeAngles(8, 3, increments, 4)
+    unit = RopeAngles(8, 3, [increments], 4)
     positions, expected = [(0, 1), (5, 4), ((1 << 20) - 2, 2)], []
     for position, n in positions:
         table = np.stack(angles(position, n, increments, 24), axis=-1).reshape(n, 3, 8)
@@ -100,18 +100,59 @@ def test_angles():
     assert result.stream_cycles["o"][:4] == [21, 29, 37, 37 + 14 + 8]
 
 
+SETS = {
+    "bases": [increments_of(6), [3 * n for n in increments_of(6)]],
+    "no_position": [[0] * 5, increments_of(5)],  # and a pair without increments
+    "partial": [[7, 0, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]],
+    "one_partial": [[1 << 30, 5, 0, 0]],
+    "none_turns": [[0] * 6],
+}
+
+
+@pytest.mark.parametrize(("name", "tokens"), [(n, 3 if n == "no_position" else 1) for n in SETS])
+def test_sets_of_increments(name, tokens):
+    sets, lanes, head_words = SETS[name], 4, 3
+    places = [
+        (number, word)
+        for number, some in enumerate(sets)
+        for word in range(head_words)
+        if any(some[2 * word : 2 * word + 2])
+    ]
+    cases, expected = [], []
+    for position in (0, 9, (1 << 20) - tokens):
+        words, y = [], []
+        for k in (0, 1, 1, 0):
+            number = k % len(sets)
+            x = operation(position + k, lanes, head_words, 2, tokens)
+            more = {"set": number} if len(sets) > 1 else {}
+            words += [word | more for word in frame(x, k)]
+            y += frame(rotated(x, position, sets[number], head_words), k)
+        inputs = {"i": words, "positions": [{"position": position, "tokens": tokens}]}
+        for stall in (0.0, 0.5):
+            cases.append({"inputs": inputs, "counts": len(words), "stall": stall, "seed": 7})
+            expected.append(y)
+    results = bench.run_many(Rope(lanes, head_words, sets, tokens), cases)
+    assert [r.outputs["o"] for r in results] == expected
+    assert results[0].first_cycle["i"] == max(len(places), 1) * lanes * tokens + 14
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"lanes": 6}, "lanes must be a power of two from 2 to 64, not 6"),
         ({"head_words": 0}, "head_words must be from 1 to 256, not 0"),
-        ({"increments": []}, "increments must be from 1 to 4 numbers, not 0"),
-        ({"increments": [1] * 5}, "increments must be from 1 to 4 numbers, not 5"),
-        ({"increments": [1 << 32]}, r"increments must be from 0 to 2\*\*32 - 1, not 4294967296"),
+        ({"increments": []}, "increments must be of 1 to 16 sets, not 0"),
+        ({"increments": [[]]}, "increments must be from 1 to 4 numbers, not 0"),
+        ({"increments": [[1] * 5]}, "increments must be from 1 to 4 numbers, not 5"),
+        ({"increments": [[1], [1, 2]]}, "as many in each set: one has 1, another 2"),
+        (
+            {"increments": [[1], [1 << 32]]},
+            r"increments must be from 0 to 2\*\*32 - 1, not 4294967296",
+        ),
         ({"tokens": 65}, "tokens must be from 1 to 64, not 65"),
     ],
 )
 @pytest.mark.parametrize("unit", [Rope, RopeAngles])
 def test_parameters_out_of_range(unit, changes, message):
     with pytest.raises(ValueError, match=message):
-        unit(**{"lanes": 4, "head_words": 2, "increments": [1, 2], "tokens": 1} | changes)
+        unit(**{"lanes": 4, "head_words": 2, "increments": [[1, 2]], "tokens": 1} | changes)

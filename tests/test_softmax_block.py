@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from celosia.reference.arithmetic import saturate
 from celosia.reference.softmax import EMPTY, empty, softmax_block
+from celosia.reference.view import View, slot_positions
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.sim import bench
 
@@ -77,6 +78,53 @@ def test_other_formats(fraction, width):
     assert min(exponents) == empty(width - fraction)
 
 
+def seen_by(t, view):
+    """``seen_layout`` of the token at ``t``."""
+    if not view.wraps:
+        return {"slot": t, "oldest": 0, "wrapped": 0}
+    first = max(0, t + 1 - view.window)
+    slot, oldest = t % view.slots, first % view.slots
+    return {"slot": slot, "oldest": oldest, "wrapped": int(oldest > slot)}
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "views"),
+    [
+        (4, 4, (View(12, 9),)),  # the least slots
+        (2, 3, (View(8, 5), View(40), View(6, 1))),
+        (16, 1, (View(40), View(16, 16))),
+    ],
+)
+def test_sees_windows(lanes, tokens, views):
+    cases, y = [], []
+    several = len(views) > 1
+    for position in (0, 3, 7, 11, 12, 13, 22, 35):
+        scores, chooser = [*blocks(lanes, position)], np.random.default_rng(position)
+        inputs, outputs = [], []
+        for number, view in enumerate(views):
+            n_words = -(-view.slots // lanes)
+            for index in range(n_words):
+                for token in range(tokens):
+                    data = scores[int(chooser.integers(len(scores)))]
+                    last = (index, token) == (n_words - 1, tokens - 1)
+                    word = {"data": data, "token": token, "index": index, "argument": 1}
+                    word |= {"last": int(last)}
+                    held = slot_positions(position + token, view)
+                    held = np.pad(held, (0, -view.slots % lanes), constant_values=-1)
+                    valid = held.reshape(-1, lanes)[index] >= 0
+                    power, exponent = softmax_block(saturate(data, 16), valid)
+                    outputs.append(word | {"data": power.tolist(), "exponent": int(exponent)})
+                    inputs.append(word | ({"view": number} if several else {}))
+        seen = [[seen_by(position + token, view) for token in range(tokens)] for view in views]
+        y.append(outputs)
+        for stall in (0.0, 0.5):
+            cases.append({"inputs": inputs, "settings": {"seen": seen}, "stall": stall, "seed": 4})
+    results = bench.run_many(SoftmaxBlock(lanes, tokens, views), cases)
+    for n, result in enumerate(results):
+        assert result.outputs["o"] == y[n // 2]
+    assert {EMPTY} < {word["exponent"] for words in y for word in words}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,6 +132,8 @@ def test_other_formats(fraction, width):
         ((8, 1, 8, 15), "width must be from 16 to 24, not 15"),
         ((12,), "lanes must be a power of two from 1 to 64, not 12"),
         ((8, 0), "tokens must be from 1 to 64, not 0"),
+        ((8, 1, (View(12, 4),)), r"slots must be a multiple of lanes \(8\), not 12"),
+        ((4, 4, (View(8, 6),)), r"slots must be at least window \+ tokens - 1 \(9\), not 8"),
     ],
 )
 def test_bad_parameters(arguments, message):

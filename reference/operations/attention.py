@@ -11,6 +11,7 @@ from celosia.reference.matrix import ceil_log2, mantissas
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
 from celosia.reference.scale import LEAST_SHIFT, scale
 from celosia.reference.softmax import align, empty, softmax_block
+from celosia.reference.view import seen
 
 __all__ = ["LOG2E", "Attention", "IntegerAttention"]
 
@@ -65,13 +66,13 @@ class Attention:
         for name, array in (("queries", q), ("keys", k), ("values", v)):
             p.observe(name, array)
         keys, values = p.cached(k, v)  # [end, kv, hd]
-        distance = p.positions[:, None] - np.arange(len(keys))
-        unseen = (distance < 0) | (distance >= (self.window or len(keys) + 1))
         q = q.transpose(1, 0, 2).reshape(kv, self.group, n, hd)
         scores = q @ keys.transpose(1, 2, 0)[:, None] * np.float32(self.scale)
         if self.cap:
             scores = np.float32(self.cap) * np.tanh(scores / np.float32(self.cap))
-        scores = np.where(unseen, np.float32(-np.inf), scores)  # [kv, group, n, end]
+        scores = np.where(
+            seen(p.positions, len(keys), self.window), scores, np.float32(-np.inf)
+        )  # [kv, group, n, end]
         p.observe("scores", scores.reshape(self.n_heads, n, -1))
         out = float32.softmax(scores) @ values.transpose(1, 0, 2)[:, None]
         out = out.reshape(self.n_heads, n, hd).transpose(1, 0, 2).reshape(n, -1)
@@ -156,7 +157,7 @@ class IntegerAttention:
         n, lanes = len(positions), p.lanes
         keys, key_steps, values = p.cache.at(self.layer, p.padded(positions[-1] + 1))
         blocks = keys.shape[1]
-        seen = np.arange(blocks) <= positions[:, None]  # [n, blocks]
+        visible = seen(positions, blocks, s.window)  # [n, blocks]
         shape = (s.n_kv_heads, s.group, n)
         q = q.transpose(1, 0, 2).reshape(*shape, -1)
         q_step = q_step.T.reshape(*shape, 1)
@@ -166,13 +167,13 @@ class IntegerAttention:
         # Low scores weigh nothing beside others: one at the lower limit counts for its own token,
         # as it does where all are.
         own = np.arange(blocks) == positions[:, None]
-        counts = own | (seen & (scores >= 0))
+        counts = own | (visible & (scores >= 0))
         p.count_limited(acc, self.score_shift, counts)
         p.count("scores", np.where(counts, scores, 0), p.model.score_width)
         scores = saturate(scores, p.model.score_width) << (SCORE_FRACTION - p.model.score_fraction)
         scores = scores.reshape(*shape, -1, lanes)
         whole = p.model.score_width - p.model.score_fraction
-        power, exponent = softmax_block(scores, seen.reshape(n, -1, lanes), whole)
+        power, exponent = softmax_block(scores, visible.reshape(n, -1, lanes), whole)
         largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
         power, shift = align(power, exponent, largest)
         power = (power << shift[..., None]).reshape(*shape, blocks)

@@ -1,6 +1,6 @@
 """Rotary position embedding, with a table of sines and cosines that is made as it is needed."""
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,9 +21,10 @@ class Rope(wiring.Component):
     the one rounding (half up). Bit-exact with :func:`celosia.reference.rope.rope` and
     :func:`celosia.reference.functions.sine_cosine`. Pairs without an increment become zeros.
 
-    Words wait while a position is offered and until its table is complete, which takes
-    ``head_words * lanes * n + 14`` cycles for ``n`` tokens; the next position is accepted from then
-    on. A word needs the table only in the cycle in which it is accepted: offer a position when the
+    Words wait while a position is offered and until its table is complete, which takes ``w * lanes
+    * n + 14`` cycles for ``n`` tokens, where ``w`` words turn: ``head_words`` for each set, less
+    those that end it without an increment above 0. The next position is accepted from then on. A
+    word needs the table only in the cycle in which it is accepted: offer a position when the
     last word of the one before has been accepted.
 
     Latency 4 cycles. Throughput 1 word per cycle.
@@ -33,14 +34,16 @@ class Rope(wiring.Component):
     lanes : int, a power of two from 2 to 64
     head_words : int, 1 to 256
         Words of ``lanes`` values in one head.
-    increments : sequence of int, each from 0 to 2**32 - 1
-        Turns per position in units of 2**-32, of pairs 0, 1, ...; 1 to ``head_words * lanes / 2``.
+    increments : sequence of 1 to 16 sets, each a sequence of int from 0 to 2**32 - 1
+        Turns per position in units of 2**-32, of pairs 0, 1, ...; 1 to ``head_words * lanes / 2``,
+        of all sets as many.
     tokens : int, 1 to 64
 
     Members
     -------
     i : In(stream of framed(lanes, 24, tokens))
-        Heads one after the other from index 0.
+        Heads one after the other from index 0. Where there are several sets, a word also has the
+        number of its ``set``.
     positions : In(stream of {position: unsigned(20), tokens: unsigned})
         The position of token 0, and the number of tokens, from 1 to ``tokens``.
     o : Out(stream of framed(lanes, 16, tokens))
@@ -57,12 +60,14 @@ class Rope(wiring.Component):
         check_rope(lanes, head_words, increments, tokens)
         self.lanes = lanes
         self.head_words = head_words
-        self.increments = tuple(increments)
+        self.increments = tuple(map(tuple, increments))
         self.tokens = tokens
+        sets = len(self.increments)
+        more = {"set": unsigned(ceil_log2(sets))} if sets > 1 else {}
         self._angles = RopeAngles(lanes, head_words, self.increments, tokens)
         super().__init__(
             {
-                "i": In(stream.Signature(framed(lanes, 24, tokens))),
+                "i": In(stream.Signature(framed(lanes, 24, tokens, **more))),
                 "positions": In(self._angles.i.signature.flip()),
                 "o": Out(stream.Signature(framed(lanes, 16, tokens))),
             }
@@ -81,8 +86,12 @@ class Rope(wiring.Component):
 
         n, bits = self.lanes, ceil_log2(self.tokens)
         shape = data.ArrayLayout(signed(16), n)
-        depth = max(2, self.head_words << bits)
-        m.submodules.table = table = Memory(shape=shape, depth=depth, init=[])
+        sets = len(self.increments)
+        depth = max(2, self.head_words * sets << bits)
+        init = [[0] * n] * depth if angles.still() else []
+        for number, values in angles.still().items():
+            init[number << bits : (number + 1) << bits] = [values] * (1 << bits)
+        m.submodules.table = table = Memory(shape=shape, depth=depth, init=init)
         write, read = table.write_port(), table.read_port()
         m.d.comb += [
             write.addr.eq(Cat(angles.o.p.token[:bits], angles.o.p.place)),
@@ -98,6 +107,8 @@ class Rope(wiring.Component):
         ]
         pipe = Pipeline(m, i, self.o)
         place, _ = head_place(m, i, self.head_words)
+        if sets > 1:
+            place = i.p.set * self.head_words + place
         m.d.comb += [read.addr.eq(Cat(i.p.token[:bits], place)), read.en.eq(pipe.advance)]
         frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
         x, frame = pipe.stage([clamp(v, 18) for v in i.p.data], frame)

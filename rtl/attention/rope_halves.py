@@ -159,12 +159,12 @@ class RopeHalves(wiring.Component):
     """
 
     def __init__(self, lanes, head_words, increments):
-        self._rope = Rope(lanes, head_words, increments)
+        self._rope = Rope(lanes, head_words, [increments])
         self._pairs = HeadPairs(lanes, head_words, 24)
         self._halves = HeadPairs(lanes, head_words, 16, back=True)
         self.lanes = lanes
         self.head_words = head_words
-        self.increments = self._rope.increments
+        self.increments = self._rope.increments[0]
         self.latency = 2 * self._pairs.latency + 4
         super().__init__(
             {

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.softmax import empty
 from celosia.reference.tables import exp2_table
+from celosia.rtl.kv_cache.slots import check_slots, seen_layout, seen_shape, view_member
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, choose, clamp, first_largest
 from celosia.rtl.stream.words import INDEX_WIDTH, framed
@@ -18,12 +19,13 @@ TABLE = 8  # bits of a score behind the point that address the table
 
 
 class SoftmaxBlock(wiring.Component):
-    """``127 * 2**(score - exponent)`` for each word of scores, those of later positions zero.
+    """``127 * 2**(score - exponent)`` for each word of scores, those of unseen positions zero.
 
     Scores, in units of ``2**-fraction``, saturate to ``width`` bits, of which ``whole`` are before
-    the point; powers are rounded half up. Lane ``j`` of word ``index`` counts where ``index * lanes
-    + j <= position + token``; the exponent of a word without such a lane is ``empty(whole)``.
-    Bit-exact with :func:`celosia.reference.softmax.softmax_block`.
+    the point; powers are rounded half up. Lane ``j`` of word ``index`` is slot
+    ``index * lanes + j``; it counts as :func:`celosia.reference.view.slot_positions` says: in a
+    linear cache where it is at most ``position + token``. The exponent of a word without such a
+    lane is ``empty(whole)``. Bit-exact with :func:`celosia.reference.softmax.softmax_block`.
 
     Latency 3 cycles, 4 where ``lanes`` exceeds 8. Throughput 1 word per cycle.
 
@@ -33,12 +35,18 @@ class SoftmaxBlock(wiring.Component):
     tokens : int, 1 to 64
     fraction : int, 0 to 8
     width : int, ``fraction + 8`` to 24
+    views : sequence of celosia.reference.view.View, optional
+        What words may see. By default, and where none has a window, a linear cache.
 
     Members
     -------
     position : In(unsigned(20))
-        That of token 0. Constant while words come.
+        Of token 0, where there is no window. Constant while words come.
+    seen : In(seen_layout[views, tokens])
+        Where there is one: the slots that count, see :class:`celosia.rtl.kv_cache.slots.Slots`.
+        Constant while words come.
     i : In(stream of framed(lanes, 24, tokens))
+        With several views, and a window among them, a word also has the number of its ``view``.
     o : Out(stream of framed(lanes, unsigned(7), tokens, exponent=signed(whole + 2)))
 
     Raises
@@ -47,22 +55,30 @@ class SoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16):
+    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=()):
         check_power_of_two("lanes", lanes, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("fraction", fraction, 0, TABLE)
         check_range("width", width, fraction + 8, 24)
+        for view in views:
+            check_slots(view, tokens, lanes=lanes)
         self.lanes = lanes
         self.tokens = tokens
+        self.views = tuple(views)
+        self.windows = any(view.wraps for view in self.views)
         self.fraction = fraction
         self.width = width
         self.whole = width - fraction
         self.latency = 3 if lanes <= FAN_IN else 4
+        bounds, more = {"position": In(INDEX_WIDTH)}, {}
+        if self.windows:
+            bounds = {"seen": In(seen_shape(len(self.views), tokens))}
+            more = view_member(self.views)
         o = framed(lanes, unsigned(7), tokens, exponent=signed(self.whole + 2))
         super().__init__(
             {
-                "position": In(INDEX_WIDTH),
-                "i": In(stream.Signature(framed(lanes, 24, tokens))),
+                **bounds,
+                "i": In(stream.Signature(framed(lanes, 24, tokens, **more))),
                 "o": Out(stream.Signature(o)),
             }
         )
@@ -76,7 +92,7 @@ class SoftmaxBlock(wiring.Component):
         # 1: the scores that count; beside them the table is read, as if no score was beyond.
         data = [self._in_table_units(x) for x in word.data]
         halves = self._read_table(m, pipe, [x[:8] for x in data])
-        valid = seen_lanes(m, word, self.position, self.lanes, self.tokens)
+        valid = seen_lanes(m, word, self)
         bits = TABLE + self.whole
         parts = zip(valid, [clamp(x, bits) for x in data], strict=True)
         least = 1 << (self.whole - 1)  # of the integer parts, with the sign's bit
@@ -103,7 +119,8 @@ class SoftmaxBlock(wiring.Component):
             near = v & (below[3:] == 0)
             results.append(Mux(near, Array(power)[below[:3]], 0))
         exponent = Signal(signed(self.whole + 2))
-        m.d.comb += exponent.eq(Mux(valid[0], best + 1, empty(self.whole)))
+        some = Cat(valid).any() if self.windows else valid[0]  # the first slot counts, if any does
+        m.d.comb += exponent.eq(Mux(some, best + 1, empty(self.whole)))
         frame, exponent, results = pipe.stage(frame, exponent, results)
         pipe.finish({**frame, "exponent": exponent, "data": results})
         return m
@@ -137,27 +154,39 @@ class SoftmaxBlock(wiring.Component):
         return largest
 
 
-def seen_lanes(m, word, position, lanes, tokens):
-    """For each lane of a word of scores whether its position is not after the token's."""
-    bits = exact_log2(lanes)
-    limit = _limit(m, word, position, tokens)
-    before, within = word.index < limit[bits:], word.index == limit[bits:]
-    return [before | (within & (limit[:bits] >= n)) for n in range(lanes)]
+def seen_lanes(m, word, unit):
+    """For each lane of a word of scores whether its token sees the slot, as ``unit`` is told."""
+    bits = exact_log2(unit.lanes)
+    slot, held = _slot(m, word, unit)
+    before, at = word.index < slot[bits:], word.index == slot[bits:]
+    up_to = [before | (at & (slot[:bits] >= n)) for n in range(unit.lanes)]
+    if held is None:
+        return up_to
+    after, at = word.index > held.oldest[bits:], word.index == held.oldest[bits:]
+    since = [after | (at & (held.oldest[:bits] <= n)) for n in range(unit.lanes)]
+    pairs = zip(up_to, since, strict=True)
+    return [Mux(held.wrapped, first | last, first & last) for first, last in pairs]
 
 
-def own_lanes(m, word, position, lanes, tokens):
-    """For each lane of a word of scores whether its position is the token's."""
-    bits = exact_log2(lanes)
-    limit = _limit(m, word, position, tokens)
-    within = word.index == limit[bits:]
-    return [within & (limit[:bits] == n) for n in range(lanes)]
+def own_lanes(m, word, unit):
+    """For each lane of a word of scores whether its slot is that of the token itself."""
+    bits = exact_log2(unit.lanes)
+    slot, _ = _slot(m, word, unit)
+    within = word.index == slot[bits:]
+    return [within & (slot[:bits] == n) for n in range(unit.lanes)]
 
 
-def _limit(m, word, position, tokens):
-    """The position of a word's token."""
-    limit = Signal(INDEX_WIDTH + 1, name="limit")
-    m.d.comb += limit.eq(position + (word.token if tokens > 1 else 0))
-    return limit
+def _slot(m, word, unit):
+    """The slot of a word's token, and where there is a window what it sees."""
+    slot = Signal(INDEX_WIDTH + 1, name="slot")
+    token = word.token if unit.tokens > 1 else 0
+    if not unit.windows:
+        m.d.comb += slot.eq(unit.position + token)
+        return slot, None
+    held = Signal(seen_layout(), name="held")
+    tokens = unit.seen[word.view if len(unit.views) > 1 else 0]
+    m.d.comb += [held.eq(tokens[token]), slot.eq(held.slot)]
+    return slot, held
 
 
 def _table():

@@ -5,14 +5,14 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.arithmetic.division import divided
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
-from celosia.rtl.kv_cache.on_chip_cache import KeySteps, cached_layout, joined
+from celosia.rtl.kv_cache.key_steps import KeySteps
+from celosia.rtl.kv_cache.places import cached_layout, start_of
 from celosia.rtl.machine.step import Operand, recall_layout
 from celosia.rtl.memory.axi_port import axi_read_port, axi_write_port, join_pins
 from celosia.rtl.memory.axi_tape import AxiReader
-from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 
-__all__ = ["PREFIX", "AxiCache", "CachePlaces", "cache_pins"]
+__all__ = ["PREFIX", "AxiCache", "cache_pins"]
 
 PREFIX = "m_axi_kv_"
 
@@ -21,29 +21,6 @@ def cache_pins(data_width):
     """The members of the cache's AXI4 port: ``m_axi_kv_araddr`` and so on."""
     port = {**axi_read_port(data_width), **axi_write_port(data_width)}
     return {PREFIX + name: member for name, member in port.items()}
-
-
-class CachePlaces:
-    """Where keys and values lie: words of ``rows * lanes`` bytes, those of the keys first.
-
-    As ``KeyCache`` and ``ValueCache`` number them, but that a word is always whole, and takes
-    ``word_bytes``: see :func:`celosia.rtl.memory.gearbox.packed_width`. The byte of row ``r`` and
-    lane ``n`` is ``word * word_bytes + r * lanes + n``.
-    """
-
-    def __init__(self, rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len, data_width):
-        heads = n_layers * n_kv_heads
-        self.word_bytes = packed_width(8 * rows * lanes, data_width) // 8
-        self.position_tiles = -(-max_seq_len // rows)
-        self.position_words = -(-max_seq_len // lanes)
-        self.channel_tiles = -(-head_words * lanes // rows)
-        self.key_words = heads * self.position_tiles * head_words
-        self.words = self.key_words + heads * self.channel_tiles * self.position_words
-
-    @property
-    def size(self):
-        """The bytes of memory that the cache takes, from address 0 on."""
-        return self.words * self.word_bytes
 
 
 class AxiCache(wiring.Component):
@@ -60,10 +37,9 @@ class AxiCache(wiring.Component):
 
     Parameters
     ----------
-    rows : int, a multiple of ``lanes`` to 1024
-    lanes : int, a power of two to 32
-    n_layers, n_kv_heads, head_words : int, 1 to 256
-    max_seq_len : int, 1 to 2**20
+    places : CachePlaces
+        ``lanes`` to 32. The byte of row ``r`` and lane ``n`` is ``word * word_bytes + r * lanes +
+        n``; the values' words follow those of the keys.
     tokens : int, 1 to 64
         Tokens of a group.
     data_width : int, a power of two from 32 to 1024
@@ -79,7 +55,7 @@ class AxiCache(wiring.Component):
     o : Out(stream of int8[rows, lanes])
         Places never written hold what the memory holds.
     step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
-        See :class:`celosia.rtl.kv_cache.on_chip_cache.KeySteps`.
+        See :class:`celosia.rtl.kv_cache.key_steps.KeySteps`.
     error : Out(1)
         High for a cycle when the memory answered with SLVERR or DECERR.
     m_axi_kv_araddr ...
@@ -91,32 +67,16 @@ class AxiCache(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(
-        self,
-        rows,
-        lanes,
-        n_layers,
-        n_kv_heads,
-        head_words,
-        max_seq_len,
-        tokens,
-        data_width,
-        buffer=512,
-    ):
+    def __init__(self, places, tokens, data_width, buffer=512):
+        rows, lanes = places.rows, places.lanes
         check_power_of_two("lanes", lanes, 32)
-        if rows not in range(lanes, 1025, lanes):
-            raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
-        check_range("head_words", head_words, 1, 256)
         check_range("tokens", tokens, 1, 64)
-        self.key_steps = KeySteps(lanes, n_layers, n_kv_heads, max_seq_len)
+        self.key_steps = KeySteps(places)
         self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
         self.writer = AxiBlockWriter(lanes, data_width)
-        sizes = n_layers, n_kv_heads, head_words, max_seq_len
-        self.places = CachePlaces(rows, lanes, *sizes, data_width)
+        self.places = places
         self.rows = rows
         self.lanes = lanes
-        self.n_kv_heads = n_kv_heads
-        self.head_words = head_words
         self.tokens = tokens
         self.data_width = data_width
         blocks = stream.Signature(cached_layout(lanes), always_ready=True)
@@ -135,11 +95,6 @@ class AxiCache(wiring.Component):
                 **cache_pins(data_width),
             }
         )
-
-    @property
-    def position_words(self):
-        """Blocks of ``lanes`` positions in the cache."""
-        return self.places.position_words
 
     def elaborate(self, platform):
         m = Module()
@@ -185,7 +140,7 @@ class AxiCache(wiring.Component):
                 left.eq(Mux(keys, 1, self.recall.p.tiles)),
             ]
             with m.If(keys):  # a head's tiles follow each other
-                m.d.sync += step.words.eq(self.recall.p.tiles * self.head_words)
+                m.d.sync += step.words.eq(self.recall.p.tiles * self.places.head_words)
         with m.If(active & reader.run.ready):
             m.d.sync += [step.address.eq(step.address + step.stride), left.eq(left - 1)]
             with m.If(left == 1):
@@ -193,9 +148,9 @@ class AxiCache(wiring.Component):
 
     def _queue(self, m, name):
         """A queue for an operation's blocks."""
-        port = getattr(self, name)
+        port, places = getattr(self, name), self.places
         m.submodules[f"{name}_queue"] = queue = fifo.SyncFIFOBuffered(
-            width=port.p.shape().size, depth=self.n_kv_heads * self.head_words * self.tokens + 1
+            width=port.p.shape().size, depth=places.n_kv_heads * places.head_words * self.tokens + 1
         )
         m.d.comb += [queue.w_en.eq(port.valid), queue.w_data.eq(port.p)]
         return queue
@@ -208,27 +163,28 @@ class AxiCache(wiring.Component):
         column = Signal()
         head, tile, index = Signal(16), Signal(28), Signal(28)
         lane_bits, chunks = self.lanes.bit_length() - 1, self.rows // self.lanes
-        lane, position_block = word.position[:lane_bits], word.position >> lane_bits
+        lane, slot_block = word.slot[:lane_bits], word.slot >> lane_bits
         # A block stays for cycles, so that tables have read it when its tile is asked for.
-        numbers = position_block, position_block, chunks, places.position_words
-        position_tile, position_chunk = divided(m, "position_tiles", *numbers)
-        numbers = word.word, word.word, chunks, self.head_words
+        numbers = slot_block, slot_block, chunks, places.most_blocks
+        slot_tile, slot_chunk = divided(m, "slot_tiles", *numbers)
+        numbers = word.word, word.word, chunks, places.head_words
         channel_tile, channel_chunk = divided(m, "channel_tiles", *numbers)
-        within = Signal(range(places.word_bytes))  # the block's byte in its word
+        word_bytes = places.word_bytes(self.data_width)
+        within = Signal(range(word_bytes))  # the block's byte in its word
         block = writer.i.p
         m.d.comb += [
             within.eq(
                 Mux(
                     column,
                     channel_chunk << 2 * lane_bits,
-                    Cat(lane, position_chunk) << lane_bits,
+                    Cat(lane, slot_chunk) << lane_bits,
                 )
             ),
             block.data.eq(word.data),
             block.column.eq(column),
             block.lane.eq(lane),
             block.tag.eq(Cat(column, word.last)),
-            block.address.eq(joined(index, places.word_bytes, within)),
+            block.address.eq(start_of(index, (0, word_bytes), within)),
         ]
         with m.FSM():
             with m.State("PICK"):
@@ -238,16 +194,16 @@ class AxiCache(wiring.Component):
                 with m.If(keys.r_rdy | values.r_rdy):
                     m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.sync += head.eq(word.layer * self.n_kv_heads + word.head)
+                m.d.sync += head.eq(word.layer * places.n_kv_heads + word.head)
                 m.next = "TILE"
             with m.State("TILE"):
-                key_tile = head * places.position_tiles + position_tile
+                key_tile = start_of(head, places.key_tiles, slot_tile)
                 value_tile = head * places.channel_tiles + channel_tile
                 m.d.sync += tile.eq(Mux(column, value_tile, key_tile))
                 m.next = "WORD"
             with m.State("WORD"):
-                key_word = tile * self.head_words + word.word
-                value_word = tile * places.position_words + position_block
+                key_word = tile * places.head_words + word.word
+                value_word = start_of(tile, places.value_blocks, slot_block)
                 m.d.sync += index.eq(Mux(column, value_word + places.key_words, key_word))
                 m.next = "SEND"
             with m.State("SEND"):

@@ -70,8 +70,10 @@ def _pass(m, machine, u, begins):
     """The pass's position and last token to all units that ask for them; whether one must wait.
 
     ``positions`` is a stream for what takes time: no pass begins before the one before it was
-    taken. ``position`` and ``group`` are constant while they are used, so they may be late.
+    taken. ``position``, ``seen`` and ``group`` are constant while they are used, so they may be
+    late.
     """
+    m.d.comb += u.sequencer.slots_ready.eq(u.slots.ready)
     group = u.sequencer.group if machine.shape.tokens > 1 else 0
     waits = []
     for unit in vars(u).values():
@@ -79,6 +81,8 @@ def _pass(m, machine, u, begins):
         asked = [name for name in members if members[name].flow == In]
         if "position" in asked:
             m.d.sync += unit.position.eq(u.sequencer.position)
+        if "seen" in asked:
+            m.d.sync += unit.seen.eq(u.slots.seen)
         if "group" in asked:
             m.d.sync += unit.group.eq(group)
         if "positions" in asked:

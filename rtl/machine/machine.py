@@ -10,7 +10,9 @@ from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
-from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache, ValueWords
+from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.slots import Slots
+from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.group_scales import GroupScales, grouped_word
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.scale import Scale
@@ -144,13 +146,13 @@ class Machine(wiring.Component):
         """
         s = self.shape
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
-        cache = (rows, lanes, s.n_layers, s.n_kv_heads, s.head_words, s.max_seq_len)
+        slots = Slots(s.layer_views, tokens)
         external = s.cache_width > 0
         if external:
-            caches = {"cache": AxiCache(*cache, tokens, s.cache_width)}
+            caches = {"cache": AxiCache(s.places, tokens, s.cache_width)}
         else:
-            caches = {"key_cache": KeyCache(*cache), "value_cache": ValueCache(*cache)}
-        position_words = -(-s.max_seq_len // lanes)
+            caches = {"key_cache": KeyCache(s.places), "value_cache": ValueCache(s.places)}
+        position_words = s.places.most_blocks
         weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
         if s.groups:
             weights = grouped_word(rows, lanes, s.groups)
@@ -164,7 +166,7 @@ class Machine(wiring.Component):
         routes = routes_of(s, self.program)
         chains = route_units(self)
         more = told(chains.values(), self.program)
-        sequencer = Sequencer(self.program, rows, lanes, tokens, external, more)
+        sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
         n_routes = len(sequencer.routes)
         exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
         units = {
@@ -192,6 +194,7 @@ class Machine(wiring.Component):
             **chains,
             "merge": Merge(quantized, [route.sink for route in routes].count("activations")),
             "quantize": BlockQuantize(lanes, 23, tokens),
+            "slots": slots,
             "value_words": ValueWords(lanes, tokens, s.head_words),
             "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
             "sampled": Buffer(unsigned(20)),

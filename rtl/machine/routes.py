@@ -10,6 +10,7 @@ from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.attention.steady_rope import SteadyRope
+from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.machine.step import WORD_MEMBERS, argument_layout
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
@@ -37,7 +38,9 @@ UNITS = {
     "norm": _norm,
     "rope": _rope,
     "head_quantize": lambda machine, s: HeadQuantize(s.lanes, s.head_words, s.tokens),
-    "softmax": lambda machine, s: SoftmaxBlock(s.lanes, s.tokens, s.score_fraction, s.score_width),
+    "softmax": lambda machine, s: SoftmaxBlock(
+        s.lanes, s.tokens, s.score_fraction, s.score_width, view_table(s.layer_views)[0]
+    ),
     "swiglu": lambda machine, s: SwiGlu(s.lanes, s.tokens, s.gate_fraction),
 }
 
@@ -119,13 +122,14 @@ def _to_heads(m, machine, u, source, route):
     """Queries into their memory, keys into the cache."""
     keys = u.cache.keys if machine.shape.cache_width else u.key_cache.i
     head = argument_layout()(source.p.argument).head
-    position = u.sequencer.position + source.p.token
     link(m, source, u.queries.i)
     m.d.comb += [
         u.queries.i.valid.eq(source.valid & ~head.is_key),
         keys.valid.eq(source.valid & head.is_key),
         keys.p.layer.eq(head.layer),
-        keys.p.position.eq(position),
+        u.slots.asked[0].layer.eq(head.layer),
+        u.slots.asked[0].token.eq(source.p.token),
+        keys.p.slot.eq(u.slots.slot[0]),
         *(keys.p[n].eq(source.p[n]) for n in ("data", "head", "word", "step", "last")),
     ]
 
@@ -133,6 +137,11 @@ def _to_heads(m, machine, u, source, route):
 def _to_values(m, machine, u, source, route):
     """By ValueWords into the cache."""
     link(m, source, u.value_words.i)
+    m.d.comb += [
+        u.slots.asked[1].layer.eq(argument_layout()(source.p.argument).layer),
+        u.slots.asked[1].token.eq(source.p.token),
+        u.value_words.slot.eq(u.slots.slot[1]),
+    ]
 
 
 def _to_scores(m, machine, u, source, route):

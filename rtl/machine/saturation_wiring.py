@@ -9,7 +9,6 @@ __all__ = ["wire_saturations"]
 
 def wire_saturations(m, machine, u):
     """Every value on its way into a format of fewer bits to the counter of that format."""
-    lanes, tokens = machine.shape.lanes, machine.shape.tokens
     ports = {
         "residual": u.residual.o,
         "activations": u.merge.o,
@@ -21,12 +20,11 @@ def wire_saturations(m, machine, u):
     }
     values = {name: port.p.data for name, port in ports.items()}
     scores_route = u.sequencer.routes["scores"]
-    scaled, position = u.scale.o.p, u.softmax.position
+    scaled = u.scale.o.p
 
     def counting(word):
         """The lanes of a word of scores that count; of low ones that of the token with itself."""
-        seen = seen_lanes(m, word, position, lanes, tokens)
-        own = own_lanes(m, word, position, lanes, tokens)
+        seen, own = seen_lanes(m, word, u.softmax), own_lanes(m, word, u.softmax)
         return [a & (b | ~x[-1]) for a, b, x in zip(seen, own, word.data, strict=True)]
 
     scores = u.softmax.i.p

@@ -1,6 +1,6 @@
 """The sequencer: steps through the program, one pass for each group of tokens."""
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.arithmetic.division import ConstantDivider
@@ -49,6 +49,8 @@ class Sequencer(wiring.Component):
         Whether steps with keys or values are also sent to ``recall``.
     more : dict, optional
         The members of WORD_MEMBERS that the operations have; by default all.
+    views : sequence of celosia.reference.view.View
+        That a step's ``view`` numbers: a step reads no more than a ring has slots.
 
     Members
     -------
@@ -69,6 +71,8 @@ class Sequencer(wiring.Component):
         Resources whose writing has ended.
     retired : In(2)
         The number of operations that ended otherwise in this cycle.
+    slots_ready : In(1)
+        The slots of the pass are known: its steps may begin.
     idle : Out(1)
         Nothing is under way.
     blocked, dispatching : Out(1)
@@ -80,7 +84,7 @@ class Sequencer(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, program, rows, lanes, tokens, external_cache=False, more=None):
+    def __init__(self, program, rows, lanes, tokens, external_cache=False, more=None, views=()):
         if len(program.steps) < 2:
             raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
         check_power_of_two("lanes", lanes, 64)
@@ -92,6 +96,7 @@ class Sequencer(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.external_cache = external_cache
+        self.views = tuple(views)
         self.more = WORD_MEMBERS if more is None else more
         self.routes = {name: number for number, name in enumerate(program.routes)}
         self.layout = step_layout(len(self.routes), more)
@@ -112,6 +117,7 @@ class Sequencer(wiring.Component):
                 "recall": Out(stream.Signature(recall_layout())),
                 "written": In(RESOURCES),
                 "retired": In(2),
+                "slots_ready": In(1, init=1),
                 "idle": Out(1),
                 "blocked": Out(1),
                 "dispatching": Out(1),
@@ -174,8 +180,8 @@ class Sequencer(wiring.Component):
                             m.next = "START"
             with m.State("START"):
                 m.d.comb += [
-                    starting.eq(room & counted & steps.run.ready),
-                    steps.run.valid.eq(room & counted),
+                    starting.eq(steps.run.valid & steps.run.ready),
+                    steps.run.valid.eq(room & counted & self.slots_ready),
                     steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
                 ]
                 with m.If(starting):
@@ -251,10 +257,7 @@ class Sequencer(wiring.Component):
         return divider.quotient, row, asked & divider.done
 
     def _count_blocks(self, m):
-        """Blocks and tiles of positions seen when the pass is over, and whether they are known.
-
-        A window would limit them here, by the step's ``view``.
-        """
+        """Blocks and tiles of positions seen when the pass is over, and whether they are known."""
         seen = Signal(21)
         blocks, tiles = Signal(20), Signal(20)  # known before the first step
         lane_bits, row_bits = _log2(self.lanes), _log2(self.rows)
@@ -273,6 +276,18 @@ class Sequencer(wiring.Component):
             tiles.eq(divider.quotient),
         ]
         return (blocks, tiles), (begun == 0) & divider.done
+
+    def _in_view(self, m, step, count, size):
+        """Of ``count`` pieces of ``size`` positions those that the step's slots hold."""
+        limited = []
+        for view in self.views:
+            limit = count
+            if view.wraps:
+                most = view.slots // size
+                limit = Signal(range(most + 1))
+                m.d.sync += limit.eq(Mux(count > most, most, count))
+            limited.append(limit)
+        return Array(limited)[step.view] if len(limited) > 1 else [*limited, count][0]
 
     def _queue(self, m, name, depth):
         """A FIFO in front of the output ``name``."""
@@ -294,7 +309,8 @@ class Sequencer(wiring.Component):
     def _dispatch(self, m, queues, step, logits, counts):
         """A step, and the tapes' runs of a pass."""
         program = self.program
-        blocks, seen_tiles = counts
+        blocks = self._in_view(m, step, counts[0], self.lanes)
+        seen_tiles = self._in_view(m, step, counts[1], self.rows)
         words, tiles, chunks = Signal(20), Signal(20), Signal(20)
         m.d.comb += [
             words.eq(Mux(step.dynamic.words, blocks, step.words)),

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from celosia.reference.view import View
+from celosia.rtl.kv_cache.places import CachePlaces
+
 __all__ = ["AxiMemory", "MachineShape", "Route", "SdramMemory", "Unit"]
 
 
@@ -75,7 +78,8 @@ class MachineShape:
     n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
     epsilon : int
         The norm's, see :class:`celosia.rtl.norm.rms_norm.RmsNorm`.
-    rope_increments : tuple of int
+    rope_increments : tuple of tuple of int
+        Sets of angles, see :class:`celosia.rtl.attention.rope.Rope`.
     groups : celosia.rtl.mac.group_scales.GroupFormat, optional
     cache_width : int
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
@@ -85,6 +89,8 @@ class MachineShape:
         Whether there is an AXI4-Lite register port beside the byte streams.
     routes : tuple of Route
         Those that programs may take; a machine has those that its program takes.
+    views : tuple of celosia.reference.view.View
+        Of each layer; by default linear caches of ``max_seq_len``.
     """
 
     rows: int
@@ -111,6 +117,18 @@ class MachineShape:
     cache_width: int = 0
     register_port: bool = False
     routes: tuple = ()
+    views: tuple = ()
+
+    @property
+    def layer_views(self):
+        """The view of each layer."""
+        return self.views or (View(self.max_seq_len),) * self.n_layers
+
+    @property
+    def places(self):
+        """Where the caches hold keys and values."""
+        slots = tuple(view.slots for view in self.layer_views)
+        return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words)
 
     @property
     def multipliers(self):

@@ -108,8 +108,9 @@ def step_layout(routes=16, more=None):
 
     ``tiles x words`` beats read operand ``address + tile * stride + word`` and activations
     ``source_base + word``; a bit of ``dynamic`` replaces words, tiles or chunks by the number of
-    blocks of positions seen so far. Results are ``chunks`` words, numbered from ``base``. With
-    ``planes`` two words of the operand in a row share a word of the activations.
+    blocks or tiles of slots that hold positions, in the step's ``view``. Results are ``chunks``
+    words, numbered from ``base``. With ``planes`` two words of the operand in a row share a word
+    of the activations.
 
     Results take one of the ``routes``, those of the group's ``last_token`` alone or of all,
     multiplied by a ``scalar``. With ``loads`` they are embedded words instead of the fabric's. A

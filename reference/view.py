@@ -1,0 +1,67 @@
+"""What a layer's attention sees: a window of positions, and the slots that hold their keys."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["View", "layer_view", "seen", "slot_positions"]
+
+
+@dataclass(frozen=True)
+class View:
+    """The slots of a layer's keys and values, and how many positions a token sees.
+
+    Position ``p`` lies in slot ``p % slots``. Without a ``window`` no position reaches ``slots``,
+    and the token at ``t`` sees all up to its own (a linear cache). With one it sees the last
+    ``window``, its own counted, and the slots are a ring: slot ``s`` counts where
+    ``(t - s) % slots < min(window, t + 1)``. Raises ValueError if there are less slots than
+    that needs.
+    """
+
+    slots: int
+    window: int | None = None
+
+    def __post_init__(self):
+        if not 1 <= self.slots <= 1 << 20:
+            raise ValueError(f"slots must be from 1 to {1 << 20}, not {self.slots!r}")
+        if self.window is not None and not 1 <= self.window <= self.slots:
+            raise ValueError(f"window must be from 1 to slots ({self.slots}), not {self.window!r}")
+
+    @property
+    def wraps(self):
+        """Whether positions may exceed the slots."""
+        return self.window is not None
+
+
+def layer_view(window, max_seq_len, rows, lanes, tokens):
+    """The view of a layer that sees its last ``window`` positions, all where that is None.
+
+    A ring has a multiple of ``rows`` and of ``lanes`` slots, and at least
+    ``window + max(tokens, lanes) - 1``. A group of ``tokens`` may then be written before its first
+    token reads. And the ``lanes`` slots of a block never hold positions of two turns that both
+    count: blocks of slots are blocks of positions, ``p // lanes``, so that what is computed does
+    not depend on the number of slots.
+    """
+    if window is None or window >= max_seq_len:
+        return View(max_seq_len)
+    unit = math.lcm(rows, lanes)
+    return View(-(-(window + max(tokens, lanes) - 1) // unit) * unit, window)
+
+
+def seen(positions, n, window=None):
+    """Which of the first ``n`` positions the tokens at ``positions`` see: bool[tokens, n]."""
+    age = np.asarray(positions)[:, None] - np.arange(n)
+    return (age >= 0) if window is None else (age >= 0) & (age < window)
+
+
+def slot_positions(t, view):
+    """The position that each slot holds for the token at ``t``: int64[slots], or -1.
+
+    -1 where a slot does not count: nothing was written there, or what is outside the window. Of an
+    array of tokens int64[..., slots].
+    """
+    t = np.asarray(t)[..., None]
+    age = (t - np.arange(view.slots)) % view.slots
+    window = view.slots if view.window is None else view.window
+    return np.where(age < np.minimum(window, t + 1), t - age, -1)

@@ -1,0 +1,72 @@
+"""The keys' steps, on chip."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.rtl.kv_cache.places import SLOT_WIDTH, cached_layout, start_of
+
+__all__ = ["KeySteps"]
+
+
+class KeySteps(wiring.Component):
+    """The keys' steps, in blocks of ``lanes`` slots, as :class:`CachePlaces` has them.
+
+    A step is that of the head's word 0.
+
+    Latency 3 cycles from a word to the first ``step_en`` that finds it. Throughput 1 word a cycle.
+
+    Parameters
+    ----------
+    places : CachePlaces
+
+    Members
+    -------
+    i : In(stream of cached_layout), always ready
+    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+        Synchronous read: a cycle after ``step_en``, and kept while that is low.
+    """
+
+    def __init__(self, places):
+        self.places = places
+        self.lanes = lanes = places.lanes
+        super().__init__(
+            {
+                "i": In(stream.Signature(cached_layout(lanes), always_ready=True)),
+                "step_address": In(28),
+                "step_en": In(1),
+                "steps": Out(data.ArrayLayout(unsigned(9), lanes)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        starts = self.places.step_blocks
+        m.submodules.steps = steps = memory.Memory(
+            shape=data.ArrayLayout(unsigned(9), self.lanes), depth=starts[-1], init=[]
+        )
+        read, write = steps.read_port(), steps.write_port(granularity=1)
+        lane_bits = self.lanes.bit_length() - 1
+        head, place, word = Signal(16), Signal(range(starts[-1])), self.i.p
+        valid, later_valid = Signal(), Signal()
+        slot, lane = Signal(SLOT_WIDTH), Signal(range(self.lanes))
+        step, later_step = Signal(9), Signal(9)
+        m.d.sync += [
+            valid.eq(self.i.valid & (word.word == 0)),
+            head.eq(word.layer * self.places.n_kv_heads + word.head),
+            slot.eq(word.slot),
+            step.eq(word.step),
+            later_valid.eq(valid),
+            place.eq(start_of(head, starts, slot >> lane_bits)),
+            lane.eq(slot & (self.lanes - 1)),
+            later_step.eq(step),
+        ]
+        m.d.comb += [
+            read.addr.eq(self.step_address),
+            read.en.eq(self.step_en),
+            self.steps.eq(read.data),
+            write.addr.eq(place),
+        ]
+        for n in range(self.lanes):
+            m.d.comb += write.data[n].eq(later_step)
+            m.d.comb += write.en[n].eq(later_valid & (lane == n))
+        return m
