@@ -6,6 +6,7 @@ import numpy as np
 from celosia.reference.block_quantize import block_quantize
 from celosia.reference.function_table import FUNCTIONS, named
 from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
+from celosia.reference.gate import gate
 from celosia.reference.hadamard import hadamard, hadamard_matrix
 from celosia.reference.head_quantize import head_quantize
 from celosia.reference.layer_norm import layer_norm, rms_norm_stream
@@ -14,7 +15,6 @@ from celosia.reference.rope import rope
 from celosia.reference.sampler import gumbel
 from celosia.reference.scale import scale
 from celosia.reference.softmax import softmax
-from celosia.reference.swiglu import swiglu
 
 LANES = 8
 Row = namedtuple("Row", "name what count largest mean")
@@ -97,9 +97,9 @@ def quantisers(rng):
     acc, mantissa = rng.integers(-1 << 30, 1 << 30, 99999), rng.integers(1 << 15, 1 << 16, 99999)
     exact = acc * (40000.0 * mantissa) / 2.0**46
     yield _row("scale", "results of 16 bits", scale(acc, 40000, 30, mantissa), exact)
-    gate, up = (np.round(rng.normal(0, 4096 * 2, (2, 99999)))).astype(np.int64)
-    exact = gate / (1 + np.exp(-gate / 4096)) * up / 4096
-    yield _row("swiglu", "units of 2**-12", swiglu(gate, up, 12, 24), exact)
+    x, up = (np.round(rng.normal(0, 4096 * 2, (2, 99999)))).astype(np.int64)
+    exact = x / (1 + np.exp(-x / 4096)) * up / 4096
+    yield _row("gate", "silu, units of 2**-12", gate(x, up, 12, 24), exact)
     bits = rng.integers(1, 1 << 32, 99999)
     exact = -np.log(-np.log1p(-bits / 2.0**32)) * 2048
     yield _row("gumbel", "units of 2**-11; 64 steps to an octave of chance", gumbel(bits), exact)

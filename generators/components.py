@@ -2,7 +2,7 @@
 
 import numpy as np
 from celosia.reference.rope import rope_increments
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_halves import RopeHalves
@@ -16,6 +16,7 @@ from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
@@ -84,6 +85,7 @@ def _static_quantizer(lanes, channels, shift, x_width, width, group_size):
 # name: what makes it, and its standard parameters. Vector units are as wide as those of the machine
 # that fits a ULX3S, 4 lanes; arrays have 8 x 8 multipliers.
 STANDARD = {
+    "bias": (Bias, {"lanes": 4, "tokens": 1}),
     "block_quantize": (BlockQuantize, {"lanes": 4, "width": 23, "tokens": 1}),
     "dequantizer": (
         Dequantizer,
@@ -94,6 +96,10 @@ STANDARD = {
         {"lanes": 4, "words": 128, "x_width": 16, "width": 8, "symmetric": True},
     ),
     "embedding": (_embedding, {"lanes": 4, "vocab_size": 512, "dim": 64, "width": 8}),
+    "gate": (
+        Gate,
+        {"lanes": 4, "tokens": 1, "fraction": 12, "activation": "silu", "gated": True},
+    ),
     "gelu": (Function, {"table": "gelu", "lanes": 4, "tokens": 1, "multiplier_blocks": False}),
     "hadamard": (Hadamard, {"n": 64, "lanes": 4, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 4, "head_words": 16, "tokens": 1}),
@@ -163,7 +169,6 @@ STANDARD = {
         SumOfSquares,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "tokens": 1},
     ),
-    "swiglu": (SwiGlu, {"lanes": 4, "tokens": 1}),
     "top_k": (TopK, {"lanes": 4, "k": 5, "vocab_size": 32000}),
     "transposer": (Transposer, {"lanes": 4, "width": 16}),
     "value_cache": (

@@ -10,6 +10,7 @@ import numpy as np
 from celosia.reference.arithmetic import saturate, saturations
 from celosia.reference.block_quantize import block_quantize
 from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
+from celosia.reference.gate import gate
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
 from celosia.reference.norm import gain, sum_of_squares
 from celosia.reference.quantize import ACTIVATION_WIDTH
@@ -17,7 +18,6 @@ from celosia.reference.rope import rope
 from celosia.reference.sampler import Sampler
 from celosia.reference.scale import scale
 from celosia.reference.softmax import EMPTY, align, softmax_block
-from celosia.reference.swiglu import swiglu
 
 __all__ = ["IntegerCache", "forward", "generate"]
 
@@ -113,7 +113,7 @@ def forward(model, tokens, cache=None, all_logits=True):
 
         h, mantissa, exponent = norm(x, layer.ffn_gain, layer.ffn_shift)
         gate_up = linear(h, layer.gate_up, mantissa, exponent).reshape(n, -1, 2, lanes)
-        hidden = swiglu(gate_up[:, :, 0], gate_up[:, :, 1], layer.swiglu_shift, ACTIVATION_WIDTH)
+        hidden = gate(gate_up[:, :, 0], gate_up[:, :, 1], layer.swiglu_shift, ACTIVATION_WIDTH)
         count("activations", hidden, ACTIVATION_WIDTH)
         y = linear(_block(hidden.reshape(n, -1), lanes), layer.down)
         x = saturate(x + y, width)

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 from celosia.reference.calibration import calibrate
+from celosia.reference.gate import GATE_FRACTION
 from celosia.reference.linear import (
     Linear,
     ceil_log2,
@@ -23,7 +24,6 @@ from celosia.reference.linear import (
 from celosia.reference.quantized_model import QuantizedLayer, QuantizedModel
 from celosia.reference.scale import LEAST_SHIFT
 from celosia.reference.scheme import Scheme
-from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = ["Linear", "QuantizedLayer", "QuantizedModel", "Scheme", "quantize"]
 

@@ -2,7 +2,7 @@
 
 from amaranth import unsigned
 from celosia.protocol.messages import Info
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_angles import RopeAngles
@@ -22,6 +22,7 @@ from celosia.rtl.host.uart import UartTransmitter
 from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
@@ -85,6 +86,7 @@ UNITS = {
     "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
     "axi_registers": RegisterAccess,
     "axi_tape": AxiTaping,
+    "bias": lambda: Bias(2, 2),
     "block_quantize": lambda: BlockQuantize(2, 20, 2),
     "block_queue": lambda: BlockQueue(unsigned(2), 4),
     "buffer": lambda: Buffer(unsigned(2)),
@@ -101,6 +103,9 @@ UNITS = {
     "frame_receiver": lambda: FrameReceiver(100),
     "frame_transmitter": lambda: FrameTransmitter(),
     "function": lambda: Function("sigmoid"),
+    "gate": lambda: Gate(2, 2),
+    "gate_plain": lambda: Gate(2, 2, activation="relu", gated=False),
+    "gate_squares": lambda: Gate(2, 2, activation="relu2"),
     "gearbox_cut": lambda: Gearbox(3, 8),
     "gearbox_gather": lambda: Gearbox(5, 4),
     "group_scales": lambda: GroupScales(1, 1, GroupFormat(4, 1, 1, True)),
@@ -144,7 +149,6 @@ UNITS = {
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
     "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
-    "swiglu": lambda: SwiGlu(2, 2),
     "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
     "top_k": lambda: TopK(2, 2, 4),
     "top_k_sampler": lambda: TopKSampler(2, 2, 4),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from celosia.reference.function_table import named
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope_halves import HeadPairs
 from celosia.rtl.attention.softmax import Softmax
@@ -42,6 +42,7 @@ UNITS = {
     "block_quantize": lambda: BlockQuantize(LANES, 16),
     "dynamic_quantizer": lambda: DynamicQuantizer(LANES, WORDS),
     "function": lambda: Function(named("sigmoid"), LANES),
+    "gate": lambda: Gate(LANES),
     "guard": Wire,
     "hadamard": lambda: Hadamard(N, LANES, 16),
     "head_pairs": lambda: HeadPairs(LANES, WORDS // 2, 16),
@@ -56,7 +57,6 @@ UNITS = {
     "softmax_block": lambda: SoftmaxBlock(LANES),
     "static_quantizer": lambda: StaticQuantizer(LANES, GAINS, 4),
     "sum_of_squares": lambda: SumOfSquares(LANES, WORDS, 20, 1),
-    "swiglu": lambda: SwiGlu(LANES),
     "top_k": lambda: TopK(LANES, 2, N),
     "top_k_sampler": lambda: TopKSampler(LANES, 2, N),
     "transposer": lambda: Transposer(LANES, 8),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
@@ -176,7 +176,7 @@ class Machine(wiring.Component):
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             "residual": Residual(lanes, s.dim_words, s.residual_width, tokens),
             "norm": RmsNorm(lanes, s.dim_words, s.residual_width, s.epsilon, self.gains, tokens),
-            "swiglu": SwiGlu(lanes, tokens),
+            "swiglu": Gate(lanes, tokens),
             "merge": Merge(quantized, 3),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "rope": Rope(lanes, s.head_words, s.rope_increments, tokens),
