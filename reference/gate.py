@@ -28,7 +28,7 @@ def gate(x, up, shift, width, activation="silu", fraction=GATE_FRACTION):
     x = np.asarray(x, np.int64)
     if activation == "relu2":
         root = np.maximum(saturate(x, 18), 0)
-        y = saturate(round_shift(root * root, SQUARE_SHIFT), 20)
+        y = round_shift(root * root, SQUARE_SHIFT)
     elif activation == "relu":
         y = np.maximum(saturate(x, 20), 0)
     else:

@@ -64,7 +64,7 @@ def test_matches_reference(lanes, tokens, fraction, activation, gated):
 def exact(activation, x):
     """``act(x)`` in float64."""
     if activation == "silu":
-        return x / (1 + np.exp(-x))
+        return x / (1 + np.exp(-np.maximum(x, -700)))
     if activation == "gelu":
         return x * np.array([1 + math.erf(v / math.sqrt(2)) for v in x]) / 2
     if activation == "gelu_tanh":
@@ -90,11 +90,8 @@ def test_error_of_the_reference(activation, fraction):
 
 def test_limits_of_the_reference():
     assert gate([1 << 23], None, 0, 23, "relu").tolist() == [(1 << 19) - 1]
-    assert gate([(1 << 17) - 1, 1 << 23, -5], None, 0, 23, "relu2").tolist() == [
-        (1 << 19) - 1,
-        (1 << 19) - 1,
-        0,
-    ]
+    largest = (1 << 19) - 8  # of (2**17 - 1)**2
+    assert gate([1 << 23, -5], None, 0, 23, "relu2").tolist() == [largest, 0]
     assert gate([1 << 20], [1 << 20], 0, 23).tolist() == [(1 << 22) - 1]
 
 

@@ -109,7 +109,7 @@ class Gate(wiring.Component):
         x, early = pipe.stage(x, frame)
         x, frame = pipe.stage(x, early)
         half = 1 << (SQUARE_SHIFT - 1)
-        return [clamp((v + half) >> SQUARE_SHIFT, 20) for v in squares], x, early, frame
+        return [((v + half) >> SQUARE_SHIFT)[:20].as_signed() for v in squares], x, early, frame
 
     def _shares(self, m, pipe, x, frame):
         left = GATE_FRACTION - self.fraction
