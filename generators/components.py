@@ -3,6 +3,7 @@
 import numpy as np
 from celosia.reference.rope import rope_increments
 from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_halves import RopeHalves
@@ -25,6 +26,7 @@ from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
@@ -42,6 +44,11 @@ __all__ = ["STANDARD", "build"]
 def _rms_norm(lanes, words, width, epsilon, norms, tokens):
     gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (norms, words * lanes))
     return RmsNorm(lanes, words, width, epsilon, gains.tolist(), tokens)
+
+
+def _stream_norm(lanes, words, epsilon, norms, o_width, tokens):
+    gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (norms, words * lanes))
+    return StreamNorm(lanes, words, epsilon, gains.tolist(), [0] * norms, o_width, tokens)
 
 
 def _layer_norm(lanes, words, width, epsilon, tokens):
@@ -155,6 +162,10 @@ STANDARD = {
     "rsqrt": (Rsqrt, {"width": 62, "multiplier_blocks": False}),
     "sampler": (Sampler, {"lanes": 4, "vocab_size": 32000, "fraction": 12}),
     "scale": (Scale, {"lanes": 4, "acc_width": 40, "tokens": 1}),
+    "soft_cap": (
+        SoftCap,
+        {"lanes": 4, "cap": 50 << 12, "tokens": 1, "multiplier_blocks": False},
+    ),
     "softmax": (
         Softmax,
         {"lanes": 4, "words": 128, "unit": 2.0**-8, "x_width": 16, "o_width": 16, "tokens": 1},
@@ -164,6 +175,10 @@ STANDARD = {
     "static_quantizer": (
         _static_quantizer,
         {"lanes": 4, "channels": 512, "shift": 20, "x_width": 16, "width": 8, "group_size": 64},
+    ),
+    "stream_norm": (
+        _stream_norm,
+        {"lanes": 4, "words": 128, "epsilon": 1, "norms": 4, "o_width": 24, "tokens": 1},
     ),
     "sum_of_squares": (
         SumOfSquares,

@@ -3,6 +3,7 @@
 from amaranth import unsigned
 from celosia.protocol.messages import Info
 from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_angles import RopeAngles
@@ -42,6 +43,7 @@ from celosia.rtl.memory.tape import Tape
 from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
@@ -143,11 +145,13 @@ UNITS = {
     "sequencer": RetiringSequencer,
     "sine": lambda: Sine(),
     "skid": lambda: Skid(unsigned(2)),
+    "soft_cap": lambda: SoftCap(2, 128, 2),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
+    "stream_norm": lambda: StreamNorm(2, 2, 1, [[1, 2, 3, 4]], [0]),
     "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
     "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
     "top_k": lambda: TopK(2, 2, 4),
@@ -228,6 +232,7 @@ BOUNDED = {
     ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
     ("softmax", "alive"): (36, {"patience": 30}),
     ("spi_flash", "alive"): (170, {"patience": 100}),
+    ("stream_norm", "alive"): (32, {"exact": True, "patience": 8}),
     ("top_k", "alive"): (20, {"patience": 4}),
     ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),

@@ -50,7 +50,8 @@ class StreamNorm(wiring.Component):
     i : In(stream of framed(lanes, 24, tokens, set=unsigned(10), ...))
         Whole vectors of each token, one after the other; those of several tokens word by word in
         turn, in the order of their numbers. Every ``words`` indices a vector begins: in the same
-        operation or in a further one. ``set`` is the number of its gains, in each of its words.
+        operation or in a further one. ``set`` is the number of its gains, in each of its words. A
+        group in which a token's word is missing may stop the unit for good.
     o : Out(stream of framed(lanes, o_width, tokens, ...))
 
     Raises
