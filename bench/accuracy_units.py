@@ -6,6 +6,7 @@ import numpy as np
 from celosia.reference.block_quantize import block_quantize
 from celosia.reference.function_table import FUNCTIONS, named
 from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
+from celosia.reference.gate import gate
 from celosia.reference.hadamard import hadamard, hadamard_matrix
 from celosia.reference.head_quantize import head_quantize
 from celosia.reference.layer_norm import layer_norm, rms_norm_stream
@@ -13,8 +14,9 @@ from celosia.reference.quantizer import dequantize, dynamic_quantize, static_qua
 from celosia.reference.rope import rope
 from celosia.reference.sampler import gumbel
 from celosia.reference.scale import scale
+from celosia.reference.soft_cap import soft_cap
 from celosia.reference.softmax import softmax
-from celosia.reference.swiglu import swiglu
+from celosia.reference.stream_norm import stream_norm
 
 LANES = 8
 Row = namedtuple("Row", "name what count largest mean")
@@ -97,12 +99,34 @@ def quantisers(rng):
     acc, mantissa = rng.integers(-1 << 30, 1 << 30, 99999), rng.integers(1 << 15, 1 << 16, 99999)
     exact = acc * (40000.0 * mantissa) / 2.0**46
     yield _row("scale", "results of 16 bits", scale(acc, 40000, 30, mantissa), exact)
-    gate, up = (np.round(rng.normal(0, 4096 * 2, (2, 99999)))).astype(np.int64)
-    exact = gate / (1 + np.exp(-gate / 4096)) * up / 4096
-    yield _row("swiglu", "units of 2**-12", swiglu(gate, up, 12, 24), exact)
+    yield from _gates(*np.round(rng.normal(0, 4096 * 2, (2, 99999))).astype(np.int64))
     bits = rng.integers(1, 1 << 32, 99999)
     exact = -np.log(-np.log1p(-bits / 2.0**32)) * 2048
     yield _row("gumbel", "units of 2**-11; 64 steps to an octave of chance", gumbel(bits), exact)
+    yield from _wholes(rng)
+
+
+def _gates(x, up):
+    exact = x / (1 + np.exp(-x / 4096)) * up / 4096
+    yield _row("gate, silu", "units of 2**-12", gate(x, up, 12, 24), exact)
+    for activation in ("gelu", "gelu_tanh"):
+        exact = FUNCTIONS[activation][0](x / 4096) * 4096
+        y = gate(x, None, 0, 24, activation)
+        yield _row(f"gate, {activation}", "plain, units of 2**-12", y, exact)
+    exact = np.maximum(x, 0) ** 2 * 2.0**-15
+    yield _row("gate, relu2", "plain, units of 2**-9", gate(x, None, 0, 24, "relu2"), exact)
+
+
+def _wholes(rng):
+    """Rows for StreamNorm and SoftCap."""
+    for n in (64, 2048):
+        x = np.round(rng.normal(0, 2.0**14, (50, n))).astype(np.int64)
+        gains = rng.integers(0, 1 << 13, n)
+        exact = x / np.sqrt((x * x).sum(-1, keepdims=True)) * gains * 8
+        y = stream_norm(x.reshape(50, -1, LANES), gains.reshape(-1, LANES), 1, -3, 24)
+        yield _row(f"stream_norm, n = {n}", "gains of 13 bits", y.reshape(50, n), exact)
+    x, cap = np.round(rng.normal(0, 50 << 12, 99999)).astype(np.int64), 50 << 12
+    yield _row("soft_cap", "50, units of 2**-12", soft_cap(x, cap), cap * np.tanh(x / cap))
 
 
 def _row(name, what, y, exact):

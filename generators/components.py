@@ -2,7 +2,8 @@
 
 import numpy as np
 from celosia.reference.rope import rope_increments
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_halves import RopeHalves
@@ -16,6 +17,7 @@ from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
@@ -24,6 +26,7 @@ from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
@@ -41,6 +44,11 @@ __all__ = ["STANDARD", "build"]
 def _rms_norm(lanes, words, width, epsilon, norms, tokens):
     gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (norms, words * lanes))
     return RmsNorm(lanes, words, width, epsilon, gains.tolist(), tokens)
+
+
+def _stream_norm(lanes, words, epsilon, norms, o_width, tokens):
+    gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (norms, words * lanes))
+    return StreamNorm(lanes, words, epsilon, gains.tolist(), [0] * norms, o_width, tokens)
 
 
 def _layer_norm(lanes, words, width, epsilon, tokens):
@@ -84,6 +92,7 @@ def _static_quantizer(lanes, channels, shift, x_width, width, group_size):
 # name: what makes it, and its standard parameters. Vector units are as wide as those of the machine
 # that fits a ULX3S, 4 lanes; arrays have 8 x 8 multipliers.
 STANDARD = {
+    "bias": (Bias, {"lanes": 4, "tokens": 1}),
     "block_quantize": (BlockQuantize, {"lanes": 4, "width": 23, "tokens": 1}),
     "dequantizer": (
         Dequantizer,
@@ -94,6 +103,10 @@ STANDARD = {
         {"lanes": 4, "words": 128, "x_width": 16, "width": 8, "symmetric": True},
     ),
     "embedding": (_embedding, {"lanes": 4, "vocab_size": 512, "dim": 64, "width": 8}),
+    "gate": (
+        Gate,
+        {"lanes": 4, "tokens": 1, "fraction": 12, "activation": "silu", "gated": True},
+    ),
     "gelu": (Function, {"table": "gelu", "lanes": 4, "tokens": 1, "multiplier_blocks": False}),
     "hadamard": (Hadamard, {"n": 64, "lanes": 4, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 4, "head_words": 16, "tokens": 1}),
@@ -149,6 +162,10 @@ STANDARD = {
     "rsqrt": (Rsqrt, {"width": 62, "multiplier_blocks": False}),
     "sampler": (Sampler, {"lanes": 4, "vocab_size": 32000, "fraction": 12}),
     "scale": (Scale, {"lanes": 4, "acc_width": 40, "tokens": 1}),
+    "soft_cap": (
+        SoftCap,
+        {"lanes": 4, "cap": 50 << 12, "tokens": 1, "multiplier_blocks": False},
+    ),
     "softmax": (
         Softmax,
         {"lanes": 4, "words": 128, "unit": 2.0**-8, "x_width": 16, "o_width": 16, "tokens": 1},
@@ -159,11 +176,14 @@ STANDARD = {
         _static_quantizer,
         {"lanes": 4, "channels": 512, "shift": 20, "x_width": 16, "width": 8, "group_size": 64},
     ),
+    "stream_norm": (
+        _stream_norm,
+        {"lanes": 4, "words": 128, "epsilon": 1, "norms": 4, "o_width": 24, "tokens": 1},
+    ),
     "sum_of_squares": (
         SumOfSquares,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "tokens": 1},
     ),
-    "swiglu": (SwiGlu, {"lanes": 4, "tokens": 1}),
     "top_k": (TopK, {"lanes": 4, "k": 5, "vocab_size": 32000}),
     "transposer": (Transposer, {"lanes": 4, "width": 16}),
     "value_cache": (

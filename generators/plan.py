@@ -225,7 +225,7 @@ def _routes(shape):
         Route("heads", (Unit("rope"), Unit("head_quantize")), "heads"),
         Route("values", (), "values"),
         Route("scores", (Unit("softmax"),), "scores"),
-        Route("gated", (Unit("swiglu"),), "activations", shape.hidden_start),
+        Route("gated", (Unit("gate"),), "activations", shape.hidden_start),
         Route("attention", (), "activations", shape.attention_start),
         Route("logits", (), "sampler"),
     )

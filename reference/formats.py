@@ -1,11 +1,11 @@
 """Binary points that follow the calibration, and what refuses a model that none of them holds."""
 
 import numpy as np
+from celosia.reference.gate import GATE_FRACTION
 from celosia.reference.matrix import ceil_log2
 from celosia.reference.operations.attention import LOG2E
 from celosia.reference.operations.rotate import Rotate
 from celosia.reference.scale import LEAST_SHIFT, ROOM
-from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = [
     "LOGIT_FRACTION",

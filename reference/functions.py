@@ -1,15 +1,16 @@
-"""Scalar functions in fixed point: reciprocal square root, reciprocal, sigmoid, sine and cosine."""
+"""Scalar functions in fixed point: reciprocal, its root, what gates activations, sine, cosine."""
 
 import numpy as np
 from celosia.reference.arithmetic import bit_length, round_shift, wrap_shift
 from celosia.reference.tables import (
+    GATING_REACH,
+    gating_table,
     reciprocal_table,
     rsqrt_table,
-    sigmoid_table,
     sine_table,
 )
 
-__all__ = ["reciprocal", "rsqrt", "sigmoid", "sine", "sine_cosine"]
+__all__ = ["gating", "reciprocal", "rsqrt", "sine", "sine_cosine"]
 
 
 def rsqrt(x):
@@ -40,19 +41,22 @@ def reciprocal(x):
     return base[segment] + round_shift(step[segment] * fraction, 8), shift
 
 
-def sigmoid(x):
-    """``1 / (1 + exp(-x))`` in units of 2**-16, for ``x`` in units of 2**-12.
+def gating(x, activation):
+    """``s(x)`` in units of 2**-16, for ``x`` in units of 2**-12: the share of ``x`` that passes.
 
-    512 interpolated segments on [0, 16), one beyond, mirrored for negative ``x``.
-    Largest absolute error 2.4e-5.
+    ``activation`` is of :data:`celosia.reference.tables.GATING_REACH`. 512 interpolated segments
+    on ``[0, 2**reach)``, one beyond; ``s(-x) = 1 - s(x)``.
+    Largest absolute error 2.4e-5 for "silu", 2.1e-5 for "gelu" and "gelu_tanh".
     """
     x = np.asarray(x, np.int64)
     a = np.abs(x)
-    base, step = sigmoid_table()
-    inside = np.minimum(a, (1 << 16) - 1)
-    segment, fraction = inside >> 7, inside & 127
-    y = base[segment] + round_shift(step[segment] * fraction, 7)
-    y = np.where(a >= 1 << 16, 1 << 16, y)
+    base, step = gating_table(activation)
+    reach = 12 + GATING_REACH[activation]
+    width = reach - 9
+    inside = np.minimum(a, (1 << reach) - 1)
+    segment, fraction = inside >> width, inside & ((1 << width) - 1)
+    y = base[segment] + round_shift(step[segment] * fraction, width)
+    y = np.where(a >= 1 << reach, 1 << 16, y)
     return np.where(x < 0, (1 << 16) - y, y)
 
 

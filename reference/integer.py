@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from celosia.reference.arithmetic import saturate, saturations
 from celosia.reference.block_quantize import block_quantize
+from celosia.reference.operations.norm import ACTIVATION_WIDTH
 from celosia.reference.sampler import Sampler
 from celosia.reference.scale import limited
 
@@ -106,6 +107,14 @@ class Pass:
     def write(self, name, values, mantissa=1 << 16, exponent=0):
         """Give a vector its values, and the scalar that waits."""
         self.vectors[name] = Vector(values, mantissa, exponent)
+
+    def finish(self, name, values):
+        """Write a vector to the activation memory, in blocks; or as it is, if a norm takes it."""
+        if name in self.model.normed_on_the_way:
+            self.write(name, values)
+            return
+        self.count("activations", values, ACTIVATION_WIDTH)
+        self.write(name, self.blocks(values))
 
     def saturated(self, x):
         """``x`` limited to the residual stream's width."""

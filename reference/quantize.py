@@ -23,7 +23,12 @@ from celosia.reference.matrix import ceil_log2, recoded, rounded, scaled
 from celosia.reference.operations.attention import Attention
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import IntegerLinear
-from celosia.reference.operations.norm import ACTIVATION_WIDTH, IntegerNorm
+from celosia.reference.operations.norm import (
+    ACTIVATION_WIDTH,
+    IntegerNorm,
+    IntegerStreamNorm,
+    Norm,
+)
 from celosia.reference.quantized_model import QuantizedModel
 from celosia.reference.rewrites import machine_form
 from celosia.reference.scale import LEAST_SHIFT, ROOM
@@ -40,6 +45,8 @@ __all__ = [
 ]
 
 RESIDUAL_FRACTION = 18  # the most
+NORM_INPUT_BITS = 19  # of the magnitude of a vector that is normed on its way
+LEAST_NORM_SHIFT = -8
 
 
 def quantize(model, scheme=None, calibration=None, margin=1.25):
@@ -149,6 +156,27 @@ class Quantizer:
             return np.array([2.0**self.logit_fraction])
         return self._wants[vector]
 
+    def wanted(self, vector):
+        """Whether an operation behind has asked for the format of a vector."""
+        return vector in ("x", "logits") or vector in self._wants
+
+    def normed(self, vector):
+        """Whether a norm makes the vector, in this layer."""
+        layer = self.description.layers[self.layer]
+        return any(isinstance(op, Norm) and op.out == vector for op in layer)
+
+    def norm_input_fraction(self, norm):
+        """Bits behind the point of what all such norms take: they share a unit, and its epsilon."""
+        alike = "qk" if norm.out[0] in "qk" else norm.out[0]
+        layers = [(n, op) for n, op in self._of_layers(Norm) if op.out[0] in alike]
+        largest = max(self.calibration.largest(f"{op.key} input", n).max() for n, op in layers)
+        return NORM_INPUT_BITS - ceil_log2(self.margin * largest)
+
+    def everywhere(self, name):
+        """The largest magnitude of ``name`` in all layers."""
+        layers = range(len(self.description.layers))
+        return max(float(self.calibration.largest(name, n).max()) for n in layers)
+
     def give(self, vector, unit):
         """Say what the integers of an activation vector are multiplied by to be real."""
         self._units[vector] = unit
@@ -228,6 +256,8 @@ class Quantizer:
 
     def _missing(self, layer, op):
         """Bits that the residual's binary point is too far right for what writes it."""
+        if isinstance(op, IntegerStreamNorm):
+            return LEAST_NORM_SHIFT - op.shift
         if not isinstance(op, IntegerLinear) or not op.add:
             return 0
         outputs = self.margin * self.calibration.largest(f"{op.name} output", layer)

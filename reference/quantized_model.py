@@ -1,9 +1,11 @@
 """A model in integers: what the machine computes with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.norm import IntegerStreamNorm
 from celosia.reference.scheme import Scheme
 
 __all__ = ["QuantizedModel"]
@@ -47,6 +49,11 @@ class QuantizedModel:
             if isinstance(operation, IntegerAttention):
                 return operation.source.window
         return None
+
+    @cached_property
+    def normed_on_the_way(self):
+        """Vectors that a norm takes before they reach the activation memory."""
+        return {op.input for op in self.operations if isinstance(op, IntegerStreamNorm)}
 
     @property
     def operations(self):

@@ -4,17 +4,19 @@ Each is a list of integers (or base and slope lists for linear interpolation) wi
 """
 
 import functools
+import math
 
 import numpy as np
 
 __all__ = [
+    "GATING_REACH",
     "exp2_table",
+    "gating_table",
     "gumbel_table",
     "interpolation",
     "power_table",
     "reciprocal_table",
     "rsqrt_table",
-    "sigmoid_table",
     "sine_table",
 ]
 
@@ -37,10 +39,25 @@ def reciprocal_table():
     return interpolation(lambda u: 1 / u, 0.5, 1.0, 128, 1 << 15)
 
 
+#: activation ``x * s(x)``: the power of two from which on ``s`` counts as 1
+GATING_REACH = {"silu": 4, "gelu": 3, "gelu_tanh": 3}
+
+
 @functools.cache
-def sigmoid_table():
-    """``1 / (1 + exp(-a))`` for a in [0, 16), 512 segments of 1/32, in units of 2**-16."""
-    return interpolation(lambda a: 1 / (1 + np.exp(-a)), 0.0, 16.0, 512, 1 << 16)
+def gating_table(activation):
+    """``s(a)`` for a in [0, 2**reach), 512 segments, in units of 2**-16.
+
+    ``s`` is the logistic function for "silu", the normal distribution for "gelu", and for
+    "gelu_tanh" its approximation by tanh.
+    """
+    return interpolation(_GATING[activation], 0.0, 2.0 ** GATING_REACH[activation], 512, 1 << 16)
+
+
+_GATING = {
+    "silu": lambda a: 1 / (1 + np.exp(-a)),
+    "gelu": lambda a: np.array([1 + math.erf(x / math.sqrt(2)) for x in a]) / 2,
+    "gelu_tanh": lambda a: (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))) / 2,
+}
 
 
 @functools.cache

@@ -3,7 +3,8 @@
 from amaranth import unsigned
 from celosia.protocol.messages import Info
 from celosia.reference.view import View
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_angles import RopeAngles
@@ -23,6 +24,7 @@ from celosia.rtl.host.uart import UartTransmitter
 from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
@@ -42,6 +44,7 @@ from celosia.rtl.memory.tape import Tape
 from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
@@ -86,6 +89,7 @@ UNITS = {
     "axi_reader": lambda: AxiReading(AxiReader(32, 32, 16)),
     "axi_registers": RegisterAccess,
     "axi_tape": AxiTaping,
+    "bias": lambda: Bias(2, 2),
     "block_quantize": lambda: BlockQuantize(2, 20, 2),
     "block_queue": lambda: BlockQueue(unsigned(2), 4),
     "buffer": lambda: Buffer(unsigned(2)),
@@ -102,6 +106,9 @@ UNITS = {
     "frame_receiver": lambda: FrameReceiver(100),
     "frame_transmitter": lambda: FrameTransmitter(),
     "function": lambda: Function("sigmoid"),
+    "gate": lambda: Gate(2, 2),
+    "gate_plain": lambda: Gate(2, 2, activation="relu", gated=False),
+    "gate_squares": lambda: Gate(2, 2, activation="relu2"),
     "gearbox_cut": lambda: Gearbox(3, 8),
     "gearbox_gather": lambda: Gearbox(5, 4),
     "group_scales": lambda: GroupScales(1, 1, GroupFormat(4, 1, 1, True)),
@@ -140,14 +147,15 @@ UNITS = {
     "sequencer": RetiringSequencer,
     "sine": lambda: Sine(),
     "skid": lambda: Skid(unsigned(2)),
+    "soft_cap": lambda: SoftCap(2, 128, 2),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
     "softmax_block_views": lambda: SoftmaxBlock(2, 2, (View(4, 2), View(8))),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),
+    "stream_norm": lambda: StreamNorm(2, 2, 1, [[1, 2, 3, 4]], [0]),
     "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
-    "swiglu": lambda: SwiGlu(2, 2),
     "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
     "top_k": lambda: TopK(2, 2, 4),
     "top_k_sampler": lambda: TopKSampler(2, 2, 4),
@@ -228,6 +236,7 @@ BOUNDED = {
     ("sequencer", "alive"): (24, {"exact": True, "patience": 12}),
     ("softmax", "alive"): (36, {"patience": 30}),
     ("spi_flash", "alive"): (170, {"patience": 100}),
+    ("stream_norm", "alive"): (32, {"exact": True, "patience": 8}),
     ("top_k", "alive"): (20, {"patience": 4}),
     ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),

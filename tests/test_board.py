@@ -59,7 +59,7 @@ def test_unknown_names():
 
 
 def test_estimate_counts_multiplier_blocks():
-    # The fabric's, and per lane: scale 2, rope 2, swiglu 2, norm 1.
+    # The fabric's, and per lane: scale 2, rope 2, gate 2, norm 1.
     config = Config(weight_parallelism=128, vector_lanes=4, max_seq_len=256)
     found = estimate(STORIES, config)
     assert found.dsp == 128 + 28

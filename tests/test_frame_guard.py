@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 from celosia.reference.function_table import named
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope_halves import HeadPairs
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.functions.function_table import Function
 from celosia.rtl.functions.reciprocal import Reciprocal
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
@@ -39,9 +42,11 @@ class Wire(FrameGuard):
 
 
 UNITS = {
+    "bias": lambda: Bias(LANES),
     "block_quantize": lambda: BlockQuantize(LANES, 16),
     "dynamic_quantizer": lambda: DynamicQuantizer(LANES, WORDS),
     "function": lambda: Function(named("sigmoid"), LANES),
+    "gate": lambda: Gate(LANES),
     "guard": Wire,
     "hadamard": lambda: Hadamard(N, LANES, 16),
     "head_pairs": lambda: HeadPairs(LANES, WORDS // 2, 16),
@@ -52,11 +57,12 @@ UNITS = {
     "rms_norm_stream": lambda: RmsNormStream(LANES, WORDS, 16, 1, GAINS),
     "sampler": lambda: Sampler(LANES, N),
     "scale": lambda: Scale(LANES, 20),
+    "soft_cap": lambda: SoftCap(LANES, 128),
     "softmax": lambda: Softmax(LANES, WORDS, 2.0**-8),
     "softmax_block": lambda: SoftmaxBlock(LANES),
     "static_quantizer": lambda: StaticQuantizer(LANES, GAINS, 4),
+    "stream_norm": lambda: StreamNorm(LANES, WORDS, 1, [GAINS], [0]),
     "sum_of_squares": lambda: SumOfSquares(LANES, WORDS, 20, 1),
-    "swiglu": lambda: SwiGlu(LANES),
     "top_k": lambda: TopK(LANES, 2, N),
     "top_k_sampler": lambda: TopKSampler(LANES, 2, N),
     "transposer": lambda: Transposer(LANES, 8),

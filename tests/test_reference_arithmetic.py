@@ -90,12 +90,24 @@ def test_error_of_rsqrt_and_reciprocal(function, lowest, power):
     assert np.abs(mantissa * 2.0 ** (-15.0 - shift) * x**power - 1).max() <= largest
 
 
-def test_error_of_sigmoid():
+@pytest.mark.parametrize(
+    ("activation", "bound", "exact"),
+    [
+        ("silu", 2.4e-5, lambda x: 1 / (1 + np.exp(-x))),
+        ("gelu", 2.1e-5, lambda x: np.array([1 + math.erf(v / 2**0.5) for v in x]) / 2),
+        (
+            "gelu_tanh",
+            2.1e-5,
+            lambda x: 0.5 + 0.5 * np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)),
+        ),
+    ],
+)
+def test_error_of_gating(activation, bound, exact):
     x = np.arange(-(1 << 17), 1 << 17)
-    check_bound(
-        functions.sigmoid, np.abs(functions.sigmoid(x) / 65536 - 1 / (1 + np.exp(-x / 4096))).max()
-    )
-    assert (functions.sigmoid(x) + functions.sigmoid(-x) == 1 << 16).all()
+    y = functions.gating(x, activation)
+    assert bound * 0.9 < np.abs(y / 65536 - exact(x / 4096)).max() <= bound
+    assert f"{bound:.1e}".replace("e-0", "e-") in functions.gating.__doc__
+    assert (y + functions.gating(-x, activation) == 1 << 16).all()
 
 
 def test_error_of_sine():

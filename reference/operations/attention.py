@@ -10,6 +10,7 @@ from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
 from celosia.reference.matrix import ceil_log2, mantissas
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
 from celosia.reference.scale import LEAST_SHIFT, scale
+from celosia.reference.soft_cap import soft_cap
 from celosia.reference.softmax import align, empty, softmax_block
 from celosia.reference.view import seen
 
@@ -83,7 +84,11 @@ class Attention:
         """Queries and keys: pairs are balanced between the two, so that both peak alike, and their
         product is the score in powers of two. Values: a step for each channel.
         """
-        q_fold, k_fold, bits = self.folds(q.margin, q.seen("queries"), q.seen("keys"))
+        queries, keys = q.seen("queries"), q.seen("keys")
+        if q.normed(self.q):  # one set of gains serves all heads
+            queries = np.broadcast_to(queries.max(axis=0), queries.shape)
+            keys = np.broadcast_to(keys.max(axis=0), keys.shape)
+        q_fold, k_fold, bits = self.folds(q.margin, queries, keys)
         q.ask(self.q, np.repeat(np.repeat(q_fold * 2.0**bits, 2, axis=-1), self.group, axis=0))
         q.ask(self.k, np.repeat(k_fold, 2, axis=-1))
         q.ask(self.v, 1.0 / self._value_step(q))
@@ -103,7 +108,9 @@ class Attention:
         return q.seen("values") * (q.margin + FEW / q.positions) / 127  # [kv, hd]
 
     def quantize(self, q):
-        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * q.seen("attention").max())
+        normed = q.normed(self.out)
+        largest = q.everywhere("attention") if normed else q.seen("attention").max()
+        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         value_scale = np.zeros((self.n_kv_heads, q.head_dim))
         value_scale[:, : self.head_dim] = self._value_step(q) * 2.0**fraction
         value_scale, value_shift = mantissas(value_scale)
@@ -113,7 +120,9 @@ class Attention:
             raise ValueError(
                 f"layer {q.layer}: queries and keys are too large for any score format"
             )
-        return IntegerAttention(self, score_shift, value_scale, value_shift, q.layer)
+        width = 24 if normed else ACTIVATION_WIDTH
+        cap = self.cap and round(self.cap * LOG2E * 2.0**q.score_fraction)
+        return IntegerAttention(self, score_shift, value_scale, value_shift, q.layer, width, cap)
 
 
 @dataclass
@@ -128,6 +137,10 @@ class IntegerAttention:
     value_scale : uint16[n_kv_heads, padded head_dim]
         Turns the weighted sum of cached values into activations.
     value_shift, layer : int
+    width : int
+        Bits of the result.
+    cap : int, optional
+        Of scores, in their units.
     """
 
     source: Attention
@@ -135,6 +148,8 @@ class IntegerAttention:
     value_scale: np.ndarray
     value_shift: int
     layer: int
+    width: int = ACTIVATION_WIDTH
+    cap: int | None = None
 
     def run(self, p):
         s, n = self.source, len(p.positions)
@@ -148,8 +163,7 @@ class IntegerAttention:
         for first in range(0, n, QUERIES):
             some = slice(first, first + QUERIES)
             out[some] = self._attend(p, q[some], q_step[some], p.positions[some])
-        p.count("activations", out, ACTIVATION_WIDTH)
-        p.write(s.out, p.blocks(out))
+        p.finish(s.out, out)
 
     def _attend(self, p, q, q_step, positions):
         """Of queries int[n, heads, head_dim] with steps int[n, heads], each at its position."""
@@ -164,6 +178,8 @@ class IntegerAttention:
         acc = p.exact(q, keys[:, None].transpose(0, 1, 3, 2))  # [kv, group, n, blocks]
         row_scale = key_steps[:, None, None] << STEP_SHIFT
         scores = scale(acc, row_scale, self.score_shift, q_step << STEP_SHIFT)
+        if self.cap:
+            scores = soft_cap(scores, self.cap)
         # Low scores weigh nothing beside others: one at the lower limit counts for its own token,
         # as it does where all are.
         own = np.arange(blocks) == positions[:, None]
@@ -182,5 +198,5 @@ class IntegerAttention:
         row_scale = self.value_scale[:, None, None]
         shift = self.value_shift + exponent - 1
         p.count_limited(acc, shift)
-        out = scale(acc, row_scale, shift, mantissa, ACTIVATION_WIDTH)
+        out = scale(acc, row_scale, shift, mantissa, self.width)
         return out.reshape(s.n_heads, n, -1).transpose(1, 0, 2).reshape(n, -1)

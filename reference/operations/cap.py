@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.soft_cap import soft_cap
 
-__all__ = ["Cap"]
+__all__ = ["Cap", "IntegerCap"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,17 @@ class Cap:
 
     def demand(self, q):
         pass
+
+    def quantize(self, q):
+        return IntegerCap(self.vector, round(self.cap * 2.0**q.logit_fraction))
+
+
+@dataclass
+class IntegerCap:
+    """``cap`` in units of the logits; see :func:`celosia.reference.soft_cap.soft_cap`."""
+
+    vector: str
+    cap: int
+
+    def run(self, p):
+        p.write(self.vector, soft_cap(p.read(self.vector).values, self.cap))

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.gate import activation_fraction
+from celosia.reference.gate import gate as integer_gate
 from celosia.reference.matrix import ceil_log2
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
-from celosia.reference.swiglu import swiglu
 
 __all__ = ["ACTIVATIONS", "Gate", "IntegerGate"]
 
@@ -75,9 +76,12 @@ class Gate:
             q.ask(self.up, 2.0 ** (16 - ceil_log2(q.margin * q.seen("up").max())))
 
     def quantize(self, q):
-        product = q.gate_fraction + (round(math.log2(q.want(self.up)[0])) if self.up else 0)
-        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * q.seen("hidden").max())
-        fraction = min(fraction, product - 1)
+        product = activation_fraction(self.activation, q.gate_fraction)
+        if self.up:
+            product += round(math.log2(q.want(self.up)[0]))
+        largest = q.everywhere("hidden") if q.normed(self.out) else q.seen("hidden").max()
+        fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
+        fraction = min(fraction, product - bool(self.up))
         q.give(self.out, 2.0**-fraction)
         name = f"{self.gate}:{self.up}" if self.up else self.gate
         return IntegerGate(self, name, product - fraction)
@@ -85,7 +89,10 @@ class Gate:
 
 @dataclass
 class IntegerGate:
-    """``activation(gate) * up / 2**shift`` of a vector in which blocks of both alternate."""
+    """``activation(gate) * up / 2**shift`` of a vector in which blocks of both alternate.
+
+    Without ``up``, ``activation(input) / 2**shift``.
+    """
 
     source: Gate
     input: str
@@ -93,11 +100,16 @@ class IntegerGate:
 
     def run(self, p):
         x = p.read(self.input).values
-        pairs = x.reshape(len(x), -1, 2, p.lanes)
-        gate, up = pairs[:, :, 0], pairs[:, :, 1]
-        p.count("gates", gate, 20)
-        p.count("gates", up, 18)
-        hidden = swiglu(gate, up, self.shift, ACTIVATION_WIDTH, p.model.gate_fraction)
+        width = 18 if self.source.activation == "relu2" else 20
+        gate, up = x.reshape(len(x), -1, p.lanes), None
+        if self.source.up:
+            pairs = x.reshape(len(x), -1, 2, p.lanes)
+            gate, up = pairs[:, :, 0], pairs[:, :, 1]
+            p.count("gates", up, 18)
+        p.count("gates", gate, width)
+        hidden = integer_gate(
+            *(gate, up, self.shift, ACTIVATION_WIDTH),
+            *(self.source.activation, p.model.gate_fraction),
+        )
         hidden = hidden.reshape(len(x), -1)
-        p.count("activations", hidden, ACTIVATION_WIDTH)
-        p.write(self.source.out, p.blocks(hidden))
+        p.finish(self.source.out, hidden)

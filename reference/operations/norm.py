@@ -7,9 +7,11 @@ import numpy as np
 from celosia.reference.functions import rsqrt
 from celosia.reference.matrix import ceil_log2
 from celosia.reference.norm import gain, sum_of_squares
+from celosia.reference.stream_norm import stream_norm
 
-__all__ = ["Copy", "IntegerNorm", "Norm"]
+__all__ = ["ACTIVATION_WIDTH", "Copy", "IntegerNorm", "IntegerStreamNorm", "Norm"]
 
+RESIDUAL = "x"  # the residual stream's name
 ACTIVATION_WIDTH = 23  # bits of a value before block quantisation: 8 and shifts of up to 15
 
 
@@ -52,6 +54,7 @@ class Norm:
             parts = parts - parts.mean(axis=-1, keepdims=True, dtype=np.float32)
         gains = p.tensor(self.gain) if self.gain else np.float32(1.0)
         p.observe(self.key, np.abs(parts * gains).reshape(x.shape))
+        p.observe(f"{self.key} input", x)
         mean = np.mean(parts * parts, axis=-1, keepdims=True, dtype=np.float32)
         y = parts / np.sqrt(mean + np.float32(self.eps)) * gains
         if self.bias:
@@ -60,14 +63,41 @@ class Norm:
         p.write(self.out, y.reshape(x.shape))
 
     def demand(self, q):
-        pass
+        if self.input != RESIDUAL and q.wanted(self.out):
+            q.ask(self.input, 2.0 ** q.norm_input_fraction(self))
 
     def quantize(self, q):
+        if self.bias or self.centred:
+            raise ValueError(f"{self.key}: this LayerNorm has no unit")
+        if self.input != RESIDUAL:
+            return self._stream(q)
         n = q.size(self.input)
         gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
         mantissas, shift, fraction = _gain(gains, q, q.seen(self.key))
         q.give(self.out, math.sqrt(n) * 2.0 ** (q.residual - fraction))
         return IntegerNorm(self, mantissas, shift, 1)  # epsilon: see Quantizer
+
+    def _stream(self, q):
+        """Of a vector other than the residual stream, on its way."""
+        size = q.size(self.input)
+        n = size // self.groups
+        if q.wanted(self.out):
+            unit, want, width = 1 / q.want(self.input)[0], q.want(self.out), 24
+        else:  # an activation
+            unit, width = q.unit(self.input), ACTIVATION_WIDTH
+            fraction = width - 2 - ceil_log2(q.margin * q.seen(f"{self.key} output").max())
+            want = np.array([2.0**fraction])
+            q.give(self.out, 2.0**-fraction)
+        gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
+        real = np.tile(gains, self.groups) * math.sqrt(n) * want
+        if self.groups > 1 and np.ptp(real.reshape(self.groups, n), axis=0).any():
+            raise ValueError(f"{self.key}: its parts need gains of their own")
+        shift = min(14 - ceil_log2(max(np.abs(real).max(), 2.0**-100)), 15)
+        places, padded = q.places(self.input)
+        mantissas = np.zeros(padded, np.int64)
+        mantissas[places] = np.round(real * 2.0**shift)
+        epsilon = max(1, round(n * self.eps / unit**2))
+        return IntegerStreamNorm(self, mantissas[: padded // self.groups], shift, epsilon, width)
 
 
 @dataclass(frozen=True)
@@ -150,3 +180,37 @@ class IntegerNorm:
         total = sum_of_squares(x.reshape(len(x), -1, p.lanes)) + self.epsilon
         mantissa, exponent = rsqrt(total)
         p.write(self.out, p.blocks(values), mantissa[:, None], exponent[:, None] - 1)
+
+
+@dataclass
+class IntegerStreamNorm:
+    """Each part of a vector over the root of its sum of squares, times gains.
+
+    Parameters
+    ----------
+    source : Norm
+    gains : int16[padded size of a part]
+    shift : int
+        Behind the product.
+    epsilon : int
+        In squared units of the input, for the whole part.
+    width : int
+        Of the result, which goes to the activation memory where that is 23.
+    """
+
+    source: Norm
+    gains: np.ndarray
+    shift: int
+    epsilon: int
+    width: int
+
+    def run(self, p):
+        x = p.read(self.source.input).values
+        parts = x.reshape(len(x), self.source.groups, -1, p.lanes)
+        gains = self.gains.reshape(-1, p.lanes)
+        y = stream_norm(parts, gains, self.epsilon, self.shift, self.width).reshape(x.shape)
+        if self.width == ACTIVATION_WIDTH:
+            p.count("activations", y, ACTIVATION_WIDTH)
+            p.write(self.source.out, p.blocks(y))
+        else:
+            p.write(self.source.out, y)

@@ -5,7 +5,7 @@ the plan. The rest follows from its members: words bring it what it asks for by 
 WORD_MEMBERS too; ``position``, ``group`` and ``positions`` are the pass's (see ``control``).
 """
 
-from celosia.rtl.activation.swiglu import SwiGlu
+from celosia.rtl.activation.gate import Gate
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
@@ -41,7 +41,7 @@ UNITS = {
     "softmax": lambda machine, s: SoftmaxBlock(
         s.lanes, s.tokens, s.score_fraction, s.score_width, view_table(s.layer_views)[0]
     ),
-    "swiglu": lambda machine, s: SwiGlu(s.lanes, s.tokens, s.gate_fraction),
+    "gate": lambda machine, s, **settings: Gate(s.lanes, s.tokens, s.gate_fraction, **settings),
 }
 
 

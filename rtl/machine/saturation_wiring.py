@@ -15,7 +15,7 @@ def wire_saturations(m, machine, u):
         "values": u.value_words.i,
         "heads": u.rope.o,
         "scores": u.softmax.i,
-        "gates": u.swiglu.i,
+        "gates": u.gate.i,
         "scaled": u.scale.o,
     }
     values = {name: port.p.data for name, port in ports.items()}
@@ -32,9 +32,9 @@ def wire_saturations(m, machine, u):
         Mux(counts, x, 0) for counts, x in zip(counting(scores), scores.data, strict=True)
     )
     # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
-    is_up = u.swiglu.i.p.index[0]
+    is_up = u.gate.i.p.index[0]
     values["gates"] = Cat(
-        Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.swiglu.i.p.data
+        Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.gate.i.p.data
     )
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
         Cat(limited & (counts | (scaled.route != scores_route)), Const(0, 1))

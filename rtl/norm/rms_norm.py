@@ -1,14 +1,12 @@
 """RMSNorm without a pass of its own: gains and squares as the residual stream is written."""
 
-import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 from celosia.rtl.arithmetic.carry_save import carry_save_sum
 from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.functions.rsqrt import Rsqrt
+from celosia.rtl.norm.gains import check_gains, read_gains
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, overflowing
@@ -65,11 +63,7 @@ class RmsNorm(wiring.Component):
     def __init__(self, lanes, words, width, epsilon, gains, tokens=1):
         check_range("width", width, 20, 28)
         self._squares = SumOfSquares(lanes, words, width, epsilon, tokens)
-        self.gains = [np.asarray(g) for g in gains]
-        check_range("len(gains)", len(self.gains), 1, 1024)
-        for g in self.gains:
-            if g.shape != (words * lanes,) or not np.array_equal(g, g.astype(np.int16)):
-                raise ValueError(f"each of gains must be int16[{words * lanes}], not {g!r}")
+        self.gains = check_gains(gains, words * lanes)
         self.lanes = lanes
         self.words = words
         self.width = width
@@ -97,7 +91,7 @@ class RmsNorm(wiring.Component):
         pipe = Pipeline(m, i, self.o)
 
         # The gains, through one more register: memories are slow.
-        gains = self._read_gains(m, pipe, i.p)
+        gains = read_gains(m, self.gains, self.lanes, i.p.index, i.p.norm, pipe.advance)
         places = self.width + 16  # a longer shift leaves nothing either
         shift = Mux(i.p.argument > places, places, i.p.argument)[: places.bit_length()]
         frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
@@ -131,24 +125,6 @@ class RmsNorm(wiring.Component):
         frame, values = pipe.stage(frame, values)
         pipe.finish({**frame, "data": values})
         return m
-
-    def _read_gains(self, m, pipe, word):
-        """The gains of ``word``, one stage later."""
-        init = np.array(self.gains).reshape(len(self.gains), self.words, self.lanes)
-        norm, index = ceil_log2(len(self.gains)), ceil_log2(self.words)
-        address = Cat(word.index[:index], word.norm[:norm])
-        padded = np.zeros((len(self.gains), 1 << index, self.lanes), np.int64)
-        padded[:, : self.words] = init
-        if len(self.gains) << index > self.words << norm:  # the other order leaves fewer holes
-            address = Cat(word.norm[:norm], word.index[:index])
-            padded = np.zeros((self.words, 1 << norm, self.lanes), np.int64)
-            padded[:, : len(self.gains)] = init.transpose(1, 0, 2)
-        rows = padded.reshape(-1, self.lanes).tolist()
-        row = data.ArrayLayout(signed(16), self.lanes)
-        m.submodules.gains = memory = Memory(shape=row, depth=len(rows), init=rows)
-        port = memory.read_port()
-        m.d.comb += [port.en.eq(pipe.advance), port.addr.eq(address)]
-        return port.data
 
     def _scalars(self, m, i):
         """Connect what computes the scalars to ``i``; a signal that says no word may come now.

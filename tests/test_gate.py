@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+from celosia.reference.gate import ACTIVATIONS, activation_fraction, gate
+from celosia.rtl.activation.gate import Gate
+from celosia.sim import bench
+from framing import frame
+
+EDGES = [0, 1, -1, (1 << 16) - 1, 1 << 16, -(1 << 16), 1 - (1 << 16)]
+EDGES += [(1 << 15) - 1, 1 << 15, -(1 << 15), 1 - (1 << 15)]
+EDGES += [(1 << 19) - 1, 1 << 19, -(1 << 19), -(1 << 19) - 1, (1 << 17) - 1, 1 << 17, -(1 << 17)]
+EDGES += [-(1 << 17) - 1, (1 << 23) - 1, -(1 << 23)]
+
+
+def operation(seed, words, tokens, lanes):
+    """Gates and ups int[words, tokens, lanes]: every edge beside every other, and random values."""
+    chooser = np.random.default_rng(seed)
+    size = words * tokens * lanes
+    x, up = (
+        chooser.integers(-1 << 23, 1 << 23, size) >> chooser.integers(0, 20, size) for _ in "xu"
+    )
+    n = min(len(EDGES) ** 2, size)
+    x[:n], up[:n] = (np.resize(column, n) for column in np.meshgrid(EDGES, EDGES))
+    return x.reshape(words, tokens, lanes), up.reshape(words, tokens, lanes)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "fraction", "activation", "gated"),
+    [
+        (8, 1, 12, "silu", True),
+        (2, 4, 7, "silu", True),
+        (8, 2, 12, "gelu", False),
+        (4, 1, 9, "gelu_tanh", True),
+        (3, 2, 12, "relu", True),
+        (4, 1, 12, "relu", False),
+        (4, 2, 10, "relu2", True),
+        (8, 1, 12, "relu2", False),
+    ],
+)
+def test_matches_reference(lanes, tokens, fraction, activation, gated):
+    inputs, expected = [], []
+    for seed, (argument, n) in enumerate(
+        [(14, tokens), (0, 1), (1, tokens), (20, tokens), (31, 1)]
+    ):
+        x, up = operation(seed, 512 // n // lanes, n, lanes)
+        words = np.stack([x, up], axis=1).reshape(-1, n, lanes) if gated else x
+        inputs += frame(words, argument)
+        y = gate(x, up if gated else None, argument, 23, activation, fraction)
+        expected += frame(y, argument)
+    cases = [
+        {"inputs": inputs, "counts": len(expected), "stall": stall, "seed": 1}
+        for stall in (0.0, 0.5)
+    ]
+    unit = Gate(lanes, tokens, fraction, activation, gated)
+    results = bench.run_many(unit, cases)
+    for result in results:
+        assert result.outputs["o"] == expected
+    fast = results[0]
+    assert fast.first_cycle["o"] == (tokens if gated else 0) + unit.latency
+    assert fast.cycles == len(inputs) + unit.latency
+
+
+def exact(activation, x):
+    """``act(x)`` in float64."""
+    if activation == "silu":
+        return x / (1 + np.exp(-np.maximum(x, -700)))
+    if activation == "gelu":
+        return x * np.array([1 + math.erf(v / math.sqrt(2)) for v in x]) / 2
+    if activation == "gelu_tanh":
+        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return np.maximum(x, 0.0) ** (2 if activation == "relu2" else 1)
+
+
+@pytest.mark.parametrize("fraction", [12, 6])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_error_of_the_reference(activation, fraction):
+    width = 18 if activation == "relu2" else 20
+    x = np.arange(-1 << (width - 1), 1 << (width - 1), 7)
+    y = gate(x, None, 0, 23, activation, fraction)
+    of_y = 2.0 ** activation_fraction(activation, fraction)
+    error = np.abs(y - exact(activation, x / 2.0**fraction) * of_y)
+    slope, end = {"silu": (2.4e-5, 16), "relu": (0, 0), "relu2": (0, 0)}.get(
+        activation, (2.1e-5, 8)
+    )
+    bound = np.where(np.abs(x) < end << fraction, 0.5 + slope * np.abs(x), 0.51)
+    assert (error <= bound).all()
+    assert activation != "relu" or not error.any()
+
+
+def test_limits_of_the_reference():
+    assert gate([1 << 23], None, 0, 23, "relu").tolist() == [(1 << 19) - 1]
+    largest = (1 << 19) - 8  # of (2**17 - 1)**2
+    assert gate([1 << 23, -5], None, 0, 23, "relu2").tolist() == [largest, 0]
+    assert gate([1 << 20], [1 << 20], 0, 23).tolist() == [(1 << 22) - 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lanes": 0}, "lanes must be from 1 to 64, not 0"),
+        ({"lanes": 2, "tokens": 65}, "tokens must be from 1 to 64, not 65"),
+        ({"lanes": 2, "fraction": 13}, "fraction must be from 0 to 12, not 13"),
+        (
+            {"lanes": 2, "activation": "tanh"},
+            "activation must be one of silu, gelu, gelu_tanh, relu, relu2, not 'tanh'",
+        ),
+    ],
+)
+def test_parameters_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Gate(**arguments)
