@@ -32,9 +32,8 @@ class Calibration:
             largest = array.max(axis=-1)
             self._see((name, layer), np.maximum(largest, COUNTED - largest).max())
             return
-        if name == "logits":
-            self.positions += len(array)
         if name == "x":
+            self.positions += len(array) if layer is None else 0
             squares = np.mean(np.square(array, dtype=np.float64), axis=-1)
             self._see(("inverse", None), 1 / squares.min(initial=np.inf, where=squares > 0))
         self._see((name, layer), np.abs(array).max(axis=0))
