@@ -150,13 +150,13 @@ def options(**given):
     return {name: value for name, value in given.items() if value not in (None, False, ())}
 
 
-def activation(fields, usual, value=None):
-    """Our name of the activation, or None if it is the family's ``usual`` one."""
-    value = value or fields.activation or usual
-    if value not in _ACTIVATIONS:
+def activation(value, usual):
+    """Our name of the files' activation ``value``, or None if it is the family's ``usual`` one."""
+    ours = _ACTIVATIONS.get(value, usual if value is None else None)
+    if ours is None:
         known = ", ".join(_ACTIVATIONS)
         refuse("activation", f"{shown(value)} is not supported (only {known})")
-    return None if _ACTIVATIONS[value] == usual else _ACTIVATIONS[value]
+    return None if ours == usual else ours
 
 
 def common(fields, partial=False, quantized=False, rope=True, **changes):

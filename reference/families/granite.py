@@ -62,7 +62,9 @@ def factors(embedding, score, residual, logits):
 def config(f):
     """The score's factor comes in place of ``head_dim ** -0.5``."""
     switches = options(
-        attention_bias=f.attention_bias, mlp_bias=f.mlp_bias, activation=activation(f, "silu")
+        attention_bias=f.attention_bias,
+        mlp_bias=f.mlp_bias,
+        activation=activation(f.activation, "silu"),
     )
     multipliers = f.embedding_multiplier, f.attention_multiplier, f.residual_multiplier
     return common(f, options=switches | factors(*multipliers, f.logits_scaling))

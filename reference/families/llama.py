@@ -45,7 +45,9 @@ class LlamaFields(Fields, kw_only=True):
 def config(f):
     """Biases and the activation are switches."""
     switches = options(
-        attention_bias=f.attention_bias, mlp_bias=f.mlp_bias, activation=activation(f, "silu")
+        attention_bias=f.attention_bias,
+        mlp_bias=f.mlp_bias,
+        activation=activation(f.activation, "silu"),
     )
     if ternary.check(f.quantization_config):
         raise ValueError("quantization_config.use_rms_norm: only BitNet's models have it")

@@ -17,7 +17,8 @@ class MistralFields(Fields, kw_only=True):
 def config(f):
     """All layers have the window; biases are never."""
     switches = options(
-        windows=windows(f, f.sliding_window, lambda index: True), activation=activation(f, "silu")
+        windows=windows(f, f.sliding_window, lambda index: True),
+        activation=activation(f.activation, "silu"),
     )
     return common(f, options=switches)
 

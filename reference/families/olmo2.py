@@ -44,7 +44,7 @@ class Olmo2Fields(Fields, kw_only=True):
 
 def config(f):
     """Biases never on the MLP."""
-    switches = options(attention_bias=f.attention_bias, activation=activation(f, "silu"))
+    switches = options(attention_bias=f.attention_bias, activation=activation(f.activation, "silu"))
     return common(f, options=switches)
 
 

@@ -35,7 +35,9 @@ def layer_windows(f):
 
 def config(f):
     """Biases on q, k and v always, nowhere else."""
-    switches = options(qkv_bias=True, windows=layer_windows(f), activation=activation(f, "silu"))
+    switches = options(
+        qkv_bias=True, windows=layer_windows(f), activation=activation(f.activation, "silu")
+    )
     return common(f, options=switches)
 
 

@@ -42,7 +42,7 @@ def config(f):
     switches = options(
         attention_bias=f.attention_bias,
         windows=layer_windows(f),
-        activation=activation(f, "silu"),
+        activation=activation(f.activation, "silu"),
     )
     return common(f, options=switches)
 

@@ -55,7 +55,7 @@ def config(f):
     switches = options(
         attention_bias=f.attention_bias,
         mlp_bias=f.mlp_bias,
-        activation=activation(f, "silu"),
+        activation=activation(f.activation, "silu"),
         no_rope_layers=still,
         windows=chosen,
     )
