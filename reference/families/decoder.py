@@ -63,11 +63,11 @@ GGUF_LAYER = {
 }
 
 
-def llama(c, changes=None, own=None, **more):
+def llama(c, changes=None, own=None, prefix="model.layers.{}.", **more):
     """Llama's names with ``changes``; pairs of rotary values are halves of a head."""
     rotary = c.head_dim, c.options.get("rotary_dim", c.head_dim)
     layer = LAYER | (changes or {})
-    return Names(OWN | (own or {}), layer, "model.layers.{}.", rotary, **more)
+    return Names(OWN | (own or {}), layer, prefix, rotary, **more)
 
 
 def gguf(c, changes=None, own=None, interleaved=False, **more):
@@ -89,7 +89,7 @@ def norm(c, gain, input="x", out="h", layer_norm=False, groups=1):
 
 
 def projections(bias=False, normed=False, input="h"):
-    """Queries, keys and values; ``normed``: the first two are called raw, for :func:`head_norms`."""
+    """Queries, keys and values; the first two are raw if ``normed``, by :func:`head_norms`."""
     raw = "raw_" if normed else ""
     outs = f"{raw}q", f"{raw}k", "v"
     return tuple(
@@ -155,7 +155,7 @@ def head(c, bias=False, factor=1.0):
 def decoder(c, layer, begin=None, end=None):
     """Embedding, the layers that ``layer(index)`` gives, norm and head; or what comes instead."""
     q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-    sizes = dict.fromkeys(("x", "h", "y", "z"), c.dim) | {"logits": c.vocab_size}
+    sizes = dict.fromkeys(("x", "h", "h2", "y", "z"), c.dim) | {"logits": c.vocab_size}
     sizes |= dict.fromkeys(("g", "u", "f", "normed_f"), c.hidden_dim)
     sizes |= dict.fromkeys(("q", "raw_q", "a", "normed_a"), q) | dict.fromkeys(
         ("k", "raw_k", "v"), kv

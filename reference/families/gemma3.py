@@ -48,6 +48,7 @@ class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True):
 
     final_logit_softcapping: Number | None = None
     default_theta = 1e6
+    sliding_window: Size = 4096
     rope_local_base_freq: Number = 1e4
     rope_parameters: _Ropes | None = None
     sliding_window_pattern: Size = 6

@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ByHead:
-    """Of a module whose rows are, head by head, those of ``parts`` tensors: the one at ``index``."""
+    """Of a module whose rows are, head by head, those of ``parts`` tensors: one of these."""
 
     name: str
     index: int

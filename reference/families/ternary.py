@@ -1,4 +1,4 @@
-"""Matrices of -1, 0 and 1 times one number, as Hugging Face's files of 1.58-bit models hold them."""
+"""Matrices of -1, 0 and 1 times one number, as Hugging Face's files hold them."""
 
 from dataclasses import dataclass, replace
 
