@@ -9,7 +9,6 @@ from families.cases import CASES, EXPECTED, expected, relative_difference
 #: Families, or single cases of one, that no loader reads yet. Removing a name turns its test on.
 NOT_YET = {
     "starcoder2",
-    *("bitnet", "mixtral", "qwen3_moe", "olmoe", "phi3"),
 }
 
 

@@ -256,7 +256,7 @@ def metadata(fields, partial=False, **changes):
     only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
     if not partial:
         only["rotary_dim"] = (head_dim,)
-    if hasattr(fields, "experts_used"):
+    if hasattr(fields, "chosen"):
         del only["n_experts"]
     for name, supported in only.items():
         if (value := getattr(fields, name)) is not None and value not in supported:
