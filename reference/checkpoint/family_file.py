@@ -15,7 +15,7 @@ __all__ = ["TensorFile", "check_fields", "find_family", "model_tensors", "our_na
 _LISTED = 150  # characters
 
 
-def find_family(path, field, given, kind):
+def find_family(path, field, given, kind, values):
     """The family of the architecture (or model type) ``given``, by the format ``kind``.
 
     Parameters
@@ -24,6 +24,8 @@ def find_family(path, field, given, kind):
         That gives it, for messages.
     kind : str
         ``hugging_face`` or ``gguf``.
+    values : dict
+        The file's fields.
 
     Raises
     ------
@@ -31,17 +33,18 @@ def find_family(path, field, given, kind):
         If there is none; the message lists what there is, the nearest first.
     """
     formats = {name: getattr(family, kind) for name, family in FAMILIES.items()}
-    known = {
-        architecture: FAMILIES[name]
+    formats = {name: form for name, form in formats.items() if form}
+    named = {
+        name: form
         for name, form in formats.items()
-        if form
-        for architecture in (*form.architectures, *form.model_types)
+        if given in (*form.architectures, *form.model_types)
     }
-    if isinstance(given, str) and given in known:
-        return known[given]
+    for name in sorted(named, key=lambda name: named[name].claims is None):
+        if named[name].claims is None or named[name].claims(values):
+            return FAMILIES[name]
     if given is None:
         raise CheckpointError(f"{path}: {field}: is missing")
-    names = [a for form in formats.values() if form for a in form.architectures]
+    names = sorted({each for form in formats.values() for each in form.architectures})
     text = str(given)[:100].lower()
     names.sort(key=lambda name: -difflib.SequenceMatcher(None, name.lower(), text).ratio())
     listed = names[:1]

@@ -86,13 +86,13 @@ def _read_config(container):
     """The ModelConfig, the family and its fields: of the metadata, and of which tensors exist."""
     path, shapes = container.path, container.shapes
     architecture = container.fields.get("general.architecture")
-    family = find_family(path, "general.architecture", architecture, "gguf")
     prefix = f"{architecture}."
     values = {
         name.removeprefix(prefix): value
         for name, value in container.fields.items()
         if name.startswith(prefix)
     }
+    family = find_family(path, "general.architecture", architecture, "gguf", values)
     check_fields(path, values, family, "gguf", prefix)
     if len(shapes.get("token_embd.weight", ())) != 2:
         raise CheckpointError(f"{path}: token_embd.weight is missing or no matrix")

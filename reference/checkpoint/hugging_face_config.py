@@ -41,10 +41,11 @@ def read_config(path):
         raise CheckpointError(f"{path}: no such file")
     values = parse_json(_text(path), path)
     kind = convert(values, _Kind, path)
+    rest = "hugging_face", values
     if kind.architectures:
-        family = find_family(path, "architectures", kind.architectures[0], "hugging_face")
+        family = find_family(path, "architectures", kind.architectures[0], *rest)
     elif kind.architectures is None:
-        family = find_family(path, "model_type", kind.model_type, "hugging_face")
+        family = find_family(path, "model_type", kind.model_type, *rest)
     else:
         raise CheckpointError(f"{path}: architectures: names none")
     form, prefix = family.hugging_face, ""

@@ -26,6 +26,8 @@ class Format:
         Names of the architecture where config.json does not give it.
     ignored : tuple of str
         Fields that other families read and that change nothing here.
+    claims : callable(dict) -> bool, optional
+        Whether a file of these fields is of the family, where the architecture is also another's.
     """
 
     architectures: tuple
@@ -34,6 +36,7 @@ class Format:
     names: Callable
     model_types: tuple = ()
     ignored: tuple = ()
+    claims: Callable | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from celosia.reference.families.fields import (
     Size,
     activation,
     common,
+    metadata,
     options,
     windows,
 )
@@ -55,7 +56,13 @@ def config(f):
     return common(f, options=switches)
 
 
-#: In GGUF files its models are Llama's with experts; see :data:`llama.FAMILY`.
+def gguf_config(f):
+    """The architecture is Llama's, with experts."""
+    moe.check("chosen", f.n_experts, f.chosen)
+    switches = {"experts": f.n_experts, "chosen": f.chosen, "renormalise": True}
+    return metadata(f, options=switches | options(expert_dim=f.expert_dim))
+
+
 FAMILY = Family(
     name="mixtral",
     models="Mixtral 8x7B",
@@ -69,6 +76,13 @@ FAMILY = Family(
         ),
         model_types=("mixtral",),
         ignored=("attention_bias", "mlp_bias", "layer_types"),
+    ),
+    gguf=Format(
+        ("llama",),
+        moe.ExpertMetadata,
+        gguf_config,
+        lambda c, f: decoder.gguf(c, moe.GGUF, interleaved=True),
+        claims=lambda values: bool(values.get("expert_count")),
     ),
     checked=3,
 )
