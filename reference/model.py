@@ -22,8 +22,8 @@ class ModelConfig:
     Parameters
     ----------
     dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, seq_len : int, at least 1
-        ``head_dim`` is even and ``n_kv_heads`` divides ``n_heads``; ``n_heads * head_dim`` need not
-        equal ``dim``.
+        ``head_dim`` is even, unless the option ``learned_positions`` says that nothing is rotated;
+        ``n_kv_heads`` divides ``n_heads``; ``n_heads * head_dim`` need not equal ``dim``.
     rope_theta : float, greater than 0
     rope_scaling : RopeScaling or None
     norm_eps : float, 0 or more
@@ -66,7 +66,7 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if self.head_dim % 2:
+        if self.head_dim % 2 and not self.options.get("learned_positions"):
             raise ValueError(f"head_dim must be even, not {self.head_dim}")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
@@ -199,8 +199,8 @@ def random_model(config, seed=0):
 
     def tensor(name, shape):
         values = generator.standard_normal(shape)
-        if len(shape) == 2:
-            size = 1.0 if name in TABLES else shape[1] ** -0.5
+        if len(shape) > 1:
+            size = 1.0 if name in TABLES else shape[-1] ** -0.5
             return (values * size).astype(np.float32)
         if name.endswith("norm"):
             return np.float32(1.0) + (values * 0.1).astype(np.float32)

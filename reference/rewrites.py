@@ -1,27 +1,46 @@
-"""Rewrites of a float model, Model to Model: its output stays, but for float rounding."""
+"""Rewrites of a float model, Model to Model: its output stays, but for float rounding.
+
+A rewrite that finds nothing to do gives the model itself.
+"""
 
 from dataclasses import replace
 
+from celosia.reference.factor_rewrites import fold_factors
+from celosia.reference.norm_rewrites import centre_writers, fold_gains, fold_norm_biases
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import Linear, LinearPair
 
-__all__ = ["machine_form", "pair_gates"]
+__all__ = [
+    "REWRITES",
+    "centre_writers",
+    "fold_factors",
+    "fold_gains",
+    "fold_norm_biases",
+    "machine_form",
+    "pair_gates",
+]
 
 
 def machine_form(model):
     """The model as the machine computes it."""
-    return pair_gates(model)
+    for rewrite in REWRITES:
+        model = rewrite(model)
+    return model
 
 
 def pair_gates(model):
-    """Matrices whose results meet in a gate become one."""
+    """Matrices of one input whose results meet in a gate become one."""
     layers = tuple(_paired(layer) for layer in model.description.layers)
     return replace(model, description=replace(model.description, layers=layers))
 
 
 def _paired(operations):
-    gates = {op.gate: op for op in operations if isinstance(op, Gate) and op.up}
     linears = {op.out: op for op in operations if isinstance(op, Linear)}
+    gates = {
+        op.gate: op
+        for op in operations
+        if isinstance(op, Gate) and op.up and linears[op.gate].input == linears[op.up].input
+    }
     result = []
     for op in operations:
         if isinstance(op, Linear) and op.out in gates:
@@ -36,3 +55,7 @@ def _paired(operations):
             continue
         result.append(op)
     return tuple(result)
+
+
+#: In the machine's order.
+REWRITES = (centre_writers, fold_norm_biases, fold_gains, fold_factors, pair_gates)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RopeScaling"]
+__all__ = ["LinearScaling", "RopeScaling"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,28 @@ class RopeScaling:
         span = self.high_freq_factor - self.low_freq_factor
         kept = np.clip((turns - self.low_freq_factor) / span, 0.0, 1.0)
         return frequencies * (kept + (1.0 - kept) / self.factor)
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """Every frequency divided by ``factor``.
+
+    Parameters
+    ----------
+    factor : float, greater than 0
+
+    Raises
+    ------
+    ValueError
+        If it is out of range.
+    """
+
+    factor: float
+
+    def __post_init__(self):
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"factor must be greater than 0, not {self.factor!r}")
+
+    def scale(self, frequencies):
+        """The scaled frequencies, radians per position, for ``frequencies`` float64[n]."""
+        return frequencies / self.factor

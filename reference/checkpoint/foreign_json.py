@@ -6,7 +6,7 @@ from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
 
-__all__ = ["parse_json", "read_json"]
+__all__ = ["LIMIT", "parse_json", "read_json"]
 
 LIMIT = 16 << 20  # bytes of a file
 

@@ -1,4 +1,4 @@
-"""The GGUF container: metadata, and tensors of F32, F16, BF16, Q8_0, Q4_0 and Q4_1 as float32.
+"""The GGUF container: metadata, and tensors as float32.
 
 The layout is that of the GGUF specification, versions 2 and 3, little-endian.
 """
@@ -9,7 +9,9 @@ import struct
 import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.files import map_file
-from celosia.reference.checkpoint.safetensors_file import bfloat16
+from gguf.constants import GGML_QUANT_SIZES
+from gguf.constants import GGMLQuantizationType as Kind
+from gguf.quants import dequantize
 
 from celosia.printable import shown
 
@@ -25,39 +27,20 @@ MOST_VALUES = 1 << 22  # in the arrays of a file
 DEEPEST = 4  # arrays within arrays
 
 
-def _q8_0(blocks):
-    """``scale * q``: float16, 32 int8."""
-    return _scale(blocks, 0) * blocks[:, 2:].view(np.int8)
-
-
-def _q4_0(blocks):
-    """``scale * (q - 8)``: float16, then 16 bytes with values 0 to 15 below, 16 to 31 above."""
-    return _scale(blocks, 0) * (_nibbles(blocks[:, 2:]) - np.float32(8))
-
-
-def _q4_1(blocks):
-    """``scale * q + minimum``: two float16, then as in Q4_0."""
-    return _scale(blocks, 0) * _nibbles(blocks[:, 4:]) + _scale(blocks, 2)
-
-
-def _scale(blocks, at):
-    return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
-
-
-def _nibbles(packed):
-    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
-
-
-#: By number: name, values and bytes in a block, and the float32 values of uint8[blocks, bytes].
+#: By number: name, values and bytes in a block.
 _TYPES = {
-    0: ("F32", 1, 4, lambda blocks: blocks.view("<f4")),
-    1: ("F16", 1, 2, lambda blocks: blocks.view("<f2").astype(np.float32)),
-    2: ("Q4_0", 32, 18, _q4_0),
-    3: ("Q4_1", 32, 20, _q4_1),
-    8: ("Q8_0", 32, 34, _q8_0),
-    30: ("BF16", 1, 2, lambda blocks: bfloat16(blocks.view("<u2"))),
+    kind.value: (kind.name, *GGML_QUANT_SIZES[kind])
+    for kind in (
+        *(Kind.F32, Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1),
+        *(Kind.Q4_K, Kind.Q5_K, Kind.Q6_K, Kind.TQ1_0, Kind.TQ2_0),
+    )
 }
-_OTHER_TYPES = {6: "Q5_0", 7: "Q5_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K"}
+
+
+def _float32(data, kind):
+    """The values of uint8[..., bytes]."""
+    with np.errstate(all="ignore"):  # whoever asks looks at the values
+        return dequantize(data, kind)
 
 
 class Container:
@@ -137,19 +120,24 @@ class Container:
                 )
             if offset < end:
                 raise CheckpointError(f"{self.path}: {name}: overlaps {last}")
-            _, values, size, _ = _TYPES.get(number, (None, 1, 0, None))
+            _, values, size = _TYPES.get(number, (None, 1, 0))
             last, end = name, offset + math.prod(self.shapes[name]) // values * size
+
+    def kind(self, name):
+        """The name of the tensor's type, or its number."""
+        number, _ = self._places[name]
+        return _TYPES[number][0] if number in _TYPES else str(number)
 
     def float32(self, name):
         """The tensor ``name``, float32[shape]: mapped to the file if it holds F32, else a copy."""
         number, offset = self._places[name]
         if number not in _TYPES:
-            kind = _OTHER_TYPES.get(number, f"number {number}")
-            supported = ", ".join(kind for kind, *_ in _TYPES.values())
+            kind = next((k.name for k in Kind if k == number), f"number {number}")
+            supported = ", ".join(name for name, *_ in _TYPES.values())
             raise CheckpointError(
                 f"{self.path}: {name}: type {kind} is not supported (only {supported})"
             )
-        kind, values, size, convert = _TYPES[number]
+        kind, values, size = _TYPES[number]
         shape = self.shapes[name]
         if shape[-1] % values:
             raise CheckpointError(
@@ -159,8 +147,8 @@ class Container:
         begin, end = self._start + offset, self._start + offset + n_blocks * size
         if end > len(self._data):
             raise CheckpointError(f"{self.path}: {name}: the file ends within this tensor")
-        blocks = self._data[begin:end].reshape(n_blocks, size)
-        return np.require(convert(blocks).reshape(shape), np.float32, "A")
+        data = self._data[begin:end].reshape(*shape[:-1], shape[-1] // values * size)
+        return np.require(_float32(data, Kind(number)), np.float32, "A")
 
     def _take(self, size):
         begin, end = self._offset, self._offset + size

@@ -1,69 +1,24 @@
-"""GGUF files of the architecture "llama", with their tokenizer."""
+"""GGUF files of any family, with their tokenizer."""
 
 import logging
-from typing import Annotated
 
 import msgspec
 from celosia.reference.checkpoint import gguf_tokenizer
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError, spelled
+from celosia.reference.checkpoint.family_file import (
+    TensorFile,
+    check_fields,
+    find_family,
+    model_tensors,
+    our_names,
+)
 from celosia.reference.checkpoint.gguf_container import Container
-from celosia.reference.checkpoint.schema import Count, Size, convert
-from celosia.reference.checkpoint.tensors import check_shape, check_values
-from celosia.reference.families import describe
+from celosia.reference.checkpoint.schema import Count, convert
 from celosia.reference.model import Model, ModelConfig
-
-from celosia.printable import shown
 
 __all__ = ["read_model", "read_tokenizer"]
 
-_LAYER = {
-    "attention_norm": "attn_norm",
-    "wq": "attn_q",
-    "wk": "attn_k",
-    "wv": "attn_v",
-    "wo": "attn_output",
-    "ffn_norm": "ffn_norm",
-    "w_gate": "ffn_gate",
-    "w_up": "ffn_up",
-    "w_down": "ffn_down",
-}
-_FIELDS = {
-    "dim": "embedding_length",
-    "hidden_dim": "feed_forward_length",
-    "n_layers": "block_count",
-    "n_heads": "attention.head_count",
-    "n_kv_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "seq_len": "context_length",
-    "rope_theta": "rope.freq_base",
-    "norm_eps": "attention.layer_norm_rms_epsilon",
-}
-_ONLY = {
-    "value_length": "attention.value_length",
-    "rotated": "rope.dimension_count",
-    "scaling": "rope.scaling.type",
-    "linear": "rope.scale_linear",
-    "experts": "expert_count",
-}
-
-
-class _Fields(msgspec.Struct, rename=_FIELDS | _ONLY):
-    """The metadata behind ``llama.``."""
-
-    dim: Size
-    hidden_dim: Size
-    n_layers: Size
-    n_heads: Size
-    seq_len: Size
-    norm_eps: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    n_kv_heads: Size | None = None
-    head_dim: Size | None = None
-    rope_theta: Annotated[float, msgspec.Meta(gt=0, le=1e30)] = 10000.0
-    value_length: int | None = None
-    rotated: int | None = None
-    scaling: str = "none"
-    linear: float = 1.0
-    experts: int = 0
+_FACTORS = "rope_freqs.weight"
 
 
 class _Part(msgspec.Struct, rename={"number": "split.no", "count": "split.count"}):
@@ -73,49 +28,43 @@ class _Part(msgspec.Struct, rename={"number": "split.no", "count": "split.count"
     count: Count = 0
 
 
+class _Tensor:
+    """One tensor of the container, as :class:`TensorFile` asks for it."""
+
+    def __init__(self, container, name):
+        self._container = container
+        self.path, self.name = container.path, name
+        self.shape, self.kind = container.shapes[name], container.kind(name)
+
+    def float32(self):
+        return self._container.float32(self.name)
+
+
 def read_model(path, with_tokenizer=True):
-    """The model in a GGUF file; the format holds the rows of wq and wk interleaved already.
+    """The model in a GGUF file.
 
     Without a tensor output.weight the head is tied. ``rope_freqs.weight`` becomes
     ``rope_factors``.
     """
     container = Container(path)
     _check_whole(container)
-    shapes = dict(container.shapes)
-    factors = None
-    if "rope_freqs.weight" in shapes:
-        if len(shapes.pop("rope_freqs.weight")) != 1:
-            raise CheckpointError(f"{path}: rope_freqs.weight must have one dimension")
-        factors = tuple(container.float32("rope_freqs.weight").tolist())
-    config = _read_config(container, factors)
-
-    def take(name, shape):
-        if name not in shapes:
-            raise CheckpointError(f"{path}: {name} is missing")
-        check_shape(path, name, shapes.pop(name), shape)
-        return check_values(path, name, container.float32(name))
-
-    layer_shapes = describe(config).layer_shapes(0)
-    tensors = {"embedding": take("token_embd.weight", (config.vocab_size, config.dim))}
-    layers = [
-        {
-            name: take(f"blk.{index}.{foreign}.weight", layer_shapes[name])
-            for name, foreign in _LAYER.items()
-        }
-        for index in range(config.n_layers)
-    ]
-    tensors["norm"] = take("output_norm.weight", (config.dim,))
-    if not config.tied:
-        tensors["head"] = take("output.weight", (config.vocab_size, config.dim))
+    config, family, fields = _read_config(container)
+    names = family.gguf.names(config, fields)
+    shapes = container.shapes
+    file = TensorFile(lambda name: _Tensor(container, name) if name in shapes else None, path)
+    own, layers = model_tensors(config, names, file)
     for name in shapes:
-        raise CheckpointError(f"{path}: {name} is a tensor that a Llama model does not have")
+        if name not in file.used and name != _FACTORS:
+            raise CheckpointError(
+                f"{path}: {name} is a tensor that a model of the family {family.name} does not have"
+            )
     tokenizer = None
     if with_tokenizer and "tokenizer.ggml.model" in container.fields:
         try:
             tokenizer = gguf_tokenizer.read_tokenizer(container)
         except UnsupportedTokenizerError as error:
             logging.getLogger(__name__).warning("%s: read without tokenizer", error)
-    return Model(config, tensors, layers, tokenizer)
+    return Model(config, own, layers, tokenizer)
 
 
 def read_tokenizer(path):
@@ -133,43 +82,36 @@ def _check_whole(container):
         )
 
 
-def _read_config(container, factors):
-    path, prefix = container.path, "llama."
+def _read_config(container):
+    """The ModelConfig, the family and its fields: of the metadata, and of which tensors exist."""
+    path, shapes = container.path, container.shapes
     architecture = container.fields.get("general.architecture")
-    if architecture != "llama":
-        fault = f"{shown(architecture)} is not supported" if architecture else "is missing"
-        raise CheckpointError(f"{path}: general.architecture: {fault}")
+    prefix = f"{architecture}."
     values = {
         name.removeprefix(prefix): value
         for name, value in container.fields.items()
         if name.startswith(prefix)
     }
-    fields = convert(values, _Fields, path, prefix)
-    head_dim = fields.head_dim or fields.dim // fields.n_heads
-    for name, only in (
-        ("value_length", head_dim),
-        ("rotated", head_dim),
-        ("scaling", "none"),
-        ("linear", 1.0),
-        ("experts", 0),
-    ):
-        if (value := getattr(fields, name)) not in (only, None):
-            raise CheckpointError(f"{path}: {prefix}{_ONLY[name]}: {shown(value)} is not supported")
-    if "token_embd.weight" not in container.shapes:
-        raise CheckpointError(f"{path}: token_embd.weight is missing")
-    names = {ours: f"{prefix}{foreign}" for ours, foreign in _FIELDS.items()}
-    with spelled(path, names | {"rope_factors": "rope_freqs.weight"}):
-        return ModelConfig(
-            dim=fields.dim,
-            hidden_dim=fields.hidden_dim,
-            n_layers=fields.n_layers,
-            n_heads=fields.n_heads,
-            n_kv_heads=fields.n_kv_heads or fields.n_heads,
-            head_dim=head_dim,
-            vocab_size=container.shapes["token_embd.weight"][0],
-            seq_len=fields.seq_len,
-            rope_theta=fields.rope_theta,
-            norm_eps=fields.norm_eps,
-            tied="output.weight" not in container.shapes,
-            rope_factors=factors,
-        )
+    family = find_family(path, "general.architecture", architecture, "gguf", values)
+    check_fields(path, values, family, "gguf", prefix)
+    if len(shapes.get("token_embd.weight", ())) != 2:
+        raise CheckpointError(f"{path}: token_embd.weight is missing or no matrix")
+    values |= {
+        "vocab_size": shapes["token_embd.weight"][0],
+        "tied": "output.weight" not in shapes,
+        "attention_bias": "blk.0.attn_output.bias" in shapes,
+        "mlp_bias": "blk.0.ffn_down.bias" in shapes,
+    }
+    fields = convert(values, family.gguf.fields, path, prefix)
+    names = {ours: f"{prefix}{theirs}" for ours, theirs in our_names(family.gguf.fields).items()}
+    with spelled(path, names | {"rope_factors": _FACTORS}):
+        config = family.gguf.config(fields)
+        if _FACTORS in shapes:
+            config["rope_factors"] = _factors(container)
+        return ModelConfig(**config, family=family.name), family, fields
+
+
+def _factors(container):
+    if len(container.shapes[_FACTORS]) != 1:
+        raise CheckpointError(f"{container.path}: {_FACTORS} must have one dimension")
+    return tuple(container.float32(_FACTORS).tolist())

@@ -56,14 +56,20 @@ class _Tensor:
                 f"{self.path}: {self.name}: dtype {self.kind} is not supported (only {supported})"
             )
         storage, convert = _TYPES[self.kind]
+        return np.require(convert(self._stored(storage)), np.float32, "A")
+
+    def bytes(self):
+        """uint8[shape], mapped to the file, of a tensor of the kind "U8"."""
+        return self._stored("u1")
+
+    def _stored(self, storage):
         expected = math.prod(self.shape) * np.dtype(storage).itemsize
         if len(self.raw) != expected:
             raise CheckpointError(
                 f"{self.path}: {self.name}: {list(self.shape)} {self.kind} takes {expected} bytes, "
                 f"not {len(self.raw)}"
             )
-        values = convert(self.raw.view(storage).reshape(self.shape))
-        return np.require(values, np.float32, "A")
+        return self.raw.view(storage).reshape(self.shape)
 
 
 def read_tensors(path):

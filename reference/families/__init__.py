@@ -1,12 +1,19 @@
-"""The model families: each a file that says what its models compute and how its files name it."""
+"""The model families: each a file that says what its models compute and how its files name it.
 
-from celosia.reference.families import llama
-from celosia.reference.families.family import Family
+Every module of this folder that has a ``FAMILY`` is one.
+"""
 
-__all__ = ["FAMILIES", "Family", "describe"]
+from importlib import import_module
+from pkgutil import iter_modules
+
+from celosia.reference.families.family import Family, Format
+
+__all__ = ["FAMILIES", "Family", "Format", "describe"]
+
+_modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
 
 #: By name.
-FAMILIES = {family.name: family for family in (llama.FAMILY,)}
+FAMILIES = {each.FAMILY.name: each.FAMILY for each in _modules if hasattr(each, "FAMILY")}
 
 
 def describe(config):

@@ -1,27 +1,64 @@
 """What is said of a model family, in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["Family"]
+__all__ = ["Family", "Format"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the files of one format say what a model of the family is.
+
+    Parameters
+    ----------
+    architectures : tuple of str
+        As config.json spells them, or ``general.architecture``.
+    fields : type
+        The msgspec structure of the fields that are read; see
+        :mod:`celosia.reference.families.fields`.
+    config : callable(fields) -> dict
+        The parameters of ``ModelConfig``, but for the family; raises a ValueError that names a
+        field (as ``fields`` has it) where the file describes something else.
+    names : callable(ModelConfig, fields) -> Names
+        Where the tensors are.
+    model_types : tuple of str
+        Names of the architecture where config.json does not give it.
+    ignored : tuple of str
+        Fields that other families read and that change nothing here.
+    claims : callable(dict) -> bool, optional
+        Whether a file of these fields is of the family, where the architecture is also another's.
+    """
+
+    architectures: tuple
+    fields: type
+    config: Callable
+    names: Callable
+    model_types: tuple = ()
+    ignored: tuple = ()
+    claims: Callable | None = None
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: how its files name things, and what its models compute.
+    """A family of models: what they compute, and what their files call it.
 
     Parameters
     ----------
     name : str
+    models : str
+        Well-known ones.
     describe : callable(ModelConfig) -> Description
-    architectures : tuple of str
-        As config.json spells them.
-    gguf : tuple of str
-        As ``general.architecture`` spells them.
+    hugging_face : Format
+    gguf : Format or None
+        None where GGUF has no such architecture.
+    checked : int
+        Random models whose logits were compared with those of `transformers`.
     """
 
     name: str
+    models: str
     describe: Callable
-    architectures: tuple = ()
-    gguf: tuple = ()
-    tensors: dict = field(default_factory=dict)
+    hugging_face: Format
+    gguf: Format | None = None
+    checked: int = 0

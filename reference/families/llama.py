@@ -1,14 +1,76 @@
-"""Llama 1 to 3, and what is like it: SmolLM2, TinyLlama, Mistral without a window."""
+"""Llama 1 to 3, and what is like it: SmolLM2, TinyLlama; Falcon-E with ternary weights."""
 
-from celosia.reference.families.decoder import gated_layer, pre_norm
-from celosia.reference.families.family import Family
+from celosia.reference.families import decoder, ternary
+from celosia.reference.families.family import Family, Format
+from celosia.reference.families.fields import (
+    Fields,
+    Metadata,
+    activation,
+    common,
+    metadata,
+    options,
+)
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "LlamaFields", "describe", "gguf_config", "layer"]
+
+
+def layer(c, index):
+    """RMSNorm before attention and before a gated MLP, both added; rotary positions."""
+    o = c.options
+    bias = o.get("attention_bias", False)
+    return (
+        decoder.norm(c, "attention_norm"),
+        *decoder.projections(bias or o.get("qkv_bias", False)),
+        *decoder.rotation(c),
+        decoder.attend(c, index),
+        decoder.linear("a", "x", "wo", bias),
+        decoder.norm(c, "ffn_norm"),
+        *decoder.gated_mlp(o.get("activation", "silu"), o.get("mlp_bias", False)),
+    )
 
 
 def describe(c):
-    """RMSNorm before attention and before a SiLU-gated MLP, both added; rotary positions."""
-    return pre_norm(c, lambda index: gated_layer(c))
+    """As in :func:`layer`; RMSNorm before the head."""
+    return decoder.decoder(c, lambda index: layer(c, index))
 
 
-FAMILY = Family(name="llama", describe=describe, architectures=("LlamaForCausalLM",))
+class LlamaFields(Fields, kw_only=True):
+    """Llama's."""
+
+    attention_bias: bool | None = False
+    mlp_bias: bool | None = False
+    quantization_config: ternary.Quantization | None = None
+
+
+def config(f):
+    """Biases and the activation are switches."""
+    switches = options(
+        attention_bias=f.attention_bias,
+        mlp_bias=f.mlp_bias,
+        activation=activation(f.activation, "silu"),
+    )
+    if ternary.check(f.quantization_config):
+        raise ValueError("quantization_config.use_rms_norm: only BitNet's models have it")
+    return common(f, quantized=True, options=switches)
+
+
+def gguf_config(f):
+    """Biases are where the tensors are."""
+    switches = options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
+    return metadata(f, options=switches)
+
+
+FAMILY = Family(
+    name="llama",
+    models="Llama 1 to 3, SmolLM2, TinyLlama, Falcon-E",
+    describe=describe,
+    hugging_face=Format(
+        ("LlamaForCausalLM",),
+        LlamaFields,
+        config,
+        lambda c, f: ternary.names(decoder.llama(c), f),
+        model_types=("llama",),
+    ),
+    gguf=Format(("llama",), Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)),
+    checked=7,
+)

@@ -20,6 +20,7 @@ An operation reads and writes named vectors. It has these methods:
 from celosia.reference.operations.add import Add
 from celosia.reference.operations.attention import Attention
 from celosia.reference.operations.cap import Cap
+from celosia.reference.operations.clip import Clip
 from celosia.reference.operations.embed import Embed
 from celosia.reference.operations.experts import Experts
 from celosia.reference.operations.gate import Gate
@@ -31,6 +32,7 @@ __all__ = [
     "Add",
     "Attention",
     "Cap",
+    "Clip",
     "Copy",
     "Embed",
     "Experts",

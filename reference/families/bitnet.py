@@ -1,0 +1,119 @@
+"""BitNet b1.58: Llama with ternary matrices, and norms before the last one of attention and MLP."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from celosia.reference.families import decoder, llama, ternary
+from celosia.reference.families.family import Family, Format
+from celosia.reference.families.fields import (
+    Epsilon,
+    Metadata,
+    Size,
+    activation,
+    common,
+    metadata,
+    options,
+)
+from celosia.reference.families.names import Part
+from celosia.reference.operations import Gate
+
+__all__ = ["FAMILY"]
+
+
+def describe(c):
+    """Squared ReLU gates; ``input_norms`` are those of every matrix, if there are any."""
+    o = c.options
+    bias = o.get("attention_bias", False)
+
+    def layer(index):
+        return (
+            decoder.norm(c, "attention_norm"),
+            *decoder.projections(bias),
+            *decoder.rotation(c),
+            decoder.attend(c, index),
+            decoder.norm(c, "attention_inner_norm", "a", "normed_a"),
+            decoder.linear("normed_a", "x", "wo", bias),
+            decoder.norm(c, "ffn_norm"),
+            decoder.linear("h", "g", "w_gate"),
+            decoder.linear("h", "u", "w_up"),
+            Gate("g", "f", o.get("activation", "relu2"), up="u"),
+            decoder.norm(c, "ffn_inner_norm", "f", "normed_f"),
+            decoder.linear("normed_f", "x", "w_down"),
+        )
+
+    description = decoder.decoder(c, layer)
+    eps = o.get("input_norms")
+    return description if eps is None else ternary.norm_inputs(description, eps)
+
+
+class BitNetFields(llama.LlamaFields, kw_only=True):
+    """BitNet's."""
+
+    default_theta: ClassVar[float] = 5e5
+
+    n_kv_heads: Size | None = 5
+    norm_eps: Epsilon | None = 1e-5
+    activation: str | None = "relu2"
+
+
+def config(f):
+    """Activations stay as they are: rounding them is the machine's matter."""
+    switches = options(
+        attention_bias=f.attention_bias,
+        activation=activation(f.activation, "relu2"),
+        **ternary.check(f.quantization_config),
+    )
+    return common(f, quantized=True, options=switches)
+
+
+NORMS = {
+    "attention_inner_norm": "self_attn.attn_sub_norm",
+    "ffn_inner_norm": "mlp.ffn_sub_norm",
+}
+
+
+class BitNetMetadata(Metadata, kw_only=True, rename={"activation": "hidden_act"}):
+    """BitNet's; the older models, whose files do not say, have SiLU."""
+
+    activation: str = "silu"
+
+
+def gguf_config(f):
+    """The activation is in newer files."""
+    return metadata(f, options=options(activation=activation(f.activation, "relu2")))
+
+
+@dataclass(frozen=True)
+class Scaled(Part):
+    """A module's tensor, times a number beside it where there is one."""
+
+    def read(self, file, place, suffix, shape):
+        array = super().read(file, place, suffix, shape)
+        number = f"{place}{self.name}.scale"
+        if not file.has(number):
+            return array
+        return file.checked(f"{place}{self.name}.{suffix}", array * file.take(number, (1,)))
+
+
+def gguf_names(c, f):
+    """Norms as Hugging Face's files call them."""
+    layer = {"attention_inner_norm": "attn_sub_norm", "ffn_inner_norm": "ffn_sub_norm"}
+    weights = {name: each for name, each in decoder.GGUF_LAYER.items() if name.startswith("w")}
+    return decoder.gguf(c, layer | {name: Scaled(each) for name, each in weights.items()})
+
+
+FAMILY = Family(
+    name="bitnet",
+    models="BitNet b1.58 2B-4T",
+    describe=describe,
+    hugging_face=Format(
+        ("BitNetForCausalLM",),
+        BitNetFields,
+        config,
+        lambda c, f: ternary.names(decoder.llama(c, NORMS), f),
+        model_types=("bitnet",),
+        ignored=("mlp_bias",),
+    ),
+    gguf=Format(("bitnet",), BitNetMetadata, gguf_config, gguf_names),
+    checked=5,
+)

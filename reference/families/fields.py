@@ -1,0 +1,267 @@
+"""What decoders' config.json and GGUF metadata have in common, and what a ModelConfig takes of it.
+
+Attributes have our names, and are encoded as the files spell them. Families add fields of their
+own; null and absent are two things in config.json.
+"""
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from celosia.reference.rope_scaling import LinearScaling, RopeScaling
+
+from celosia.printable import shown
+
+__all__ = [
+    "Epsilon",
+    "Fields",
+    "Metadata",
+    "Number",
+    "Rope",
+    "Size",
+    "activation",
+    "common",
+    "metadata",
+    "options",
+    "refuse",
+    "rotary",
+    "windows",
+]
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
+Epsilon = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+#: Ours for what files call an activation.
+_ACTIVATIONS = {
+    **dict.fromkeys(("silu", "swish"), "silu"),
+    "gelu": "gelu",
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gelu_tanh"),
+    "relu": "relu",
+    "relu2": "relu2",
+}
+
+
+class Rope(msgspec.Struct):
+    """``rope_parameters``, or ``rope_scaling`` as it was called before."""
+
+    rope_type: str | None = None
+    type: str | None = None
+    rope_theta: Number | None = None
+    partial_rotary_factor: float | None = None
+    factor: Number | None = None
+    low_freq_factor: Number | None = None
+    high_freq_factor: Number | None = None
+    original_max_position_embeddings: Size | None = None
+
+
+_FIELDS = {
+    "dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "seq_len": "max_position_embeddings",
+    "norm_eps": "rms_norm_eps",
+    "activation": "hidden_act",
+    "tied": "tie_word_embeddings",
+}
+
+
+class Fields(msgspec.Struct, kw_only=True, rename=_FIELDS):
+    """config.json of most decoders, with the defaults that most have."""
+
+    default_theta: ClassVar[float] = 10000.0
+
+    dim: Size
+    hidden_dim: Size
+    n_layers: Size
+    n_heads: Size
+    vocab_size: Size
+    seq_len: Size
+    n_kv_heads: Size | None = None
+    head_dim: Size | None = None
+    norm_eps: Epsilon | None = 1e-6
+    activation: str | None = "silu"
+    tied: bool | None = False
+    rope_theta: Number | None = None
+    partial_rotary_factor: float | None = None
+    original_max_position_embeddings: Size | None = None
+    rope_parameters: Rope | None = None
+    rope_scaling: Rope | None = None
+    quantization_config: dict | None = None
+
+
+_METADATA = {
+    "dim": "embedding_length",
+    "hidden_dim": "feed_forward_length",
+    "n_layers": "block_count",
+    "n_heads": "attention.head_count",
+    "n_kv_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "value_dim": "attention.value_length",
+    "seq_len": "context_length",
+    "norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+    "rotary_dim": "rope.dimension_count",
+    "scaling": "rope.scaling.type",
+    "scaling_factor": "rope.scaling.factor",
+    "scale_linear": "rope.scale_linear",
+    "n_experts": "expert_count",
+}
+
+
+class Metadata(msgspec.Struct, kw_only=True, rename=_METADATA):
+    """GGUF metadata behind the architecture's name.
+
+    ``vocab_size``, ``tied``, ``attention_bias`` and ``mlp_bias`` are what the tensors show.
+    """
+
+    dim: Size
+    hidden_dim: Size
+    n_layers: Size
+    n_heads: Size
+    seq_len: Size
+    vocab_size: Size
+    tied: bool
+    attention_bias: bool
+    mlp_bias: bool
+    norm_eps: Epsilon
+    n_kv_heads: Size | None = None
+    head_dim: Size | None = None
+    value_dim: Size | None = None
+    rope_theta: Number = 10000.0
+    rotary_dim: Size | None = None
+    scaling: str = "none"
+    scaling_factor: Number = 1.0
+    scale_linear: Number = 1.0
+    n_experts: int = 0
+
+
+def refuse(name, text):
+    """Raise the ValueError that says what is wrong with the field of our ``name``.
+
+    Readers put the file's own name in its place.
+    """
+    raise ValueError(f"{name}: {text}")
+
+
+def options(**given):
+    """Those that are not None, False or empty."""
+    return {name: value for name, value in given.items() if value not in (None, False, ())}
+
+
+def activation(value, usual):
+    """Our name of the files' activation ``value``, or None if it is the family's ``usual`` one."""
+    ours = _ACTIVATIONS.get(value, usual if value is None else None)
+    if ours is None:
+        known = ", ".join(_ACTIVATIONS)
+        refuse("activation", f"{shown(value)} is not supported (only {known})")
+    return None if ours == usual else ours
+
+
+def common(fields, partial=False, quantized=False, rope=True, **changes):
+    """The sizes, theta and scaling of config.json; ``changes`` come instead.
+
+    ``partial``: the family may rotate a part of each head; ``quantized``: it reads
+    ``quantization_config``; ``rope``: it has rotary positions.
+    """
+    if fields.quantization_config is not None and not quantized:
+        refuse("quantization_config", "quantised weights are not supported")
+    if not fields.head_dim and fields.dim % fields.n_heads:
+        refuse("n_heads", f"{fields.n_heads} does not divide the model's dim, {fields.dim}")
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len")
+    values = {name: getattr(fields, name) for name in names}
+    values["n_kv_heads"] = fields.n_kv_heads or fields.n_heads
+    values["head_dim"] = fields.head_dim or fields.dim // fields.n_heads
+    values["norm_eps"] = 1e-6 if fields.norm_eps is None else fields.norm_eps
+    values["tied"] = bool(fields.tied)
+    if rope:
+        theta, scaling, fraction = read_rope(fields)
+        values |= {"rope_theta": theta, "rope_scaling": scaling}
+        if fraction != 1 and not partial:
+            refuse("partial_rotary_factor", "only 1 is supported")
+    return values | changes
+
+
+def rotary(fields, head_dim, fraction=None):
+    """How many values of a head are rotated, or None for all of them."""
+    stated = read_rope(fields)[2]
+    fraction = fraction if fraction is not None and stated == 1 else stated
+    size = int(head_dim * fraction)
+    if size % 2 or size not in range(2, head_dim + 1):
+        refuse(
+            "partial_rotary_factor",
+            f"{fraction} of {head_dim} values must be an even number from 2 to {head_dim}",
+        )
+    return None if size == head_dim else size
+
+
+def read_rope(fields):
+    """theta, the scaling or None, and the fraction of a head that is rotated."""
+    where = "rope_scaling" if fields.rope_scaling not in (None, Rope()) else "rope_parameters"
+    rope = getattr(fields, where) or Rope()
+    theta = rope.rope_theta or fields.rope_theta or fields.default_theta
+    fraction = rope.partial_rotary_factor
+    fraction = fields.partial_rotary_factor if fraction is None else fraction
+    return theta, _scaling(fields, rope, where), 1 if fraction is None else fraction
+
+
+def _scaling(fields, rope, where):
+    kind = rope.rope_type or rope.type or "default"
+    # Within the trained length "dynamic" changes nothing.
+    if kind in ("default", "dynamic"):
+        return None
+    if kind not in ("linear", "llama3"):
+        supported = "'default', 'dynamic', 'linear' and 'llama3'"
+        raise ValueError(f"{where}.rope_type: {shown(kind)} is not supported (only {supported})")
+    needed = ("factor", "low_freq_factor", "high_freq_factor")
+    for name in needed[:1] if kind == "linear" else needed:
+        if getattr(rope, name) is None:
+            raise ValueError(f"{where}.{name}: is missing")
+    if kind == "linear":
+        return None if rope.factor == 1 else LinearScaling(rope.factor)
+    length = fields.original_max_position_embeddings or rope.original_max_position_embeddings
+    try:
+        return RopeScaling(
+            *(rope.factor, rope.low_freq_factor, rope.high_freq_factor), length or fields.seq_len
+        )
+    except ValueError as fault:
+        raise ValueError(f"{where}: {fault}") from None
+
+
+def windows(fields, width, windowed):
+    """Each layer's window: ``width`` in layers of whose index ``windowed`` is true, else None.
+
+    The field ``layer_types`` of a family that has it says it instead.
+    """
+    types = getattr(fields, "layer_types", None)
+    if types is not None:
+        if len(types) < fields.n_layers:
+            refuse("layer_types", f"must have {fields.n_layers} values, not {len(types)}")
+        for index, value in enumerate(types):
+            if value not in ("full_attention", "sliding_attention"):
+                raise ValueError(f"layer_types[{index}]: {shown(value)} is not supported")
+        windowed = [value == "sliding_attention" for value in types].__getitem__
+    chosen = tuple(width if windowed(index) else None for index in range(fields.n_layers))
+    return chosen if any(chosen) else ()
+
+
+def metadata(fields, partial=False, **changes):
+    """The sizes, theta and scaling of GGUF metadata; ``changes`` come instead."""
+    if not fields.head_dim and fields.dim % fields.n_heads:
+        refuse("n_heads", f"{fields.n_heads} does not divide the model's dim, {fields.dim}")
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len", "norm_eps")
+    values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
+    head_dim = fields.head_dim or fields.dim // fields.n_heads
+    only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
+    if not partial:
+        only["rotary_dim"] = (head_dim,)
+    if hasattr(fields, "chosen"):
+        del only["n_experts"]
+    for name, supported in only.items():
+        if (value := getattr(fields, name)) is not None and value not in supported:
+            refuse(name, f"{shown(value)} is not supported")
+    factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
+    values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
+    values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
+    return values | changes

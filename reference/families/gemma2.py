@@ -1,0 +1,124 @@
+"""Gemma 2: norms before and behind, soft caps, windows in every second layer."""
+
+from celosia.reference.families import decoder, gemma
+from celosia.reference.families.family import Family, Format
+from celosia.reference.families.fields import (
+    Metadata,
+    Number,
+    Size,
+    activation,
+    common,
+    metadata,
+    options,
+    windows,
+)
+from celosia.reference.operations import Add, Cap
+
+__all__ = ["FAMILY", "NORMS", "Gemma2Fields", "describe", "score_factor"]
+
+
+def describe(c, attention=None):
+    """Four norms a layer; ``attention(index)`` gives the operations from ``h`` to ``a``."""
+    o = c.options
+    bias = o.get("attention_bias", False)
+
+    def usual(index):
+        attend = decoder.attend(c, index, o.get("score_factor"), o.get("score_cap"))
+        return *decoder.projections(bias), *decoder.rotation(c), attend
+
+    def layer(index):
+        return (
+            decoder.norm(c, "attention_norm"),
+            *(attention or usual)(index),
+            decoder.linear("a", "y", "wo", bias),
+            decoder.norm(c, "attention_post_norm", "y", "z"),
+            Add("z", "x"),
+            decoder.norm(c, "ffn_norm"),
+            *decoder.gated_mlp(o.get("activation", "gelu_tanh"), out="y"),
+            decoder.norm(c, "ffn_post_norm", "y", "z"),
+            Add("z", "x"),
+        )
+
+    end = decoder.norm(c, "norm"), decoder.head(c)
+    if o.get("logit_cap"):
+        end += (Cap("logits", o["logit_cap"]),)
+    return decoder.decoder(c, layer, gemma.begin(c), end)
+
+
+class Gemma2Fields(gemma.GemmaFields, kw_only=True, rename={"activation": "hidden_activation"}):
+    """Gemma 2's."""
+
+    n_kv_heads: Size | None = 4
+    activation: str | None = "gelu_pytorch_tanh"
+    query_pre_attn_scalar: Number = 256.0
+    attn_logit_softcapping: Number | None = 50.0
+    final_logit_softcapping: Number | None = 30.0
+    sliding_window: Size | None = 4096
+    layer_types: list[str] | None = None
+
+
+def config(f):
+    """The score's factor has its own field."""
+    switches = options(
+        attention_bias=f.attention_bias,
+        activation=activation(f.activation, "gelu_tanh"),
+        score_factor=f.query_pre_attn_scalar**-0.5,
+        score_cap=f.attn_logit_softcapping,
+        logit_cap=f.final_logit_softcapping,
+        windows=windows(f, f.sliding_window, lambda index: index % 2 == 0),
+    )
+    return common(f, options=switches)
+
+
+NORMS = {
+    "attention_post_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "ffn_post_norm": "post_feedforward_layernorm",
+}
+_RENAMED = {
+    "score_cap": "attn_logit_softcapping",
+    "logit_cap": "final_logit_softcapping",
+    "window": "attention.sliding_window",
+}
+
+
+class Gemma2Metadata(Metadata, kw_only=True, rename=_RENAMED):
+    """Gemma 2's."""
+
+    score_cap: Number | None = 50.0
+    logit_cap: Number | None = 30.0
+    window: Size | None = 4096
+
+
+def score_factor(f, n_layers):
+    """``head_dim ** -0.5``, which files do not say; 27B, told by ``n_layers``, has another."""
+    return (f.dim / f.n_heads) ** -0.5 if f.n_layers == n_layers else None
+
+
+def gguf_config(f):
+    """The layers with windows are not in the file."""
+    return metadata(
+        f,
+        options=options(
+            score_factor=score_factor(f, 46),
+            score_cap=f.score_cap,
+            logit_cap=f.logit_cap,
+            windows=windows(f, f.window, lambda index: index % 2 == 0),
+        ),
+    )
+
+
+FAMILY = Family(
+    name="gemma2",
+    models="Gemma 2",
+    describe=describe,
+    hugging_face=Format(
+        ("Gemma2ForCausalLM",),
+        Gemma2Fields,
+        config,
+        lambda c, f: decoder.llama(c, NORMS, one_plus=True),
+        model_types=("gemma2",),
+    ),
+    gguf=Format(("gemma2",), Gemma2Metadata, gguf_config, lambda c, f: decoder.gguf(c)),
+    checked=3,
+)

@@ -1,0 +1,139 @@
+"""Gemma 3: Gemma 2 with norms of heads, two rotary bases and other windows; no cap of scores."""
+
+import msgspec
+from celosia.reference.families import decoder, gemma2
+from celosia.reference.families.family import Family, Format
+from celosia.reference.families.fields import (
+    Metadata,
+    Number,
+    Rope,
+    Size,
+    activation,
+    common,
+    metadata,
+    options,
+    refuse,
+    windows,
+)
+
+__all__ = ["FAMILY"]
+
+
+def describe(c):
+    """Layers with a window have the base ``local_theta``, unscaled."""
+    bias = c.options.get("attention_bias", False)
+    layers = c.options.get("windows", (None,) * c.n_layers)
+    local = c.frequencies(c.options.get("local_theta", 1e4), scaled=False)
+
+    def attention(index):
+        return (
+            *decoder.projections(bias, normed=True),
+            *decoder.head_norms(c),
+            *decoder.rotation(c, local if layers[index] else None),
+            decoder.attend(c, index, c.options.get("score_factor")),
+        )
+
+    return gemma2.describe(c, attention)
+
+
+class _Ropes(Rope):
+    """``rope_parameters``, of all layers or by their kind."""
+
+    full_attention: Rope | None = None
+    sliding_attention: Rope | None = None
+
+
+class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True):
+    """Gemma 3's. A cap of scores is read by nobody."""
+
+    final_logit_softcapping: Number | None = None
+    default_theta = 1e6
+    sliding_window: Size = 4096
+    rope_local_base_freq: Number = 1e4
+    rope_parameters: _Ropes | None = None
+    sliding_window_pattern: Size = 6
+    use_bidirectional_attention: bool | None = False
+
+
+def config(f):
+    """Every sixth layer has no window."""
+    if f.use_bidirectional_attention:
+        refuse("use_bidirectional_attention", "is not supported")
+    ropes, local = f.rope_parameters or _Ropes(), f.rope_local_base_freq
+    if ropes.full_attention is not None:
+        sliding = ropes.sliding_attention or Rope()
+        if sliding.rope_type not in (None, "default"):
+            refuse("rope_parameters.sliding_attention.rope_type", "must be 'default'")
+        local = sliding.rope_theta or local
+        f = msgspec.structs.replace(f, rope_parameters=ropes.full_attention)
+    chosen = windows(f, f.sliding_window, lambda index: (index + 1) % f.sliding_window_pattern)
+    switches = options(
+        attention_bias=f.attention_bias,
+        activation=activation(f.activation, "gelu_tanh"),
+        score_factor=f.query_pre_attn_scalar**-0.5,
+        logit_cap=f.final_logit_softcapping,
+        windows=chosen,
+        local_theta=local,
+    )
+    return common(f, options=switches)
+
+
+_RENAMED = {
+    "logit_cap": "final_logit_softcapping",
+    "window": "attention.sliding_window",
+    "pattern": "attention.sliding_window_pattern",
+    "local_theta": "rope.freq_base_swa",
+}
+
+
+class Gemma3Metadata(Metadata, kw_only=True, rename=_RENAMED):
+    """Gemma 3's."""
+
+    rope_theta: Number = 1e6
+    logit_cap: Number | None = None
+    window: Size | None = 4096
+    pattern: Size | list[bool] = 6
+    local_theta: Number = 1e4
+
+
+def gguf_config(f):
+    """The pattern is a period, or says which layers have windows."""
+    pattern = f.pattern
+    if isinstance(pattern, list) and len(pattern) < f.n_layers:
+        refuse("pattern", f"must have {f.n_layers} values, not {len(pattern)}")
+    windowed = pattern.__getitem__ if isinstance(pattern, list) else lambda i: (i + 1) % pattern
+    switches = options(
+        score_factor=gemma2.score_factor(f, 62),
+        logit_cap=f.logit_cap,
+        windows=windows(f, f.window, windowed),
+        local_theta=f.local_theta,
+    )
+    return metadata(f, options=switches)
+
+
+#: Of models that see as well, the part that writes.
+_ALIASES = (
+    (r"^language_model\.(?=model\.|lm_head\.)", ""),
+    (r"^model\.language_model\.", "model."),
+)
+
+FAMILY = Family(
+    name="gemma3",
+    models="Gemma 3",
+    describe=describe,
+    hugging_face=Format(
+        ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
+        Gemma3Fields,
+        config,
+        lambda c, f: decoder.llama(
+            c,
+            gemma2.NORMS,
+            one_plus=True,
+            aliases=_ALIASES,
+            ignored=(r"^(model\.)?(vision_tower|multi_modal_projector)\.",),
+        ),
+        model_types=("gemma3_text", "gemma3"),
+    ),
+    gguf=Format(("gemma3",), Gemma3Metadata, gguf_config, lambda c, f: decoder.gguf(c)),
+    checked=4,
+)

@@ -1,0 +1,120 @@
+"""GPT-NeoX and Pythia: attention and MLP beside each other, a part of each head rotated."""
+
+from celosia.reference.families import decoder
+from celosia.reference.families.family import Family, Format
+from celosia.reference.families.fields import (
+    Epsilon,
+    Fields,
+    Metadata,
+    Number,
+    activation,
+    common,
+    metadata,
+    options,
+    rotary,
+)
+from celosia.reference.families.names import ByHead, Part
+
+__all__ = ["FAMILY"]
+
+
+def describe(c):
+    """LayerNorm; both norms are of the same stream, or one after the other."""
+    o = c.options
+    bias = not o.get("plain_attention")
+
+    def layer(index):
+        attention = (
+            *decoder.projections(bias),
+            *decoder.rotation(c),
+            decoder.attend(c, index),
+            decoder.linear("a", "x", "wo", bias),
+        )
+        first = decoder.norm(c, "attention_norm", layer_norm=True)
+        second = decoder.norm(c, "ffn_norm", out="h2", layer_norm=True)
+        mlp = decoder.plain_mlp(o.get("activation", "gelu"), input="h2")
+        if o.get("serial"):
+            return first, *attention, second, *mlp
+        return first, second, *attention, *mlp
+
+    end = decoder.norm(c, "norm", layer_norm=True), decoder.head(c)
+    return decoder.decoder(c, layer, end=end)
+
+
+class NeoxFields(Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
+    """GPT-NeoX's."""
+
+    norm_eps: Epsilon | None = 1e-5
+    activation: str | None = "gelu"
+    rope_theta: None = None
+    rotary_pct: Number = 0.25
+    rotary_emb_base: Number = 1e4
+    use_parallel_residual: bool = True
+    attention_bias: bool = True
+
+
+def config(f):
+    """The base and the part that is rotated have names of their own in older files."""
+    switches = options(
+        serial=not f.use_parallel_residual,
+        plain_attention=not f.attention_bias,
+        activation=activation(f.activation, "gelu"),
+        rotary_dim=rotary(f, f.dim // f.n_heads, f.rotary_pct),
+    )
+    given = common(f, partial=True, options=switches)
+    theta = getattr(f.rope_scaling or f.rope_parameters, "rope_theta", None)
+    return given | {"rope_theta": theta or f.rotary_emb_base}
+
+
+def names(c, f):
+    """Queries, keys and values of each head stand together."""
+    changes = {
+        f"w{x}": ByHead("attention.query_key_value", i, 3, c.head_dim) for i, x in enumerate("qkv")
+    }
+    changes |= {"wo": "attention.dense"}
+    changes |= {"w_up": "mlp.dense_h_to_4h", "w_down": "mlp.dense_4h_to_h"}
+    own = {"embedding": "gpt_neox.embed_in", "norm": "gpt_neox.final_layer_norm"}
+    masks = (r"\.attention\.(masked_)?bias$",)
+    return decoder.llama(
+        c,
+        changes,
+        own,
+        prefix="gpt_neox.layers.{}.",
+        aliases=((r"^embed_out\.", "lm_head."),),
+        ignored=masks,
+    )
+
+
+class NeoxMetadata(Metadata, kw_only=True, rename={"norm_eps": "attention.layer_norm_epsilon"}):
+    """GPT-NeoX's."""
+
+    norm_eps: Epsilon
+    use_parallel_residual: bool = True
+
+
+def gguf_config(f):
+    """The base, and which GELU, are not in the file."""
+    switches = options(
+        serial=not f.use_parallel_residual,
+        plain_attention=not f.attention_bias,
+        rotary_dim=f.rotary_dim,
+    )
+    return metadata(f, partial=True, options=switches)
+
+
+def gguf_names(c, f):
+    """All queries, all keys, all values."""
+    fused = {f"w{x}": Part("attn_qkv", i, (c.dim,) * 3) for i, x in enumerate("qkv")}
+    return decoder.gguf(c, fused)
+
+
+FAMILY = Family(
+    name="gpt_neox",
+    models="GPT-NeoX, Pythia",
+    describe=describe,
+    hugging_face=Format(
+        ("GPTNeoXForCausalLM",), NeoxFields, config, names, model_types=("gpt_neox",)
+    ),
+    gguf=Format(("gptneox",), NeoxMetadata, gguf_config, gguf_names),
+    checked=4,
+)

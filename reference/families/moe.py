@@ -1,0 +1,55 @@
+"""What mixtures of experts have in common: their operation, and where their tensors are."""
+
+from celosia.reference.families.fields import Metadata, Size, refuse
+from celosia.reference.families.names import First, Slices, Stack
+from celosia.reference.operations import Experts
+
+__all__ = ["GGUF", "ExpertMetadata", "check", "experts", "names"]
+
+
+def experts(c):
+    """A router chooses among gated MLPs: the options ``experts``, ``chosen``, ``expert_dim``."""
+    o = c.options
+    return Experts(
+        *("h", "x", "router", "experts_gate", "experts_up", "experts_down"),
+        n=o["experts"],
+        k=o["chosen"],
+        hidden_dim=o.get("expert_dim", c.hidden_dim),
+        activation=o.get("activation", "silu"),
+        renormalise=o.get("renormalise", False),
+    )
+
+
+def names(gate="gate_proj", up="up_proj", down="down_proj"):
+    """Each expert's modules, or all experts' matrices in two tensors."""
+    each = "mlp.experts.{}."
+    return {
+        "router": "mlp.gate",
+        "experts_gate": First((Stack(each + gate), Slices("mlp.experts.gate_up_proj", 0, 2))),
+        "experts_up": First((Stack(each + up), Slices("mlp.experts.gate_up_proj", 1, 2))),
+        "experts_down": First((Stack(each + down), Slices("mlp.experts.down_proj"))),
+    }
+
+
+#: Those of GGUF files; older ones have each expert's.
+GGUF = {"router": "ffn_gate_inp"} | {
+    f"experts_{part}": First((Slices(f"ffn_{part}_exps.weight"), Stack(f"ffn_{part}.{{}}")))
+    for part in ("gate", "up", "down")
+}
+
+
+class ExpertMetadata(
+    Metadata,
+    kw_only=True,
+    rename={"chosen": "expert_used_count", "expert_dim": "expert_feed_forward_length"},
+):
+    """GGUF metadata of mixtures of experts."""
+
+    chosen: Size
+    expert_dim: Size | None = None
+
+
+def check(name, n, k):
+    """Refuse more chosen experts (the field ``name``) than there are."""
+    if not 1 <= k <= n:
+        refuse(name, f"must be from 1 to the number of experts, {n}, not {k}")
