@@ -89,16 +89,24 @@ class Attention:
             queries = np.broadcast_to(queries.max(axis=0), queries.shape)
             keys = np.broadcast_to(keys.max(axis=0), keys.shape)
         q_fold, k_fold, bits = self.folds(q.margin, queries, keys)
-        q.ask(self.q, np.repeat(np.repeat(q_fold * 2.0**bits, 2, axis=-1), self.group, axis=0))
-        q.ask(self.k, np.repeat(k_fold, 2, axis=-1))
+        q.ask(
+            self.q,
+            np.repeat(np.repeat(q_fold * 2.0**bits, self._pair, axis=-1), self.group, axis=0),
+        )
+        q.ask(self.k, np.repeat(k_fold, self._pair, axis=-1))
         q.ask(self.v, 1.0 / self._value_step(q))
         q.note(self, bits)
 
+    @property
+    def _pair(self):
+        """Neighbours of a head that have one factor: pairs may be turned."""
+        return 1 if self.head_dim % 2 else 2
+
     def folds(self, margin, queries, keys):
         """Factors of queries and keys, [kv, pairs], and a power of two for the queries."""
-        kv, group, hd = self.n_kv_heads, self.group, self.head_dim
-        q_pair = queries.reshape(kv, group, hd // 2, 2).max(axis=(1, 3))
-        k_pair = keys.reshape(kv, hd // 2, 2).max(axis=-1)
+        kv, group, pair = self.n_kv_heads, self.group, self._pair
+        q_pair = queries.reshape(kv, group, -1, pair).max(axis=(1, 3))
+        k_pair = keys.reshape(kv, -1, pair).max(axis=-1)
         balance = np.sqrt(k_pair / q_pair)
         k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
         q_fold = LOG2E * self.scale / k_fold

@@ -204,6 +204,16 @@ class IntegerStreamNorm:
     epsilon: int
     width: int
 
+    @property
+    def input(self):
+        """The vector that is normed."""
+        return self.source.input
+
+    @property
+    def out(self):
+        """The vector that it makes."""
+        return self.source.out
+
     def run(self, p):
         x = p.read(self.source.input).values
         parts = x.reshape(len(x), self.source.groups, -1, p.lanes)
