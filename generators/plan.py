@@ -8,18 +8,18 @@ import numpy as np
 from celosia.generators.compact_plan import make_compact_plan
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.group_parts import group_format, pack_words
-from celosia.generators.layer_view import model_view
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
+from celosia.reference.bias import BIAS_WIDTH
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
 from celosia.rtl.machine.routes import watched
-from celosia.rtl.machine.shape import AxiMemory, MachineShape, Route, SdramMemory, Unit
+from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
@@ -65,7 +65,7 @@ class Plan:
     def contents(self):
         """What the machine's memories hold, as arrays."""
         t = self.tapes
-        parts = (t.weights, t.parts, t.ends, t.scales, *t.gains.values())
+        parts = (t.weights, t.parts, t.ends, t.scales, t.biases, *t.gains.values())
         return [part for part in parts if part is not None]
 
     @property
@@ -107,7 +107,8 @@ class Plan:
             weights = _words(self.tape_words())
         scales = _words(self.tapes.scales.astype("<u2").view(np.uint8))
         gains = [gain.tolist() for gain in self.tapes.gains.values()]
-        return Machine(self.shape, self.program, weights, scales, gains, self.info)
+        biases = [_packed(word, BIAS_WIDTH) for word in self.tapes.biases]
+        return Machine(self.shape, self.program, weights, scales, gains, self.info, biases)
 
     def images(self):
         """What the SDRAM, or the memory of each AXI port, holds: list of uint8[bytes]."""
@@ -158,7 +159,7 @@ def make_plan(model, config, calibration=None):
             layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens)
             for n in range(c.n_layers)
         )
-        tapes = write_program(quantized, config.rows, views)
+        tapes, routes = write_program(quantized, config.rows, views)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     lanes = scheme.lanes
@@ -177,18 +178,17 @@ def make_plan(model, config, calibration=None):
         n_kv_heads=c.n_kv_heads,
         vocab_size=c.vocab_size,
         max_seq_len=max_seq_len,
-        epsilon=model_view(quantized).epsilon,
-        rope_increments=(model_view(quantized).rope_increments,),
+        epsilon=quantized.epsilon,
         score_fraction=quantized.score_fraction,
         score_width=quantized.score_width,
         gate_fraction=quantized.gate_fraction,
         logit_fraction=quantized.logit_fraction,
-        groups=group_format(model_view(quantized)),
+        groups=group_format(quantized),
         cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
         register_port=config.control == "axi_lite",
         views=views,
+        routes=routes,
     )
-    shape = replace(shape, routes=_routes(shape))
     _check_memory(len(tapes.weights), shape.word_width, config)
     check_units(shape, tapes, config)
     info = Info(
@@ -211,24 +211,14 @@ def digest(shape, tapes):
     increments of the rotation.
     """
     found = hashlib.sha256(repr((shape, tapes.program)).encode())
-    for array in (tapes.weights, tapes.parts, tapes.ends, tapes.scales, *tapes.gains.values()):
+    for array in (
+        *(tapes.weights, tapes.parts, tapes.ends, tapes.scales, tapes.biases),
+        *tapes.gains.values(),
+    ):
         if array is not None:
             found.update(f"{array.dtype.str} {array.shape} ".encode())
             found.update(np.ascontiguousarray(array).tobytes())
     return found.digest()[:8]
-
-
-def _routes(shape):
-    """The ways of result words, as the model needs them."""
-    return (
-        Route("residual", (Unit("residual"), Unit("norm")), "activations"),
-        Route("heads", (Unit("rope"), Unit("head_quantize")), "heads"),
-        Route("values", (), "values"),
-        Route("scores", (Unit("softmax"),), "scores"),
-        Route("gated", (Unit("gate"),), "activations", shape.hidden_start),
-        Route("attention", (), "activations", shape.attention_start),
-        Route("logits", (), "sampler"),
-    )
 
 
 def _check_fit(c, config):
@@ -261,6 +251,12 @@ def _check_memory(words, width, config):
             f"the flash has room for {room:,} bytes, the tape has {2 * needed:,}: load it from the "
             "host (boot=host)"
         )
+
+
+def _packed(values, width):
+    """Signed values of ``width`` bits as one int, lowest first."""
+    mask = (1 << width) - 1
+    return sum((int(value) & mask) << n * width for n, value in enumerate(values))
 
 
 def _words(octets):

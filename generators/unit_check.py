@@ -26,9 +26,9 @@ def check_units(shape, tapes, config):
     info = Info(vocab_size=shape.vocab_size, max_seq_len=shape.max_seq_len)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
-        reason = _refusal(
-            Machine(shape, tapes.program, weights, [0], [*tapes.gains.values()], info)
-        )
+        gains = [*tapes.gains.values()]
+        machine = Machine(shape, tapes.program, weights, [0], gains, info, biases=[0])
+        reason = _refusal(machine)
         gc.collect()  # while nobody is told that they were not used
     if reason:
         raise ConfigError(

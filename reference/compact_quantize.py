@@ -17,8 +17,8 @@ from celosia.reference.compact import (
     CompactModel,
 )
 from celosia.reference.compact_tables import scale_values
-from celosia.reference.formats import LOGIT_FRACTION, check_model
-from celosia.reference.operations.attention import FEW, LOG2E
+from celosia.reference.formats import LOG2E, LOGIT_FRACTION, check_model
+from celosia.reference.operations.attention import FEW
 
 __all__ = ["CompactScheme", "quantize_compact"]
 

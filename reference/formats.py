@@ -1,13 +1,14 @@
 """Binary points that follow the calibration, and what refuses a model that none of them holds."""
 
+import math
+
 import numpy as np
 from celosia.reference.gate import GATE_FRACTION
 from celosia.reference.matrix import ceil_log2
-from celosia.reference.operations.attention import LOG2E
-from celosia.reference.operations.rotate import Rotate
 from celosia.reference.scale import LEAST_SHIFT, ROOM
 
 __all__ = [
+    "LOG2E",
     "LOGIT_FRACTION",
     "SCORE_FRACTION",
     "check_model",
@@ -17,6 +18,7 @@ __all__ = [
     "score_format",
 ]
 
+LOG2E = 1 / math.log(2)
 SCORE_FRACTION = 8  # the most of a score's bits behind the point, those of the softmax's table
 LOGIT_FRACTION = 12  # the most of a logit's
 SCORE_WIDTH = 16  # the fewest bits of a score
@@ -104,7 +106,8 @@ def least_epsilon(dim, eps, residual, shifts, inverse):
 
 def check_model(model):
     """Raise ``ValueError`` for frequencies that no table of angles holds."""
-    for operation in model.description.find(Rotate):
-        if not np.isfinite(operation.frequencies).all():
+    for layer in model.description.layers:
+        frequencies = [getattr(operation, "frequencies", ()) for operation in layer]
+        if not all(np.isfinite(values).all() for values in frequencies):
             theta = model.config.rope_theta
             raise ValueError(f"rope_theta {theta:g} gives frequencies that are not finite")

@@ -20,7 +20,7 @@ __all__ = [
 MOST_SHIFT = 64
 
 
-@dataclass
+@dataclass(eq=False)
 class Matrix:
     """``y = integers() @ x * scale * 2**-shift``.
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from celosia.reference.operations.attention import IntegerAttention
-from celosia.reference.operations.norm import IntegerStreamNorm
+from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
 from celosia.reference.scheme import Scheme
 
 __all__ = ["QuantizedModel"]
@@ -49,6 +49,22 @@ class QuantizedModel:
             if isinstance(operation, IntegerAttention):
                 return operation.source.window
         return None
+
+    @property
+    def epsilon(self):
+        """Of all norms of the residual stream; 1 where nothing is normed."""
+        found = {op.epsilon for op in self.operations if isinstance(op, IntegerNorm)} - {None}
+        if len(found) > 1:
+            raise ValueError("norms of the residual stream with different epsilons need two units")
+        return next(iter(found), 1)
+
+    @cached_property
+    def one_heads_unit(self):
+        """Whether queries and keys share their units: not where norms over all heads differ."""
+        norms = [op for op in self.operations if isinstance(op, IntegerStreamNorm)]
+        c = self.config
+        whole = any(op.source.groups == 1 and op.out in ("q", "k") for op in norms)
+        return not whole or c.n_heads == c.n_kv_heads
 
     @cached_property
     def normed_on_the_way(self):

@@ -124,7 +124,7 @@ def test_sets_of_increments(name, tokens):
         for k in (0, 1, 1, 0):
             number = k % len(sets)
             x = operation(position + k, lanes, head_words, 2, tokens)
-            more = {"set": number} if len(sets) > 1 else {}
+            more = {"angles": number} if len(sets) > 1 else {}
             words += [word | more for word in frame(x, k)]
             y += frame(rotated(x, position, sets[number], head_words), k)
         inputs = {"i": words, "positions": [{"position": position, "tokens": tokens}]}

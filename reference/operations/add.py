@@ -37,7 +37,7 @@ class Add:
         return IntegerAdd(self.input, self.out)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerAdd:
     """``out`` and ``input`` have one unit; the sum saturates to the residual stream's width."""
 

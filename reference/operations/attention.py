@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference import float32
 from celosia.reference.arithmetic import saturate
+from celosia.reference.formats import LOG2E, SCORE_FRACTION
 from celosia.reference.functions import reciprocal
 from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
 from celosia.reference.matrix import ceil_log2, mantissas
@@ -14,11 +15,9 @@ from celosia.reference.soft_cap import soft_cap
 from celosia.reference.softmax import align, empty, softmax_block
 from celosia.reference.view import seen
 
-__all__ = ["LOG2E", "Attention", "IntegerAttention"]
+__all__ = ["Attention", "IntegerAttention"]
 
-SCORE_FRACTION = 8
 FEW = 80  # positions: a channel's largest value is not among as few; of 64 it is off by half
-LOG2E = 1 / np.log(2)
 QUERIES = 64  # of a call, whose scores are held at once
 
 
@@ -133,7 +132,7 @@ class Attention:
         return IntegerAttention(self, score_shift, value_scale, value_shift, q.layer, width, cap)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerAttention:
     """Attention over an 8-bit cache: a step per head and token of the keys, one per value channel.
 
@@ -159,11 +158,18 @@ class IntegerAttention:
     width: int = ACTIVATION_WIDTH
     cap: int | None = None
 
+    @property
+    def out(self):
+        """The vector that it makes."""
+        return self.source.out
+
     def run(self, p):
         s, n = self.source, len(p.positions)
         q, k, v = (p.read(x).values.reshape(n, -1, p.head_dim) for x in (s.q, s.k, s.v))
+        q, k = saturate(q, 16), saturate(k, 16)
         p.count("heads", q, 16)
-        p.count("heads", k, 16)
+        if p.model.one_heads_unit:
+            p.count("heads", k, 16)
         q, q_step = head_quantize(q)
         p.count("values", v, 8)
         p.cache.store(self.layer, p.positions, *head_quantize(k), saturate(v, 8))

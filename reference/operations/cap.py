@@ -35,7 +35,7 @@ class Cap:
         return IntegerCap(self.vector, round(self.cap * 2.0**q.logit_fraction))
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerCap:
     """``cap`` in units of the logits; see :func:`celosia.reference.soft_cap.soft_cap`."""
 

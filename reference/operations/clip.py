@@ -30,8 +30,5 @@ class Clip:
     def demand(self, q):
         pass
 
-    def demand(self, q):
-        pass
-
     def quantize(self, q):
         raise ValueError(f"{self.vector} is clipped, for which there is no unit")

@@ -60,7 +60,7 @@ class Embed:
         return scaled(q.table(name) if tied else recoded(q.table(name), factor), factor)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerEmbed:
     """Rows of :class:`Matrix` ``table``, and of ``positions``, in units of the residual."""
 

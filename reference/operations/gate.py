@@ -87,7 +87,7 @@ class Gate:
         return IntegerGate(self, name, product - fraction)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerGate:
     """``activation(gate) * up / 2**shift`` of a vector in which blocks of both alternate.
 
@@ -97,6 +97,11 @@ class IntegerGate:
     source: Gate
     input: str
     shift: int
+
+    @property
+    def out(self):
+        """The vector that it makes."""
+        return self.source.out
 
     def run(self, p):
         x = p.read(self.input).values

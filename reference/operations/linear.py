@@ -136,7 +136,7 @@ class LinearPair:
         return IntegerLinear(self.input, self.out, "+".join(self.weights), matrix, bias)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerLinear:
     """``round(matrix @ input)`` scaled, plus ``bias``, in 24 bits; or added to the residual.
 

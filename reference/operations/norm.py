@@ -140,7 +140,7 @@ def _gain(gains, q, largest):
     return mantissa, q.residual + mantissa_shift - fraction, fraction
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerNorm:
     """The residual stream times gains, in blocks; ``1 / sqrt(sum(x**2) + epsilon)`` beside it.
 
@@ -182,7 +182,7 @@ class IntegerNorm:
         p.write(self.out, p.blocks(values), mantissa[:, None], exponent[:, None] - 1)
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerStreamNorm:
     """Each part of a vector over the root of its sum of squares, times gains.
 

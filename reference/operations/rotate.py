@@ -49,7 +49,7 @@ class Rotate:
         return tuple((turns.astype(np.int64) & 0xFFFFFFFF).tolist())
 
 
-@dataclass
+@dataclass(eq=False)
 class IntegerRotate:
     """``increments`` are turns per position in units of 2**-32; see :func:`rope`."""
 

@@ -34,6 +34,8 @@ class Gate(wiring.Component):
     fraction : int, 0 to 12
     activation : "silu", "gelu", "gelu_tanh", "relu" or "relu2"
     gated : bool
+    more
+        Further members of the words, name to shape: those of the up word are passed on.
 
     Members
     -------
@@ -49,7 +51,9 @@ class Gate(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=GATE_FRACTION, activation="silu", gated=True):
+    def __init__(
+        self, lanes, tokens=1, fraction=GATE_FRACTION, activation="silu", gated=True, **more
+    ):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("fraction", fraction, 0, GATE_FRACTION)
@@ -61,11 +65,12 @@ class Gate(wiring.Component):
         self.fraction = fraction
         self.activation = activation
         self.gated = gated
+        self.more = more
         self.latency = {"relu": 1, "relu2": 2}.get(activation, 6) + (4 if gated else 3)
         super().__init__(
             {
-                "i": In(stream.Signature(framed(lanes, 24, tokens))),
-                "o": Out(stream.Signature(framed(lanes, 23, tokens))),
+                "i": In(stream.Signature(framed(lanes, 24, tokens, **more))),
+                "o": Out(stream.Signature(framed(lanes, 23, tokens, **more))),
             }
         )
 
@@ -73,7 +78,7 @@ class Gate(wiring.Component):
         m = Module()
         word = self.i.p
         pipe = Pipeline(m, self.i, self.o)
-        frame = {n: word[n] for n in ("token", "index", "argument", "last")}
+        frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
         width = 18 if self.activation == "relu2" else 20
         x = [clamp(v, width) for v in word.data]
         if self.gated:

@@ -43,7 +43,7 @@ class Rope(wiring.Component):
     -------
     i : In(stream of framed(lanes, 24, tokens))
         Heads one after the other from index 0. Where there are several sets, a word also has the
-        number of its ``set``.
+        number of its set, ``angles``.
     positions : In(stream of {position: unsigned(20), tokens: unsigned})
         The position of token 0, and the number of tokens, from 1 to ``tokens``.
     o : Out(stream of framed(lanes, 16, tokens))
@@ -63,7 +63,7 @@ class Rope(wiring.Component):
         self.increments = tuple(map(tuple, increments))
         self.tokens = tokens
         sets = len(self.increments)
-        more = {"set": unsigned(ceil_log2(sets))} if sets > 1 else {}
+        more = {"angles": unsigned(ceil_log2(sets))} if sets > 1 else {}
         self._angles = RopeAngles(lanes, head_words, self.increments, tokens)
         super().__init__(
             {
@@ -108,7 +108,7 @@ class Rope(wiring.Component):
         pipe = Pipeline(m, i, self.o)
         place, _ = head_place(m, i, self.head_words)
         if sets > 1:
-            place = i.p.set * self.head_words + place
+            place = i.p.angles * self.head_words + place
         m.d.comb += [read.addr.eq(Cat(i.p.token[:bits], place)), read.en.eq(pipe.advance)]
         frame = {n: i.p[n] for n in ("token", "index", "argument", "last")}
         x, frame = pipe.stage([clamp(v, 18) for v in i.p.data], frame)

@@ -193,7 +193,8 @@ class Collect(wiring.Component):
             o.mantissa.eq(scalar.mantissa),
             o.shift.eq(operation.shift + scalar.shift),
             o.route.eq(operation.route),
-            *(o[name].eq(operation[name]) for name in self.more),
+            *(o[name].eq(operation[name]) for name in self.more if name != "last_token"),
+            *([o.last_token.eq(last_token)] if "last_token" in self.more else []),
         ]
         return m
 

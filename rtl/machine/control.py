@@ -36,6 +36,8 @@ def wire_control(m, machine, u):
     connect(m, u.sequencer.scales, u.row_scales.i)
     connect(m, u.sequencer.weights, u.tape.run)
     connect(m, u.sequencer.row_scales, u.scale_tape.run)
+    if any(machine.program.bias_words):
+        connect(m, u.sequencer.biases, u.bias_tape.run)
     connect(m, u.controller.seed, u.sampler.seed)
     run = u.controller.run
     waits = _pass(m, machine, u, run.valid & run.ready)

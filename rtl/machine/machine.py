@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.reference.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
@@ -13,6 +14,7 @@ from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.kv_cache.slots import Slots
 from celosia.rtl.kv_cache.value_words import ValueWords
+from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.group_scales import GroupScales, grouped_word
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.scale import Scale
@@ -24,6 +26,7 @@ from celosia.rtl.machine.operands import wire_operands
 from celosia.rtl.machine.results import wire_results
 from celosia.rtl.machine.routes import route_units, routes_of, told, watched
 from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.machine.saturation_wiring import gate_width
 from celosia.rtl.machine.saturations import Saturations
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
@@ -62,7 +65,9 @@ class Machine(wiring.Component):
     scales : list of int
         The row scales' tape, likewise: uint16[lanes].
     gains : list of int16[dim_words * lanes]
-        Of every norm.
+        Of every norm of the residual stream.
+    biases : list of int
+        The tape of biases, likewise: int24[lanes].
     info : celosia.protocol.messages.Info
 
     Members
@@ -93,12 +98,13 @@ class Machine(wiring.Component):
         If a step of the program takes a route that the shape does not have.
     """
 
-    def __init__(self, shape, program, weights, scales, gains, info):
+    def __init__(self, shape, program, weights, scales, gains, info, biases=()):
         self.shape = shape
         self.program = program
         self.weights = weights
         self.scales = scales
         self.gains = gains
+        self.biases = list(biases)
         self.info = info
         logits = framed(shape.lanes, 24, shape.tokens)
         super().__init__(
@@ -205,7 +211,7 @@ class Machine(wiring.Component):
             "saturated_values": Saturations(lanes, 24, 8),
             "saturated_heads": Saturations(lanes, 16, 16),
             "saturated_scores": Saturations(lanes, 24, s.score_width),
-            "saturated_gates": Saturations(lanes, 26, 20),
+            "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
             "saturated_scaled": Saturations(lanes, 2, 2),
             **caches,
             "activations": ActivationMemory(
@@ -217,6 +223,12 @@ class Machine(wiring.Component):
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
             "scores": ScoreMemory(lanes, tokens, position_words, exponent_width),
         }
+        if any(self.program.bias_words):
+            word = data.ArrayLayout(signed(BIAS_WIDTH), lanes)
+            passed = {n: shape for n, shape in more.items() if n not in ("bias", "last_token")}
+            units["bias"] = Bias(lanes, tokens, route=range(max(2, n_routes)), **passed)
+            units["bias_tape"] = Tape(word, self.biases)
+            units["bias_words"] = Buffer(word)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words

@@ -52,6 +52,8 @@ class Program:
         two steps that set the same resource, the second or one between them waits for it.
     weight_words, scale_words : (int, int)
         Tape words of a pass without and with logits.
+    bias_words : (int, int)
+        Likewise, of the tape of biases.
     loads : tuple of Load
         In order; the last one alone is ``normed``.
     """
@@ -60,6 +62,7 @@ class Program:
     weight_words: tuple
     scale_words: tuple
     loads: tuple
+    bias_words: tuple = (0, 0)
 
     @property
     def routes(self):

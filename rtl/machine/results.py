@@ -4,6 +4,7 @@ from amaranth import Cat
 from amaranth.lib.wiring import connect
 from celosia.rtl.machine.routes import SINKS, link, routes_of
 from celosia.rtl.stream.buffer import Buffer, Skid
+from celosia.rtl.stream.merge import Merge
 
 __all__ = ["wire_results"]
 
@@ -11,14 +12,27 @@ __all__ = ["wire_results"]
 def wire_results(m, machine, u):
     """Scaled words by their routes' units into the memories."""
     connect(m, u.collect.o, u.scale.i)
-    starts = _distribute(m, machine, u, u.scale.o)  # a Bias would stand behind the scale
-    for route in routes_of(machine.shape, machine.program):
+    words = u.scale.o
+    if any(machine.program.bias_words):
+        connect(m, u.scale.o, u.bias.i)
+        connect(m, u.bias_tape.o, u.bias_words.i)
+        connect(m, u.bias_words.o, u.bias.biases)
+        words = u.bias.o
+    starts = _distribute(m, machine, u, words)
+    routes = routes_of(machine.shape, machine.program)
+    joined = {}
+    for route in reversed(routes):  # those that join others come behind them
         words = starts[route.name]
+        if route.name in joined:
+            words = _joined(m, route.name, getattr(u, route.units[0].name).i, words, joined)
         for unit in route.units:
             component = getattr(u, unit.name)
             link(m, words, component.i)
             words = component.o
-        SINKS[route.sink](m, machine, u, words, route)
+        if route.sink in starts and route.sink not in SINKS:
+            joined[route.sink] = words
+        else:
+            SINKS[route.sink](m, machine, u, words, route)
     connect(m, u.norm.scalars, u.collect.norms)
     connect(m, u.merge.o, u.quantize.i)
     connect(m, u.quantize.o, u.activations.i)
@@ -28,6 +42,14 @@ def wire_results(m, machine, u):
         u.sampler.o.ready.eq(1),  # the controller takes a pass's token before the next pass
     ]
     connect(m, u.sampled.o, u.controller.sampled)
+
+
+def _joined(m, name, target, words, joined):
+    """The words of a route and of the one that joins it, which never come at the same time."""
+    m.submodules[f"joined_{name}"] = merge = Merge(target.p.shape(), 2)
+    link(m, words, merge.i[0])
+    link(m, joined[name], merge.i[1])
+    return merge.o
 
 
 def _distribute(m, machine, u, words):

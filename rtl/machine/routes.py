@@ -6,6 +6,7 @@ WORD_MEMBERS too; ``position``, ``group`` and ``positions`` are the pass's (see 
 """
 
 from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
@@ -14,34 +15,54 @@ from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.machine.step import WORD_MEMBERS, argument_layout
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
+from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.stream.pipeline import clamp
 
 __all__ = ["SINKS", "UNITS", "link", "route_units", "routes_of", "told", "watched"]
 
 
-def _residual(machine, s):
+def _residual(machine, s, more):
     return Residual(s.lanes, s.dim_words, s.residual_width, s.tokens, machine.program.quiet)
 
 
-def _norm(machine, s):
+def _norm(machine, s, more):
     gains = machine.gains
     return RmsNorm(s.lanes, s.dim_words, s.residual_width, s.epsilon, gains, s.tokens)
 
 
-def _rope(machine, s):
-    return SteadyRope(Rope(s.lanes, s.head_words, s.rope_increments, s.tokens))
+def _rope(machine, s, more, increments):
+    return SteadyRope(Rope(s.lanes, s.head_words, increments, s.tokens))
 
 
-#: Of each kind the component: of a machine, its shape, and the settings of the :class:`Unit`.
+def _stream_norm(machine, s, more, gains, **settings):
+    words = len(gains[0]) // s.lanes
+    return StreamNorm(s.lanes, words, gains=gains, tokens=s.tokens, **settings, **more)
+
+
+def _soft_cap(machine, s, more, cap):
+    return SoftCap(s.lanes, cap, s.tokens, multiplier_blocks=True, **more)
+
+
+def _softmax(machine, s, more):
+    formats = s.score_fraction, s.score_width
+    return SoftmaxBlock(s.lanes, s.tokens, *formats, view_table(s.layer_views)[0])
+
+
+def _gate(machine, s, more, **settings):
+    return Gate(s.lanes, s.tokens, s.gate_fraction, **settings, **more)
+
+
+#: Of each kind the component: of a machine, its shape, the members that later units of the route
+#: ask of the words, and the settings of the :class:`Unit`.
 UNITS = {
     "residual": _residual,
     "norm": _norm,
+    "stream_norm": _stream_norm,
     "rope": _rope,
-    "head_quantize": lambda machine, s: HeadQuantize(s.lanes, s.head_words, s.tokens),
-    "softmax": lambda machine, s: SoftmaxBlock(
-        s.lanes, s.tokens, s.score_fraction, s.score_width, view_table(s.layer_views)[0]
-    ),
-    "gate": lambda machine, s, **settings: Gate(s.lanes, s.tokens, s.gate_fraction, **settings),
+    "head_quantize": lambda machine, s, more: HeadQuantize(s.lanes, s.head_words, s.tokens),
+    "soft_cap": _soft_cap,
+    "softmax": _softmax,
+    "gate": _gate,
 }
 
 
@@ -67,17 +88,24 @@ def watched(shape, program):
 
 
 def route_units(machine):
-    """The units of all routes, by name."""
-    routes = routes_of(machine.shape, machine.program)
-    return {
-        unit.name: UNITS[unit.kind](machine, machine.shape, **dict(unit.settings))
-        for route in routes
-        for unit in route.units
-    }
+    """The units of all routes, by name; a route that joins another brings what that asks for."""
+    units, starts = {}, {}
+    for route in routes_of(machine.shape, machine.program):
+        asked = starts.get(route.sink, {})
+        for unit in reversed(route.units):
+            build = UNITS[unit.kind]
+            component = build(machine, machine.shape, asked, **dict(unit.settings))
+            units[unit.name] = component
+            members = dict(component.i.p.shape().members)
+            asked = {n: members[n] for n in WORD_MEMBERS if n in members}
+        if route.units:
+            first = dict(units[route.units[0].name].i.p.shape().members)
+            starts[route.name] = {n: first[n] for n in WORD_MEMBERS if n in first}
+    return units
 
 
 def told(units, program):
-    """The WORD_MEMBERS that any of ``units`` asks for.
+    """The WORD_MEMBERS that any of ``units`` asks for, or biases do.
 
     Raises
     ------
@@ -85,8 +113,10 @@ def told(units, program):
         If a step says what no unit asks for.
     """
     asked = {name for unit in units for name, _ in unit.i.p.shape()}
+    if any(program.bias_words):
+        asked |= {"bias", "last_token"}
     for step in program.steps:
-        for name in WORD_MEMBERS.keys() - asked - {"normed"}:
+        for name in WORD_MEMBERS.keys() - asked - {"normed", "last_token"}:
             if step.get(name):
                 raise ValueError(f"step {step.get('name')}: no unit of the machine has a {name}")
     return {name: shape for name, shape in WORD_MEMBERS.items() if name in asked}
@@ -120,14 +150,26 @@ def _to_activations(m, machine, u, source, route):
 
 def _to_heads(m, machine, u, source, route):
     """Queries into their memory, keys into the cache."""
-    keys = u.cache.keys if machine.shape.cache_width else u.key_cache.i
     head = argument_layout()(source.p.argument).head
+    _to_queries(m, machine, u, source, route)
+    m.d.comb += u.queries.i.valid.eq(source.valid & ~head.is_key)
+    _to_keys(m, machine, u, source, route, head.is_key)
+
+
+def _to_queries(m, machine, u, source, route):
+    """Queries into their memory."""
     link(m, source, u.queries.i)
+
+
+def _to_keys(m, machine, u, source, route, is_key=1):
+    """Keys into the cache."""
+    keys = u.cache.keys if machine.shape.cache_width else u.key_cache.i
+    layer = argument_layout()(source.p.argument).head.layer
     m.d.comb += [
-        u.queries.i.valid.eq(source.valid & ~head.is_key),
-        keys.valid.eq(source.valid & head.is_key),
-        keys.p.layer.eq(head.layer),
-        u.slots.asked[0].layer.eq(head.layer),
+        source.ready.eq(1),
+        keys.valid.eq(source.valid & is_key),
+        keys.p.layer.eq(layer),
+        u.slots.asked[0].layer.eq(layer),
         u.slots.asked[0].token.eq(source.p.token),
         keys.p.slot.eq(u.slots.slot[0]),
         *(keys.p[n].eq(source.p[n]) for n in ("data", "head", "word", "step", "last")),
@@ -158,6 +200,8 @@ def _to_sampler(m, machine, u, source, route):
 SINKS = {
     "activations": _to_activations,
     "heads": _to_heads,
+    "queries": _to_queries,
+    "keys": _to_keys,
     "values": _to_values,
     "scores": _to_scores,
     "sampler": _to_sampler,

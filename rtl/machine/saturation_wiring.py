@@ -4,7 +4,13 @@ from amaranth import Cat, Const, Mux
 from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
 from celosia.rtl.machine.controller import SATURATED
 
-__all__ = ["wire_saturations"]
+__all__ = ["gate_width", "wire_saturations"]
+
+
+def gate_width(units):
+    """Bits of the gates, of the units of a machine."""
+    gate = units.get("gate")
+    return 18 if gate is not None and gate.activation == "relu2" else 20
 
 
 def wire_saturations(m, machine, u):
@@ -13,7 +19,7 @@ def wire_saturations(m, machine, u):
         "residual": u.residual.o,
         "activations": u.merge.o,
         "values": u.value_words.i,
-        "heads": u.rope.o,
+        "heads": _heads(u).i,
         "scores": u.softmax.i,
         "gates": u.gate.i,
         "scaled": u.scale.o,
@@ -31,11 +37,7 @@ def wire_saturations(m, machine, u):
     values["scores"] = Cat(
         Mux(counts, x, 0) for counts, x in zip(counting(scores), scores.data, strict=True)
     )
-    # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
-    is_up = u.gate.i.p.index[0]
-    values["gates"] = Cat(
-        Mux(is_up, Cat((~x[-1]).replicate(2), x).as_signed(), x) for x in u.gate.i.p.data
-    )
+    values["gates"] = Cat(_gate(u.gate, x) for x in u.gate.i.p.data)
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
         Cat(limited & (counts | (scaled.route != scores_route)), Const(0, 1))
         for counts, limited in zip(counting(scaled), u.scale.limited, strict=True)
@@ -48,3 +50,17 @@ def wire_saturations(m, machine, u):
             unit.values.as_value().eq(values[name.removeprefix("saturated_")]),
             u.controller.saturated[n].eq(unit.count),
         ]
+
+
+def _heads(u):
+    """Who rounds the heads; of two, that of the queries."""
+    return getattr(u, "head_quantize", None) or u.head_quantize_queries
+
+
+def _gate(unit, x):
+    """A gate's value or an up's, 26 bits, for the limits of a gate."""
+    wide = Cat(x, x[-1].replicate(2)).as_signed()
+    if not unit.gated or gate_width({"gate": unit}) == 18:
+        return wide
+    # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
+    return Mux(unit.i.p.index[0], Cat((~x[-1]).replicate(2), x).as_signed(), wide)

@@ -65,6 +65,8 @@ class Sequencer(wiring.Component):
         Steps, as the parts of the machine see them.
     weights, row_scales : Out(stream of run_layout)
         The tapes' runs.
+    biases : Out(stream of run_layout)
+        Likewise, where the program has biases.
     recall : Out(stream of recall_layout)
         What an external cache is to read.
     written : In(RESOURCES)
@@ -97,6 +99,7 @@ class Sequencer(wiring.Component):
         self.tokens = tokens
         self.external_cache = external_cache
         self.views = tuple(views)
+        self.biased = any(program.bias_words)
         self.more = WORD_MEMBERS if more is None else more
         self.routes = {name: number for number, name in enumerate(program.routes)}
         self.layout = step_layout(len(self.routes), more)
@@ -114,6 +117,7 @@ class Sequencer(wiring.Component):
                 "scales": Out(stream.Signature(scales_layout())),
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
+                **({"biases": Out(stream.Signature(run_layout()))} if self.biased else {}),
                 "recall": Out(stream.Signature(recall_layout())),
                 "written": In(RESOURCES),
                 "retired": In(2),
@@ -136,6 +140,7 @@ class Sequencer(wiring.Component):
             for name, depth in (
                 *(("fetch", 4), ("operation", 8), ("scales", 8)),
                 *(("weights", 4), ("row_scales", 4)),
+                *([("biases", 4)] if self.biased else []),
                 *([("recall", 4)] if self.external_cache else []),
             )
         }
@@ -213,6 +218,9 @@ class Sequencer(wiring.Component):
             m.d.comb += queues[name].i.valid.eq(go | loading)
         for name in ("weights", "row_scales"):
             m.d.comb += queues[name].i.valid.eq(starting | loading)
+        if self.biased:
+            some = queues["biases"].i.p.count != 0
+            m.d.comb += queues["biases"].i.valid.eq(starting & some)
         if self.external_cache:
             m.d.comb += queues["recall"].i.valid.eq(go & (step.operand != Operand.TAPE))
         with m.If(loading):
@@ -348,11 +356,10 @@ class Sequencer(wiring.Component):
         if self.external_cache:
             same = {n: step[n] for n in ("operand", "address", "stride")}
             self._write(m, queues, "recall", **same, words=words, tiles=tiles)
-        # The run of a tape of biases would be a third one.
-        for name, counts in (
-            ("weights", program.weight_words),
-            ("row_scales", program.scale_words),
-        ):
+        runs = {"weights": program.weight_words, "row_scales": program.scale_words}
+        if self.biased:
+            runs["biases"] = program.bias_words
+        for name, counts in runs.items():
             self._write(m, queues, name, address=0, count=Mux(logits, counts[1], counts[0]))
 
     def _load(self, m, queues, place, which, number, tile, row):

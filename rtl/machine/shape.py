@@ -78,8 +78,6 @@ class MachineShape:
     n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len : int
     epsilon : int
         The norm's, see :class:`celosia.rtl.norm.rms_norm.RmsNorm`.
-    rope_increments : tuple of tuple of int
-        Sets of angles, see :class:`celosia.rtl.attention.rope.Rope`.
     groups : celosia.rtl.mac.group_scales.GroupFormat, optional
     cache_width : int
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
@@ -108,7 +106,6 @@ class MachineShape:
     vocab_size: int
     max_seq_len: int
     epsilon: int
-    rope_increments: tuple
     score_fraction: int = 8
     score_width: int = 16
     gate_fraction: int = 12

@@ -32,7 +32,9 @@ WORD_MEMBERS = {
     "normed": unsigned(1),  # passed on to the norm, else only added
     "norm": unsigned(10),  # the number of that norm's gains
     "bias": unsigned(1),  # a word of biases is added
-    "set": unsigned(3),  # of a unit with several tables
+    "last_token": unsigned(1),  # the group's last word of this index
+    "set": unsigned(10),  # of a norm on the way, the number of its gains
+    "angles": unsigned(3),  # of a rotation with several sets of angles, the number of the set
     "view": unsigned(3),  # the positions that are seen, and their places
 }
 

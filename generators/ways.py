@@ -1,0 +1,147 @@
+"""Where the results of a model's operations go: the routes of its machine, and their units."""
+
+from dataclasses import dataclass
+
+from celosia.reference.operations.add import IntegerAdd
+from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.gate import IntegerGate
+from celosia.reference.operations.norm import IntegerStreamNorm
+from celosia.reference.operations.rotate import IntegerRotate
+from celosia.rtl.machine.shape import Route, Unit
+
+__all__ = ["Way", "Ways"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Of an operation's results: the ``route``, what takes them at its end as the vector ``name``,
+    and on it."""
+
+    route: str
+    name: str = ""
+    end: object = None
+    norm: IntegerStreamNorm | None = None
+    rotate: IntegerRotate | None = None
+
+
+class Ways:
+    """The ways of a quantised model, and the sets of gains and angles that its units need."""
+
+    def __init__(self, model):
+        self.model = model
+        self.angles, self.norms, self.gates, self.caps = [], {}, [], {}
+        rotations = [op for op in model.operations if isinstance(op, IntegerRotate)]
+        self.rotates = bool(rotations)
+        if rotations:
+            self.still = (0,) * len(rotations[0].increments)
+
+    def after(self, operations, index):
+        """The way of the results of the operation at ``index`` of a layer."""
+        name = operations[index].out
+        norm = rotate = None
+        for op in operations[index + 1 :]:
+            if isinstance(op, IntegerStreamNorm) and op.input == name:
+                norm, name = op, op.out
+            elif isinstance(op, IntegerRotate) and op.vector == name:
+                rotate = op
+            elif isinstance(op, IntegerAdd) and op.input == name:
+                return Way("added" if norm else "residual", name, op, norm)
+            elif isinstance(op, IntegerAttention) and name in (op.source.q, op.source.k):
+                return Way(self._heads(op, name, norm), name, op, norm, rotate)
+            elif isinstance(op, IntegerAttention) and name == op.source.v:
+                return Way("values", name, op)
+            elif isinstance(op, IntegerGate) and op.input == name:
+                return Way("gated", name, op)
+            elif getattr(op, "input", None) == name:
+                return Way("", name, op, norm)
+        raise ValueError(f"nothing reads {name}")
+
+    def _heads(self, attention, name, norm):
+        """Norms over all heads of queries and of keys are two units where their sizes differ."""
+        s = attention.source
+        if norm and norm.source.groups == 1 and s.n_heads != s.n_kv_heads:
+            return "queries" if name == s.q else "keys"
+        return "heads"
+
+    def members(self, way, route=None):
+        """What a step says to the units on its way."""
+        members = {}
+        route = route or way.route
+        if route in ("heads", "queries", "keys") and self.rotates:
+            increments = way.rotate.increments if way.rotate else self.still
+            members["angles"] = _number(self.angles, increments)
+        if way.norm:
+            members["set"] = self._norm(route, way.norm)
+        return members
+
+    def _norm(self, route, norm):
+        """The number of a norm's gains among those of its route's unit."""
+        sets = self.norms.setdefault(route, [])
+        for number, (other, _) in enumerate(sets):
+            if other is norm:
+                return number
+            if (other.epsilon, len(other.gains)) != (norm.epsilon, len(norm.gains)):
+                raise ValueError(f"{norm.source.key} and {other.source.key} need two units")
+        sets.append((norm, norm.shift))
+        return len(sets) - 1
+
+    def gate(self, op):
+        """Note an activation; a machine has one."""
+        _number(self.gates, (op.source.activation, bool(op.source.up)))
+        if len(self.gates) > 1:
+            raise ValueError("layers with different activations need two units")
+
+    def cap(self, route, cap):
+        """Note a limit of scores or logits; a machine has one of each."""
+        if self.caps.setdefault(route, cap) != cap:
+            raise ValueError(f"{route} with different caps need two units")
+
+    def routes(self, attention_start, hidden_start):
+        """The routes, once all steps have asked for what they need."""
+        routes = [Route("residual", (Unit("residual"), Unit("norm")), "activations")]
+        if "added" in self.norms:
+            routes.append(Route("added", self._stream_norm("added"), "residual"))
+        for name in ("heads", "queries", "keys"):
+            suffix = "" if name == "heads" else f"_{name}"
+            units = self._stream_norm(name)
+            if self.rotates:
+                settings = (("increments", tuple(self.angles)),)
+                units = (*units, Unit("rope", f"rope{suffix}", settings))
+            units = (*units, Unit("head_quantize", f"head_quantize{suffix}"))
+            routes.append(Route(name, units, name))
+        gate = ()
+        if self.gates:
+            ((activation, gated),) = self.gates
+            gate = (Unit("gate", settings=(("activation", activation), ("gated", gated))),)
+        routes += [
+            Route("values", (), "values"),
+            Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
+            Route("gated", (*gate, *self._stream_norm("gated")), "activations", hidden_start),
+            Route("attention", self._stream_norm("attention"), "activations", attention_start),
+            Route("logits", self._cap("logits"), "sampler"),
+        ]
+        return tuple(routes)
+
+    def _stream_norm(self, route):
+        if route not in self.norms:
+            return ()
+        norms = [norm for norm, _ in self.norms[route]]
+        settings = (
+            ("gains", tuple(tuple(norm.gains.tolist()) for norm in norms)),
+            ("shifts", tuple(norm.shift for norm in norms)),
+            ("epsilon", norms[0].epsilon),
+            ("o_width", norms[0].width),
+        )
+        return (Unit("stream_norm", f"norm_of_{route}", settings),)
+
+    def _cap(self, route):
+        if route not in self.caps:
+            return ()
+        return (Unit("soft_cap", f"cap_of_{route}", (("cap", self.caps[route]),)),)
+
+
+def _number(found, item):
+    """The place of ``item`` among those ``found``, where it now is."""
+    if item not in found:
+        found.append(item)
+    return found.index(item)
