@@ -135,6 +135,23 @@ def configs():
 
 
 @app.command()
+def families():
+    """List the model families, and what each was checked against."""
+    from celosia.reference.families import FAMILIES, JUDGE
+
+    table = Table("name", "models", "Hugging Face", "GGUF", "checked against")
+    for family in sorted(FAMILIES.values(), key=lambda family: family.name):
+        table.add_row(
+            family.name,
+            family.models,
+            "\n".join(family.hugging_face.architectures),
+            "\n".join(family.gguf.architectures) if family.gguf else "",
+            f"{JUDGE}, {family.checked} random models",
+        )
+    Console().print(table)
+
+
+@app.command()
 def evaluate(
     model: ModelArgument,
     text: Annotated[Path, typer.Option(metavar="FILE", help="A text in UTF-8.")],
