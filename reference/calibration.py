@@ -38,7 +38,9 @@ class Calibration:
 
     def _see(self, key, value):
         if not np.isfinite(value).all():
-            raise ValueError(f"{key!r} is not finite when the model runs in float32")
+            name, *where = key if isinstance(key, tuple) else (key,)
+            place = f" {where[0]}" if where and where[0] is not None else ""
+            raise ValueError(f"{name}{place} is not finite when the model runs in float32")
         self._largest[key] = np.maximum(self._largest.get(key, 0.0), value)
 
     def largest(self, key):

@@ -175,14 +175,17 @@ def test_tokenizer_inside(write, tiny_config):
         ({"general.architecture": "gpt2"}, "general.architecture: 'gpt2' is not supported"),
         ({"llama.block_count": 3}, "blk.2.attn_norm.weight is missing"),
         ({"llama.block_count": 1}, r"blk.1.\S+ is a tensor that a Llama model does not have"),
-        ({"llama.block_count": None}, "llama.block_count is missing"),
+        ({"llama.block_count": None}, "llama.block_count: is missing"),
         ({"llama.block_count": "2"}, "llama.block_count: '2' is of the wrong type"),
-        ({"llama.attention.head_count": 0}, "n_heads must be a positive integer, not 0"),
+        ({"llama.attention.head_count": 0}, "llama.attention.head_count: must be >= 1, not 0"),
         (
             {"llama.attention.head_count_kv": [2, 2]},
             r"head_count_kv: \[2, 2\] is of the wrong",
         ),
-        ({"llama.attention.head_count_kv": 4}, r"n_kv_heads must divide n_heads \(6\)"),
+        (
+            {"llama.attention.head_count_kv": 4},
+            r"head_count_kv must divide llama.attention.head_count \(6\)",
+        ),
         ({"llama.attention.value_length": 8}, "llama.attention.value_length: 8 is not supported"),
         ({"llama.rope.dimension_count": 2}, "llama.rope.dimension_count: 2 is not supported"),
         ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: 'yarn' is not supported"),
@@ -190,6 +193,9 @@ def test_tokenizer_inside(write, tiny_config):
         ({"llama.expert_count": 8}, "llama.expert_count: 8 is not supported"),
         ({"llama.feed_forward_length": 21}, r"ffn_gate.weight must have the shape \[21, 12\]"),
         ({"general.alignment": 0}, "general.alignment: 0 is wrong"),
+        ({"general.alignment": 48}, "general.alignment: 48 is wrong"),
+        ({"split.no": 1, "split.count": 2}, "split.count: part 2 of 2 of a split file"),
+        ({"llama.attention.layer_norm_rms_epsilon": 1e10}, "rms_epsilon: must be <= 1.0, not"),
     ],
 )
 def test_refused(write, tiny_config, fields, message):
@@ -205,7 +211,7 @@ def test_refused_tensors(tmp_path, write, tiny_config):
         load(write(model, kinds={"blk.0.attn_q.weight": Kind.Q5_0}))
     with pytest.raises(CheckpointError, match=r"blk\.0\.attn_q\.bias is a tensor that a Llama"):
         load(write(model, tensors={"blk.0.attn_q.bias": np.zeros(24, np.float32)}))
-    with pytest.raises(CheckpointError, match="rope_factors must have 2 values, not 3"):
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight must have 2 values, not 3"):
         load(write(model, tensors={"rope_freqs.weight": np.ones(3, np.float32)}))
     with pytest.raises(CheckpointError, match=r"rope_freqs\.weight must have one dimension"):
         load(write(model, tensors={"rope_freqs.weight": np.ones((2, 2), np.float32)}))

@@ -73,9 +73,12 @@ def test_bad_settings(settings, message):
     [
         ("speed = 9", "unknown parameter 'speed'"),
         ("weight_width = ", "not valid TOML"),
-        ("weight_width = true", "weight_width must be a whole number, not True"),
-        ("weight_width = 'wide'", "weight_width must be a whole number, not 'wide'"),
-        ("memory = 3", "memory must be a word, not 3"),
+        (
+            "weight_width = true",
+            r"mine\.toml: weight_width: True is of the wrong type \(expected int\)",
+        ),
+        ("weight_width = 'wide'", "weight_width: 'wide' is of the wrong type"),
+        ("memory = 3", r"memory: 3 is of the wrong type \(expected str\)"),
     ],
 )
 def test_bad_files(tmp_path, text, message):

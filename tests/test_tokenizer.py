@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from celosia.printable import printable
+
 CORPUS = [
     "Once upon a time there was a café on the moon. It wasn't open; it'll open in 2024!",
     "The naïve robot said: 'I've 12345 things — and 3.14 pies — to do.'  Then it  slept.\n\n",
@@ -208,7 +210,8 @@ def test_tokenizer_json(tmp_path, make):
         assert tokens == [1] * (make is space_library) + ids
         assert tokenizer.decode(tokens) == library.decode(tokens)
         feed = tokenizer.stream()
-        assert "".join(map(feed, [*tokens, None])) == library.decode(tokens)
+        expected = printable(library.decode(tokens), keep="\n\t")  # for terminals
+        assert "".join(map(feed, [*tokens, None])) == expected
 
 
 def test_special_tokens_of_tokenizer_json(tmp_path):
@@ -238,7 +241,7 @@ def test_bad_tokenizer_json(tmp_path):
     with pytest.raises(CheckpointError, match="decoder: WordPiece is not supported"):
         load_tokenizer(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: .*utf-8"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not UTF-8: invalid"):
         load_tokenizer(path)
 
 
@@ -299,7 +302,11 @@ def test_gguf_byte_level(tmp_path, pre):
     library = byte_level_library()
     library.pre_tokenizer = pre_tokenizer(pre)
     path = tmp_path / "model.gguf"
-    write_gguf(path, byte_level_fields(library, pre))
+    fields = byte_level_fields(library, pre)
+    write_gguf(path, fields)
+    # As in llama.cpp: without add_bos_token only texts in Llama-3's words have a begin token.
+    assert load_tokenizer(path).bos == (1 if pre == "llama-bpe" else None)
+    write_gguf(path, fields | {"add_bos_token": True})
     tokenizer = load_tokenizer(path)
     assert (tokenizer.bos, tokenizer.eos, tokenizer.stop) == (1, 0, {0})
     for text in [*HARD, "a1234567b 12 '99 IT'S <|start|>x<|endoftext|>", "a\n b\r\n\tc!\n?"]:
@@ -384,7 +391,7 @@ def test_gguf_scores_without_space(tmp_path):
         ({"model": "bert"}, "tokenizer.ggml.model: 'bert' is not supported"),
         ({"model": None}, "tokenizer.ggml.model: is missing"),
         ({"tokens": None}, "tokenizer.ggml.tokens: is missing"),
-        ({"tokens": [1, 2]}, "tokenizer.ggml.tokens: must be a list of texts"),
+        ({"tokens": [1, 2]}, r"tokenizer.ggml.tokens\[0\]: 1 is of the wrong type"),
         ({"scores": [0.0]}, "tokenizer.ggml.scores: must have 266 values"),
         ({"scores": None}, "tokenizer.ggml.scores: is missing"),
         ({"token_type": [1]}, "tokenizer.ggml.token_type: must have 266 values"),
