@@ -1,5 +1,7 @@
 """GGUF files, written and quantised by the format's own library."""
 
+import struct
+
 import gguf
 import numpy as np
 import pytest
@@ -262,4 +264,43 @@ def test_bad_container(write, tiny_config):
         load(path)
     path.write_bytes(data.replace(b"blk.1.attn_q.weight", b"blk.0.attn_q.weight"))
     with pytest.raises(CheckpointError, match=r"blk\.0\.attn_q\.weight is described twice"):
+        load(path)
+
+
+def nested(depth, member=9):
+    """A metadata field of arrays within arrays, and its name."""
+    name = b"general.tags"
+    arrays = struct.pack("<IQ", member, 1) * depth + struct.pack("<IQ", 4, 0)
+    return struct.pack("<Q", len(name)) + name + struct.pack("<I", 9) + arrays
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (nested(5), "general.tags: nested too deeply"),
+        (nested(100000), "general.tags: nested too deeply"),
+        (nested(0)[:-12] + struct.pack("<IQ", 0, 1 << 40), "more than 4,194,304 values in arrays"),
+        (nested(0)[:-16] + struct.pack("<IB", 7, 2), "general.tags: a bool is neither 0 nor 1"),
+    ],
+)
+def test_bad_metadata(tmp_path, field, message):
+    path = tmp_path / "small.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + field)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+def test_forbidden_places(write, tiny_config):
+    path = write(random_model(tiny_config()))
+    data = path.read_bytes()
+    place = data.index(b"blk.0.attn_q.weight") + len(b"blk.0.attn_q.weight") + 4 + 16 + 4
+    path.write_bytes(data[:place] + bytes(8) + data[place + 8 :])
+    with pytest.raises(CheckpointError, match=r"(blk\.0\.attn_q|token_embd)\.weight: overlaps"):
+        load(path)
+    path.write_bytes(data[:place] + b"\1" + data[place + 1 :])
+    with pytest.raises(CheckpointError, match=r"attn_q\.weight: offset \d+ is no multiple of 32"):
+        load(path)
+    place -= 4 + 16 + 4
+    path.write_bytes(data[:place] + b"\0" + data[place + 1 :])
+    with pytest.raises(CheckpointError, match=r"attn_q\.weight must have 1 to 4 dimensions"):
         load(path)

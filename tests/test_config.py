@@ -78,6 +78,10 @@ def test_bad_settings(settings, message):
             r"mine\.toml: weight_width: True is of the wrong type \(expected int\)",
         ),
         ("weight_width = 'wide'", "weight_width: 'wide' is of the wrong type"),
+        ("weight_width = " + "9" * 5000, r"mine\.toml: not valid TOML: Exceeds the limit"),
+        ("a = " + "[" * 30000, r"mine\.toml: not valid TOML: nested too deeply"),
+        ("#" * 70000, "nor a file: has more than 64 KiB"),
+        ("vector_lanes = 3", r"mine\.toml: vector_lanes must be a power of two"),
         ("memory = 3", r"memory: 3 is of the wrong type \(expected str\)"),
     ],
 )

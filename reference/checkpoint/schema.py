@@ -57,7 +57,8 @@ def explain(error, values=_NOTHING, prefix=""):
     name = f"{prefix}{field}".rstrip(".")
     text = text.replace("`", "")
     kind = re.fullmatch(r"Expected (.*), got (.*)", text)
-    value = _value(values, field) if field else _NOTHING
+    whole = not field and isinstance(values, dict | list)
+    value = _NOTHING if whole else _value(values, field)
     start = f"{name}: " if name else ""
     if kind is None:
         must = re.sub("^Expected (?:int |float )?", "must be ", text)
