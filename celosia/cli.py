@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,10 +39,14 @@ from celosia.options import (
     TokenizerOption,
 )
 from celosia.output import check_folder, new_file, new_json
+from celosia.printable import MESSAGE, printable
 
 __all__ = ["app", "main"]
 
 MISMATCH, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+TEXT_LIMIT = 64 << 20  # bytes of a text to evaluate
+NAME = 60  # characters of a name in a table
 
 
 class CommandError(ValueError):
@@ -54,15 +59,18 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         from celosia.generators.config import ConfigError
         from celosia.reference.checkpoint import CheckpointError
+        from celosia.reference.tokenizer_library import TokenizerError
         from celosia.sim.driver import DriverError
         from celosia.sim.request import RequestError
         from celosia.sim.toolchain import ToolError
 
-        known = (CommandError, RequestError, ConfigError, CheckpointError, ToolError, DriverError)
+        known = (CommandError, RequestError, ConfigError, CheckpointError, DriverError)
         try:
             return super().invoke(ctx)
-        except known as error:
+        except (*known, TokenizerError) as error:
             status = _complain(str(error))
+        except ToolError as error:
+            status = _complain(str(error), log=True)
         except BrokenPipeError:  # whoever read our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = MISMATCH
@@ -75,8 +83,10 @@ class Commands(TyperGroup):
         raise typer.Exit(status)
 
 
-def _complain(text):
-    print(f"celosia: error: {text}", file=sys.stderr)
+def _complain(text, log=False):
+    """Print an error in one line, or with the ``log`` of a tool that ends it."""
+    text = f"celosia: error: {text}"
+    print(printable(text, keep="\n\t") if log else printable(text, MESSAGE), file=sys.stderr)
     return BAD_INPUT
 
 
@@ -176,7 +186,8 @@ def evaluate(
     of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
     each again from the begin token on. Every token is predicted once.
     """
-    from celosia.reference.evaluate import evaluate_text
+    from celosia.reference.checkpoint.files import read_text
+    from celosia.reference.evaluate import TextError, evaluate_text
 
     loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
@@ -188,9 +199,9 @@ def evaluate(
             f"max_seq_len must be at most the model's {loaded.config.seq_len}, not {window}"
         )
     try:
-        words = text.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{text}: not UTF-8: {error.reason} at byte {error.start}") from None
+        words = read_text(text, TEXT_LIMIT)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     with new_json(json_file) as write_json:
         bar = Progress(
             TextColumn("evaluate"),
@@ -209,11 +220,13 @@ def evaluate(
 
             try:
                 report = evaluate_text(loaded, words, scheme, window, max_tokens, progress)
-            except ValueError as error:
+            except TextError as error:
                 raise CommandError(f"{text}: {error}") from None
+            except (ValueError, OverflowError) as error:
+                raise CommandError(f"{model}: {error}") from None
         write_json(report)
     floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
-    table = Table(title=f"{loaded.name}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
+    table = Table(title=f"{_name(loaded.name)}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
     for column in ("tokens", "float32", "integer", "loss", "same top-1", "KL (nats)"):
         table.add_column(column, justify="right")
     table.add_row(
@@ -258,11 +271,12 @@ def generate(
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):
         report = generate(plan, output)
-    table = Table(title=f"{report['model']['name']} in {output}", show_header=False)
+    title = f"{_name(report['model']['name'])} in {_name(str(output))}"
+    table = Table(title=title, show_header=False)
     ideal = ", ".join(f"{v:,.0f} at {n}" for n, v in report["ideal_cycles"].items())
     tapes = report["memory_map"]
     for name, value in (
-        ("configuration", plan.config.name),
+        ("configuration", _name(plan.config.name)),
         ("multipliers", f"{report['multipliers']:,}"),
         ("tape", f"{tapes['weights']['bytes']:,} + {tapes['scales']['bytes']:,} bytes"),
         ("memories", f"{report['memory_bits']:,} bits"),
@@ -353,7 +367,7 @@ def _printer(tokenizer, prompt):
     if tokenizer is None:
         print(*prompt, end="", flush=True)
         return lambda token: print(f" {token}", end="", flush=True)
-    print(tokenizer.decode(prompt), end="", flush=True)
+    print(printable(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
     feed = tokenizer.stream(prompt[-1])
     return lambda token: print(feed(token), end="", flush=True)
 
@@ -364,7 +378,8 @@ def _show_simulation(plan, result, clock):
     n_tokens = len(result["tokens"])
     made = sum(cycles[first:])
     all_cycles = sum(cycles)
-    table = Table(title=f"{result['model']} on {plan.config.name}", show_header=False)
+    title = f"{_name(result['model'])} on {_name(plan.config.name)}"
+    table = Table(title=title, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="right")
@@ -392,6 +407,11 @@ def _show_simulation(plan, result, clock):
         verdict = "all equal" if result[name] else "DIFFERENT"
         table.add_row(f"{what} against the reference", f"{count:,}", verdict)
     Console().print(table)
+
+
+def _name(text):
+    """A name from a file or a path, for a table."""
+    return escape(printable(text, NAME))
 
 
 def _load(model, tokenizer, layers):
@@ -457,8 +477,9 @@ def _scheme(config, settings, name):
 @contextlib.contextmanager
 def _step(text):
     """Say what is being done, with a spinner on a terminal."""
+    text = printable(text, MESSAGE)
     if progress_console.is_terminal:
-        columns = SpinnerColumn(), TextColumn(text), TimeElapsedColumn()
+        columns = SpinnerColumn(), TextColumn(text, markup=False), TimeElapsedColumn()
         with Progress(*columns, console=progress_console, transient=True) as display:
             display.add_task("", total=None)
             yield
