@@ -76,7 +76,7 @@ class Stack:
         return file.has(f"{place}{self.name.format(0)}.{suffix}")
 
     def read(self, file, place, suffix, shape):
-        names = [f"{place}{self.name.format(index)}.{suffix}" for index in range(shape[0])]
+        names = (f"{place}{self.name.format(index)}.{suffix}" for index in range(shape[0]))
         return np.stack([file.take(name, shape[1:]) for name in names])
 
 
