@@ -63,7 +63,9 @@ NORMS = {
 }
 
 
-class BitNetMetadata(metadata.Metadata, kw_only=True, rename={"activation": "hidden_act"}):
+class BitNetMetadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | {"activation": "hidden_act"}
+):
     """BitNet's; the older models, whose files do not say, have SiLU."""
 
     activation: str = "silu"

@@ -12,6 +12,7 @@ from celosia.reference.rope_scaling import LinearScaling, RopeScaling
 from celosia.printable import shown
 
 __all__ = [
+    "NAMES",
     "Epsilon",
     "Fields",
     "Layers",
@@ -54,7 +55,7 @@ class Rope(msgspec.Struct):
     original_max_position_embeddings: Size | None = None
 
 
-_FIELDS = {
+NAMES = {
     "dim": "hidden_size",
     "hidden_dim": "intermediate_size",
     "n_layers": "num_hidden_layers",
@@ -67,7 +68,7 @@ _FIELDS = {
 }
 
 
-class Fields(msgspec.Struct, kw_only=True, rename=_FIELDS):
+class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     """config.json of most decoders, with the defaults that most have."""
 
     default_theta: ClassVar[float] = 10000.0

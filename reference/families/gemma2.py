@@ -35,7 +35,9 @@ def describe(c, attention=None):
     return decoder.decoder(c, layer, gemma.begin(c), end)
 
 
-class Gemma2Fields(gemma.GemmaFields, kw_only=True, rename={"activation": "hidden_activation"}):
+class Gemma2Fields(
+    gemma.GemmaFields, kw_only=True, rename=fields.NAMES | {"activation": "hidden_activation"}
+):
     """Gemma 2's."""
 
     n_kv_heads: fields.Size | None = 4
@@ -72,7 +74,7 @@ _RENAMED = {
 }
 
 
-class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=_RENAMED):
+class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 2's."""
 
     score_cap: fields.Number | None = 50.0

@@ -76,7 +76,7 @@ _RENAMED = {
 }
 
 
-class Gemma3Metadata(metadata.Metadata, kw_only=True, rename=_RENAMED):
+class Gemma3Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 3's."""
 
     rope_theta: fields.Number = 1e6

@@ -39,7 +39,7 @@ _SIZES = {
 }
 
 
-class Gpt2Fields(fields.Fields, kw_only=True, rename=RENAMED | _SIZES):
+class Gpt2Fields(fields.Fields, kw_only=True, rename=fields.NAMES | RENAMED | _SIZES):
     """GPT-2's."""
 
     dim: fields.Size

@@ -9,7 +9,7 @@ __all__ = ["FAMILY"]
 class GptNeoFields(
     fields.Fields,
     kw_only=True,
-    rename=gpt2.RENAMED | {"n_layers": "num_layers", "n_heads": "num_heads"},
+    rename=fields.NAMES | gpt2.RENAMED | {"n_layers": "num_layers", "n_heads": "num_heads"},
 ):
     """GPT-Neo's: ``attention_types`` is a list of kinds and how often they come."""
 

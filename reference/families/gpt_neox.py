@@ -30,7 +30,7 @@ def describe(c):
     return decoder.decoder(c, layer, end=end)
 
 
-class NeoxFields(fields.Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
+class NeoxFields(fields.Fields, kw_only=True, rename=fields.NAMES | {"norm_eps": "layer_norm_eps"}):
     """GPT-NeoX's."""
 
     norm_eps: fields.Epsilon | None = 1e-5

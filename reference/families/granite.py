@@ -65,7 +65,9 @@ def config(f):
 _SCALES = {"score": "attention.scale", "embedding": "embedding_scale", "residual": "residual_scale"}
 
 
-class GraniteMetadata(metadata.Metadata, kw_only=True, rename=_SCALES | {"logits": "logit_scale"}):
+class GraniteMetadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | _SCALES | {"logits": "logit_scale"}
+):
     """Granite's."""
 
     score: fields.Number | None = None

@@ -6,9 +6,9 @@ from celosia.reference.rope_scaling import LinearScaling
 
 from celosia.printable import shown
 
-__all__ = ["LayerNormMetadata", "Metadata", "common", "rotary"]
+__all__ = ["NAMES", "LayerNormMetadata", "Metadata", "common", "rotary"]
 
-_METADATA = {
+NAMES = {
     "dim": "embedding_length",
     "hidden_dim": "feed_forward_length",
     "n_layers": "block_count",
@@ -27,7 +27,7 @@ _METADATA = {
 }
 
 
-class Metadata(msgspec.Struct, kw_only=True, rename=_METADATA):
+class Metadata(msgspec.Struct, kw_only=True, rename=NAMES):
     """GGUF metadata behind the architecture's name.
 
     ``vocab_size``, ``tied``, ``attention_bias`` and ``mlp_bias`` are what the tensors show.
@@ -55,7 +55,7 @@ class Metadata(msgspec.Struct, kw_only=True, rename=_METADATA):
 
 
 class LayerNormMetadata(
-    Metadata, kw_only=True, rename={"norm_eps": "attention.layer_norm_epsilon"}
+    Metadata, kw_only=True, rename=NAMES | {"norm_eps": "attention.layer_norm_epsilon"}
 ):
     """Of models with LayerNorm."""
 

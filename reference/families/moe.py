@@ -41,7 +41,8 @@ GGUF = {"router": "ffn_gate_inp"} | {
 class ExpertMetadata(
     metadata.Metadata,
     kw_only=True,
-    rename={"chosen": "expert_used_count", "expert_dim": "expert_feed_forward_length"},
+    rename=metadata.NAMES
+    | {"chosen": "expert_used_count", "expert_dim": "expert_feed_forward_length"},
 ):
     """GGUF metadata of mixtures of experts."""
 

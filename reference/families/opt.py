@@ -43,7 +43,8 @@ def describe(c):
 class OptFields(
     fields.Fields,
     kw_only=True,
-    rename={
+    rename=fields.NAMES
+    | {
         "hidden_dim": "ffn_dim",
         "activation": "activation_function",
         "remove_final_layer_norm": "_remove_final_layer_norm",

@@ -26,7 +26,7 @@ def describe(c):
     return decoder.decoder(c, layer, end=end)
 
 
-class PhiFields(fields.Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
+class PhiFields(fields.Fields, kw_only=True, rename=fields.NAMES | {"norm_eps": "layer_norm_eps"}):
     """Phi's."""
 
     norm_eps: fields.Epsilon | None = 1e-5

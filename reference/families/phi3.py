@@ -31,7 +31,9 @@ def joined(c, qkv, gate_up):
     return parts | {"w_gate": Part(gate_up, 0, both), "w_up": Part(gate_up, 1, both)}
 
 
-class Phi3Metadata(metadata.Metadata, kw_only=True, rename={"window": "attention.sliding_window"}):
+class Phi3Metadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | {"window": "attention.sliding_window"}
+):
     """Phi-3's; 0 is no window."""
 
     window: int = 0
