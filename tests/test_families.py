@@ -161,6 +161,27 @@ def test_fields_of_no_effect(tmp_path):
     assert read("llama-tied", tmp_path, zeros, **plain).config.options == {}
 
 
+VALUES = (None, True, False, 0, 1, -1, 3, 2**31, 10**400, 0.5, 1e300, "x", "", [], [1], {}, [[]])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_field_may_be_anything(tmp_path, seed):
+    """What is loaded or refused is so in good order, whatever a field holds."""
+    rng = np.random.default_rng(seed)
+    case = CASES[rng.integers(len(CASES))]
+    path = case.write(tmp_path / "case")
+    for _ in range(5):
+        name = list(case.config)[rng.integers(len(case.config))]
+        changed = case.config | {name: VALUES[rng.integers(len(VALUES))]}
+        (path / "config.json").write_text(json.dumps(changed))
+        try:
+            assert load(path).config.n_layers >= 1
+        except CheckpointError as error:
+            text = str(error).removeprefix(str(tmp_path))
+            assert len(text) <= MESSAGE
+            assert text.isprintable()
+
+
 def test_windows_as_long_as_the_context_are_none():
     sizes = dict.fromkeys(("dim", "hidden_dim", "n_heads", "n_kv_heads", "vocab_size"), 4)
     for width, expected in ((16, None), (15, 15)):
