@@ -134,7 +134,7 @@ def bfloat16_bits(array):
 def rounded(model, convert):
     for layer in model.layers:
         for name in NAMES:
-            setattr(layer, name, convert(layer[name]))
+            layer[name] = convert(layer[name])
     model.tensors["embedding"] = model.tensors["head"] = convert(model.tensors["embedding"])
     model.tensors["norm"] = convert(model.tensors["norm"])
     return model

@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 from celosia.generators.program import write_program
-from celosia.reference.model import ModelConfig
-from celosia.reference.quantize import Linear, QuantizedLayer, QuantizedModel, Scheme
+from celosia.reference.matrix import Matrix
+from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.operations.attention import Attention, IntegerAttention
+from celosia.reference.operations.embed import Embed, IntegerEmbed
+from celosia.reference.operations.gate import Gate, IntegerGate
+from celosia.reference.operations.linear import IntegerLinear, Linear, LinearPair
+from celosia.reference.operations.norm import IntegerNorm, Norm
+from celosia.reference.operations.rotate import IntegerRotate, Rotate
+from celosia.reference.quantize import QuantizedModel, Scheme
+from celosia.reference.rewrites import machine_form
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
 from celosia.sim.payload import encode
+from integer_operations import matrices, norms, only
 
 NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
 
@@ -27,42 +36,50 @@ def quantized_model(sizes, lanes, tied):
     rng = np.random.default_rng(sum(sizes))
     c = ModelConfig(**dict(zip(NAMES, sizes, strict=True)), seq_len=64, tied=tied)
     s = Scheme(lanes=lanes)
-    dim, hidden, head_dim = s.padded(c.dim), s.padded(c.hidden_dim), s.padded(c.head_dim)
+    head_dim = s.padded(c.head_dim)
+    description = machine_form(random_model(c)).description
 
-    def linear(rows, columns):
+    def size(vector):
+        if ":" in vector:
+            return sum(size(part) for part in vector.split(":"))
+        heads = description.heads.get(vector)
+        return heads * head_dim if heads else s.padded(description.sizes[vector])
+
+    def matrix(rows, columns):
         weight = rng.integers(-128, 128, (rows, columns)).astype(np.int8)
-        return Linear(weight, rng.integers(1, 1 << 16, rows), int(rng.integers(0, 60)))
-
-    def gains():
-        return rng.integers(-(1 << 15), 1 << 15, dim)
+        return Matrix(weight, rng.integers(1, 1 << 16, rows), int(rng.integers(0, 60)))
 
     def shift():
         return int(rng.integers(1, 60))
 
-    def layer():
-        return QuantizedLayer(
-            norm_gain=gains(),
-            norm_shift=shift(),
-            q=linear(c.n_heads * head_dim, dim),
-            k=linear(c.n_kv_heads * head_dim, dim),
-            v=linear(c.n_kv_heads * head_dim, dim),
-            score_shift=shift(),
-            value_scale=rng.integers(1, 1 << 16, (c.n_kv_heads, head_dim)),
-            value_shift=shift(),
-            o=linear(dim, c.n_heads * head_dim),
-            ffn_gain=gains(),
-            ffn_shift=shift(),
-            gate_up=linear(2 * hidden, dim),
-            swiglu_shift=shift(),
-            down=linear(dim, hidden),
-        )
+    def linear(op):
+        rows = c.vocab_size if op.out == "logits" else size(op.out)
+        name = getattr(op, "weight", None) or "+".join(op.weights)
+        add = getattr(op, "add", False)
+        return IntegerLinear(op.input, op.out, name, matrix(rows, size(op.input)), add=add)
 
-    embedding, head = linear(c.vocab_size, dim), linear(c.vocab_size, dim)
+    integer = {
+        Embed: lambda op, _: IntegerEmbed(op.out, op.table, matrix(c.vocab_size, size(op.out))),
+        Norm: lambda op, _: IntegerNorm(
+            op, rng.integers(-(1 << 15), 1 << 15, size(op.input)), shift(), 1
+        ),
+        Linear: lambda op, _: linear(op),
+        LinearPair: lambda op, _: linear(op),
+        Rotate: lambda op, _: IntegerRotate(op.vector, (0,) * (head_dim // 2)),
+        Attention: lambda op, layer: IntegerAttention(
+            op, shift(), rng.integers(1, 1 << 16, (c.n_kv_heads, head_dim)), shift(), layer
+        ),
+        Gate: lambda op, _: IntegerGate(op, f"{op.gate}:{op.up}", shift()),
+    }
+
+    def integers(operations, layer=None):
+        return [integer[type(op)](op, layer) for op in operations]
+
+    begin, end = integers(description.begin), integers(description.end)
+    layers = [integers(ops, layer) for layer, ops in enumerate(description.layers)]
     if tied:
-        head.weight = embedding.weight
-    layers = [layer() for _ in range(c.n_layers)]
-    increments = np.zeros(head_dim // 2, np.int64)
-    return QuantizedModel(c, s, 12, 1, increments, embedding, layers, gains(), shift(), head)
+        only(end, IntegerLinear).matrix.weight = only(begin, IntegerEmbed).table.weight
+    return QuantizedModel(c, description, s, begin, layers, end, residual_fraction=12)
 
 
 @pytest.fixture(scope="module", params=MACHINES)
@@ -117,18 +134,20 @@ def linears(model, early):
     heads = model.config.n_heads
     split = early * model.head_dim
     for index, layer in enumerate(model.layers):
-        late = [(Kind.QUERY, layer.q, slice(split, None))] * (early < heads)
-        for kind, op, part in (
-            (Kind.KEY, layer.k, slice(None)),
-            (Kind.QUERY, layer.q, slice(split)),
+        late = [(Kind.QUERY, "wq", slice(split, None))] * (early < heads)
+        for kind, name, part in (
+            (Kind.KEY, "wk", slice(None)),
+            (Kind.QUERY, "wq", slice(split)),
             *late,
-            (Kind.VALUE, layer.v, slice(None)),
-            (Kind.ADD, layer.o, slice(None)),
-            (Kind.SWIGLU, layer.gate_up, slice(None)),
-            (Kind.ADD, layer.down, slice(None)),
+            (Kind.VALUE, "wv", slice(None)),
+            (Kind.ADD, "wo", slice(None)),
+            (Kind.SWIGLU, "w_gate+w_up", slice(None)),
+            (Kind.ADD, "w_down", slice(None)),
         ):
-            yield kind, index, op.weight[part], op.scale[part], op.shift
-    yield Kind.LOGITS, len(model.layers), model.head.weight, model.head.scale, model.head.shift
+            matrix = matrices(layer)[name]
+            yield kind, index, matrix.weight[part], matrix.scale[part], matrix.shift
+    head = only(model.end, IntegerLinear).matrix
+    yield Kind.LOGITS, len(model.layers), head.weight, head.scale, head.shift
 
 
 def test_every_weight_once_and_in_its_place(written):
@@ -143,7 +162,7 @@ def test_every_weight_once_and_in_its_place(written):
             continue
         if step["kind"] == Kind.ATTENTION:
             head = heads[layer] = heads.get(layer, -1) + 1
-            value_scale = model.layers[layer].value_scale[head // group]
+            value_scale = only(model.layers[layer], IntegerAttention).value_scale[head // group]
             assert reader.vector(step, len(value_scale)) == value_scale.tolist()
             continue
         kind, layer, weight, scale, _ = next(ops)
@@ -155,7 +174,8 @@ def test_every_weight_once_and_in_its_place(written):
         assert reader.matrix(step, weight.shape) == weight.tolist()
         assert reader.vector(step, len(weight)) == scale.tolist()
     assert next(ops, None) is None
-    assert queries == {n: len(layer.q.weight) for n, layer in enumerate(model.layers)}
+    all_rows = [len(matrices(layer)["wq"].weight) for layer in model.layers]
+    assert queries == dict(enumerate(all_rows))
     ends.append((reader.read, reader.read_scales))
     assert [*zip(program.weight_words, program.scale_words, strict=True)] == ends[-2:]
     tiles = 0 if model.config.tied else -(-model.config.vocab_size // rows)
@@ -167,29 +187,29 @@ def test_every_embedding_where_the_sequencer_looks_for_it(written):
     model, (lanes, rows, *_), tapes = written
     program = tapes.program
     words = program.embedding_words
-    assert program.embedding_shift == model.embedding.shift
-    for token, embedding in enumerate(model.embedding.weight):
+    table = only(model.begin, IntegerEmbed).table
+    assert program.embedding_shift == table.shift
+    for token, embedding in enumerate(table.weight):
         address = program.embedding_address + token // rows * words
         beats = tapes.weights[address : address + words]
         found = [int(v) for beat in beats for v in beat[token % rows]]
         assert found == embedding.tolist()
         scale = tapes.scales[program.embedding_scale_address + token // lanes][token % lanes]
-        assert scale == model.embedding.scale[token]
+        assert scale == table.scale[token]
 
 
 def test_norms_and_shifts(written):
     model, (*_, early), tapes = written
     program, layers = tapes.program, model.layers
-    norms = [(layers[0].norm_gain, layers[0].norm_shift)]
     arguments = [(0, program.embedding_argument)]
     ops = linears(model, early)
     layer = 0
     for step in program.steps:
         kind = step["kind"]
         if kind == Kind.SCORE:
-            assert step["shift"] == layers[layer].score_shift
+            assert step["shift"] == only(layers[layer], IntegerAttention).score_shift
         elif kind == Kind.ATTENTION:
-            assert step["shift"] == layers[layer].value_shift - 1
+            assert step["shift"] == only(layers[layer], IntegerAttention).value_shift - 1
         else:
             _, layer, _, _, shift = next(ops)
             assert step["shift"] == shift - (kind != Kind.ADD)  # the norm's rsqrt is doubled
@@ -198,15 +218,12 @@ def test_norms_and_shifts(written):
         elif kind == Kind.VALUE:
             assert step["argument"] == layer
         elif kind == Kind.SWIGLU:
-            assert step["argument"] == layers[layer].swiglu_shift
+            assert step["argument"] == only(layers[layer], IntegerGate).shift
         elif kind == Kind.ADD:
             arguments.append((step["norm"], step["argument"]))
-    for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        norms.append((layer.ffn_gain, layer.ffn_shift))
-        after = (following.norm_gain, following.norm_shift) if following else None
-        norms.append(after or (model.head_gain, model.head_gain_shift))
-    assert len(norms) == len(arguments) == len(tapes.gains)
-    for (gain, shift), (norm, argument) in zip(norms, arguments, strict=True):
+    expected = norms(model.operations)
+    assert len(expected) == len(arguments) == len(tapes.gains)
+    for (gain, shift), (norm, argument) in zip(expected, arguments, strict=True):
         assert tapes.gains[norm].tolist() == gain.tolist()
         assert argument == shift
 

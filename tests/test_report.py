@@ -11,6 +11,9 @@ from celosia.generators.plan import make_plan
 from celosia.generators.report import machine_report, memories
 from celosia.generators.verilog import to_verilog
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.embed import IntegerEmbed
+from integer_operations import matrices, only
 
 
 @pytest.fixture
@@ -48,25 +51,28 @@ def test_sections_are_where_the_map_says(plan):
     """The first rows of some matrices, read from the tape at their sections."""
     tape = machine_report(plan)["memory_map"]["weights"]
     places = {s["name"]: s["address"] // tape["word_bytes"] for s in tape["sections"]}
-    layer = plan.model.layers[1]
+    model = plan.model
+    first, second = (matrices(layer) for layer in model.layers)
+    values = only(model.layers[1], IntegerAttention).value_scale
+    table = only(model.begin, IntegerEmbed).table
     for name, op in (
-        ("layers.0.q", plan.model.layers[0].q),
-        ("layers.1.o", layer.o),
-        ("layers.1.gate_up", layer.gate_up),
-        ("layers.1.down", layer.down),
-        ("head", plan.model.head),
-        ("embedding", plan.model.embedding),
+        ("layers.0.q", first["wq"]),
+        ("layers.1.o", second["wo"]),
+        ("layers.1.gate_up", second["w_gate+w_up"]),
+        ("layers.1.down", second["w_down"]),
+        ("head", matrices(model.end)["head"]),
+        ("embedding", table),
     ):
         np.testing.assert_array_equal(plan.tapes.weights[places[name]], op.weight[:8, :2])
     scales = machine_report(plan)["memory_map"]["scales"]
     places = {s["name"]: s["address"] // scales["word_bytes"] for s in scales["sections"]}
-    for name, values in (
-        ("layers.1.v", layer.v.scale),
-        ("layers.1.values", layer.value_scale.reshape(-1)),
-        ("layers.1.down", layer.down.scale),
-        ("embedding", plan.model.embedding.scale),
+    for name, expected in (
+        ("layers.1.v", second["wv"].scale),
+        ("layers.1.values", values.reshape(-1)),
+        ("layers.1.down", second["w_down"].scale),
+        ("embedding", table.scale),
     ):
-        np.testing.assert_array_equal(plan.tapes.scales[places[name]], values[:2])
+        np.testing.assert_array_equal(plan.tapes.scales[places[name]], expected[:2])
 
 
 def test_memories_of_a_machine(plan):
