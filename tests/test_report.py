@@ -10,6 +10,7 @@ from celosia.generators.generate import check_memory, hex_words
 from celosia.generators.plan import make_plan
 from celosia.generators.report import machine_report, memories
 from celosia.generators.verilog import to_verilog
+from celosia.reference.families import describe
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.embed import IntegerEmbed
@@ -116,7 +117,8 @@ def test_memory_limit():
     """Three quarters of a gigabyte of weights fit no chip; behind AXI only the cache counts."""
     sizes = {"dim": 2048, "hidden_dim": 8192, "n_layers": 16, "n_heads": 32, "n_kv_heads": 8}
     sizes |= {"head_dim": 64, "vocab_size": 100}
-    model = SimpleNamespace(config=ModelConfig(**sizes, seq_len=2048))
+    config = ModelConfig(**sizes, seq_len=2048)
+    model = SimpleNamespace(config=config, description=describe(config))
     on_chip, axi = (load_config("small", [f"memory={kind}"]) for kind in ("on_chip", "axi"))
     with pytest.raises(ConfigError, match=r"need \d+\.\d MiB on chip, more than 64"):
         check_memory(model, on_chip)
