@@ -4,13 +4,14 @@ import numpy as np
 from celosia.reference.matrix import ceil_log2
 from celosia.reference.operations.attention import LOG2E
 from celosia.reference.operations.rotate import Rotate
-from celosia.reference.scale import LEAST_SHIFT
+from celosia.reference.scale import LEAST_SHIFT, ROOM
 from celosia.reference.swiglu import GATE_FRACTION
 
 __all__ = [
     "LOGIT_FRACTION",
     "SCORE_FRACTION",
     "check_model",
+    "excess",
     "gate_fraction",
     "least_epsilon",
     "score_format",
@@ -54,6 +55,23 @@ def gate_fraction(largest, margin):
     if fraction < 0:
         raise ValueError(f"gates reach {largest:,.0f}, which no format holds")
     return fraction
+
+
+def excess(scales, outputs, normed=False):
+    """By how many bits the scaling stage limits some of ``outputs``, integers; 0 if it does not.
+
+    Parameters
+    ----------
+    scales : uint16[rows]
+        The rows' scales.
+    outputs : float64[rows]
+        The rows' largest results.
+    normed : bool
+        Whether results are also scaled by a norm's mantissa, which may halve the scale.
+    """
+    room = 2.0 ** (ROOM - normed) * np.asarray(scales, np.float64)
+    ratios = np.divide(outputs, room, out=np.zeros_like(room), where=room > 0)
+    return max(0, ceil_log2(max(ratios.max(), 2.0**-64)))
 
 
 def least_epsilon(dim, eps, residual, shifts, inverse):

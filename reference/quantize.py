@@ -14,6 +14,7 @@ from celosia.reference.formats import (
     LOGIT_FRACTION,
     SCORE_FRACTION,
     check_model,
+    excess,
     gate_fraction,
     least_epsilon,
     score_format,
@@ -25,7 +26,7 @@ from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.operations.norm import ACTIVATION_WIDTH, IntegerNorm
 from celosia.reference.quantized_model import QuantizedModel
 from celosia.reference.rewrites import machine_form
-from celosia.reference.scale import LEAST_SHIFT, ROOM, excess
+from celosia.reference.scale import LEAST_SHIFT, ROOM
 from celosia.reference.scheme import Scheme
 
 __all__ = [

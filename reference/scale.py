@@ -2,9 +2,8 @@
 
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate, wrap_shift
-from celosia.reference.matrix import ceil_log2
 
-__all__ = ["LEAST_SHIFT", "ONE", "ROOM", "excess", "limited", "scale"]
+__all__ = ["LEAST_SHIFT", "ONE", "ROOM", "limited", "scale"]
 
 LEAST_SHIFT = 3
 ONE = 1 << 16  # the scalar mantissa that leaves a row's scale as it is
@@ -34,20 +33,3 @@ def limited(acc, shift):
     acc, shift = np.asarray(acc, np.int64), np.asarray(shift, np.int64)
     room = np.clip(shift, LEAST_SHIFT, 62 - ROOM) + ROOM
     return (acc ^ (acc >> 63)) >> room != 0
-
-
-def excess(scales, outputs, normed=False):
-    """By how many bits the scaling stage limits some of ``outputs``, integers; 0 if it does not.
-
-    Parameters
-    ----------
-    scales : uint16[rows]
-        The rows' scales.
-    outputs : float64[rows]
-        The rows' largest results.
-    normed : bool
-        Whether results are also scaled by a norm's mantissa, which may halve the scale.
-    """
-    room = 2.0 ** (ROOM - normed) * np.asarray(scales, np.float64)
-    ratios = np.divide(outputs, room, out=np.zeros_like(room), where=room > 0)
-    return max(0, ceil_log2(max(ratios.max(), 2.0**-64)))

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.arithmetic import saturate
+from celosia.reference.formats import excess
 from celosia.reference.matrix import Matrix, linear, recoded, rounded, scaled
-from celosia.reference.scale import excess, scale
+from celosia.reference.scale import scale
 
 __all__ = ["SCALED_WIDTH", "IntegerLinear", "Linear", "LinearPair"]
 
