@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from celosia.reference import float32, integer
 from celosia.reference.checkpoint import load
+from celosia.reference.gate import gate as gated
 from celosia.reference.matrix import recoded, rounded, scaled
 from celosia.reference.model import Model, ModelConfig, random_model
 from celosia.reference.operations.embed import IntegerEmbed
@@ -13,7 +14,6 @@ from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.quantize import Scheme, quantize
 from celosia.reference.scale import limited, scale
 from celosia.reference.softmax import empty, softmax_block
-from celosia.reference.swiglu import swiglu
 from integer_operations import only
 
 UNTIED = ModelConfig(
@@ -168,6 +168,6 @@ def test_swiglu_of_any_fraction_is_near_the_exact_one(fraction):
     gate = rng.normal(0, 3, 2000)
     up = rng.integers(-1 << 16, 1 << 16, 2000)
     rounded_gate = np.round(gate * 2.0**fraction) * 2.0**-fraction
-    y = swiglu(np.round(gate * 2.0**fraction).astype(np.int64), up, fraction, 30, fraction)
+    y = gated(np.round(gate * 2.0**fraction).astype(np.int64), up, fraction, 30, fraction=fraction)
     exact = rounded_gate / (1 + np.exp(-rounded_gate)) * up
     assert np.abs(y - exact).max() < 2.0**-fraction * (1 << 16) * 0.51 + 20
