@@ -57,10 +57,10 @@ def test_sections_are_where_the_map_says(plan):
     values = only(model.layers[1], IntegerAttention).value_scale
     table = only(model.begin, IntegerEmbed).table
     for name, op in (
-        ("layers.0.q", first["wq"]),
-        ("layers.1.o", second["wo"]),
-        ("layers.1.gate_up", second["w_gate+w_up"]),
-        ("layers.1.down", second["w_down"]),
+        ("layers.0.wq", first["wq"]),
+        ("layers.1.wo", second["wo"]),
+        ("layers.1.w_gate+w_up", second["w_gate+w_up"]),
+        ("layers.1.w_down", second["w_down"]),
         ("head", matrices(model.end)["head"]),
         ("embedding", table),
     ):
@@ -68,9 +68,9 @@ def test_sections_are_where_the_map_says(plan):
     scales = machine_report(plan)["memory_map"]["scales"]
     places = {s["name"]: s["address"] // scales["word_bytes"] for s in scales["sections"]}
     for name, expected in (
-        ("layers.1.v", second["wv"].scale),
+        ("layers.1.wv", second["wv"].scale),
         ("layers.1.values", values.reshape(-1)),
-        ("layers.1.down", second["w_down"].scale),
+        ("layers.1.w_down", second["w_down"].scale),
         ("embedding", table.scale),
     ):
         np.testing.assert_array_equal(plan.tapes.scales[places[name]], expected[:2])
