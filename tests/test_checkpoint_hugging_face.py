@@ -2,6 +2,7 @@
 
 import json
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,9 @@ import safetensors.numpy
 import tokenizers
 from celosia.reference import float32
 from celosia.reference.checkpoint import CheckpointError, load
-from celosia.reference.model import ModelConfig, RopeScaling, random_model
+from celosia.reference.model import RopeScaling, random_model
 from celosia.reference.operations import Rotate
 
-SIZES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads")
 NAMES = {
     "attention_norm": "input_layernorm",
     "wq": "self_attn.q_proj",
@@ -117,13 +117,14 @@ def test_half_split_rows_rotate_alike():
         swapped = np.concatenate([-rows[:, 4:], rows[:, :4]], axis=1)
         return rows * np.cos(angles) + swapped * np.sin(angles)
 
+    def rotate_pairs(rows):
+        p = float32.Pass(None, positions, SimpleNamespace(length=0), None)
+        p.write("rows", rows)
+        Rotate("rows", 8, tuple(frequencies)).run(p)
+        return p.read("rows")
+
     q, k = (rotate_halves(x @ half_split(w, 8).T) for w in (wq, wk))
-    config = ModelConfig(**dict.fromkeys(SIZES, 1), head_dim=8, vocab_size=9, seq_len=6)
-    p = float32.Pass(random_model(config), positions, float32.Cache.empty(config), None)
-    for name, rows in (("q", wq), ("k", wk)):
-        p.write(name, x @ rows.T)
-        Rotate(name, 8, tuple(frequencies)).run(p)
-    q_pairs, k_pairs = p.read("q"), p.read("k")
+    q_pairs, k_pairs = (rotate_pairs(x @ w.T) for w in (wq, wk))
     np.testing.assert_allclose(q @ k.T, q_pairs @ k_pairs.T, rtol=0, atol=1e-5)
 
 
