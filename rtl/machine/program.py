@@ -48,8 +48,8 @@ class Program:
     ----------
     steps : list of dict
         Initial values of step_layout, at least 2, with the ``route`` by its name; the last one
-        makes the logits. What is left out is 0. ``name`` says what a step is, as ``layers.3.o``. Of two
-        steps that set the same resource, the second or one between them waits for it.
+        makes the logits. What is left out is 0. ``name`` says what a step is, as ``layers.3.o``. Of
+        two steps that set the same resource, the second or one between them waits for it.
     weight_words, scale_words : (int, int)
         Tape words of a pass without and with logits.
     loads : tuple of Load
