@@ -32,6 +32,9 @@ def _rope(machine, s):
 
 
 #: Of each kind the component: of a machine, its shape, and the settings of the :class:`Unit`.
+#: Places of further units: a StreamNorm in front of ``residual`` ("post"), ``rope`` ("head"), the
+#: attention's or the gate's sink ("inner"); a Gate in place of ``swiglu``; a SoftCap in front of
+#: ``softmax`` and of the sampler; a Router with a sink of its own; Bias: see ``results``.
 UNITS = {
     "residual": _residual,
     "norm": _norm,
