@@ -143,9 +143,9 @@ def test_error_responses():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((6, 2, 1, 1, 1, 8, 1, 64), "rows must be a power of two from 1 to 1024, not 6"),
+        ((6, 4, 1, 1, 1, 8, 1, 64), r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
         ((64, 64, 1, 1, 1, 8, 1, 64), "lanes must be a power of two from 1 to 32, not 64"),
-        ((2, 4, 1, 1, 1, 8, 1, 64), r"rows must be at least lanes \(4\), not 2"),
+        ((2, 4, 1, 1, 1, 8, 1, 64), r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
         ((4, 4, 1, 1, 257, 8, 1, 64), "head_words must be from 1 to 256, not 257"),
         ((4, 4, 1, 1, 1, 8, 0, 64), "tokens must be from 1 to 64, not 0"),
         ((4, 4, 257, 1, 1, 8, 1, 64), "n_layers must be from 1 to 256, not 257"),

@@ -186,9 +186,9 @@ def test_value_words_saturate_and_count_heads(lanes, tokens, head_words):
 @pytest.mark.parametrize(
     ("component", "arguments", "message"),
     [
-        (KeyCache, (6, 2, 1, 1, 1, 8), "rows must be a power of two from 1 to 1024, not 6"),
+        (KeyCache, (6, 4, 1, 1, 1, 8), r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
         (KeyCache, (64, 3, 1, 1, 1, 8), "lanes must be a power of two from 1 to 64, not 3"),
-        (ValueCache, (2, 4, 1, 1, 1, 8), r"rows must be at least lanes \(4\), not 2"),
+        (ValueCache, (2, 4, 1, 1, 1, 8), r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
         (KeyCache, (8, 4, 0, 1, 1, 8), "n_layers must be from 1 to 256, not 0"),
         (ValueCache, (8, 4, 1, 257, 1, 8), "n_kv_heads must be from 1 to 256, not 257"),
         (KeyCache, (8, 4, 1, 1, 0, 8), "head_words must be from 1 to 256, not 0"),
