@@ -15,6 +15,7 @@ SHAPES = [
     ((8, 2, 2, 3, 3, 13, 2), 32),  # a column is a transfer
     ((8, 8, 1, 2, 2, 9, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, 2, 2, 2, 9, 2), 256),  # two columns in a transfer, words too
+    ((12, 4, 2, 2, 5, 29, 2), 64),  # rows that are no power of two
 ]
 INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en", "step_address")
 
@@ -22,9 +23,9 @@ INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en"
 class Traffic:
     """Operations of random blocks, the memory that they leave, and steps that read it."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, data_width=64):
         self.rows, self.lanes, self.n_layers, self.n_heads, self.head_words, self.most, _ = shape
-        self.places = CachePlaces(*shape[:-1])
+        self.places = CachePlaces(*shape[:-1], data_width)
         self.rng = np.random.default_rng(self.rows * self.lanes)
         self.memory = self.rng.integers(0, 256, self.places.size, np.uint8)
         self.start = self.memory.tobytes()
@@ -83,7 +84,7 @@ class Traffic:
 
 def play(shape, data_width, latency, stall, read_faults=(), write_faults=()):
     """Writes and reads of two layers' worth of groups: what came, and what should have."""
-    traffic = Traffic(shape)
+    traffic = Traffic(shape, data_width)
     rounds, expected = [], []
     tokens = shape[-1]
     for first in (0, tokens, traffic.most - tokens):
@@ -131,7 +132,7 @@ def test_writes_and_reads_by_the_rules(shape, data_width):
 def test_error_responses():
     """SLVERR and DECERR, of reads and of writes."""
     shape, data_width = SHAPES[0]
-    places = CachePlaces(*shape[:-1])
+    places = CachePlaces(*shape[:-1], data_width)
     value = places.key_words * places.word_bytes  # head 0's first values
     got, _, _ = play(shape, data_width, 5, 0.1, read_faults={0: 2})
     assert got["errors"] == 3  # once for each group of layer 0

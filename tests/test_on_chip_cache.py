@@ -10,6 +10,7 @@ LATENCY = 3
 
 # rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len
 SHAPES = [(8, 2, 2, 3, 3, 13), (4, 4, 1, 2, 2, 9)]
+    (12, 4, 2, 2, 5, 29),  # rows that are no power of two
 
 
 def key_place(t, word, shape):
