@@ -9,8 +9,7 @@ from celosia.sim import bench
 LATENCY = 3
 
 # rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len
-SHAPES = [(8, 2, 2, 3, 3, 13), (4, 4, 1, 2, 2, 9)]
-    (12, 4, 2, 2, 5, 29),  # rows that are no power of two
+SHAPES = [(8, 2, 2, 3, 3, 13), (4, 4, 1, 2, 2, 9), (6, 2, 2, 1, 5, 15)]
 
 
 def key_place(t, word, shape):
