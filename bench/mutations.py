@@ -154,14 +154,14 @@ FAULTS = [
     Fault(
         "softmax_block: the token's own position is masked",
         "rtl/attention/softmax_block.py",
-        "(within & (limit[:bits] >= n))",
-        "(within & (limit[:bits] > n))",
+        "(at & (slot[:bits] >= n))",
+        "(at & (slot[:bits] > n))",
         "tests/test_softmax_block.py",
     ),
     Fault(
         "softmax_block: the exponent of empty blocks",
         "rtl/attention/softmax_block.py",
-        "Mux(valid[0], best + 1, EMPTY)",
+        "Mux(some, best + 1, EMPTY)",
         "best + 1",
         "tests/test_softmax_block.py",
     ),

@@ -251,8 +251,8 @@ def test_layers_have_their_own_slots():
     model = quantized_model((8, 8, 3, 2, 1, 8, 5), 4, True)
     views = (View(16, 9), View(40), View(16, 9))
     steps = write_program(model, 8, views).program.steps
-    scores = [s for s in steps if s["kind"] == Kind.SCORE]
-    attentions = [s for s in steps if s["kind"] == Kind.ATTENTION]
+    scores = [s for s in steps if s["route"] == "scores"]
+    attentions = [s for s in steps if s["route"] == "attention"]
     places = CachePlaces(8, 4, (16, 40, 16), 1, 2)
     for n, (score, attention) in enumerate(zip(scores, attentions, strict=True)):
         layer, head = divmod(n, 2)
@@ -262,7 +262,7 @@ def test_layers_have_their_own_slots():
         assert attention["address"] == places.value_address(layer, 0)
         assert attention["stride"] == (4, 10, 4)[layer]
         assert attention["source_base"] == 10 * head
-        assert score["argument"] == attention["argument"] == head + BUFFERS * score["view"]
+        assert score["argument"] == attention["argument"] == head
 
 
 def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(written):
