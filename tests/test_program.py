@@ -7,7 +7,17 @@ from celosia.reference.model import ModelConfig
 from celosia.reference.quantize import Linear, QuantizedLayer, QuantizedModel, Scheme
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
-from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Resource, Source, step_layout
+from celosia.rtl.machine.step import (
+    BUFFERS,
+    Operand,
+    Region,
+    Resource,
+    Scalar,
+    Source,
+    argument,
+    argument_layout,
+    step_layout,
+)
 from celosia.sim.payload import encode
 
 NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
@@ -20,6 +30,7 @@ MACHINES = {
     "five heads in tiles wider than all": ((6, 11, 1, 5, 5, 2, 21), (2, 64, 9), False, 5),
     "queries behind the first scores": ((8, 6, 2, 10, 5, 4, 9), (2, 16, 12), False, 4),
     "tiles of one word, heads of three": ((4, 6, 1, 9, 3, 10, 9), (4, 4, 12), True, 2),
+    "rows that are no power of two": ((10, 14, 2, 6, 3, 8, 31), (4, 12, 26), False, 3),
 }
 
 
@@ -75,6 +86,16 @@ def written(request):
     return model, (lanes, rows, max_seq_len, early), write_program(model, rows, views)
 
 
+def part(step):
+    """What a step's matrix is in its layer."""
+    return step["name"].rpartition(".")[2]
+
+
+def head_argument(step):
+    """Key or query, and the layer, of a step on the heads' route."""
+    return argument_layout().from_bits(step["argument"]).head
+
+
 class Reader:
     """Walks along both tapes as the machine does, and notes which places it has read."""
 
@@ -112,25 +133,25 @@ class Reader:
 
 
 def linears(model, early):
-    """All matrices in the order of their use: the kind of their step, the layer, and their rows.
+    """All matrices in the order of their use: what they are, the layer, and their rows.
 
     The queries of the ``early`` heads come before the others'.
     """
     heads = model.config.n_heads
     split = early * model.head_dim
     for index, layer in enumerate(model.layers):
-        late = [(Kind.QUERY, layer.q, slice(split, None))] * (early < heads)
-        for kind, op, part in (
-            (Kind.KEY, layer.k, slice(None)),
-            (Kind.QUERY, layer.q, slice(split)),
+        late = [("q", layer.q, slice(split, None))] * (early < heads)
+        for name, op, rows in (
+            ("k", layer.k, slice(None)),
+            ("q", layer.q, slice(split)),
             *late,
-            (Kind.VALUE, layer.v, slice(None)),
-            (Kind.ADD, layer.o, slice(None)),
-            (Kind.SWIGLU, layer.gate_up, slice(None)),
-            (Kind.ADD, layer.down, slice(None)),
+            ("v", layer.v, slice(None)),
+            ("o", layer.o, slice(None)),
+            ("gate_up", layer.gate_up, slice(None)),
+            ("down", layer.down, slice(None)),
         ):
-            yield kind, index, op.weight[part], op.scale[part], op.shift
-    yield Kind.LOGITS, len(model.layers), model.head.weight, model.head.scale, model.head.shift
+            yield name, index, op.weight[rows], op.scale[rows], op.shift
+    yield "head", len(model.layers), model.head.weight, model.head.scale, model.head.shift
 
 
 def test_every_weight_once_and_in_its_place(written):
@@ -141,17 +162,17 @@ def test_every_weight_once_and_in_its_place(written):
     ends, layer, heads, queries = [], -1, {}, {}
     for step in program.steps:
         ends.append((reader.read, reader.read_scales))
-        if step["kind"] == Kind.SCORE:
+        if step["route"] == "scores":
             continue
-        if step["kind"] == Kind.ATTENTION:
+        if step["route"] == "attention":
             head = heads[layer] = heads.get(layer, -1) + 1
             value_scale = model.layers[layer].value_scale[head // group]
             assert reader.vector(step, len(value_scale)) == value_scale.tolist()
             continue
-        kind, layer, weight, scale, _ = next(ops)
-        assert step["kind"] == kind
+        name, layer, weight, scale, _ = next(ops)
+        assert step["name"] == (name if name == "head" else f"layers.{layer}.{name}")
         assert step.get("operand", Operand.TAPE) == Operand.TAPE
-        if kind == Kind.QUERY:
+        if name == "q":
             assert step["base"] * lanes == queries.get(layer, 0)
             queries[layer] = queries.get(layer, 0) + len(weight)
         assert reader.matrix(step, weight.shape) == weight.tolist()
@@ -161,21 +182,23 @@ def test_every_weight_once_and_in_its_place(written):
     ends.append((reader.read, reader.read_scales))
     assert [*zip(program.weight_words, program.scale_words, strict=True)] == ends[-2:]
     tiles = 0 if model.config.tied else -(-model.config.vocab_size // rows)
-    assert len([*reader.beats]) == tiles * program.embedding_words
+    assert len([*reader.beats]) == tiles * program.loads[0].words
     assert len([*reader.words]) == -(-model.config.vocab_size // lanes)
 
 
 def test_every_embedding_where_the_sequencer_looks_for_it(written):
     model, (lanes, rows, *_), tapes = written
     program = tapes.program
-    words = program.embedding_words
-    assert program.embedding_shift == model.embedding.shift
+    (load,) = program.loads
+    words = load.words
+    assert (load.shift, load.planes) == (model.embedding.shift, False)
+    assert (load.position, load.keep, load.normed) == (False, False, True)
     for token, embedding in enumerate(model.embedding.weight):
-        address = program.embedding_address + token // rows * words
+        address = load.address + token // rows * words
         beats = tapes.weights[address : address + words]
         found = [int(v) for beat in beats for v in beat[token % rows]]
         assert found == embedding.tolist()
-        scale = tapes.scales[program.embedding_scale_address + token // lanes][token % lanes]
+        scale = tapes.scales[load.scale_address + token // lanes][token % lanes]
         assert scale == model.embedding.scale[token]
 
 
@@ -183,34 +206,42 @@ def test_norms_and_shifts(written):
     model, (*_, early), tapes = written
     program, layers = tapes.program, model.layers
     norms = [(layers[0].norm_gain, layers[0].norm_shift)]
-    arguments = [(0, program.embedding_argument)]
+    arguments = [(0, program.loads[0].argument)]
     ops = linears(model, early)
     layer = 0
     for step in program.steps:
-        kind = step["kind"]
-        if kind == Kind.SCORE:
+        route = step["route"]
+        if route == "scores":
             assert step["shift"] == layers[layer].score_shift
-        elif kind == Kind.ATTENTION:
+            assert step["scalar"] == Scalar.QUERY
+        elif route == "attention":
             assert step["shift"] == layers[layer].value_shift - 1
+            assert step["scalar"] == Scalar.SUM
         else:
-            _, layer, _, _, shift = next(ops)
-            assert step["shift"] == shift - (kind != Kind.ADD)  # the norm's rsqrt is doubled
-        if kind in (Kind.QUERY, Kind.KEY):
-            assert step["argument"] == 2 * layer + (kind == Kind.KEY)
-        elif kind == Kind.VALUE:
-            assert step["argument"] == layer
-        elif kind == Kind.SWIGLU:
+            name, layer, _, _, shift = next(ops)
+            normed = name not in ("o", "down")
+            assert step["shift"] == shift - normed  # the norm's rsqrt is doubled
+            assert step.get("scalar", Scalar.ONE) == (Scalar.NORM if normed else Scalar.ONE)
+            assert [step.get(n, 0) for n in ("keep", "restarts", "normed")] == [not normed] * 3
+            assert step.get("last_token", 0) == (name == "head")
+        if route == "heads":
+            head = head_argument(step)
+            assert (head.is_key, head.layer) == (name == "k", layer)
+        elif route == "values":
+            assert step["argument"] == argument(layer=layer)
+        elif route == "gated":
             assert step["argument"] == layers[layer].swiglu_shift
-        elif kind == Kind.ADD:
+        elif route == "residual":
             arguments.append((step["norm"], step["argument"]))
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         norms.append((layer.ffn_gain, layer.ffn_shift))
         after = (following.norm_gain, following.norm_shift) if following else None
         norms.append(after or (model.head_gain, model.head_gain_shift))
     assert len(norms) == len(arguments) == len(tapes.gains)
-    for (gain, shift), (norm, argument) in zip(norms, arguments, strict=True):
-        assert tapes.gains[norm].tolist() == gain.tolist()
-        assert argument == shift
+    assert not program.quiet
+    for (gain, shift), (norm, behind) in zip(norms, arguments, strict=True):
+        assert [*tapes.gains.values()][norm].tolist() == gain.tolist()
+        assert behind == shift
 
 
 def test_attention_reads_each_head_and_its_group(written):
@@ -218,9 +249,8 @@ def test_attention_reads_each_head_and_its_group(written):
     c, head_words = model.config, model.head_dim // lanes
     position_tiles, position_words = -(-max_seq_len // rows), -(-max_seq_len // lanes)
     channel_tiles = -(-model.head_dim // rows)
-    scores = [s for s in tapes.program.steps if s["kind"] == Kind.SCORE]
-    attentions = [s for s in tapes.program.steps if s["kind"] == Kind.ATTENTION]
-    attention_start = model.scheme.padded(c.dim) // lanes
+    scores = [s for s in tapes.program.steps if s["route"] == "scores"]
+    attentions = [s for s in tapes.program.steps if s["route"] == "attention"]
     heads = [(layer, head) for layer in range(c.n_layers) for head in range(c.n_heads)]
     for (layer, head), score, attention in zip(heads, scores, attentions, strict=True):
         kv = layer * c.n_kv_heads + head * c.n_kv_heads // c.n_heads
@@ -238,7 +268,7 @@ def test_attention_reads_each_head_and_its_group(written):
         assert attention["dynamic"] == {"words": 1}
         assert attention["argument"] == score["argument"] < BUFFERS
         assert attention["source_base"] == attention["argument"] * position_words
-        assert attention["base"] == attention_start + head * head_words
+        assert attention["base"] == head * head_words
         assert attention["chunks"] == head_words
         assert attention["tiles"] == -(-model.head_dim // rows)
         for channel in range(model.head_dim):
@@ -280,7 +310,7 @@ def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(w
         being_written &= ~waits
         assert not being_written & sets  # two writers at once
         being_written |= sets
-        if step["kind"] == Kind.SCORE:
+        if step["route"] == "scores":
             late = early == c.n_heads or step["head"] >= early
             queries = Resource.QUERIES if late else Resource.EARLY_QUERIES
             assert waits == queries | Resource.KEYS
@@ -288,19 +318,19 @@ def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(w
             assert step["argument"] not in scores_held
             queried.pop(step["head"])
             scores_held[step["argument"]] = step["head"]
-        elif step["kind"] == Kind.ATTENTION:
+        elif step["route"] == "attention":
             buffer = Resource(Resource.SCORES0.value << step["argument"])
             assert waits == Resource.VALUES | buffer
             scores_held.pop(step["argument"])
         else:
             words = early * model.head_dim // lanes
-            first = step["kind"] == Kind.QUERY and step["base"] < words < c.n_heads * words // early
+            first = part(step) == "q" and step["base"] < words < c.n_heads * words // early
             assert sets.value == {
-                Kind.QUERY: (Resource.EARLY_QUERIES if first else Resource.QUERIES).value,
-                Kind.KEY: Resource.KEYS.value,
-                Kind.VALUE: Resource.VALUES.value,
-            }.get(step["kind"], 0)
-        attention = step["kind"] in (Kind.SCORE, Kind.ATTENTION)
+                "q": (Resource.EARLY_QUERIES if first else Resource.QUERIES).value,
+                "k": Resource.KEYS.value,
+                "v": Resource.VALUES.value,
+            }.get(part(step), 0)
+        attention = step["route"] in ("scores", "attention")
         assert (step["region"] == Region.NONE) == attention
         if step["region"] != Region.NONE:
             assert step["region"] in filled
@@ -309,8 +339,8 @@ def test_nothing_is_read_before_it_is_written_or_overwritten_before_it_is_read(w
         if step["fills"] != Region.NONE:
             assert step["fills"] != step["region"]
             filled.add(step["fills"])
-        assert number == 0 or step["kind"] != Kind.KEY or not scores_held
-        if step["kind"] == Kind.QUERY:  # heads whose scores were computed, or none before
+        assert number == 0 or part(step) != "k" or not scores_held
+        if part(step) == "q":  # heads whose scores were computed, or none before
             words = model.head_dim // lanes
             for head in range(step["base"] // words, (step["base"] + step["chunks"]) // words):
                 assert head not in queried
@@ -322,7 +352,9 @@ def test_steps_fit_their_layout(written):
     shapes = {name: field.shape for name, field in step_layout()}
     for step in tapes.program.steps:
         for name, value in step.items():
-            if isinstance(value, dict):
+            if name in ("name", "route"):
+                assert isinstance(value, str)
+            elif isinstance(value, dict):
                 assert value.keys() <= dict(shapes[name]).keys()
             else:
                 encode(shapes[name], value)
@@ -331,8 +363,8 @@ def test_steps_fit_their_layout(written):
 @pytest.mark.parametrize(
     ("rows", "views", "message"),
     [
-        (12, (View(8),), "rows must be a power of two from 1 to 1024, not 12"),
-        (2, (View(8),), r"rows must be at least lanes \(4\), not 2"),
+        (10, (View(8),), r"rows must be a multiple of lanes \(4\) to 1024, not 10"),
+        (2, (View(8),), r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
         (8, (View(8), View(8)), "views must be those of 1 layers, not of 2"),
         (8, (View(12, 4),), r"slots must be a multiple of rows \(8\), not 12"),
     ],
