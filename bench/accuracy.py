@@ -13,14 +13,16 @@ from types import SimpleNamespace
 
 import numpy as np
 from accuracy_units import LANES, Row, units
-from celosia.reference import integer
 from celosia.reference import softmax as softmaxes
 from celosia.reference.arithmetic import saturate
 from celosia.reference.function_table import named
 from celosia.reference.functions import reciprocal
 from celosia.reference.head_quantize import head_quantize
+from celosia.reference.integer import IntegerCache, Pass
 from celosia.reference.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.operations.attention import Attention, IntegerAttention
 from celosia.reference.rope import rope
+from celosia.reference.scheme import Scheme
 from celosia.reference.softmax import EMPTY, align, softmax_block
 
 MODULES = {
@@ -139,14 +141,16 @@ def _attention(q, k, v, positions, factor):
     values = saturate(np.round(np.pad(v, pad) / step[:, None]).astype(np.int64), 8)
     fraction = 21 - math.ceil(math.log2(np.abs(v).max()))
     shift = 15 - math.floor(math.log2(step.max()) + fraction)
-    layer = SimpleNamespace(
-        score_shift=bits - 10,
-        value_scale=np.minimum(np.round(step * 2.0 ** (fraction + shift)), 65535).astype(np.int64),
-        value_shift=shift,
+    size = q.shape[-1]
+    unit = Attention(*"qkvy", len(q), len(k), size, factor)
+    scale = np.minimum(np.round(step * 2.0 ** (fraction + shift)), 65535).astype(np.int64)
+    cache = IntegerCache(keys[None], key_steps[None], values[None])
+    model = SimpleNamespace(
+        scheme=Scheme(lanes=LANES), head_dim=size, score_width=16, score_fraction=8
     )
-    config = SimpleNamespace(n_heads=len(q), n_kv_heads=len(k))
-    model = SimpleNamespace(config=config, scheme=SimpleNamespace(lanes=LANES))
-    y = integer._attention(model, layer, queries, (keys, key_steps, values), positions)
+    y = IntegerAttention(unit, bits - 10, scale, shift, layer=0)._attend(
+        Pass(model, positions, cache, True), *queries, positions
+    )
     return y.reshape(len(positions), len(q), -1).transpose(1, 0, 2) * 2.0**-fraction
 
 

@@ -105,7 +105,7 @@ FAULTS = [
     Fault(
         "residual: old values stay at the load",
         "rtl/norm/residual.py",
-        "Mux(load, 0, old)",
+        "Mux(keep, old, 0)",
         "old",
         "tests/test_residual.py",
     ),
@@ -154,14 +154,14 @@ FAULTS = [
     Fault(
         "softmax_block: the token's own position is masked",
         "rtl/attention/softmax_block.py",
-        "(within & (limit[:bits] >= n))",
-        "(within & (limit[:bits] > n))",
+        "(at & (slot[:bits] >= n))",
+        "(at & (slot[:bits] > n))",
         "tests/test_softmax_block.py",
     ),
     Fault(
         "softmax_block: the exponent of empty blocks",
         "rtl/attention/softmax_block.py",
-        "Mux(valid[0], best + 1, empty(self.whole))",
+        "Mux(some, best + 1, empty(self.whole))",
         "best + 1",
         "tests/test_softmax_block.py",
     ),

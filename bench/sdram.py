@@ -44,7 +44,7 @@ def parameters(model):
 def tape_words(plan):
     """Words of 16 bits that a pass over the tape with logits reads, the embedding's among them."""
     program = plan.program
-    beats = program.weight_words[1] + program.embedding_words
+    beats = program.weight_words[1] + program.loads[0].words
     return beats * packed_width(plan.shape.word_width, 16) // 16
 
 

@@ -86,7 +86,7 @@ def reference_speed(model):
 def traffic(plan, cycles):
     """What the last token's pass of ``cycles``, which has logits, read, and how busy that was."""
     c, shape = plan.config, plan.shape
-    words = plan.program.weight_words[1] + plan.program.embedding_words
+    words = plan.program.weight_words[1] + plan.program.loads[0].words
     width = packed_width(port_width(shape.word_width, c.axi_ports), c.axi_width) * c.axi_ports
     return {
         "bytes_per_token": words * width // 8,

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 
 from celosia import __version__, interrupt, output, process, terminal
+from celosia.printable import printable
 
 __all__ = ["BAD_INPUT", "CLOCK_MISSED", "MISMATCH", "complain", "guarded", "unexpected"]
 
@@ -16,9 +17,12 @@ LONGEST = 200  # characters of an unexpected error's message
 ENDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal hung up"}
 
 
-def complain(text):
-    """Say on the standard error what is wrong; the exit status for bad input."""
-    text = terminal.shown(text, keep="\n\t")
+def complain(text, longest=None):
+    """Say on the standard error what is wrong; the exit status for bad input.
+
+    With ``longest`` in one line of at most so many characters.
+    """
+    text = printable(text, keep="\n\t") if longest is None else printable(text, longest)
     print(f"celosia: error: {text}", file=sys.stderr)
     return BAD_INPUT
 

@@ -17,6 +17,7 @@ from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
@@ -69,6 +70,14 @@ def _systolic(component):
     return make
 
 
+def _cache(component):
+    def make(rows, lanes, n_layers, n_kv_heads, head_words, max_seq_len):
+        slots = (max_seq_len,) * n_layers
+        return component(CachePlaces(rows, lanes, slots, n_kv_heads, head_words))
+
+    return make
+
+
 def _rope(lanes, head_words, base, tokens):
     increments = rope_increments(head_words * lanes, base)
     return Rope(lanes, head_words, [increments.tolist()], tokens)
@@ -111,7 +120,7 @@ STANDARD = {
     "hadamard": (Hadamard, {"n": 64, "lanes": 4, "width": 16, "o_width": 16, "tokens": 1}),
     "head_quantize": (HeadQuantize, {"lanes": 4, "head_words": 16, "tokens": 1}),
     "key_cache": (
-        KeyCache,
+        _cache(KeyCache),
         {
             "rows": 8,
             "lanes": 8,
@@ -187,7 +196,7 @@ STANDARD = {
     "top_k": (TopK, {"lanes": 4, "k": 5, "vocab_size": 32000}),
     "transposer": (Transposer, {"lanes": 4, "width": 16}),
     "value_cache": (
-        ValueCache,
+        _cache(ValueCache),
         {
             "rows": 8,
             "lanes": 8,

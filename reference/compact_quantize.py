@@ -88,9 +88,7 @@ class _Quantizer:
         fold = math.floor(
             math.log2(LARGEST * step / (np.abs(source.tensors["norm"]).max() * self.root))
         )
-        head = fit(
-            source.tensors["embedding" if c.tied else "head"], step * 2.0**self.logit_fraction
-        )
+        head = self._head(source.tensors["embedding" if c.tied else "head"], step)
         embedding, factor = head, round(math.log2(step * 2.0**self.logit_fraction))
         if not c.tied:
             embedding, factor = fit(source.tensors["embedding"], 1.0), 0
@@ -113,6 +111,17 @@ class _Quantizer:
             head=_limited("head", head),
             embedding=embedding,
         )
+
+    def _head(self, weight, step):
+        """The head; its logits get fewer bits behind the point where its scales need that."""
+        head = fit(weight, step * 2.0**self.logit_fraction)
+        if head.shift >= 0:
+            return head
+        self.logit_fraction += head.shift
+        if self.logit_fraction < 0:
+            largest = self.seen("logits", None).max()
+            raise ValueError(f"logits reach {largest:,.0f}, which no format holds")
+        return fit(weight, step * 2.0**self.logit_fraction)
 
     def _layer(self, index):
         c, layer, seen = self.config, self.source.layers[index], self.seen

@@ -8,8 +8,8 @@ from celosia.rtl.kv_cache.axi_cache import PREFIX, AxiCache
 from celosia.rtl.kv_cache.axi_write import AxiBlockWriter
 from celosia.rtl.kv_cache.places import CachePlaces, cached_layout
 from celosia.rtl.machine.operand_fetch import OperandFetch
-from celosia.rtl.machine.sequencer import Program, Sequencer
-from celosia.rtl.machine.step import Kind
+from celosia.rtl.machine.program import Load, Program
+from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.memory.axi_port import ADDRESS_WIDTH
 from celosia.rtl.memory.axi_tape import AxiTape
 from celosia.rtl.stream.queue import Queue
@@ -276,8 +276,9 @@ class RetiringSequencer(wiring.Component):
     STREAMS = ("run", "load", "fetch", "operation", "scales", "weights", "row_scales")
 
     def __init__(self):
-        steps = [{"kind": Kind.ADD}, {"kind": Kind.LOGITS}]
-        self.sequencer = Sequencer(Program(steps, (2, 3), (1, 2), 1, 1, 1, False, 0, 0), 1, 1, 1)
+        steps = [{"route": "residual"}, {"route": "logits"}]
+        load = Load(address=1, scale_address=1, words=1, planes=False, shift=0, argument=0)
+        self.sequencer = Sequencer(Program(steps, (2, 3), (1, 2), (load,)), 1, 1, 1)
         super().__init__({n: self.sequencer.signature.members[n] for n in self.STREAMS})
 
     def elaborate(self, platform):

@@ -16,7 +16,8 @@ SHAPES = [
     ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
     ((8, 2, (16, 5, 29), 2, 3, 2), 32),
-    ((6, 2, (11, 14), 1, 4, 1), 32),  # no power of two
+    ((6, 2, (11, 14), 1, 4, 1), 32),  # rows that are no power of two
+    ((12, 4, (29, 29), 2, 5, 2), 64),
 ]
 INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en", "step_address")
 

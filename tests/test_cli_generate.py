@@ -41,7 +41,7 @@ def test_files(tmp_path, small):
     weights = plan.tapes.weights.reshape(len(words), -1).astype(int)
     assert words == [sum((v & 255) << 8 * n for n, v in enumerate(w)) for w in weights.tolist()]
     gains = [int(line, 16) & 0xFFFF for line in (folder / "gains.hex").read_text().split()]
-    assert gains == (np.concatenate(plan.tapes.gains)[::2] & 0xFFFF).tolist()
+    assert gains == (np.concatenate([*plan.tapes.gains.values()])[::2] & 0xFFFF).tolist()
 
 
 def test_the_same_bytes_in_another_process(tmp_path, small):

@@ -4,14 +4,15 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import connect, flipped
-from celosia.rtl.machine.collect import NORMED, Collect
-from celosia.rtl.machine.step import Kind
+from celosia.rtl.machine.collect import Collect
+from celosia.rtl.machine.step import WORD_MEMBERS, Scalar
 from celosia.rtl.stream.words import token_width
 from celosia.sim import bench
 
 ONE = 1 << 16  # the scalar of what is not scaled
 WORDS = 3  # in a vector of the residual stream
 HEADS = 8
+RESIDUAL = 0  # the route of the residual stream
 STREAMS = ("operation", "tiles", "embedded", "row_scales", "sums", "o")
 
 
@@ -39,7 +40,7 @@ class Closed(wiring.Component):
 
         m.submodules.ended = ended = fifo.SyncFIFO(width=token_width(c.tokens), depth=64)
         clock, serial = Signal(3), Signal(15)
-        residual = (c.o.p.kind == Kind.LOAD) | (c.o.p.kind == Kind.ADD)
+        residual = c.o.p.route == RESIDUAL
         m.d.sync += clock.eq(clock + 3)
         m.d.comb += [
             ended.w_data.eq(c.o.p.token),
@@ -56,31 +57,34 @@ class Closed(wiring.Component):
 
 
 def operations(rng, group, n_layers):
-    """A pass: a LOAD for each token, layers, logits of the last token."""
+    """A pass: an embedding for each token, layers, logits of the last token."""
 
-    def operation(kind, **more):
-        residual = kind in (Kind.LOAD, Kind.ADD)
+    def operation(scalar=None, **more):
+        """One with a scalar, or one that writes the residual stream."""
+        residual = scalar is None
+        told = {n: rng.randrange(1 << shape.width) for n, shape in WORD_MEMBERS.items()}
         return {
-            "kind": kind,
+            "route": RESIDUAL if residual else rng.randrange(1, 16),
+            "loads": 0,
+            "restarts": int(residual),
+            "scalar": Scalar.ONE if residual else scalar,
             "chunks": WORDS if residual else rng.choice([1, 2, rng.randint(1, 9)]),
             "base": 0 if residual else rng.choice([0, rng.randrange(1 << 19)]),
             "argument": rng.randrange(256),
             "shift": rng.randrange(-40, 80),
-            "norm": rng.randrange(1024),
             "head": rng.randrange(HEADS),
+            **told,
             "first": 0,
             "group": group,
         } | more
 
     for token in range(group + 1):
-        yield operation(Kind.LOAD, first=token, group=token)
+        yield operation(loads=1, first=token, group=token)
+    attention = [Scalar.QUERY, Scalar.QUERY, Scalar.SUM, Scalar.QUERY, Scalar.SUM, Scalar.SUM]
     for _ in range(n_layers):
-        for kind in (Kind.QUERY, Kind.KEY, Kind.VALUE):
-            yield operation(kind)
-        attention = [Kind.SCORE, Kind.SCORE, Kind.ATTENTION, Kind.SCORE, Kind.ATTENTION]
-        for kind in (*attention, Kind.ATTENTION, Kind.ADD, Kind.SWIGLU, Kind.ADD):
-            yield operation(kind)
-    yield operation(Kind.LOGITS, first=group)
+        for scalar in (*[Scalar.NORM] * 3, *attention, None, Scalar.NORM, None):
+            yield operation(scalar)
+    yield operation(Scalar.NORM, first=group)
 
 
 class Model:
@@ -98,7 +102,7 @@ class Model:
     def rows_of(self, operation):
         """For each chunk and token the accumulators: the tiles' rows, or embedded words."""
         chunks, lanes = operation["chunks"], self.lanes
-        if operation["kind"] == Kind.LOAD:
+        if operation["loads"]:
             words = [self.numbers(lanes, -128, 128) for _ in range(chunks)]
             self.inputs["embedded"] += words
             return [{operation["first"]: word} for word in words]
@@ -115,13 +119,13 @@ class Model:
 
     def scalars(self, operation, group):
         """For each token of the operation what its words are multiplied by."""
-        kind = operation["kind"]
-        if kind in NORMED:
+        scalar = operation["scalar"]
+        if scalar == Scalar.NORM:
             return self.norms
-        if kind == Kind.SCORE:
+        if scalar == Scalar.QUERY:
             steps = self.steps[operation["head"]]
             return [{"mantissa": step << 7, "shift": 0} for step in steps]
-        if kind == Kind.ATTENTION:
+        if scalar == Scalar.SUM:
             sums = [
                 {"mantissa": self.rng.randint(1 << 15, 1 << 16), "shift": self.rng.randrange(40)}
                 for _ in range(group + 1)
@@ -150,8 +154,7 @@ class Model:
                     "row_scale": row_scale,
                     "mantissa": scalars[token]["mantissa"],
                     "shift": operation["shift"] + scalars[token]["shift"],
-                    "kind": operation["kind"].value,
-                    "norm": operation["norm"],
+                    **{name: operation[name] for name in ("route", *WORD_MEMBERS)},
                 }
 
 
@@ -178,7 +181,7 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
             case = {"inputs": model.inputs, "counts": len(y), "stall": stall, "seed": 9}
             cases.append(case | {"settings": {"group": group}})
             answers.append(y)
-    scores = [op for op in operations(rng, tokens - 1, 20) if op["kind"] == Kind.SCORE]
+    scores = [op for op in operations(rng, tokens - 1, 20) if op["scalar"] == Scalar.QUERY]
     model = Model(rng, rows, lanes, tokens, width, steps)
     y = [word for op in scores for word in model.words(op, tokens - 1)]
     settings = {"group": tokens - 1}

@@ -29,6 +29,8 @@ def test_settings_change_parameters():
 def test_lanes_follow_a_smaller_parallelism():
     assert load_config("large", ["weight_parallelism=16"]).vector_lanes == 4
     assert load_config("tiny", ["weight_parallelism=64"]).vector_lanes == 2
+    assert load_config("large", ["weight_parallelism=96"]).vector_lanes == 4
+    assert load_config("small", ["weight_parallelism=192"]).rows == 24
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,10 @@ def test_lanes_follow_a_smaller_parallelism():
         (["window=16"], "window must be 0 for the full machine, not 16"),
         (["machine=compact"], "window must be a multiple of 4 from 4 to 256, not 0"),
         (["machine=compact", "window=8"], "weight_parallelism must be 16 for the compact machine"),
-        (["weight_parallelism=0"], "weight_parallelism must be a power of two from 8 to 1024"),
-        (["weight_parallelism=48"], "weight_parallelism must be a power of two"),
+        (["weight_parallelism=0"], "weight_parallelism must be from 8 to 1024, not 0"),
+        (["weight_parallelism=50"], r"must be a multiple of vector_lanes squared \(4\), not 50"),
         (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),
-        (["vector_lanes=16"], r"at least vector_lanes squared \(256\), not 64"),
+        (["vector_lanes=16"], r"a multiple of vector_lanes squared \(256\), not 64"),
         (["token_parallelism=3"], "token_parallelism must be 1, 2, 4 or 8, not 3"),
         (["weight_width=9"], "weight_width must be from 2 to 8, not 9"),
         (["max_seq_len=-1"], "max_seq_len must be from 1"),
@@ -73,9 +75,16 @@ def test_bad_settings(settings, message):
     [
         ("speed = 9", "unknown parameter 'speed'"),
         ("weight_width = ", "not valid TOML"),
-        ("weight_width = true", "weight_width must be a whole number, not True"),
-        ("weight_width = 'wide'", "weight_width must be a whole number, not 'wide'"),
-        ("memory = 3", "memory must be a word, not 3"),
+        (
+            "weight_width = true",
+            r"mine\.toml: weight_width: True is of the wrong type \(expected int\)",
+        ),
+        ("weight_width = 'wide'", "weight_width: 'wide' is of the wrong type"),
+        ("weight_width = " + "9" * 5000, r"mine\.toml: not valid TOML: Exceeds the limit"),
+        ("a = " + "[" * 30000, r"mine\.toml: not valid TOML: nested too deeply"),
+        ("#" * 70000, "nor a file: has more than 64 KiB"),
+        ("vector_lanes = 3", r"mine\.toml: vector_lanes must be a power of two"),
+        ("memory = 3", r"memory: 3 is of the wrong type \(expected str\)"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
@@ -93,5 +102,5 @@ def test_no_such_configuration():
 
 
 def test_parameters_are_checked_without_a_file():
-    with pytest.raises(ConfigError, match="weight_parallelism must be a power of two"):
+    with pytest.raises(ConfigError, match="weight_parallelism must be from 8 to 1024, not 7"):
         Config(weight_parallelism=7)

@@ -115,7 +115,7 @@ def test_a_model_without_formats(tiny_config):
     """It is named, and what does not fit."""
     model = random_model(tiny_config(tied=False), seed=1)
     model.name, model.tokenizer = "huge", load("demo").tokenizer
-    model.head = model.head * np.float32(1e9)
+    model.tensors["head"] *= np.float32(1e9)
     for scheme in (Scheme(), CompactScheme(8)):
         with pytest.raises(NoFormatError, match="huge has no integer model: logits reach"):
             evaluate_text(model, "text", scheme)

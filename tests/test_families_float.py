@@ -7,9 +7,7 @@ from families.case import POSITIONS
 from families.cases import CASES, EXPECTED, expected, relative_difference
 
 #: Families, or single cases of one, that no loader reads yet. Removing a name turns its test on.
-NOT_YET = {
-    "starcoder2",
-}
+NOT_YET = set()
 
 
 def supported(case):

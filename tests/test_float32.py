@@ -91,6 +91,9 @@ def test_last_logits_only(tiny_config):
     np.testing.assert_allclose(last, float32.forward(model, [1, 2, 3])[-1:], rtol=0, atol=1e-5)
 
 
+ENDS = ("", " input", " output")  # of what a norm shows
+
+
 def test_observer_sees_every_tensor(tiny_config):
     model = random_model(tiny_config(), seed=5)
     seen = []
@@ -102,7 +105,7 @@ def test_observer_sees_every_tensor(tiny_config):
     assert names[-1:] == [("logits", None)]
     of_a_layer = {"h", "q", "k", "v", "queries", "keys", "values", "scores", "attention", "a"}
     of_a_layer |= {"g", "u", "gate", "up", "hidden", "f", "x", "wo output", "w_down output"}
-    of_a_layer |= {"attention_norm", "ffn_norm", "attention_norm output", "ffn_norm output"}
+    of_a_layer |= {name + end for name in ("attention_norm", "ffn_norm") for end in ENDS}
     for layer in range(2):
         assert {name for name, where in names if where == layer} == of_a_layer
     arrays = {(name, layer): array for name, layer, array in seen}

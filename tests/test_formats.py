@@ -8,10 +8,13 @@ from celosia.reference import float32, integer
 from celosia.reference.checkpoint import load
 from celosia.reference.gate import gate as gated
 from celosia.reference.matrix import recoded, rounded, scaled
-from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.model import Model, ModelConfig, random_model
+from celosia.reference.operations.embed import IntegerEmbed
+from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.quantize import Scheme, quantize
 from celosia.reference.scale import limited, scale
 from celosia.reference.softmax import empty, softmax_block
+from integer_operations import only
 
 UNTIED = ModelConfig(
     dim=24, hidden_dim=36, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=6, vocab_size=41,
@@ -30,9 +33,10 @@ def agreement(model, quantized, n=48):
 
 @pytest.mark.parametrize("factor", [1, 300, 30000])
 def test_a_large_head_changes_no_greedy_token(factor):
-    model = load("demo")
-    model.config = dataclasses.replace(model.config, tied=False)
-    model.head = model.embedding * np.float32(factor)
+    tied = load("demo")
+    tensors = tied.tensors | {"head": tied.tensors["embedding"] * np.float32(factor)}
+    config = dataclasses.replace(tied.config, tied=False)
+    model = Model(config, tensors, tied.layers, tied.tokenizer)
     quantized = quantize(model)
     assert (quantized.logit_fraction == 12) == (factor == 1)
     share, saturated = agreement(model, quantized)
@@ -49,7 +53,7 @@ def test_large_scores_and_gates_stay_near_float(names, factor, changed):
     before = quantize(model)
     for layer in model.layers:
         for name in names:
-            setattr(layer, name, getattr(layer, name) * np.float32(factor))
+            layer[name] = layer[name] * np.float32(factor)
     quantized = quantize(model)
     if changed == "score":
         assert (before.score_width, before.score_fraction) == (16, 8)
@@ -85,7 +89,7 @@ def test_keys_with_a_common_part():
     """A constant in the residual stream that all keys share: each score gets the same addend."""
     config = dataclasses.replace(UNTIED, n_layers=1, rope_theta=1e300, head_dim=8)
     model = random_model(config, seed=4)
-    model.embedding[:, 0] = 2.0
+    model.tensors["embedding"][:, 0] = 2.0
     layer = model.layers[0]
     layer["wq"][:, 0] = layer["wk"][:, 0] = 0
     layer["wq"][2::8, 0] = 12  # dimensions of a pair that hardly turns
@@ -138,12 +142,13 @@ def test_a_zero_row_costs_the_others_nothing():
 def test_a_tied_embedding_has_the_heads_codes():
     """Also where small rows have other codes than they would alone."""
     model = random_model(dataclasses.replace(UNTIED, tied=True), seed=0)
-    model.embedding *= 2.0 ** -np.linspace(0, 19, 41, dtype=np.float32)[:, None]
+    model.tensors["embedding"] *= 2.0 ** -np.linspace(0, 19, 41, dtype=np.float32)[:, None]
     for scheme in (Scheme(), Scheme(group=8, weight_width=4)):
         quantized = quantize(model, scheme)
-        head, embedding = quantized.head.integers(), quantized.embedding.integers()
+        table = only(quantized.begin, IntegerEmbed).table
+        head, embedding = only(quantized.end, IntegerLinear).matrix.integers(), table.integers()
         np.testing.assert_array_equal(head, embedding)
-        assert (embedding.any(axis=1) <= (quantized.embedding.scale > 0)).all()
+        assert (embedding.any(axis=1) <= (table.scale > 0)).all()
 
 
 def test_limited_is_where_scaling_limits():

@@ -47,6 +47,19 @@ MACHINES = {
         "tiny",
         ("weight_parallelism=32", "vector_lanes=4", "token_parallelism=4"),
     ),
+    "rows that are no power of two": (
+        (24, 36, 2, 3, 3, 6, 50, 32, True),
+        "tiny",
+        (
+            *("weight_parallelism=48", "vector_lanes=4", "token_parallelism=2"),
+            *("kv_memory=axi", "kv_axi_width=32"),
+        ),
+    ),
+    "six rows": (
+        (18, 22, 1, 3, 1, 6, 41, 20, False),
+        "tiny",
+        ("weight_parallelism=12", "token_parallelism=2"),
+    ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",

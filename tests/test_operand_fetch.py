@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.softmax import SPAN
 from celosia.rtl.mac.group_scales import GroupFormat
 from celosia.rtl.machine.operand_fetch import OperandFetch, fetched_layout
-from celosia.rtl.machine.step import BUFFERS, Kind, Operand, Region, Source
+from celosia.rtl.machine.step import BUFFERS, Operand, Region, Source
 from celosia.rtl.stream.queue import Queue
 from celosia.sim import bench
 
@@ -150,21 +150,22 @@ def contents(rng, rows, lanes, tokens):
 
 def steps(rng, rows, n):
     """Steps of every sort, those of the machine's program."""
-    sorts = [
-        (Kind.LOAD, Operand.TAPE, Source.ACTIVATIONS),
-        (Kind.ADD, Operand.TAPE, Source.ACTIVATIONS),
-        (Kind.LOGITS, Operand.TAPE, Source.ACTIVATIONS),
-        (Kind.SCORE, Operand.KEYS, Source.QUERIES),
-        (Kind.ATTENTION, Operand.VALUES, Source.SCORES),
+    sorts = [  # operand, source, whether it loads, whether it sums, whether it reads a region
+        (Operand.TAPE, Source.ACTIVATIONS, 1, 0, False),
+        (Operand.TAPE, Source.ACTIVATIONS, 0, 0, True),
+        (Operand.KEYS, Source.QUERIES, 0, 0, False),
+        (Operand.VALUES, Source.SCORES, 0, 1, False),
     ]
     for number in range(n):
-        kind, operand, source = sorts[number] if number < len(sorts) else rng.choice(sorts)
+        operand, source, loads, sums, reads = (
+            sorts[number] if number < len(sorts) else rng.choice(sorts)
+        )
         words, tiles = rng.choice([1, 1, 2, 5]), rng.choice([1, 1, 2, 3])
         region = rng.randrange(3)
-        reads = kind in (Kind.ADD, Kind.LOGITS)
         start = STARTS[region] if reads else 0
         step = {
-            "kind": kind,
+            "loads": loads,
+            "sums": sums,
             "operand": operand,
             "source": source,
             "source_base": start + rng.randrange([*STARTS, VECTOR][region + 1] - start - 4),
@@ -174,7 +175,7 @@ def steps(rng, rows, n):
             "tiles": tiles,
             "stride": rng.randrange(6),
             "address": rng.randrange(CACHE - 16),
-            "buffer": rng.randrange(BUFFERS) if kind == Kind.ATTENTION else 0,
+            "buffer": rng.randrange(BUFFERS) if sums else 0,
             "row": rng.randrange(rows),
             "planes": int(operand == Operand.TAPE and words > 1 and rng.random() < 0.3),
         }
@@ -184,7 +185,7 @@ def steps(rng, rows, n):
 def activations(step, word, held, refills):
     """A beat's blocks; None where no one cares."""
     address = step["source_base"] + word
-    if step["kind"] == Kind.LOAD:
+    if step["loads"]:
         return None
     if step["source"] == Source.QUERIES:
         return held["queries"][address]
@@ -222,7 +223,7 @@ def beats(step, held, tape, refills, grouped, cached=None):
             upper = int(step["planes"] and word % 2 == 0)
             if upper and grouped:
                 parameters = [{"scale": p["scale"] << 3, "offset": 0} for p in parameters]
-            attention = step["kind"] == Kind.ATTENTION and tile == 0
+            attention = step["sums"] and tile == 0
             yield {
                 "weights": weights,
                 "parameters": parameters if grouped else None,
@@ -230,7 +231,7 @@ def beats(step, held, tape, refills, grouped, cached=None):
                 "activations": activations(step, word >> step["planes"], held, refills),
                 "first": int(word == 0),
                 "last": int(word == step["words"] - 1),
-                "embedding": int(step["kind"] == Kind.LOAD),
+                "embedding": step["loads"],
                 "row": step["row"],
                 "sum": int(attention),
                 "operand": step["operand"].value,

@@ -11,6 +11,7 @@ from celosia.reference.calibration import calibrate
 from celosia.reference.families import describe
 from celosia.reference.model import random_model
 from celosia.reference.scale import LEAST_SHIFT, scale
+from celosia.rtl.machine.shape import Unit
 
 
 @pytest.fixture
@@ -77,12 +78,28 @@ def test_hash_tells_models_apart(make):
     assert make(["weight_width=7"]).info.model_hash not in same
 
 
+def increments(shape):
+    """The different sets of angles, each the increments of a head's pairs."""
+    units = [unit for route in shape.routes for unit in route.units if unit.kind == "rope"]
+    return {angles for unit in units for angles in dict(unit.settings)["increments"]}
+
+
+def turned(shape, angles):
+    """The routes of ``shape`` with other ``angles``."""
+    unit = Unit("rope", settings=(("increments", (angles,)),))
+    return tuple(
+        replace(route, units=tuple(unit if u.kind == "rope" else u for u in route.units))
+        for route in shape.routes
+    )
+
+
 def test_hash_covers_all_that_is_computed_with(make):
     """Any one number of the gains, the tapes, the formats, epsilon, or the rotation."""
     plan = make()
     shape, tapes = plan.shape, plan.tapes
-    gains = [gain.copy() for gain in tapes.gains]
-    gains[-1][0] += 1
+    gains = {name: gain.copy() for name, gain in tapes.gains.items()}
+    gains["norm"][0] += 1
+    (angles,) = increments(shape)
     others = [
         (shape, replace(tapes, gains=gains)),
         (shape, replace(tapes, weights=tapes.weights + np.int8(1))),
@@ -93,7 +110,7 @@ def test_hash_covers_all_that_is_computed_with(make):
                 *("epsilon", "score_fraction", "score_width", "gate_fraction", "logit_fraction"),
             )
         ),
-        (replace(shape, rope_increments=(5, *shape.rope_increments[1:])), tapes),
+        (replace(shape, routes=turned(shape, (5, *angles[1:]))), tapes),
     ]
     hashes = {digest(*machine) for machine in [(shape, tapes), *others]}
     assert len(hashes) == 1 + len(others)
@@ -177,8 +194,9 @@ def test_extreme_numbers(tiny_config, changes, message):
     """They work, or a line names the field."""
     model = random_model(tiny_config(**changes))
     if message is None:
-        increments = make_plan(model, load_config("tiny")).shape.rope_increments
-        assert all(0 <= n < 1 << 32 for n in increments)
+        (angles,) = increments(make_plan(model, load_config("tiny")).shape)
+        assert len(angles) == model.config.head_dim // 2
+        assert all(0 <= n < 1 << 32 for n in angles)
         return
     with pytest.raises(ConfigError, match=message) as refused:
         make_plan(model, load_config("tiny"))

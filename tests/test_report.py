@@ -10,7 +10,11 @@ from celosia.generators.generate import check_memory, hex_words
 from celosia.generators.plan import make_plan
 from celosia.generators.report import machine_report, memories
 from celosia.generators.verilog import to_verilog
+from celosia.reference.families import describe
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.embed import IntegerEmbed
+from integer_operations import matrices, only
 
 
 @pytest.fixture
@@ -48,25 +52,28 @@ def test_sections_are_where_the_map_says(plan):
     """The first rows of some matrices, read from the tape at their sections."""
     tape = machine_report(plan)["memory_map"]["weights"]
     places = {s["name"]: s["address"] // tape["word_bytes"] for s in tape["sections"]}
-    layer = plan.model.layers[1]
+    model = plan.model
+    first, second = (matrices(layer) for layer in model.layers)
+    values = only(model.layers[1], IntegerAttention).value_scale
+    table = only(model.begin, IntegerEmbed).table
     for name, op in (
-        ("layers.0.q", plan.model.layers[0].q),
-        ("layers.1.o", layer.o),
-        ("layers.1.gate_up", layer.gate_up),
-        ("layers.1.down", layer.down),
-        ("head", plan.model.head),
-        ("embedding", plan.model.embedding),
+        ("layers.0.wq", first["wq"]),
+        ("layers.1.wo", second["wo"]),
+        ("layers.1.w_gate+w_up", second["w_gate+w_up"]),
+        ("layers.1.w_down", second["w_down"]),
+        ("head", matrices(model.end)["head"]),
+        ("embedding", table),
     ):
         np.testing.assert_array_equal(plan.tapes.weights[places[name]], op.weight[:8, :2])
     scales = machine_report(plan)["memory_map"]["scales"]
     places = {s["name"]: s["address"] // scales["word_bytes"] for s in scales["sections"]}
-    for name, values in (
-        ("layers.1.v", layer.v.scale),
-        ("layers.1.values", layer.value_scale.reshape(-1)),
-        ("layers.1.down", layer.down.scale),
-        ("embedding", plan.model.embedding.scale),
+    for name, expected in (
+        ("layers.1.wv", second["wv"].scale),
+        ("layers.1.values", values.reshape(-1)),
+        ("layers.1.w_down", second["w_down"].scale),
+        ("embedding", table.scale),
     ):
-        np.testing.assert_array_equal(plan.tapes.scales[places[name]], values[:2])
+        np.testing.assert_array_equal(plan.tapes.scales[places[name]], expected[:2])
 
 
 def test_memories_of_a_machine(plan):
@@ -110,7 +117,8 @@ def test_memory_limit():
     """Three quarters of a gigabyte of weights fit no chip; behind AXI only the cache counts."""
     sizes = {"dim": 2048, "hidden_dim": 8192, "n_layers": 16, "n_heads": 32, "n_kv_heads": 8}
     sizes |= {"head_dim": 64, "vocab_size": 100}
-    model = SimpleNamespace(config=ModelConfig(**sizes, seq_len=2048))
+    config = ModelConfig(**sizes, seq_len=2048)
+    model = SimpleNamespace(config=config, description=describe(config))
     on_chip, axi = (load_config("small", [f"memory={kind}"]) for kind in ("on_chip", "axi"))
     with pytest.raises(ConfigError, match=r"need \d+\.\d MiB on chip, more than 64"):
         check_memory(model, on_chip)

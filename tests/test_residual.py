@@ -1,8 +1,28 @@
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect, flipped
 from celosia.reference.arithmetic import saturate
 from celosia.rtl.norm.residual import Residual
 from celosia.sim import bench
+
+
+class Counted(wiring.Component):
+    """A residual stream, and how many operations ended in it."""
+
+    def __init__(self, residual):
+        self.residual = residual
+        members = residual.signature.members
+        super().__init__({"i": members["i"], "o": members["o"], "count": Out(16)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.residual = residual = self.residual
+        connect(m, flipped(self.i), residual.i)
+        connect(m, residual.o, flipped(self.o))
+        m.d.sync += self.count.eq(self.count + residual.ended)
+        return m
 
 
 def operations(lanes, words, tokens, seed, n_operations):
@@ -18,7 +38,7 @@ def operations(lanes, words, tokens, seed, n_operations):
         if kind == 1:
             block = np.full(lanes, rng.choice([low, high]))
         frame = {"token": token, "index": index, "argument": int(rng.integers(256)), "last": last}
-        return {"data": block, **frame, "load": load, "norm": int(rng.integers(1024))}
+        return {"data": block, **frame, "keep": 1 - load, "norm": int(rng.integers(1024))}
 
     for token in range(tokens):
         for index in range(words):
@@ -36,9 +56,26 @@ def replay(inputs, width):
     for word in inputs:
         word = dict(word)
         place = word["token"], word["index"]
-        old = 0 if word.pop("load") else memory[place]
+        old = memory[place] if word.pop("keep") else 0
         memory[place] = saturate(old + word["data"], width)
         yield word | {"data": memory[place].tolist()}
+
+
+def test_quiet_words_are_added_but_not_passed_on():
+    """Every other operation is quiet; each of those is counted."""
+    inputs = [*operations(2, 3, 2, seed=4, n_operations=40)]
+    quiet, operation = [], 0
+    for word in inputs:
+        quiet.append(operation % 2)
+        operation += word["last"]
+    y = [word for word, hidden in zip(replay(inputs, 22), quiet, strict=True) if not hidden]
+    marked = [word | {"normed": 1 - hidden} for word, hidden in zip(inputs, quiet, strict=True)]
+    cases = [{"inputs": marked, "counts": len(y), "stall": s, "after": 9} for s in (0.0, 0.5)]
+    for result in bench.run_many(Counted(Residual(2, 3, 22, 2, quiet=True)), cases):
+        assert result.outputs["o"] == y
+        assert result.signals["count"] == sum(
+            word["last"] for word, hidden in zip(inputs, quiet, strict=True) if hidden
+        )
 
 
 def waiting(places):

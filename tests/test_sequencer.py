@@ -4,21 +4,29 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
-from celosia.rtl.machine.sequencer import Program, Sequencer
-from celosia.rtl.machine.step import RESOURCES, Kind, Operand, Region, Resource, Source
+from celosia.rtl.machine.program import Load, Program
+from celosia.rtl.machine.sequencer import Sequencer
+from celosia.rtl.machine.step import (
+    RESOURCES,
+    WORD_MEMBERS,
+    Operand,
+    Region,
+    Resource,
+    Scalar,
+    Source,
+)
 from celosia.sim import bench
 
 WORK = 11  # cycles from an operation's acceptance to its end
 QUEUES = ("fetch", "operation", "scales", "weights", "row_scales", "recall")
-SETS = {
-    Kind.QUERY: Resource.QUERIES.value,
-    Kind.KEY: Resource.KEYS.value,
-    Kind.VALUE: Resource.VALUES.value,
-}
+WRITES = (0, *(resource.value for resource in Resource))  # what a step may write
 
 
 class Worked(wiring.Component):
-    """A sequencer whose operations end WORK cycles after they were accepted."""
+    """A sequencer whose operations end WORK cycles after they were accepted.
+
+    Their ``norm`` is the number of what they write: of a resource, or 0.
+    """
 
     def __init__(self, *arguments):
         self.sequencer = Sequencer(*arguments)
@@ -33,15 +41,11 @@ class Worked(wiring.Component):
         for name in ("run", "load", *QUEUES):
             connect(m, flipped(getattr(self, name)), getattr(s, name))
         operation = s.operation.p
-        ended, score = Signal(RESOURCES), Signal(RESOURCES)
-        m.d.comb += score.eq(Resource.SCORES0.value << operation.argument[:2])
-        retired = Signal()
-        with m.If(s.operation.valid & s.operation.ready), m.Switch(operation.kind):
-            for kind, resource in SETS.items():
-                with m.Case(kind):
+        ended, retired = Signal(RESOURCES), Signal()
+        with m.If(s.operation.valid & s.operation.ready), m.Switch(operation.norm):
+            for number, resource in enumerate(WRITES[1:], 1):
+                with m.Case(number):
                     m.d.comb += ended.eq(resource)
-            with m.Case(Kind.SCORE):
-                m.d.comb += ended.eq(score)
             with m.Default():
                 m.d.comb += retired.eq(1)
         for _ in range(WORK):
@@ -56,9 +60,16 @@ class Worked(wiring.Component):
         return m
 
 
-def step(rng, kind, **more):
+def step(rng, writes=0, **more):
+    """A step of random numbers that writes a resource, or none."""
+    told = {name: rng.randrange(1 << shape.width) for name, shape in WORD_MEMBERS.items()}
     return {
-        "kind": kind,
+        "route": rng.choice(["heads", "values", "residual", "logits"]),
+        "name": "layers.0.any",
+        "loads": 0,
+        "restarts": rng.randrange(2),
+        "scalar": rng.choice([*Scalar]),
+        "last_token": rng.randrange(2),
         "operand": rng.choice([*Operand]),
         "source": rng.choice([*Source]),
         "source_base": rng.randrange(1 << 20),
@@ -74,83 +85,106 @@ def step(rng, kind, **more):
         "base": rng.randrange(1 << 20),
         "argument": rng.randrange(256),
         "shift": rng.randrange(-128, 128),
-        "norm": rng.randrange(1024),
+        **told,
+        "norm": WRITES.index(writes),
         "head": rng.randrange(256),
         "scale_address": rng.randrange(1 << 20),
         "waits": 0,
-        "sets": SETS.get(kind, 0),
+        "sets": writes,
     } | more
 
 
-def random_program(rng, steps):
+def random_load(rng, **more):
+    return Load(
+        address=rng.randrange(1 << 20),
+        scale_address=rng.randrange(1 << 20),
+        words=rng.randrange(1, 1 << 7),
+        planes=bool(rng.randrange(2)),
+        shift=rng.randrange(-128, 128),
+        argument=rng.randrange(256),
+        **more,
+    )
+
+
+def random_program(rng, steps, positions=False):
+    """A program; with ``positions`` each token brings a row of a second table."""
+    loads = [random_load(rng, normed=not positions)]
+    if positions:
+        loads.append(random_load(rng, position=True, offset=rng.randrange(5), keep=True))
     return Program(
         steps=steps,
         weight_words=(rng.randrange(1, 1 << 27), rng.randrange(1, 1 << 27)),
         scale_words=(rng.randrange(1, 1 << 20), rng.randrange(1, 1 << 20)),
-        embedding_address=rng.randrange(1 << 20),
-        embedding_scale_address=rng.randrange(1 << 20),
-        embedding_words=rng.randrange(1, 1 << 7),
-        embedding_planes=bool(rng.randrange(2)),
-        embedding_shift=rng.randrange(-128, 128),
-        embedding_argument=rng.randrange(256),
+        loads=tuple(loads),
     )
 
 
-def load(program, rows, lanes, token, place):
-    """What a token's embedding asks for."""
-    words = program.embedding_words
-    beats = words << program.embedding_planes
+def load_rows(program, rows, lanes, token, place, position):
+    """What a token's loads ask for."""
+    for number, load in enumerate(program.loads):
+        row = position + place + load.offset if load.position else token
+        yield from load_row(load, rows, lanes, row, place, number == 0)
+
+
+def load_row(load, rows, lanes, row, place, first):
+    """What one load asks for."""
+    beats = load.words << load.planes
     yield (
         "fetch",
         {
-            "kind": Kind.LOAD,
+            "loads": 1,
             "operand": Operand.TAPE,
             "source": Source.ACTIVATIONS,
             "region": Region.NONE,
-            "fills": Region.NONE if place else Region.NORMED,
+            "fills": Region.NORMED if first and not place else Region.NONE,
             "words": beats,
             "tiles": 1,
-            "planes": int(program.embedding_planes),
-            "row": token % rows,
+            "planes": int(load.planes),
+            "row": row % rows,
         },
     )
     yield (
         "operation",
         {
-            "kind": Kind.LOAD,
-            "chunks": words,
-            "single": words == 1,
-            "argument": program.embedding_argument,
-            "shift": program.embedding_shift,
+            "route": 0,
+            "loads": 1,
+            "restarts": int(load.normed),
+            "keep": int(load.keep),
+            "normed": int(load.normed),
+            "chunks": load.words,
+            "single": load.words == 1,
+            "argument": load.argument,
+            "shift": load.shift,
             "first": place,
             "group": place,
         },
     )
-    yield "scales", {"kind": Kind.LOAD, "chunks": words, "lane": token % lanes}
-    address = program.embedding_address + token // rows * beats
-    yield "weights", {"address": address, "count": beats}
-    address = program.embedding_scale_address + token // lanes
-    yield "row_scales", {"address": address, "count": 1}
+    yield "scales", {"single": 1, "chunks": load.words, "lane": row % lanes}
+    yield "weights", {"address": load.address + row // rows * beats, "count": beats}
+    yield "row_scales", {"address": load.scale_address + row // lanes, "count": 1}
 
 
-def dispatch(s, rows, lanes, run, external=False):
+def dispatch(s, routes, rows, lanes, run, external=False):
     """What a step asks for; only an external cache is asked to recall anything."""
     seen = run["position"] + run["group"] + 1
     words, tiles, chunks = (
         -(-seen // n) if s["dynamic"][name] else s[name]
         for name, n in (("words", lanes), ("tiles", rows), ("chunks", lanes))
     )
-    same = {n: s[n] for n in ("kind", "operand", "source", "source_base", "region", "fills")}
+    same = {n: s[n] for n in ("loads", "operand", "source", "source_base", "region", "fills")}
+    same["sums"] = int(s["scalar"] == Scalar.SUM)
     place = {name: s[name] for name in ("address", "stride", "planes")}
     place["buffer"] = s["argument"] % 4
     yield "fetch", {**same, "words": words, "tiles": tiles, **place}
-    same = {n: s[n] for n in ("kind", "base", "argument", "shift", "norm", "head")}
-    first = run["group"] if s["kind"] == Kind.LOGITS else 0
+    names = ("loads", "restarts", "scalar", "base", "argument", "shift", "head", *WORD_MEMBERS)
+    same = {n: s[n] for n in names} | {"route": routes.index(s["route"])}
+    first = run["group"] if s["last_token"] else 0
     yield (
         "operation",
         {**same, "chunks": chunks, "single": chunks == 1, "first": first, "group": run["group"]},
     )
-    yield "scales", {"kind": s["kind"], "chunks": chunks, "address": s["scale_address"]}
+    steps = int(s["scalar"] == Scalar.QUERY)
+    yield "scales", {"steps": steps, "chunks": chunks, "address": s["scale_address"]}
     if external and s["operand"] != Operand.TAPE:
         same = {n: s[n] for n in ("operand", "address", "stride")}
         yield "recall", {**same, "words": words, "tiles": tiles}
@@ -163,12 +197,12 @@ def expected(program, rows, lanes, runs, tokens, external):
     for run in runs:
         wanted = []
         for place in range(run["group"] + 1):
-            wanted += load(program, rows, lanes, next(tokens), place)
-            order.append(None)
+            wanted += load_rows(program, rows, lanes, next(tokens), place, run["position"])
+            order += [None] * len(program.loads)
         for name, words in (("weights", program.weight_words), ("row_scales", program.scale_words)):
             wanted.append((name, {"address": 0, "count": words[run["logits"]]}))
         for s in program.steps if run["logits"] else program.steps[:-1]:
-            wanted += dispatch(s, rows, lanes, run, external)
+            wanted += dispatch(s, program.routes, rows, lanes, run, external)
             order.append(s)
         for name, fields in wanted:
             queues[name].append(fields)
@@ -193,7 +227,7 @@ def random_runs(rng, tokens, n):
     return runs, [rng.choice([0, rng.randrange(1 << 18)]) for _ in range(count)]
 
 
-def check_order(result, runs, order):
+def check_order(result, program, runs, order):
     """No step overtakes a write it waits for, no pass the one before it, no more than 8 steps."""
     cycles = result.stream_cycles
     ends = [cycle + WORK for cycle in cycles["operation"]]
@@ -207,28 +241,32 @@ def check_order(result, runs, order):
     starts = iter(cycles["run"][1:])
     count = -1
     for run in runs[:-1]:
-        count += run["group"] + run["logits"] + len(PROGRAM_KINDS)
+        count += len(program.loads) * (run["group"] + 1) + len(program.steps) - 1 + run["logits"]
         assert next(starts) > ends[count]
     return waited
 
 
-PROGRAM_KINDS = [
-    *(Kind.QUERY, Kind.KEY, Kind.VALUE, Kind.SCORE, Kind.SCORE, Kind.ATTENTION),
-    *(Kind.SCORE, Kind.ATTENTION, Kind.ADD, Kind.SWIGLU, Kind.QUERY, Kind.ADD, Kind.LOGITS),
-]
+def waiting_steps(rng):
+    """Steps of an attention, which wait for resources, and others."""
+    queries, keys, values = (r.value for r in (Resource.QUERIES, Resource.KEYS, Resource.VALUES))
+    scores = [Resource.SCORES0.value << buffer for buffer in range(3)]
+    writes = [queries, keys, values, *scores[:2], 0, scores[2], 0, 0, 0, queries, 0, 0]
+    waits = [0, 0, 0, 5, 5, 8, 16, 16, 0, 64, 255, 0, 0]
+    return [step(rng, w, waits=wait) for w, wait in zip(writes, waits, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "external"), [(8, 4, 3, True), (2, 2, 1, False)]
+    ("rows", "lanes", "tokens", "external", "positions"),
+    [
+        (8, 4, 3, True, False),
+        (2, 2, 1, False, True),
+        (12, 4, 3, False, True),
+        (6, 2, 1, True, False),
+    ],
 )
-def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, external):
+def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, external, positions):
     rng = random.Random(rows)
-    waits = [0, 0, 0, 5, 5, 8, 16, 16, 0, 64, 255, 0, 0]
-    steps = [step(rng, kind, waits=w) for kind, w in zip(PROGRAM_KINDS, waits, strict=True)]
-    for buffer, number in enumerate((3, 4, 6)):
-        place = {"argument": 4 * buffer + buffer, "sets": Resource.SCORES0.value << buffer}
-        steps[number] = step(rng, Kind.SCORE, waits=waits[number], **place)
-    program = random_program(rng, steps)
+    program = random_program(rng, waiting_steps(rng), positions)
     cases, answers = [], []
     for stall in (0.0, 0.5, 0.8):
         runs, loads = random_runs(rng, tokens, 6)
@@ -245,7 +283,7 @@ def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, extern
                 values(fields, payload)
                 for fields, payload in zip(queue, result.outputs[name], strict=True)
             ]
-        waited += check_order(result, runs, order)
+        waited += check_order(result, program, runs, order)
         assert result.signals["idle"] == 1
         assert result.signals["position"] == runs[-1]["position"]
         assert result.signals["group"] == runs[-1]["group"]
@@ -254,9 +292,9 @@ def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, extern
 
 def test_latency_throughput_and_causes():
     rng = random.Random(1)
-    kinds = [Kind.ADD] * 6 + [Kind.KEY, Kind.SWIGLU, Kind.ADD, Kind.LOGITS]
-    waits = [0] * 7 + [Resource.KEYS.value, 0, 0]
-    steps = [step(rng, kind, waits=w) for kind, w in zip(kinds, waits, strict=True)]
+    keys = Resource.KEYS.value
+    writes, waits = [0] * 6 + [keys, 0, 0, 0], [0] * 7 + [keys, 0, 0]
+    steps = [step(rng, w, waits=wait) for w, wait in zip(writes, waits, strict=True)]
     run = {"position": 0, "group": 0, "logits": 1}
     inputs = {"run": [run, run], "load": [1, 2]}
     counts = dict.fromkeys(QUEUES, 22) | {"weights": 4, "row_scales": 4, "recall": 0}
@@ -275,14 +313,35 @@ def test_latency_throughput_and_causes():
     assert result.signals["dispatching"] == 2 * (fetch[-1] - 1 - first)
 
 
-PROGRAM = random_program(random.Random(0), [{}, {}])
+def test_dividing_takes_a_few_cycles():
+    """Rows that are no power of two: each load and each pass waits for a quotient, at most."""
+    rng = random.Random(1)
+    program = random_program(rng, [step(rng) for _ in range(4)])
+    run = {"position": 0, "group": 1, "logits": 1}
+    counts = dict.fromkeys(QUEUES, 6) | {"weights": 3, "row_scales": 3, "recall": 0}
+    ends = []
+    for rows in (4, 12):
+        inputs = {"run": [run], "load": [1, 2]}
+        result = bench.run(Worked(program, rows, 4, 2), inputs, counts, after=WORK)
+        ends.append(result.stream_cycles["fetch"][-1])
+    assert ends[0] < ends[1] <= ends[0] + 3 * 7
+
+
+def test_members_that_no_unit_asks_for_are_not_sent():
+    program = random_program(random.Random(0), [{"route": "a", "set": 3}, {"route": "b"}])
+    few = {"keep": WORD_MEMBERS["keep"]}
+    payload = Sequencer(program, 4, 4, 1, more=few).operation.p.shape()
+    assert {name for name, _ in payload} & WORD_MEMBERS.keys() == {"keep"}
+
+
+PROGRAM = random_program(random.Random(0), [{"route": "a"}, {"route": "b"}])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((random_program(random.Random(0), [{}]), 4, 4, 1), "at least 2 steps, not 1"),
-        ((PROGRAM, 6, 4, 1), "rows must be a power of two from 1 to 1024, not 6"),
+        ((random_program(random.Random(0), [{"route": "a"}]), 4, 4, 1), "at least 2 steps, not 1"),
+        ((PROGRAM, 6, 4, 1), r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
         ((PROGRAM, 8, 128, 1), "lanes must be a power of two from 1 to 64, not 128"),
         ((PROGRAM, 8, 4, 0), "tokens must be from 1 to 64, not 0"),
     ],

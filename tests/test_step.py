@@ -1,11 +1,14 @@
 from amaranth.hdl import Shape
 from celosia.rtl.machine.step import (
     BUFFERS,
-    Kind,
+    WORD_MEMBERS,
     Operand,
     Region,
     Resource,
+    Scalar,
     Source,
+    argument,
+    argument_layout,
     fetch_layout,
     operation_layout,
     scales_layout,
@@ -24,7 +27,7 @@ def test_parts_of_a_step_are_as_wide_as_in_the_step():
     parts = [shapes(fetch_layout()), shapes(operation_layout(4)), shapes(scales_layout())]
     assert parts[2].pop("address") == step["scale_address"]
     for part in parts:
-        own = {"buffer", "row", "first", "group", "lane", "single"}
+        own = {"buffer", "row", "first", "group", "lane", "single", "steps", "sums"}
         assert {name: shape for name, shape in part.items() if name not in own}.items() <= (
             step.items()
         )
@@ -32,7 +35,7 @@ def test_parts_of_a_step_are_as_wide_as_in_the_step():
 
 
 def test_every_member_of_every_enumeration_has_a_place():
-    for members, field in ((Kind, "kind"), (Operand, "operand"), (Source, "source")):
+    for members, field in ((Scalar, "scalar"), (Operand, "operand"), (Source, "source")):
         assert shapes(step_layout())[field] is members
         assert max(m.value for m in members) < 1 << Shape.cast(members).width
         assert len({m.value for m in members}) == len(members)
@@ -47,6 +50,25 @@ def test_a_resource_for_each_cache_and_buffer():
     for field in ("waits", "sets"):
         assert shapes(step_layout())[field].width == width
     assert 1 << shapes(fetch_layout())["buffer"].width == BUFFERS
+
+
+def test_a_scalar_is_one_bit():
+    assert [s.value for s in Scalar] == [0, *(1 << n for n in range(len(Scalar) - 1))]
+
+
+def test_arguments():
+    assert argument(shift=200) == 200
+    assert argument(layer=3) == 3
+    assert argument(buffer=2) == 2
+    assert argument(head={"is_key": 1, "layer": 5}) == 11
+    assert argument_layout().size == shapes(step_layout())["argument"].width
+
+
+def test_layouts_of_a_machine_have_what_its_units_ask_for():
+    few = {"keep": WORD_MEMBERS["keep"]}
+    for layout in (step_layout(5, few), operation_layout(2, 5, few)):
+        assert shapes(layout).keys() & WORD_MEMBERS.keys() == {"keep"}
+        assert Shape.cast(shapes(layout)["route"]).width == 3
 
 
 def test_a_step_there_and_back():

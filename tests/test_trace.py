@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 from celosia.rtl.machine.controller import Cause
-from celosia.sim.trace import UNITS, trace_events, write_trace
+from celosia.sim.trace import trace_events, write_trace
+
+UNITS = ("collector", "residual", "rope", "softmax", "swiglu", "quantizer", "sampler")
 
 
 def word(cause=Cause.CONTROL, run=1, **units):
@@ -29,7 +31,7 @@ def events(activity=ACTIVITY):
     cycles = np.array([cycle for cycle, _ in activity], np.uint64)
     values = np.array([value for _, value in activity], "<u2").view(np.uint8).reshape(-1, 2)
     passes = [(0, 4, 20, 11), (4, 1, 31, 11)]
-    return trace_events((cycles, values), passes, ["'Once'"], 40)
+    return trace_events((cycles, values), passes, ["'Once'"], 40, UNITS)
 
 
 def row(name, found):

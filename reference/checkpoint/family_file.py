@@ -6,7 +6,8 @@ import msgspec
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.tensors import check_shape, check_values
 from celosia.reference.families import FAMILIES, describe
-from celosia.reference.families.fields import Fields, Metadata
+from celosia.reference.families.fields import Fields
+from celosia.reference.families.metadata import Metadata
 
 from celosia.printable import shown
 
@@ -98,12 +99,26 @@ class TensorFile:
         None if there is no such tensor.
     path : Path
         For messages about tensors that are missing.
+    count, size : int
+        Of all tensors, and of their bytes.
     """
 
-    def __init__(self, find, path):
+    def __init__(self, find, path, count, size):
         self._find, self._path = find, path
+        self._count, self._size = count, size
         self._last = None, None
         self.used = set()
+
+    def check_sizes(self, config):
+        """Refuse sizes that the file's tensors cannot have, before anything is made of them."""
+        for text, least, most in (
+            (f"{config.n_layers} layers", config.n_layers, self._count),
+            (f"heads of {config.head_dim} values", config.n_heads * config.head_dim, self._size),
+        ):
+            if least > most:
+                raise CheckpointError(
+                    f"{self._path}: {text} are not in {self._count} tensors of {self._size} bytes"
+                )
 
     def has(self, name):
         """Whether the file has the tensor."""
@@ -144,6 +159,7 @@ class TensorFile:
 
 def model_tensors(config, names, file):
     """The tensors outside of the layers, and the list of the layers', of a :class:`TensorFile`."""
+    file.check_sizes(config)
     description = describe(config)
     own = {name: names.read(file, name, shape) for name, shape in description.shapes.items()}
     layers = [

@@ -51,7 +51,10 @@ def read_model(path, with_tokenizer=True):
     config, family, fields = _read_config(container)
     names = family.gguf.names(config, fields)
     shapes = container.shapes
-    file = TensorFile(lambda name: _Tensor(container, name) if name in shapes else None, path)
+    size = path.stat().st_size
+    file = TensorFile(
+        lambda name: _Tensor(container, name) if name in shapes else None, path, len(shapes), size
+    )
     own, layers = model_tensors(config, names, file)
     for name in shapes:
         if name not in file.used and name != _FACTORS:

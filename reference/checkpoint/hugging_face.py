@@ -24,7 +24,8 @@ def read_model(path, with_tokenizer=True):
     config, family, fields = read_config(path)
     names = family.hugging_face.names(config, fields)
     tensors = _renamed(read_files(path), names.aliases)
-    file = TensorFile(tensors.get, path)
+    size = sum(len(tensor.raw) for tensor in tensors.values())
+    file = TensorFile(tensors.get, path, len(tensors), size)
     own, layers = model_tensors(config, names, file)
     ignored = (*_BUFFERS, *names.ignored, *((r"^lm_head\.weight$",) if config.tied else ()))
     for name, tensor in tensors.items():

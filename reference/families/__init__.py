@@ -8,9 +8,12 @@ from pkgutil import iter_modules
 
 from celosia.reference.families.family import Family, Format
 
-__all__ = ["FAMILIES", "Family", "Format", "describe"]
+__all__ = ["FAMILIES", "JUDGE", "Family", "Format", "describe"]
 
 _modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+
+#: What the families' logits are compared with; see docs/judges.md.
+JUDGE = "transformers 5.24"
 
 #: By name.
 FAMILIES = {each.FAMILY.name: each.FAMILY for each in _modules if hasattr(each, "FAMILY")}

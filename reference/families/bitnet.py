@@ -3,17 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from celosia.reference.families import decoder, llama, ternary
+from celosia.reference.families import decoder, fields, llama, metadata, ternary
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Metadata,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-)
 from celosia.reference.families.names import Part
 from celosia.reference.operations import Gate
 
@@ -51,19 +42,19 @@ class BitNetFields(llama.LlamaFields, kw_only=True):
 
     default_theta: ClassVar[float] = 5e5
 
-    n_kv_heads: Size | None = 5
-    norm_eps: Epsilon | None = 1e-5
+    n_kv_heads: fields.Size | None = 5
+    norm_eps: fields.Epsilon | None = 1e-5
     activation: str | None = "relu2"
 
 
 def config(f):
     """Activations stay as they are: rounding them is the machine's matter."""
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
-        activation=activation(f.activation, "relu2"),
+        activation=fields.activation(f.activation, "relu2"),
         **ternary.check(f.quantization_config),
     )
-    return common(f, quantized=True, options=switches)
+    return fields.common(f, quantized=True, options=switches)
 
 
 NORMS = {
@@ -72,7 +63,9 @@ NORMS = {
 }
 
 
-class BitNetMetadata(Metadata, kw_only=True, rename={"activation": "hidden_act"}):
+class BitNetMetadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | {"activation": "hidden_act"}
+):
     """BitNet's; the older models, whose files do not say, have SiLU."""
 
     activation: str = "silu"
@@ -80,7 +73,9 @@ class BitNetMetadata(Metadata, kw_only=True, rename={"activation": "hidden_act"}
 
 def gguf_config(f):
     """The activation is in newer files."""
-    return metadata(f, options=options(activation=activation(f.activation, "relu2")))
+    return metadata.common(
+        f, options=fields.options(activation=fields.activation(f.activation, "relu2"))
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What decoders' config.json and GGUF metadata have in common, and what a ModelConfig takes of it.
+"""What decoders' config.json have in common, and what a ModelConfig takes of it.
 
 Attributes have our names, and are encoded as the files spell them. Families add fields of their
-own; null and absent are two things in config.json.
+own; null and absent are two things.
 """
 
 from typing import Annotated, ClassVar
@@ -12,15 +12,15 @@ from celosia.reference.rope_scaling import LinearScaling, RopeScaling
 from celosia.printable import shown
 
 __all__ = [
+    "NAMES",
     "Epsilon",
     "Fields",
-    "Metadata",
+    "Layers",
     "Number",
     "Rope",
     "Size",
     "activation",
     "common",
-    "metadata",
     "options",
     "refuse",
     "rotary",
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
 Epsilon = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -54,7 +55,7 @@ class Rope(msgspec.Struct):
     original_max_position_embeddings: Size | None = None
 
 
-_FIELDS = {
+NAMES = {
     "dim": "hidden_size",
     "hidden_dim": "intermediate_size",
     "n_layers": "num_hidden_layers",
@@ -67,14 +68,14 @@ _FIELDS = {
 }
 
 
-class Fields(msgspec.Struct, kw_only=True, rename=_FIELDS):
+class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     """config.json of most decoders, with the defaults that most have."""
 
     default_theta: ClassVar[float] = 10000.0
 
     dim: Size
     hidden_dim: Size
-    n_layers: Size
+    n_layers: Layers
     n_heads: Size
     vocab_size: Size
     seq_len: Size
@@ -89,52 +90,6 @@ class Fields(msgspec.Struct, kw_only=True, rename=_FIELDS):
     rope_parameters: Rope | None = None
     rope_scaling: Rope | None = None
     quantization_config: dict | None = None
-
-
-_METADATA = {
-    "dim": "embedding_length",
-    "hidden_dim": "feed_forward_length",
-    "n_layers": "block_count",
-    "n_heads": "attention.head_count",
-    "n_kv_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "value_dim": "attention.value_length",
-    "seq_len": "context_length",
-    "norm_eps": "attention.layer_norm_rms_epsilon",
-    "rope_theta": "rope.freq_base",
-    "rotary_dim": "rope.dimension_count",
-    "scaling": "rope.scaling.type",
-    "scaling_factor": "rope.scaling.factor",
-    "scale_linear": "rope.scale_linear",
-    "n_experts": "expert_count",
-}
-
-
-class Metadata(msgspec.Struct, kw_only=True, rename=_METADATA):
-    """GGUF metadata behind the architecture's name.
-
-    ``vocab_size``, ``tied``, ``attention_bias`` and ``mlp_bias`` are what the tensors show.
-    """
-
-    dim: Size
-    hidden_dim: Size
-    n_layers: Size
-    n_heads: Size
-    seq_len: Size
-    vocab_size: Size
-    tied: bool
-    attention_bias: bool
-    mlp_bias: bool
-    norm_eps: Epsilon
-    n_kv_heads: Size | None = None
-    head_dim: Size | None = None
-    value_dim: Size | None = None
-    rope_theta: Number = 10000.0
-    rotary_dim: Size | None = None
-    scaling: str = "none"
-    scaling_factor: Number = 1.0
-    scale_linear: Number = 1.0
-    n_experts: int = 0
 
 
 def refuse(name, text):
@@ -244,24 +199,3 @@ def windows(fields, width, windowed):
         windowed = [value == "sliding_attention" for value in types].__getitem__
     chosen = tuple(width if windowed(index) else None for index in range(fields.n_layers))
     return chosen if any(chosen) else ()
-
-
-def metadata(fields, partial=False, **changes):
-    """The sizes, theta and scaling of GGUF metadata; ``changes`` come instead."""
-    if not fields.head_dim and fields.dim % fields.n_heads:
-        refuse("n_heads", f"{fields.n_heads} does not divide the model's dim, {fields.dim}")
-    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len", "norm_eps")
-    values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
-    head_dim = fields.head_dim or fields.dim // fields.n_heads
-    only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
-    if not partial:
-        only["rotary_dim"] = (head_dim,)
-    if hasattr(fields, "chosen"):
-        del only["n_experts"]
-    for name, supported in only.items():
-        if (value := getattr(fields, name)) is not None and value not in supported:
-            refuse(name, f"{shown(value)} is not supported")
-    factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
-    values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
-    values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
-    return values | changes

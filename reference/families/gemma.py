@@ -1,16 +1,7 @@
 """Gemma 1: Llama with a GELU gate, and an embedding times sqrt(dim)."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Fields,
-    Metadata,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-)
 from celosia.reference.operations import Embed
 
 __all__ = ["FAMILY", "GemmaFields", "begin"]
@@ -35,11 +26,11 @@ def layer(c, index):
     )
 
 
-class GemmaFields(Fields, kw_only=True):
+class GemmaFields(fields.Fields, kw_only=True):
     """Gemma's."""
 
-    n_kv_heads: Size | None = 16
-    head_dim: Size | None = 256
+    n_kv_heads: fields.Size | None = 16
+    head_dim: fields.Size | None = 256
     activation: str | None = "gelu_pytorch_tanh"
     tied: bool | None = True
     attention_bias: bool | None = False
@@ -47,8 +38,10 @@ class GemmaFields(Fields, kw_only=True):
 
 def config(f):
     """What Gemma calls "gelu" is GELU by tanh."""
-    act = activation("gelu_pytorch_tanh" if f.activation == "gelu" else f.activation, "gelu_tanh")
-    return common(f, options=options(attention_bias=f.attention_bias, activation=act))
+    act = fields.activation(
+        "gelu_pytorch_tanh" if f.activation == "gelu" else f.activation, "gelu_tanh"
+    )
+    return fields.common(f, options=fields.options(attention_bias=f.attention_bias, activation=act))
 
 
 FAMILY = Family(
@@ -63,6 +56,6 @@ FAMILY = Family(
         model_types=("gemma",),
         ignored=("hidden_activation",),
     ),
-    gguf=Format(("gemma",), Metadata, metadata, lambda c, f: decoder.gguf(c)),
+    gguf=Format(("gemma",), metadata.Metadata, metadata.common, lambda c, f: decoder.gguf(c)),
     checked=3,
 )

@@ -1,17 +1,7 @@
 """Gemma 2: norms before and behind, soft caps, windows in every second layer."""
 
-from celosia.reference.families import decoder, gemma
+from celosia.reference.families import decoder, fields, gemma, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Metadata,
-    Number,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-    windows,
-)
 from celosia.reference.operations import Add, Cap
 
 __all__ = ["FAMILY", "NORMS", "Gemma2Fields", "describe", "score_factor"]
@@ -45,29 +35,31 @@ def describe(c, attention=None):
     return decoder.decoder(c, layer, gemma.begin(c), end)
 
 
-class Gemma2Fields(gemma.GemmaFields, kw_only=True, rename={"activation": "hidden_activation"}):
+class Gemma2Fields(
+    gemma.GemmaFields, kw_only=True, rename=fields.NAMES | {"activation": "hidden_activation"}
+):
     """Gemma 2's."""
 
-    n_kv_heads: Size | None = 4
+    n_kv_heads: fields.Size | None = 4
     activation: str | None = "gelu_pytorch_tanh"
-    query_pre_attn_scalar: Number = 256.0
-    attn_logit_softcapping: Number | None = 50.0
-    final_logit_softcapping: Number | None = 30.0
-    sliding_window: Size | None = 4096
+    query_pre_attn_scalar: fields.Number = 256.0
+    attn_logit_softcapping: fields.Number | None = 50.0
+    final_logit_softcapping: fields.Number | None = 30.0
+    sliding_window: fields.Size | None = 4096
     layer_types: list[str] | None = None
 
 
 def config(f):
     """The score's factor has its own field."""
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
-        activation=activation(f.activation, "gelu_tanh"),
+        activation=fields.activation(f.activation, "gelu_tanh"),
         score_factor=f.query_pre_attn_scalar**-0.5,
         score_cap=f.attn_logit_softcapping,
         logit_cap=f.final_logit_softcapping,
-        windows=windows(f, f.sliding_window, lambda index: index % 2 == 0),
+        windows=fields.windows(f, f.sliding_window, lambda index: index % 2 == 0),
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 NORMS = {
@@ -82,12 +74,12 @@ _RENAMED = {
 }
 
 
-class Gemma2Metadata(Metadata, kw_only=True, rename=_RENAMED):
+class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 2's."""
 
-    score_cap: Number | None = 50.0
-    logit_cap: Number | None = 30.0
-    window: Size | None = 4096
+    score_cap: fields.Number | None = 50.0
+    logit_cap: fields.Number | None = 30.0
+    window: fields.Size | None = 4096
 
 
 def score_factor(f, n_layers):
@@ -97,13 +89,13 @@ def score_factor(f, n_layers):
 
 def gguf_config(f):
     """The layers with windows are not in the file."""
-    return metadata(
+    return metadata.common(
         f,
-        options=options(
+        options=fields.options(
             score_factor=score_factor(f, 46),
             score_cap=f.score_cap,
             logit_cap=f.logit_cap,
-            windows=windows(f, f.window, lambda index: index % 2 == 0),
+            windows=fields.windows(f, f.window, lambda index: index % 2 == 0),
         ),
     )
 

@@ -1,20 +1,8 @@
 """Gemma 3: Gemma 2 with norms of heads, two rotary bases and other windows; no cap of scores."""
 
 import msgspec
-from celosia.reference.families import decoder, gemma2
+from celosia.reference.families import decoder, fields, gemma2, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Metadata,
-    Number,
-    Rope,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-    refuse,
-    windows,
-)
 
 __all__ = ["FAMILY"]
 
@@ -36,46 +24,48 @@ def describe(c):
     return gemma2.describe(c, attention)
 
 
-class _Ropes(Rope):
+class _Ropes(fields.Rope):
     """``rope_parameters``, of all layers or by their kind."""
 
-    full_attention: Rope | None = None
-    sliding_attention: Rope | None = None
+    full_attention: fields.Rope | None = None
+    sliding_attention: fields.Rope | None = None
 
 
 class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True):
     """Gemma 3's. A cap of scores is read by nobody."""
 
-    final_logit_softcapping: Number | None = None
+    final_logit_softcapping: fields.Number | None = None
     default_theta = 1e6
-    sliding_window: Size = 4096
-    rope_local_base_freq: Number = 1e4
+    sliding_window: fields.Size = 4096
+    rope_local_base_freq: fields.Number = 1e4
     rope_parameters: _Ropes | None = None
-    sliding_window_pattern: Size = 6
+    sliding_window_pattern: fields.Size = 6
     use_bidirectional_attention: bool | None = False
 
 
 def config(f):
     """Every sixth layer has no window."""
     if f.use_bidirectional_attention:
-        refuse("use_bidirectional_attention", "is not supported")
+        fields.refuse("use_bidirectional_attention", "is not supported")
     ropes, local = f.rope_parameters or _Ropes(), f.rope_local_base_freq
     if ropes.full_attention is not None:
-        sliding = ropes.sliding_attention or Rope()
+        sliding = ropes.sliding_attention or fields.Rope()
         if sliding.rope_type not in (None, "default"):
-            refuse("rope_parameters.sliding_attention.rope_type", "must be 'default'")
+            fields.refuse("rope_parameters.sliding_attention.rope_type", "must be 'default'")
         local = sliding.rope_theta or local
         f = msgspec.structs.replace(f, rope_parameters=ropes.full_attention)
-    chosen = windows(f, f.sliding_window, lambda index: (index + 1) % f.sliding_window_pattern)
-    switches = options(
+    chosen = fields.windows(
+        f, f.sliding_window, lambda index: (index + 1) % f.sliding_window_pattern
+    )
+    switches = fields.options(
         attention_bias=f.attention_bias,
-        activation=activation(f.activation, "gelu_tanh"),
+        activation=fields.activation(f.activation, "gelu_tanh"),
         score_factor=f.query_pre_attn_scalar**-0.5,
         logit_cap=f.final_logit_softcapping,
         windows=chosen,
         local_theta=local,
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 _RENAMED = {
@@ -86,29 +76,29 @@ _RENAMED = {
 }
 
 
-class Gemma3Metadata(Metadata, kw_only=True, rename=_RENAMED):
+class Gemma3Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 3's."""
 
-    rope_theta: Number = 1e6
-    logit_cap: Number | None = None
-    window: Size | None = 4096
-    pattern: Size | list[bool] = 6
-    local_theta: Number = 1e4
+    rope_theta: fields.Number = 1e6
+    logit_cap: fields.Number | None = None
+    window: fields.Size | None = 4096
+    pattern: fields.Size | list[bool] = 6
+    local_theta: fields.Number = 1e4
 
 
 def gguf_config(f):
     """The pattern is a period, or says which layers have windows."""
     pattern = f.pattern
     if isinstance(pattern, list) and len(pattern) < f.n_layers:
-        refuse("pattern", f"must have {f.n_layers} values, not {len(pattern)}")
+        fields.refuse("pattern", f"must have {f.n_layers} values, not {len(pattern)}")
     windowed = pattern.__getitem__ if isinstance(pattern, list) else lambda i: (i + 1) % pattern
-    switches = options(
+    switches = fields.options(
         score_factor=gemma2.score_factor(f, 62),
         logit_cap=f.logit_cap,
-        windows=windows(f, f.window, windowed),
+        windows=fields.windows(f, f.window, windowed),
         local_theta=f.local_theta,
     )
-    return metadata(f, options=switches)
+    return metadata.common(f, options=switches)
 
 
 #: Of models that see as well, the part that writes.

@@ -1,18 +1,8 @@
 """GPT-2: LayerNorm, learned positions, a plain MLP, biases everywhere."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Metadata,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-)
-from celosia.reference.families.names import Names, Part
+from celosia.reference.families.names import Names, Part, joined_qkv
 from celosia.reference.operations import Embed
 
 __all__ = ["FAMILY", "RENAMED", "Gpt2Fields", "describe", "gpt_names"]
@@ -49,15 +39,15 @@ _SIZES = {
 }
 
 
-class Gpt2Fields(Fields, kw_only=True, rename=RENAMED | _SIZES):
+class Gpt2Fields(fields.Fields, kw_only=True, rename=fields.NAMES | RENAMED | _SIZES):
     """GPT-2's."""
 
-    dim: Size
-    hidden_dim: Size | None = None
-    n_layers: Size
-    n_heads: Size
-    seq_len: Size
-    norm_eps: Epsilon | None = 1e-5
+    dim: fields.Size
+    hidden_dim: fields.Size | None = None
+    n_layers: fields.Layers
+    n_heads: fields.Size
+    seq_len: fields.Size
+    norm_eps: fields.Epsilon | None = 1e-5
     activation: str | None = "gelu_new"
     tied: bool | None = True
     scale_attn_weights: bool = True
@@ -66,13 +56,13 @@ class Gpt2Fields(Fields, kw_only=True, rename=RENAMED | _SIZES):
 
 def config(f):
     """The MLP is 4 times as wide if the file does not say."""
-    switches = options(
+    switches = fields.options(
         learned_positions=True,
-        activation=activation(f.activation, "gelu_tanh"),
+        activation=fields.activation(f.activation, "gelu_tanh"),
         unscaled=not f.scale_attn_weights,
         layer_scaled=f.scale_attn_by_inverse_layer_idx,
     )
-    return common(f, rope=False, hidden_dim=f.hidden_dim or 4 * f.dim, options=switches)
+    return fields.common(f, rope=False, hidden_dim=f.hidden_dim or 4 * f.dim, options=switches)
 
 
 def gpt_names(attention, turned=False):
@@ -89,26 +79,20 @@ def gpt_names(attention, turned=False):
 
 def names(c, f):
     """Queries, keys and values are one matrix; all are [input, output]."""
-    parts = (c.dim,) * 3
-    fused = {f"w{x}": Part("attn.c_attn", i, parts, True) for i, x in enumerate("qkv")}
+    fused = joined_qkv(c, "attn.c_attn", transposed=True)
     return gpt_names(fused | {"wo": Part("attn.c_proj", transposed=True)}, turned=True)
-
-
-class Gpt2Metadata(Metadata, kw_only=True, rename={"norm_eps": "attention.layer_norm_epsilon"}):
-    """GPT-2's."""
-
-    norm_eps: Epsilon
 
 
 def gguf_config(f):
     """How scores are scaled is not in the file."""
-    return metadata(f, options=options(learned_positions=True))
+    return metadata.common(f, options=fields.options(learned_positions=True))
 
 
 def gguf_names(c, f):
     """Matrices are [output, input]."""
-    fused = {f"w{x}": Part("attn_qkv", i, (c.dim,) * 3) for i, x in enumerate("qkv")}
-    return decoder.gguf(c, fused, {"positions": "position_embd"}, interleaved=True)
+    return decoder.gguf(
+        c, joined_qkv(c, "attn_qkv"), {"positions": "position_embd"}, interleaved=True
+    )
 
 
 FAMILY = Family(
@@ -116,6 +100,6 @@ FAMILY = Family(
     models="GPT-2",
     describe=describe,
     hugging_face=Format(("GPT2LMHeadModel",), Gpt2Fields, config, names, model_types=("gpt2",)),
-    gguf=Format(("gpt2",), Gpt2Metadata, gguf_config, gguf_names),
+    gguf=Format(("gpt2",), metadata.LayerNormMetadata, gguf_config, gguf_names),
     checked=3,
 )

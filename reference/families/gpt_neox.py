@@ -1,19 +1,8 @@
 """GPT-NeoX and Pythia: attention and MLP beside each other, a part of each head rotated."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Metadata,
-    Number,
-    activation,
-    common,
-    metadata,
-    options,
-    rotary,
-)
-from celosia.reference.families.names import ByHead, Part
+from celosia.reference.families.names import ByHead, joined_qkv
 
 __all__ = ["FAMILY"]
 
@@ -41,27 +30,26 @@ def describe(c):
     return decoder.decoder(c, layer, end=end)
 
 
-class NeoxFields(Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
+class NeoxFields(fields.Fields, kw_only=True, rename=fields.NAMES | {"norm_eps": "layer_norm_eps"}):
     """GPT-NeoX's."""
 
-    norm_eps: Epsilon | None = 1e-5
+    norm_eps: fields.Epsilon | None = 1e-5
     activation: str | None = "gelu"
-    rope_theta: None = None
-    rotary_pct: Number = 0.25
-    rotary_emb_base: Number = 1e4
+    rotary_pct: fields.Number = 0.25
+    rotary_emb_base: fields.Number = 1e4
     use_parallel_residual: bool = True
     attention_bias: bool = True
 
 
 def config(f):
     """The base and the part that is rotated have names of their own in older files."""
-    switches = options(
+    switches = fields.options(
         serial=not f.use_parallel_residual,
         plain_attention=not f.attention_bias,
-        activation=activation(f.activation, "gelu"),
-        rotary_dim=rotary(f, f.dim // f.n_heads, f.rotary_pct),
+        activation=fields.activation(f.activation, "gelu"),
+        rotary_dim=fields.rotary(f, f.dim // f.n_heads, f.rotary_pct),
     )
-    given = common(f, partial=True, options=switches)
+    given = fields.common(f, partial=True, options=switches)
     theta = getattr(f.rope_scaling or f.rope_parameters, "rope_theta", None)
     return given | {"rope_theta": theta or f.rotary_emb_base}
 
@@ -85,27 +73,25 @@ def names(c, f):
     )
 
 
-class NeoxMetadata(Metadata, kw_only=True, rename={"norm_eps": "attention.layer_norm_epsilon"}):
+class NeoxMetadata(metadata.LayerNormMetadata, kw_only=True):
     """GPT-NeoX's."""
 
-    norm_eps: Epsilon
     use_parallel_residual: bool = True
 
 
 def gguf_config(f):
     """The base, and which GELU, are not in the file."""
-    switches = options(
+    switches = fields.options(
         serial=not f.use_parallel_residual,
         plain_attention=not f.attention_bias,
-        rotary_dim=f.rotary_dim,
+        rotary_dim=metadata.rotary(f),
     )
-    return metadata(f, partial=True, options=switches)
+    return metadata.common(f, partial=True, options=switches)
 
 
 def gguf_names(c, f):
     """All queries, all keys, all values."""
-    fused = {f"w{x}": Part("attn_qkv", i, (c.dim,) * 3) for i, x in enumerate("qkv")}
-    return decoder.gguf(c, fused)
+    return decoder.gguf(c, joined_qkv(c, "attn_qkv"))
 
 
 FAMILY = Family(

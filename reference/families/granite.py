@@ -1,15 +1,7 @@
 """Granite 3: Llama with four factors."""
 
-from celosia.reference.families import decoder, llama
+from celosia.reference.families import decoder, fields, llama, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Metadata,
-    Number,
-    activation,
-    common,
-    metadata,
-    options,
-)
 from celosia.reference.operations import Embed
 
 __all__ = ["FAMILY"]
@@ -42,10 +34,10 @@ class GraniteFields(llama.LlamaFields, kw_only=True):
     """Granite's."""
 
     quantization_config: dict | None = None
-    embedding_multiplier: Number = 1.0
-    attention_multiplier: Number = 1.0
-    residual_multiplier: Number = 1.0
-    logits_scaling: Number = 1.0
+    embedding_multiplier: fields.Number = 1.0
+    attention_multiplier: fields.Number = 1.0
+    residual_multiplier: fields.Number = 1.0
+    logits_scaling: fields.Number = 1.0
 
 
 def factors(embedding, score, residual, logits):
@@ -61,32 +53,34 @@ def factors(embedding, score, residual, logits):
 
 def config(f):
     """The score's factor comes in place of ``head_dim ** -0.5``."""
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
         mlp_bias=f.mlp_bias,
-        activation=activation(f.activation, "silu"),
+        activation=fields.activation(f.activation, "silu"),
     )
     multipliers = f.embedding_multiplier, f.attention_multiplier, f.residual_multiplier
-    return common(f, options=switches | factors(*multipliers, f.logits_scaling))
+    return fields.common(f, options=switches | factors(*multipliers, f.logits_scaling))
 
 
 _SCALES = {"score": "attention.scale", "embedding": "embedding_scale", "residual": "residual_scale"}
 
 
-class GraniteMetadata(Metadata, kw_only=True, rename=_SCALES | {"logits": "logit_scale"}):
+class GraniteMetadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | _SCALES | {"logits": "logit_scale"}
+):
     """Granite's."""
 
-    score: Number | None = None
-    embedding: Number = 1.0
-    residual: Number = 1.0
-    logits: Number = 1.0
+    score: fields.Number | None = None
+    embedding: fields.Number = 1.0
+    residual: fields.Number = 1.0
+    logits: fields.Number = 1.0
 
 
 def gguf_config(f):
     """As in config.json."""
-    given = metadata(f)
+    given = metadata.common(f)
     score = f.score or given["head_dim"] ** -0.5
-    switches = options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
+    switches = fields.options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
     return given | {"options": switches | factors(f.embedding, score, f.residual, f.logits)}
 
 

@@ -1,15 +1,7 @@
 """Llama 1 to 3, and what is like it: SmolLM2, TinyLlama; Falcon-E with ternary weights."""
 
-from celosia.reference.families import decoder, ternary
+from celosia.reference.families import decoder, fields, metadata, ternary
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Fields,
-    Metadata,
-    activation,
-    common,
-    metadata,
-    options,
-)
 
 __all__ = ["FAMILY", "LlamaFields", "describe", "gguf_config", "layer"]
 
@@ -34,7 +26,7 @@ def describe(c):
     return decoder.decoder(c, lambda index: layer(c, index))
 
 
-class LlamaFields(Fields, kw_only=True):
+class LlamaFields(fields.Fields, kw_only=True):
     """Llama's."""
 
     attention_bias: bool | None = False
@@ -44,20 +36,20 @@ class LlamaFields(Fields, kw_only=True):
 
 def config(f):
     """Biases and the activation are switches."""
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
         mlp_bias=f.mlp_bias,
-        activation=activation(f.activation, "silu"),
+        activation=fields.activation(f.activation, "silu"),
     )
     if ternary.check(f.quantization_config):
         raise ValueError("quantization_config.use_rms_norm: only BitNet's models have it")
-    return common(f, quantized=True, options=switches)
+    return fields.common(f, quantized=True, options=switches)
 
 
 def gguf_config(f):
     """Biases are where the tensors are."""
-    switches = options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
-    return metadata(f, options=switches)
+    switches = fields.options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
+    return metadata.common(f, options=switches)
 
 
 FAMILY = Family(
@@ -71,6 +63,8 @@ FAMILY = Family(
         lambda c, f: ternary.names(decoder.llama(c), f),
         model_types=("llama",),
     ),
-    gguf=Format(("llama",), Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)),
+    gguf=Format(
+        ("llama",), metadata.Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
+    ),
     checked=7,
 )

@@ -2,18 +2,8 @@
 
 from typing import ClassVar
 
-from celosia.reference.families import decoder, moe
+from celosia.reference.families import decoder, fields, metadata, moe
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-    windows,
-)
 
 __all__ = ["FAMILY"]
 
@@ -31,36 +21,36 @@ def layer(c, index):
     )
 
 
-class MixtralFields(Fields, kw_only=True):
+class MixtralFields(fields.Fields, kw_only=True):
     """Mixtral's."""
 
     default_theta: ClassVar[float] = 1e6
 
-    norm_eps: Epsilon | None = 1e-5
-    n_kv_heads: Size | None = 8
-    num_local_experts: Size = 8
-    num_experts_per_tok: Size = 2
-    sliding_window: Size | None = None
+    norm_eps: fields.Epsilon | None = 1e-5
+    n_kv_heads: fields.Size | None = 8
+    num_local_experts: fields.Size = 8
+    num_experts_per_tok: fields.Size = 2
+    sliding_window: fields.Size | None = None
 
 
 def config(f):
     """The weights of the chosen experts always sum to 1."""
     moe.check("num_experts_per_tok", f.num_local_experts, f.num_experts_per_tok)
-    switches = options(
+    switches = fields.options(
         experts=f.num_local_experts,
         chosen=f.num_experts_per_tok,
         renormalise=True,
-        activation=activation(f.activation, "silu"),
-        windows=windows(f, f.sliding_window, lambda index: True),
+        activation=fields.activation(f.activation, "silu"),
+        windows=fields.windows(f, f.sliding_window, lambda index: True),
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 def gguf_config(f):
     """The architecture is Llama's, with experts."""
     moe.check("chosen", f.n_experts, f.chosen)
     switches = {"experts": f.n_experts, "chosen": f.chosen, "renormalise": True}
-    return metadata(f, options=switches | options(expert_dim=f.expert_dim))
+    return metadata.common(f, options=switches | fields.options(expert_dim=f.expert_dim))
 
 
 FAMILY = Family(

@@ -1,6 +1,6 @@
 """What mixtures of experts have in common: their operation, and where their tensors are."""
 
-from celosia.reference.families.fields import Metadata, Size, refuse
+from celosia.reference.families import fields, metadata
 from celosia.reference.families.names import First, Slices, Stack
 from celosia.reference.operations import Experts
 
@@ -39,17 +39,18 @@ GGUF = {"router": "ffn_gate_inp"} | {
 
 
 class ExpertMetadata(
-    Metadata,
+    metadata.Metadata,
     kw_only=True,
-    rename={"chosen": "expert_used_count", "expert_dim": "expert_feed_forward_length"},
+    rename=metadata.NAMES
+    | {"chosen": "expert_used_count", "expert_dim": "expert_feed_forward_length"},
 ):
     """GGUF metadata of mixtures of experts."""
 
-    chosen: Size
-    expert_dim: Size | None = None
+    chosen: fields.Size
+    expert_dim: fields.Size | None = None
 
 
 def check(name, n, k):
     """Refuse more chosen experts (the field ``name``) than there are."""
     if not 1 <= k <= n:
-        refuse(name, f"must be from 1 to the number of experts, {n}, not {k}")
+        fields.refuse(name, f"must be from 1 to the number of experts, {n}, not {k}")

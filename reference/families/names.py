@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["ByHead", "First", "Names", "Part", "Slices", "Stack"]
+__all__ = ["ByHead", "First", "Names", "Part", "Slices", "Stack", "joined_qkv"]
 
 #: What has the order of a head's values.
 _ROTATED = ("wq", "wk", "wq_bias", "wk_bias", "q_norm", "k_norm", "q_norm_bias", "k_norm_bias")
@@ -38,6 +38,12 @@ class Part:
             array = file.take(f"{place}{self.name}.{suffix}", whole)
         start = sum(self.parts[: self.index])
         return array[start : start + shape[0]]
+
+
+def joined_qkv(c, name, transposed=False):
+    """Queries, keys and values, below each other in one module."""
+    sizes = tuple(n * c.head_dim for n in (c.n_heads, c.n_kv_heads, c.n_kv_heads))
+    return {f"w{x}": Part(name, index, sizes, transposed) for index, x in enumerate("qkv")}
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Stack:
         return file.has(f"{place}{self.name.format(0)}.{suffix}")
 
     def read(self, file, place, suffix, shape):
-        names = [f"{place}{self.name.format(index)}.{suffix}" for index in range(shape[0])]
+        names = (f"{place}{self.name.format(index)}.{suffix}" for index in range(shape[0]))
         return np.stack([file.take(name, shape[1:]) for name in names])
 
 

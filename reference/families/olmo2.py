@@ -1,16 +1,7 @@
 """OLMo 2: norms behind attention and MLP only, and of the whole queries and keys."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Metadata,
-    activation,
-    common,
-    metadata,
-    options,
-)
 from celosia.reference.operations import Add, Copy
 
 __all__ = ["FAMILY"]
@@ -35,17 +26,19 @@ def layer(c, index):
     )
 
 
-class Olmo2Fields(Fields, kw_only=True):
+class Olmo2Fields(fields.Fields, kw_only=True):
     """OLMo 2's."""
 
-    norm_eps: Epsilon | None = 1e-5
+    norm_eps: fields.Epsilon | None = 1e-5
     attention_bias: bool | None = False
 
 
 def config(f):
     """Biases never on the MLP."""
-    switches = options(attention_bias=f.attention_bias, activation=activation(f.activation, "silu"))
-    return common(f, options=switches)
+    switches = fields.options(
+        attention_bias=f.attention_bias, activation=fields.activation(f.activation, "silu")
+    )
+    return fields.common(f, options=switches)
 
 
 NORMS = {
@@ -66,8 +59,8 @@ FAMILY = Family(
     ),
     gguf=Format(
         ("olmo2",),
-        Metadata,
-        lambda f: metadata(f, options=options(attention_bias=f.attention_bias)),
+        metadata.Metadata,
+        lambda f: metadata.common(f, options=fields.options(attention_bias=f.attention_bias)),
         lambda c, f: decoder.gguf(c),
     ),
     checked=3,

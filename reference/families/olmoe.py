@@ -1,17 +1,7 @@
 """OLMoE: norms of the whole queries and keys, perhaps limits, a mixture of experts."""
 
-from celosia.reference.families import decoder, moe
+from celosia.reference.families import decoder, fields, metadata, moe
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Number,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-)
 from celosia.reference.operations import Clip
 
 __all__ = ["FAMILY"]
@@ -33,36 +23,36 @@ def layer(c, index):
     )
 
 
-class OlmoeFields(Fields, kw_only=True):
+class OlmoeFields(fields.Fields, kw_only=True):
     """OLMoE's."""
 
-    norm_eps: Epsilon | None = 1e-5
+    norm_eps: fields.Epsilon | None = 1e-5
     attention_bias: bool | None = False
-    clip_qkv: Number | None = None
-    num_experts: Size = 64
-    num_experts_per_tok: Size = 8
+    clip_qkv: fields.Number | None = None
+    num_experts: fields.Size = 64
+    num_experts_per_tok: fields.Size = 8
     norm_topk_prob: bool = False
 
 
 def config(f):
     """Weights of the chosen experts sum to 1 only if the file says so."""
     moe.check("num_experts_per_tok", f.num_experts, f.num_experts_per_tok)
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
-        activation=activation(f.activation, "silu"),
+        activation=fields.activation(f.activation, "silu"),
         limit=f.clip_qkv,
         experts=f.num_experts,
         chosen=f.num_experts_per_tok,
         renormalise=f.norm_topk_prob,
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 def gguf_config(f):
     """Whether weights sum to 1 is not in the file, nor are limits: they do not, there are none."""
     moe.check("chosen", f.n_experts, f.chosen)
     switches = {"experts": f.n_experts, "chosen": f.chosen}
-    return metadata(f, options=switches | options(attention_bias=f.attention_bias))
+    return metadata.common(f, options=switches | fields.options(attention_bias=f.attention_bias))
 
 
 FAMILY = Family(

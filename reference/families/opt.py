@@ -1,16 +1,7 @@
 """OPT: LayerNorm before or behind, learned positions from row 2 on, a plain MLP."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Size,
-    activation,
-    common,
-    options,
-    refuse,
-)
 from celosia.reference.families.names import Names
 from celosia.reference.operations import Copy, Embed, Norm
 
@@ -50,9 +41,10 @@ def describe(c):
 
 
 class OptFields(
-    Fields,
+    fields.Fields,
     kw_only=True,
-    rename={
+    rename=fields.NAMES
+    | {
         "hidden_dim": "ffn_dim",
         "activation": "activation_function",
         "remove_final_layer_norm": "_remove_final_layer_norm",
@@ -60,30 +52,30 @@ class OptFields(
 ):
     """OPT's."""
 
-    hidden_dim: Size
-    norm_eps: Epsilon | None = 1e-5
+    hidden_dim: fields.Size
+    norm_eps: fields.Epsilon | None = 1e-5
     activation: str | None = "relu"
     tied: bool | None = True
     do_layer_norm_before: bool = True
     remove_final_layer_norm: bool = False
     layer_norm_elementwise_affine: bool = True
     enable_bias: bool = True
-    word_embed_proj_dim: Size | None = None
+    word_embed_proj_dim: fields.Size | None = None
 
 
 def config(f):
     """Embeddings of another size than the model's are not supported."""
     if f.word_embed_proj_dim not in (None, f.dim):
-        refuse("word_embed_proj_dim", f"only hidden_size, {f.dim}, is supported")
-    switches = options(
+        fields.refuse("word_embed_proj_dim", f"only hidden_size, {f.dim}, is supported")
+    switches = fields.options(
         learned_positions=True,
         norms_behind=not f.do_layer_norm_before,
         no_last_norm=f.remove_final_layer_norm or not f.do_layer_norm_before,
         bare_norms=not f.layer_norm_elementwise_affine,
         plain=not f.enable_bias,
-        activation=activation(f.activation, "relu"),
+        activation=fields.activation(f.activation, "relu"),
     )
-    return common(f, rope=False, norm_eps=1e-5, options=switches)
+    return fields.common(f, rope=False, norm_eps=1e-5, options=switches)
 
 
 def names(c, f):

@@ -1,18 +1,8 @@
 """Phi-1, 1.5 and 2: one LayerNorm for attention and MLP beside each other, a part rotated."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Metadata,
-    activation,
-    common,
-    metadata,
-    options,
-    rotary,
-)
-from celosia.reference.families.names import First, Part
+from celosia.reference.families.names import First, Part, joined_qkv
 
 __all__ = ["FAMILY"]
 
@@ -36,10 +26,10 @@ def describe(c):
     return decoder.decoder(c, layer, end=end)
 
 
-class PhiFields(Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
+class PhiFields(fields.Fields, kw_only=True, rename=fields.NAMES | {"norm_eps": "layer_norm_eps"}):
     """Phi's."""
 
-    norm_eps: Epsilon | None = 1e-5
+    norm_eps: fields.Epsilon | None = 1e-5
     activation: str | None = "gelu_new"
     qk_layernorm: bool | None = False
 
@@ -47,12 +37,12 @@ class PhiFields(Fields, kw_only=True, rename={"norm_eps": "layer_norm_eps"}):
 def config(f):
     """Half of each head is rotated if the file does not say."""
     fraction = 0.5 if f.partial_rotary_factor is None else None
-    switches = options(
+    switches = fields.options(
         head_norms=f.qk_layernorm,
-        activation=activation(f.activation, "gelu_tanh"),
-        rotary_dim=rotary(f, f.head_dim or f.dim // f.n_heads, fraction),
+        activation=fields.activation(f.activation, "gelu_tanh"),
+        rotary_dim=fields.rotary(f, f.head_dim or f.dim // f.n_heads, fraction),
     )
-    return common(f, partial=True, options=switches)
+    return fields.common(f, partial=True, options=switches)
 
 
 def names(c, f):
@@ -62,19 +52,10 @@ def names(c, f):
     return decoder.llama(c, changes, {"norm": "model.final_layernorm"})
 
 
-class PhiMetadata(Metadata, kw_only=True, rename={"norm_eps": "attention.layer_norm_epsilon"}):
-    """Phi's."""
-
-    norm_eps: Epsilon
-
-
 def gguf_names(c, f):
     """Older files have queries, keys and values in one matrix."""
-    sizes = tuple(n * c.head_dim for n in (c.n_heads, c.n_kv_heads, c.n_kv_heads))
-    changes = {
-        f"w{x}": First((Part(f"attn_{x}"), Part("attn_qkv", index, sizes)))
-        for index, x in enumerate("qkv")
-    }
+    joined = joined_qkv(c, "attn_qkv")
+    changes = {name: First((Part(f"attn_{name[1]}"), part)) for name, part in joined.items()}
     return decoder.gguf(c, changes)
 
 
@@ -85,8 +66,10 @@ FAMILY = Family(
     hugging_face=Format(("PhiForCausalLM",), PhiFields, config, names, model_types=("phi",)),
     gguf=Format(
         ("phi2",),
-        PhiMetadata,
-        lambda f: metadata(f, partial=True, options=options(rotary_dim=f.rotary_dim)),
+        metadata.LayerNormMetadata,
+        lambda f: metadata.common(
+            f, partial=True, options=fields.options(rotary_dim=metadata.rotary(f))
+        ),
         gguf_names,
     ),
     checked=3,

@@ -1,50 +1,39 @@
 """Phi-3 and Phi-4-mini: Llama with joined matrices, a part of each head rotated, a window."""
 
-from celosia.reference.families import decoder, llama
+from celosia.reference.families import decoder, fields, llama, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Epsilon,
-    Fields,
-    Metadata,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-    rotary,
-    windows,
-)
-from celosia.reference.families.names import Part
+from celosia.reference.families.names import Part, joined_qkv
 
 __all__ = ["FAMILY"]
 
 
-class Phi3Fields(Fields, kw_only=True):
+class Phi3Fields(fields.Fields, kw_only=True):
     """Phi-3's."""
 
-    norm_eps: Epsilon | None = 1e-5
-    sliding_window: Size | None = None
+    norm_eps: fields.Epsilon | None = 1e-5
+    sliding_window: fields.Size | None = None
 
 
 def config(f):
     """The window is that of every layer."""
-    switches = options(
-        activation=activation(f.activation, "silu"),
-        rotary_dim=rotary(f, f.head_dim or f.dim // f.n_heads),
-        windows=windows(f, f.sliding_window, lambda index: True),
+    switches = fields.options(
+        activation=fields.activation(f.activation, "silu"),
+        rotary_dim=fields.rotary(f, f.head_dim or f.dim // f.n_heads),
+        windows=fields.windows(f, f.sliding_window, lambda index: True),
     )
-    return common(f, partial=True, options=switches)
+    return fields.common(f, partial=True, options=switches)
 
 
 def joined(c, qkv, gate_up):
     """Queries, keys and values below each other, and gate and up."""
-    sizes = tuple(n * c.head_dim for n in (c.n_heads, c.n_kv_heads, c.n_kv_heads))
-    parts = {f"w{x}": Part(qkv, index, sizes) for index, x in enumerate("qkv")}
+    parts = joined_qkv(c, qkv)
     both = (c.hidden_dim,) * 2
     return parts | {"w_gate": Part(gate_up, 0, both), "w_up": Part(gate_up, 1, both)}
 
 
-class Phi3Metadata(Metadata, kw_only=True, rename={"window": "attention.sliding_window"}):
+class Phi3Metadata(
+    metadata.Metadata, kw_only=True, rename=metadata.NAMES | {"window": "attention.sliding_window"}
+):
     """Phi-3's; 0 is no window."""
 
     window: int = 0
@@ -52,8 +41,10 @@ class Phi3Metadata(Metadata, kw_only=True, rename={"window": "attention.sliding_
 
 def gguf_config(f):
     """As in config.json."""
-    chosen = windows(f, max(f.window, 0), lambda index: f.window > 0)
-    return metadata(f, partial=True, options=options(rotary_dim=f.rotary_dim, windows=chosen))
+    chosen = fields.windows(f, max(f.window, 0), lambda index: f.window > 0)
+    return metadata.common(
+        f, partial=True, options=fields.options(rotary_dim=metadata.rotary(f), windows=chosen)
+    )
 
 
 FAMILY = Family(

@@ -1,27 +1,17 @@
 """Qwen2 and 2.5: Llama with biases on queries, keys and values, and windows in some layers."""
 
-from celosia.reference.families import decoder, llama
+from celosia.reference.families import decoder, fields, llama, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Fields,
-    Metadata,
-    Size,
-    activation,
-    common,
-    metadata,
-    options,
-    windows,
-)
 
 __all__ = ["FAMILY", "Qwen2Fields", "layer_windows"]
 
 
-class Qwen2Fields(Fields, kw_only=True):
+class Qwen2Fields(fields.Fields, kw_only=True):
     """Qwen2's. ``sliding_window`` alone means nothing."""
 
-    n_kv_heads: Size | None = 32
+    n_kv_heads: fields.Size | None = 32
     use_sliding_window: bool | None = False
-    sliding_window: Size | None = 4096
+    sliding_window: fields.Size | None = 4096
     max_window_layers: int | None = 28
     layer_types: list[str] | None = None
 
@@ -30,15 +20,15 @@ def layer_windows(f):
     """Windows in the layers from ``max_window_layers`` on."""
     if not f.use_sliding_window:
         return ()
-    return windows(f, f.sliding_window, lambda index: index >= f.max_window_layers)
+    return fields.windows(f, f.sliding_window, lambda index: index >= f.max_window_layers)
 
 
 def config(f):
     """Biases on q, k and v always, nowhere else."""
-    switches = options(
-        qkv_bias=True, windows=layer_windows(f), activation=activation(f.activation, "silu")
+    switches = fields.options(
+        qkv_bias=True, windows=layer_windows(f), activation=fields.activation(f.activation, "silu")
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 FAMILY = Family(
@@ -54,8 +44,8 @@ FAMILY = Family(
     ),
     gguf=Format(
         ("qwen2",),
-        Metadata,
-        lambda f: metadata(f, options={"qkv_bias": True}),
+        metadata.Metadata,
+        lambda f: metadata.common(f, options={"qkv_bias": True}),
         lambda c, f: decoder.gguf(c),
     ),
     checked=3,

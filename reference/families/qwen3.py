@@ -1,8 +1,7 @@
 """Qwen3: Llama with an RMSNorm of each query and key head, and windows in some layers."""
 
-from celosia.reference.families import decoder
+from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import Metadata, Size, activation, common, metadata, options
 from celosia.reference.families.qwen2 import Qwen2Fields, layer_windows
 
 __all__ = ["FAMILY", "attention"]
@@ -33,18 +32,18 @@ def layer(c, index):
 class Qwen3Fields(Qwen2Fields, kw_only=True):
     """Qwen3's."""
 
-    head_dim: Size | None = 128
+    head_dim: fields.Size | None = 128
     attention_bias: bool | None = False
 
 
 def config(f):
     """The norms of heads come behind the biases, if there are any."""
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
         windows=layer_windows(f),
-        activation=activation(f.activation, "silu"),
+        activation=fields.activation(f.activation, "silu"),
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 FAMILY = Family(
@@ -60,8 +59,8 @@ FAMILY = Family(
     ),
     gguf=Format(
         ("qwen3",),
-        Metadata,
-        lambda f: metadata(f, options=options(attention_bias=f.attention_bias)),
+        metadata.Metadata,
+        lambda f: metadata.common(f, options=fields.options(attention_bias=f.attention_bias)),
         lambda c, f: decoder.gguf(c),
     ),
     checked=3,

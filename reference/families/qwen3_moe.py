@@ -1,8 +1,7 @@
 """Qwen3-MoE: Qwen3 with a mixture of experts in most layers."""
 
-from celosia.reference.families import decoder, moe, qwen3
+from celosia.reference.families import decoder, fields, metadata, moe, qwen3
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import Size, activation, common, metadata, options, windows
 
 __all__ = ["FAMILY"]
 
@@ -17,13 +16,13 @@ def layer(c, index):
 class Qwen3MoeFields(qwen3.Qwen3Fields, kw_only=True):
     """Qwen3-MoE's."""
 
-    n_kv_heads: Size | None = 4
-    head_dim: Size | None = None
+    n_kv_heads: fields.Size | None = 4
+    head_dim: fields.Size | None = None
     num_experts: int = 128
-    num_experts_per_tok: Size = 8
-    moe_intermediate_size: Size = 768
+    num_experts_per_tok: fields.Size = 8
+    moe_intermediate_size: fields.Size = 768
     norm_topk_prob: bool = False
-    decoder_sparse_step: Size = 1
+    decoder_sparse_step: fields.Size = 1
     mlp_only_layers: list[int] | None = None
 
 
@@ -32,24 +31,24 @@ def config(f):
     moe.check("num_experts_per_tok", f.num_experts, f.num_experts_per_tok)
     listed, step = f.mlp_only_layers or (), f.decoder_sparse_step
     width = f.sliding_window if f.use_sliding_window else None
-    switches = options(
+    switches = fields.options(
         attention_bias=f.attention_bias,
-        activation=activation(f.activation, "silu"),
-        windows=windows(f, width, lambda index: True),
+        activation=fields.activation(f.activation, "silu"),
+        windows=fields.windows(f, width, lambda index: True),
         experts=f.num_experts,
         chosen=f.num_experts_per_tok,
         expert_dim=f.moe_intermediate_size,
         renormalise=f.norm_topk_prob,
         dense_layers=tuple(i for i in range(f.n_layers) if i in listed or (i + 1) % step),
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 def gguf_config(f):
     """Whether weights sum to 1 is not in the file: they do."""
     moe.check("chosen", f.n_experts, f.chosen)
     switches = {"experts": f.n_experts, "chosen": f.chosen, "renormalise": True}
-    return metadata(f, options=switches | options(expert_dim=f.expert_dim))
+    return metadata.common(f, options=switches | fields.options(expert_dim=f.expert_dim))
 
 
 FAMILY = Family(

@@ -3,17 +3,8 @@
 from typing import ClassVar
 
 import numpy as np
-from celosia.reference.families import decoder, llama
+from celosia.reference.families import decoder, fields, llama, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.fields import (
-    Metadata,
-    Size,
-    activation,
-    common,
-    options,
-    refuse,
-    windows,
-)
 from celosia.reference.operations import Rotate
 
 __all__ = ["FAMILY"]
@@ -34,13 +25,13 @@ class SmolLM3Fields(llama.LlamaFields, kw_only=True):
 
     default_theta: ClassVar[float] = 2e6
 
-    n_kv_heads: Size | None = 4
+    n_kv_heads: fields.Size | None = 4
     tied: bool | None = True
     quantization_config: dict | None = None
     no_rope_layers: list[int] | None = None
-    no_rope_layer_interval: Size = 4
+    no_rope_layer_interval: fields.Size = 4
     use_sliding_window: bool | None = False
-    sliding_window: Size | None = None
+    sliding_window: fields.Size | None = None
     layer_types: list[str] | None = None
 
 
@@ -49,17 +40,19 @@ def config(f):
     still = tuple(range(f.no_rope_layer_interval - 1, f.n_layers, f.no_rope_layer_interval))
     if f.no_rope_layers:
         if len(f.no_rope_layers) < f.n_layers:
-            refuse("no_rope_layers", f"must have {f.n_layers} values, not {len(f.no_rope_layers)}")
+            fields.refuse(
+                "no_rope_layers", f"must have {f.n_layers} values, not {len(f.no_rope_layers)}"
+            )
         still = tuple(index for index in range(f.n_layers) if not f.no_rope_layers[index])
-    chosen = windows(f, f.sliding_window, still.__contains__) if f.use_sliding_window else ()
-    switches = options(
+    chosen = fields.windows(f, f.sliding_window, still.__contains__) if f.use_sliding_window else ()
+    switches = fields.options(
         attention_bias=f.attention_bias,
         mlp_bias=f.mlp_bias,
-        activation=activation(f.activation, "silu"),
+        activation=fields.activation(f.activation, "silu"),
         no_rope_layers=still,
         windows=chosen,
     )
-    return common(f, options=switches)
+    return fields.common(f, options=switches)
 
 
 def gguf_config(f):
@@ -83,7 +76,7 @@ FAMILY = Family(
         ignored=("max_window_layers",),
     ),
     gguf=Format(
-        ("smollm3",), Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
+        ("smollm3",), metadata.Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
     ),
     checked=3,
 )

@@ -158,4 +158,5 @@ def start_of(number, starts, place):
         return Array(starts[:-1])[number] + place
     if size & (size - 1):
         return number * size + place
-    return (number << size.bit_length() - 1) | place
+    bits = size.bit_length() - 1
+    return (number << bits) | place[:bits]

@@ -1,0 +1,91 @@
+"""What decoders' GGUF metadata have in common, and what a ModelConfig takes of it."""
+
+import msgspec
+from celosia.reference.families.fields import Epsilon, Layers, Number, Size, refuse
+from celosia.reference.rope_scaling import LinearScaling
+
+from celosia.printable import shown
+
+__all__ = ["NAMES", "LayerNormMetadata", "Metadata", "common", "rotary"]
+
+NAMES = {
+    "dim": "embedding_length",
+    "hidden_dim": "feed_forward_length",
+    "n_layers": "block_count",
+    "n_heads": "attention.head_count",
+    "n_kv_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "value_dim": "attention.value_length",
+    "seq_len": "context_length",
+    "norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+    "rotary_dim": "rope.dimension_count",
+    "scaling": "rope.scaling.type",
+    "scaling_factor": "rope.scaling.factor",
+    "scale_linear": "rope.scale_linear",
+    "n_experts": "expert_count",
+}
+
+
+class Metadata(msgspec.Struct, kw_only=True, rename=NAMES):
+    """GGUF metadata behind the architecture's name.
+
+    ``vocab_size``, ``tied``, ``attention_bias`` and ``mlp_bias`` are what the tensors show.
+    """
+
+    dim: Size
+    hidden_dim: Size
+    n_layers: Layers
+    n_heads: Size
+    seq_len: Size
+    vocab_size: Size
+    tied: bool
+    attention_bias: bool
+    mlp_bias: bool
+    norm_eps: Epsilon
+    n_kv_heads: Size | None = None
+    head_dim: Size | None = None
+    value_dim: Size | None = None
+    rope_theta: Number = 10000.0
+    rotary_dim: Size | None = None
+    scaling: str = "none"
+    scaling_factor: Number = 1.0
+    scale_linear: Number = 1.0
+    n_experts: int = 0
+
+
+class LayerNormMetadata(
+    Metadata, kw_only=True, rename=NAMES | {"norm_eps": "attention.layer_norm_epsilon"}
+):
+    """Of models with LayerNorm."""
+
+    norm_eps: Epsilon
+
+
+def rotary(fields):
+    """How many values of a head are rotated, or None for all of them."""
+    head_dim, size = fields.head_dim or fields.dim // fields.n_heads, fields.rotary_dim
+    if size is not None and (size % 2 or size > head_dim):
+        refuse("rotary_dim", f"must be an even number up to {head_dim}, not {size}")
+    return None if size == head_dim else size
+
+
+def common(fields, partial=False, **changes):
+    """The sizes, theta and scaling of GGUF metadata; ``changes`` come instead."""
+    if not fields.head_dim and fields.dim % fields.n_heads:
+        refuse("n_heads", f"{fields.n_heads} does not divide the model's dim, {fields.dim}")
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len", "norm_eps")
+    values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
+    head_dim = fields.head_dim or fields.dim // fields.n_heads
+    only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
+    if not partial:
+        only["rotary_dim"] = (head_dim,)
+    if hasattr(fields, "chosen"):
+        del only["n_experts"]
+    for name, supported in only.items():
+        if (value := getattr(fields, name)) is not None and value not in supported:
+            refuse(name, f"{shown(value)} is not supported")
+    factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
+    values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
+    values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
+    return values | changes
