@@ -6,6 +6,13 @@ components), ``celosia.sim`` (running the Verilog) and ``celosia.boards`` (devel
 In a checkout they are folders beside this one; installed, they lie inside it.
 """
 
+import sys
+
+# Run as `python -m celosia`, Python looks for modules in the current folder first: whatever lies
+# beside a downloaded model would be run.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    del sys.path[0]
+
 from pathlib import Path
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from celosia.generators.verilog import to_verilog
 from celosia.rtl.controller import CAUSES, SATURATED
-from celosia.sim import toolchain
+from celosia.sim.cache import cached
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
 from celosia.sim.native_transport import NativeTransport
@@ -53,7 +53,7 @@ def machine_verilog(plan):
     def build(folder):
         (folder / "top.v").write_text(to_verilog(plan.machine()))
 
-    return (toolchain.cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
+    return (cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
 
 
 @dataclass(frozen=True)
