@@ -47,7 +47,7 @@ class Chat:
         info = self.info
         clock = f", {info.frequency / 1e6:g} MHz" if info.frequency else ""
         return (
-            f"{info.name}: {info.weight_parallelism} weights a cycle, "
+            f"{_printable(info.name)}: {info.weight_parallelism} weights a cycle, "
             f"{info.max_seq_len} positions{clock}"
         )
 
@@ -96,6 +96,11 @@ class Chat:
         cycles = run.done.counters.get("counter_0")
         if cycles and self.info.frequency:
             speed += f", {n_tokens * self.info.frequency / cycles:,.0f} in the machine"
-        elif cycles:
+        elif cycles and n_tokens:
             speed += f", {cycles / n_tokens:,.0f} cycles each"
         print(f"\n[{speed}]", file=output, flush=True)
+
+
+def _printable(text):
+    """``text`` with what a terminal would obey, not show, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
