@@ -20,7 +20,7 @@ class NativeTransport:
 
     def __init__(self, simulation):
         self._simulation = simulation
-        self.clock = Clock(lambda: simulation.cycle, "cycles", answer=1_000_000, byte=100)
+        self.clock = Clock(lambda: simulation.cycle, "cycles", answer=4_000_000, byte=100)
 
     def send(self, data):
         """Queue bytes for the chip."""

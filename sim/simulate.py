@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 BEATS = ("linear", "scores", "values")  # counters of cycles in which the fabric works
-PATIENCE = 1_000_000, 100  # cycles for one token: at least, and for each that is the least possible
+PATIENCE = 5_000_000, 100  # cycles for one token: at least, and for each that is the least possible
 
 
 def machine_verilog(plan):

@@ -80,7 +80,7 @@ def spoiler(chooser):
 
     def spoil(answer):
         payload = bytearray(answer.payload())
-        match chooser.randrange(12):
+        match chooser.randrange(60):
             case 0:
                 return frame(answer.kind, chooser.randbytes(len(payload)))
             case 1:
