@@ -158,7 +158,7 @@ def _seal(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {str(path.relative_to(folder)): _digest(path) for path in files}
     (folder / MANIFEST).write_text(json.dumps(hashes, indent=1) + "\n")
-    for path in (*files, folder / MANIFEST, *{path.parent for path in files}, folder):
+    for path in (*files, folder / MANIFEST, *{folder, *(path.parent for path in files)}):
         _sync(path)
 
 
