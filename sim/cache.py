@@ -135,6 +135,10 @@ def _make(target, build):
             if not _is_whole(target):  # made by another process where there are no locks
                 raise
         _sync(target.parent)
+    except OSError as error:
+        if error.filename is None:  # a full disk, say
+            raise OSError(error.errno, error.strerror, str(target)) from None
+        raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

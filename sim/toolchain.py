@@ -1,6 +1,7 @@
 """The tools that turn Verilog into a running program, and how any tool is started."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -79,6 +80,8 @@ def run_tool(command, cwd=None, env=None):
     ------
     ToolError
         If it is not there, or fails; then with its output.
+    OSError
+        If it fails because the disk is full.
     """
     with contextlib.ExitStack() as stack:
         if cwd is None:
@@ -96,6 +99,8 @@ def run_tool(command, cwd=None, env=None):
         )
     if done.returncode:
         said = done.stdout.strip()[-4000:]
+        if (full := os.strerror(errno.ENOSPC)) in said:
+            raise OSError(errno.ENOSPC, full, str(cwd))
         raise ToolError(f"{shlex.join(command[:1])} failed ({done.returncode}):\n{said}")
     return done.stdout
 

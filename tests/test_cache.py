@@ -14,6 +14,7 @@ import pytest
 from celosia.reference.checkpoint import CheckpointError, known
 from celosia.sim import cache
 from celosia.sim.cache import cached, keep_only, tool_home
+from celosia.sim.toolchain import python_tool, run_tool
 
 from celosia.cache_folder import cache_folder
 
@@ -296,6 +297,21 @@ def test_an_old_entry_is_removed(base):
     os.utime(entry, (1, 1))
     cached(OTHER, build)
     assert sorted(p.name for p in base.iterdir()) == [f"{KEY}.lock", OTHER, f"{OTHER}.lock"]
+
+
+def test_a_full_disk_is_named(base):
+    """Whether a file is written or a tool runs, nothing half is left."""
+
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    def compiler(folder):
+        run_tool(python_tool("-c", "import sys; sys.exit('x.o: No space left on device')"), folder)
+
+    for build in (full, compiler):
+        with pytest.raises(OSError, match=f"No space left on device: '{base}/{KEY}"):
+            cached(KEY, build)
+        assert [p.name for p in base.iterdir()] == [f"{KEY}.lock"]
 
 
 def test_keep_only(tmp_path):

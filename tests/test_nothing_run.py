@@ -44,8 +44,8 @@ def trap(tmp_path, monkeypatch):
     assert not (folder / "OWNED").exists()
 
 
-def celosia(*words, options=()):
-    command = [sys.executable, *options, "-m", "celosia", *map(str, words)]
+def celosia(*words):
+    command = [sys.executable, "-m", "celosia", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -56,6 +56,18 @@ def test_generating_in_a_models_folder(trap, tmp_path):
     celosia("generate", "small.bin", "--config", "tiny", "-o", "../out")
     assert (tmp_path / "out" / "top.v").is_file()
     assert "celosia " in celosia("--version")
+
+
+def test_a_path_of_modules_with_empty_parts(trap, monkeypatch):
+    """As `export PYTHONPATH=$PYTHONPATH:/x` makes it; Python's own modules are beyond our help."""
+    for name in ("json", "pathlib", "subprocess", "tempfile"):
+        (trap / f"{name}.py").unlink()
+    script = Path(sys.executable).with_name("celosia")
+    for path in (":/nowhere", "/nowhere:", "."):
+        monkeypatch.setenv("PYTHONPATH", path)
+        for command in ([script], [sys.executable, "-m", "celosia"]):
+            done = subprocess.run([*command, "configs"], capture_output=True, text=True)
+            assert "tiny" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
