@@ -102,6 +102,6 @@ class Chat:
         cycles = run.done.counters.get("counter_0")
         if cycles and self.info.frequency:
             speed += f", {n_tokens * self.info.frequency / cycles:,.0f} in the machine"
-        elif cycles:
+        elif cycles and n_tokens:
             speed += f", {cycles / n_tokens:,.0f} cycles each"
         print(f"\n[{speed}]", file=output, flush=True)

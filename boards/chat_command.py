@@ -78,5 +78,5 @@ def _transport(loaded, port, baud, config, settings):
     fill_memories(plan, simulation)
     transport = NativeTransport(simulation)
     if plan.config.memory == "sdram":
-        load_memory(Driver(transport, patience=600.0), plan.images()[0])
+        load_memory(Driver(transport), plan.images()[0])
     return transport

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +57,9 @@ def program(
     from celosia.boards.catalog import find_board
     from celosia.boards.tape_file import read_tape
     from celosia.generators.config import ConfigError
-    from celosia.sim.toolchain import ToolError
+    from celosia.sim.toolchain import ToolError, tool_environment, which
 
+    folder = folder.absolute()
     report = _read_report(folder)
     board = find_board(report["board"])
     if report["bitstream"] is None:
@@ -71,12 +71,14 @@ def program(
     if report["config"].get("boot") == "flash":
         offset = read_tape(folder)[1]["flash_offset"]
         steps += [["-f", "-o", str(offset), "--file-type", "raw", str(folder / "tape.bin")]]
-    if shutil.which("openFPGALoader") is None:
+    loader = which("openFPGALoader")
+    if loader is None:
         raise ToolError(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     for step in steps:
-        done = process.run(["openFPGALoader", "-b", board.loader, *step], own_group=False)
+        command = [loader, "-b", board.loader, *step]
+        done = process.run(command, own_group=False, cwd="/", env=tool_environment())
         if done.returncode:
             raise ToolError(f"openFPGALoader failed ({done.returncode})")
 

@@ -27,7 +27,8 @@ class Done:
 class Generation:
     """The tokens of one run, as they arrive: an iterator of :class:`Token`.
 
-    It ends with a :class:`DriverError` if something of the run was lost.
+    It ends with a :class:`DriverError` if something of the run was lost, or if the machine gives
+    what it was not asked for: a token of no vocabulary, or more than ``count`` tokens.
 
     Attributes
     ----------
@@ -35,12 +36,14 @@ class Generation:
         Set when the end has arrived.
     """
 
-    def __init__(self, wait, names):
+    def __init__(self, wait, names, count, vocab_size):
         self.done = None
         self.waiting = deque()
         self.heard = 0
         self._wait = wait
         self._names = names
+        self._count = count
+        self._vocab_size = vocab_size
         self._failure = None
 
     def __iter__(self):
@@ -59,6 +62,12 @@ class Generation:
         """Take a message about this run."""
         n_tokens, self.heard = self.heard, self.heard + 1
         if isinstance(message, Token):
+            if message.token >= self._vocab_size:
+                raise DriverError(
+                    f"the machine gave token {message.token} of a vocabulary of {self._vocab_size}"
+                )
+            if n_tokens >= self._count:
+                raise DriverError(f"the machine gave more than the {self._count} tokens asked for")
             self.waiting.append(message)
             return
         self.done = Done(message.reason, dict(zip(self._names, message.counters, strict=False)))
