@@ -4,7 +4,8 @@ import time
 
 from celosia.sim.driver import Driver, DriverError
 
-from celosia.terminal import shown, utf8
+from celosia.printable import NAME, printable
+from celosia.terminal import utf8
 
 __all__ = ["Chat"]
 
@@ -49,7 +50,7 @@ class Chat:
         info = self.info
         clock = f", {info.frequency / 1e6:g} MHz" if info.frequency else ""
         return (
-            f"{shown(info.name)}: {info.weight_parallelism} weights a cycle, "
+            f"{printable(info.name, NAME)}: {info.weight_parallelism} weights a cycle, "
             f"{info.max_seq_len} positions{clock}"
         )
 
@@ -89,13 +90,13 @@ class Chat:
         count = min(self.tokens, room)
         run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.tokenizer.eos)
         self.seed = (self.seed + 1) % (1 << 32)
-        output.write(shown(self.tokenizer.decode(prompt), keep="\n\t"))
+        output.write(printable(self.tokenizer.decode(prompt), keep="\n\t"))
         feed = self.tokenizer.stream(prompt[-1])
         n_tokens = 0
         for token in run:
             n_tokens += 1
             if token.token != self.tokenizer.eos:
-                output.write(shown(feed(token.token), keep="\n\t"))
+                output.write(printable(feed(token.token), keep="\n\t"))
                 output.flush()
         seconds = time.monotonic() - begin
         speed = f"{n_tokens} tokens, {n_tokens / seconds:,.0f} per second at the host"

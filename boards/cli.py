@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from celosia import process
-from celosia.terminal import LONGEST, shown
+from celosia.printable import NAME, printable
 
 __all__ = ["register"]
 
@@ -114,7 +114,7 @@ def load(
     image, record = read_tape(folder)
     with contextlib.closing(SerialTransport(port, baud)) as transport:
         sent = load_tape(transport, image, record)
-    name = shown(str(record["model"]), LONGEST)
+    name = printable(str(record["model"]), NAME)
     print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
 
 

@@ -40,9 +40,12 @@ from celosia.options import (
     TokenizerOption,
 )
 from celosia.output import check_apart, named, new_file, new_json
-from celosia.terminal import LONGEST, shown, utf8
+from celosia.printable import MESSAGE, NAME, printable
+from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
+
+TEXT_LIMIT = 64 << 20  # bytes of a text to evaluate
 
 
 class CommandError(ValueError):
@@ -55,15 +58,18 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         from celosia.generators.config import ConfigError
         from celosia.reference.checkpoint import CheckpointError
+        from celosia.reference.tokenizer_library import TokenizerError
         from celosia.sim.driver import DriverError
         from celosia.sim.request import RequestError
         from celosia.sim.toolchain import ToolError
 
-        known = (CommandError, RequestError, ConfigError, CheckpointError, ToolError, DriverError)
+        known = (CommandError, RequestError, ConfigError, CheckpointError, DriverError)
         try:
             return super().invoke(ctx)
-        except known as error:
+        except (*known, TokenizerError) as error:
             status = complain(str(error))
+        except ToolError as error:
+            status = complain(str(error), log=True)
         except OSError as error:
             name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             status = complain(f"{name}{error.strerror or error}")
@@ -156,7 +162,8 @@ def evaluate(
     of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
     each again from the begin token on. Every token is predicted once.
     """
-    from celosia.reference.evaluate import NoFormatError, evaluate_text
+    from celosia.reference.checkpoint.files import read_text
+    from celosia.reference.evaluate import NoFormatError, TextError, evaluate_text
 
     loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
@@ -169,9 +176,9 @@ def evaluate(
         )
     check_apart([json_file], [model, tokenizer, text, config])
     try:
-        words = text.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{text}: not UTF-8: {error.reason} at byte {error.start}") from None
+        words = read_text(text, TEXT_LIMIT)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     with new_json(json_file) as write_json:
         bar = Progress(
             TextColumn("evaluate"),
@@ -192,8 +199,10 @@ def evaluate(
                 report = evaluate_text(loaded, words, scheme, window, max_tokens, progress)
             except NoFormatError as error:
                 raise CommandError(str(error)) from None
-            except ValueError as error:
+            except TextError as error:
                 raise CommandError(f"{text}: {error}") from None
+            except (ValueError, OverflowError) as error:
+                raise CommandError(f"{model}: {error}") from None
         write_json(report)
     floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
     table = Table(title=f"{_title(loaded.name)}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
@@ -341,14 +350,14 @@ def _printer(tokenizer, prompt):
     if tokenizer is None:
         print(*prompt, end="", flush=True)
         return lambda token: print(f" {token}", end="", flush=True)
-    print(shown(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
+    print(printable(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
     feed = tokenizer.stream(prompt[-1])
-    return lambda token: print(shown(feed(token), keep="\n\t"), end="", flush=True)
+    return lambda token: print(printable(feed(token), keep="\n\t"), end="", flush=True)
 
 
 def _title(name):
     """A name for a table's title."""
-    return escape(shown(str(name), LONGEST))
+    return escape(printable(str(name), NAME))
 
 
 def _show_simulation(plan, result, clock):
@@ -451,14 +460,14 @@ def _scheme(config, settings, name):
 @contextlib.contextmanager
 def _step(text):
     """Say what is being done, with a spinner on a terminal."""
+    text = printable(text, MESSAGE)
     if progress_console.is_terminal:
-        words = TextColumn("{task.description}", markup=False)
-        columns = SpinnerColumn(), words, TimeElapsedColumn()
+        columns = SpinnerColumn(), TextColumn(text, markup=False), TimeElapsedColumn()
         with Progress(*columns, console=progress_console, transient=True) as display:
-            display.add_task(shown(text), total=None)
+            display.add_task("", total=None)
             yield
     else:
-        print(f"celosia: {shown(text)}", file=sys.stderr, flush=True)
+        print(f"celosia: {text}", file=sys.stderr, flush=True)
         yield
 
 

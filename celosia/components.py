@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from celosia.options import JsonOption
+from celosia.printable import shown
 
 __all__ = ["components"]
 
 SEEDS = 3
+LONGEST = 100  # characters of a value of --set
 COLUMNS = ("lut", "ff", "dsp", "bram", "latency", "throughput", "fmax_mhz")
 
 
@@ -90,8 +92,10 @@ def _setting(text):
     """``name=value`` as a pair; a value that is no Python literal is a word."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--set takes name=value, not {text!r}")
+        raise ValueError(f"--set takes name=value, not {shown(text)}")
+    if len(value) > LONGEST:
+        raise ValueError(f"--set {name}: a value has at most {LONGEST} characters")
     try:
         return name, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return name, value

@@ -4,6 +4,11 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from celosia.reference.checkpoint.files import read_text
+from celosia.reference.checkpoint.schema import convert
+
+from celosia.printable import shown
+
 __all__ = ["COMPACT", "NAMED", "Config", "ConfigError", "load_config"]
 
 FOLDER = Path(__file__).parent / "configs"
@@ -20,6 +25,9 @@ COMPACT = {  # what the compact machine is
     "control": "stream",
 }
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+FILE_LIMIT = 64 << 10  # bytes of a TOML file
 
 
 class ConfigError(ValueError):
@@ -101,7 +109,7 @@ class Config:
             value = getattr(self, field.name)
             if not isinstance(value, field.type) or isinstance(value, bool):
                 kind = {int: "a whole number", str: "a word"}[field.type]
-                raise ConfigError(f"{field.name} must be {kind}, not {value!r}")
+                raise ConfigError(f"{field.name} must be {kind}, not {shown(value)}")
         powers = [1 << n for n in range(3, 11)]
         if self.weight_parallelism not in powers:
             raise ConfigError(
@@ -185,6 +193,33 @@ class Config:
         return self.weight_parallelism // self.vector_lanes
 
 
+def _read_config(source):
+    """The configuration of a name or a TOML file; errors name the file."""
+    path = FOLDER / f"{source}.toml" if source in NAMED else Path(source)
+    try:
+        values = tomllib.loads(read_text(path, FILE_LIMIT))
+    except OSError as e:
+        names = ", ".join(NAMED)
+        why = e.strerror or e
+        raise ConfigError(
+            f"{str(source)!r} is no configuration ({names}), nor a file: {why}"
+        ) from None
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid TOML: nested too deeply") from None
+    except ValueError as e:
+        raise ConfigError(f"{source}: not valid TOML: {e}") from None
+    known = [field.name for field in fields(Config)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{source}: unknown parameter {shown(name)}; known: {', '.join(known)}"
+            )
+    try:
+        return convert({"name": path.stem, **values}, Config, source)
+    except ValueError as e:
+        raise ConfigError(str(e)) from None
+
+
 def load_config(source="small", settings=()):
     """The configuration of a name or a TOML file, changed by ``settings`` (``name=value``).
 
@@ -193,31 +228,21 @@ def load_config(source="small", settings=()):
     ConfigError
         If there is no such configuration, or a name or value is wrong.
     """
-    path = FOLDER / f"{source}.toml" if source in NAMED else Path(source)
-    try:
-        values = tomllib.loads(path.read_text())
-    except OSError as e:
-        names = ", ".join(NAMED)
-        why = e.strerror or e
-        raise ConfigError(f"{source!r} is no configuration ({names}), nor a file: {why}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{source}: not valid TOML: {e}") from None
+    config = _read_config(source)
     names = {field.name: field.type for field in fields(Config)}
-    for name in values:
-        if name not in names:
-            raise ConfigError(f"{source}: unknown parameter {name!r}; known: {', '.join(names)}")
-    config = Config(**{"name": path.stem, **values})
     changes = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in names or name == "name":
             known = ", ".join(n for n in names if n != "name")
-            raise ConfigError(f"--set takes name=value with a name of: {known}; not {setting!r}")
+            raise ConfigError(
+                f"--set takes name=value with a name of: {known}; not {shown(setting)}"
+            )
         if names[name] is int:
             try:
                 changes[name] = int(text, 0)
             except ValueError:
-                raise ConfigError(f"{name} must be a whole number, not {text!r}") from None
+                raise ConfigError(f"{name} must be a whole number, not {shown(text)}") from None
         else:
             changes[name] = text
     if changes:

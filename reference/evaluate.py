@@ -4,8 +4,16 @@ import numpy as np
 from celosia.reference import compact, float32, integer
 from celosia.reference.compact_quantize import CompactScheme, quantize_compact
 from celosia.reference.quantize import quantize
+from celosia.reference.tokenizer_library import TokenizerError
 
-__all__ = ["END_OF_TEXT", "NoFormatError", "evaluate_text", "perplexity_report", "split_texts"]
+__all__ = [
+    "END_OF_TEXT",
+    "NoFormatError",
+    "TextError",
+    "evaluate_text",
+    "perplexity_report",
+    "split_texts",
+]
 
 #: The line between the texts of a file, as in TinyStories.
 END_OF_TEXT = "<|endoftext|>"
@@ -16,6 +24,10 @@ class NoFormatError(ValueError):
 
 
 _ROWS = 256  # positions whose logits are held in float64 at once
+
+
+class TextError(ValueError):
+    """A text that cannot be evaluated; the message says why."""
 
 
 def split_texts(text):
@@ -39,12 +51,22 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
     ------
     NoFormatError
         If there are no formats for the model.
+    TextError
+        If the text has no tokens, or others than the model.
     ValueError
-        If the model has no tokenizer, or the text no tokens.
+        If the model has no tokenizer, or comes to values that are not finite.
     """
     if model.tokenizer is None:
         raise ValueError("a text needs a tokenizer, and the model brings none")
-    texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
+    try:
+        texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
+    except TokenizerError as error:
+        raise TextError(str(error)) from error
+    beyond = max((max(tokens, default=0) for tokens in texts), default=0)
+    if beyond >= model.config.vocab_size:
+        raise TextError(f"token {beyond} is not one of the model's {model.config.vocab_size}")
+    if not any(texts):
+        raise TextError("tokens must have at least one token to predict")
     if isinstance(scheme, CompactScheme):
         quantized, saturated = _quantized(quantize_compact, model, scheme.window), {}
     else:

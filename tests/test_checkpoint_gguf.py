@@ -1,5 +1,7 @@
 """GGUF files, written and quantised by the format's own library."""
 
+import struct
+
 import gguf
 import numpy as np
 import pytest
@@ -176,14 +178,17 @@ def test_tokenizer_inside(write, tiny_config):
         ({"general.architecture": "gpt2"}, "general.architecture: 'gpt2' is not supported"),
         ({"llama.block_count": 3}, "blk.2.attn_norm.weight is missing"),
         ({"llama.block_count": 1}, r"blk.1.\S+ is a tensor that a Llama model does not have"),
-        ({"llama.block_count": None}, "llama.block_count is missing"),
+        ({"llama.block_count": None}, "llama.block_count: is missing"),
         ({"llama.block_count": "2"}, "llama.block_count: '2' is of the wrong type"),
-        ({"llama.attention.head_count": 0}, "n_heads must be a positive integer, not 0"),
+        ({"llama.attention.head_count": 0}, "llama.attention.head_count: must be >= 1, not 0"),
         (
             {"llama.attention.head_count_kv": [2, 2]},
             r"head_count_kv: \[2, 2\] is of the wrong",
         ),
-        ({"llama.attention.head_count_kv": 4}, r"n_kv_heads must divide n_heads \(6\)"),
+        (
+            {"llama.attention.head_count_kv": 4},
+            r"head_count_kv must divide llama.attention.head_count \(6\)",
+        ),
         ({"llama.attention.value_length": 8}, "llama.attention.value_length: 8 is not supported"),
         ({"llama.rope.dimension_count": 2}, "llama.rope.dimension_count: 2 is not supported"),
         ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: 'yarn' is not supported"),
@@ -191,6 +196,9 @@ def test_tokenizer_inside(write, tiny_config):
         ({"llama.expert_count": 8}, "llama.expert_count: 8 is not supported"),
         ({"llama.feed_forward_length": 21}, r"ffn_gate.weight must have the shape \[21, 12\]"),
         ({"general.alignment": 0}, "general.alignment: 0 is wrong"),
+        ({"general.alignment": 48}, "general.alignment: 48 is wrong"),
+        ({"split.no": 1, "split.count": 2}, "split.count: part 2 of 2 of a split file"),
+        ({"llama.attention.layer_norm_rms_epsilon": 1e10}, "rms_epsilon: must be <= 1.0, not"),
     ],
 )
 def test_refused(write, tiny_config, fields, message):
@@ -206,7 +214,7 @@ def test_refused_tensors(tmp_path, write, tiny_config):
         load(write(model, kinds={"blk.0.attn_q.weight": Kind.Q5_0}))
     with pytest.raises(CheckpointError, match=r"blk\.0\.attn_q\.bias is a tensor that a Llama"):
         load(write(model, tensors={"blk.0.attn_q.bias": np.zeros(24, np.float32)}))
-    with pytest.raises(CheckpointError, match="rope_factors must have 2 values, not 3"):
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight must have 2 values, not 3"):
         load(write(model, tensors={"rope_freqs.weight": np.ones(3, np.float32)}))
     with pytest.raises(CheckpointError, match=r"rope_freqs\.weight must have one dimension"):
         load(write(model, tensors={"rope_freqs.weight": np.ones((2, 2), np.float32)}))
@@ -257,4 +265,43 @@ def test_bad_container(write, tiny_config):
         load(path)
     path.write_bytes(data.replace(b"blk.1.attn_q.weight", b"blk.0.attn_q.weight"))
     with pytest.raises(CheckpointError, match=r"blk\.0\.attn_q\.weight is described twice"):
+        load(path)
+
+
+def nested(depth, member=9):
+    """A metadata field of arrays within arrays, and its name."""
+    name = b"general.tags"
+    arrays = struct.pack("<IQ", member, 1) * depth + struct.pack("<IQ", 4, 0)
+    return struct.pack("<Q", len(name)) + name + struct.pack("<I", 9) + arrays
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (nested(5), "general.tags: nested too deeply"),
+        (nested(100000), "general.tags: nested too deeply"),
+        (nested(0)[:-12] + struct.pack("<IQ", 0, 1 << 40), "more than 4,194,304 values in arrays"),
+        (nested(0)[:-16] + struct.pack("<IB", 7, 2), "general.tags: a bool is neither 0 nor 1"),
+    ],
+)
+def test_bad_metadata(tmp_path, field, message):
+    path = tmp_path / "small.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + field)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+def test_forbidden_places(write, tiny_config):
+    path = write(random_model(tiny_config()))
+    data = path.read_bytes()
+    place = data.index(b"blk.0.attn_q.weight") + len(b"blk.0.attn_q.weight") + 4 + 16 + 4
+    path.write_bytes(data[:place] + bytes(8) + data[place + 8 :])
+    with pytest.raises(CheckpointError, match=r"(blk\.0\.attn_q|token_embd)\.weight: overlaps"):
+        load(path)
+    path.write_bytes(data[:place] + b"\1" + data[place + 1 :])
+    with pytest.raises(CheckpointError, match=r"attn_q\.weight: offset \d+ is no multiple of 32"):
+        load(path)
+    place -= 4 + 16 + 4
+    path.write_bytes(data[:place] + b"\0" + data[place + 1 :])
+    with pytest.raises(CheckpointError, match=r"attn_q\.weight must have 1 to 4 dimensions"):
         load(path)

@@ -1,6 +1,7 @@
 """Hugging Face directories of Llama-family models."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -204,7 +205,9 @@ def test_bad_index(tmp_path, tiny_config):
     with pytest.raises(CheckpointError, match=r"index\.json: no JSON"):
         load(tmp_path)
     write_index(tmp_path, dict.fromkeys(weight_map, 3))
-    with pytest.raises(CheckpointError, match=r"index\.json: weight_map: a file name is no text"):
+    with pytest.raises(
+        CheckpointError, match=r"index\.json: weight_map\.model\S+: 3 is of the wrong"
+    ):
         load(tmp_path)
     write_index(tmp_path, weight_map | {"model.norm.weight": "gone.safetensors"})
     with pytest.raises(CheckpointError, match=r"weight_map: gone\.safetensors is missing"):
@@ -246,6 +249,8 @@ SCALING = RopeScaling(8.0, 1.0, 4.0, 8192)
             SCALING,
         ),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, 7.0, None),
+        ({"rope_scaling": {"rope_type": "default", "rope_theta": 7.0}}, 7.0, None),
+        ({"rope_scaling": {"type": "linear", "factor": 1.0}}, 1e4, None),
     ],
 )
 def test_rope_fields(write, tiny_config, changes, theta, scaling):
@@ -264,13 +269,14 @@ def test_defaults(write, tiny_config):
     assert not loaded.config.tied
 
 
-def test_mistral(write, tiny_config):
+def test_mistral(write, tiny_config, caplog):
     model = random_model(tiny_config())
     mistral = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
     for window in (None, 16):
         assert_same(load(write(model, **mistral, sliding_window=window)), model)
-    with pytest.raises(CheckpointError, match=r"config\.json: sliding_window: a window shorter"):
-        load(write(model, **mistral, sliding_window=15))
+        assert not caplog.records
+    assert load(write(model, **mistral, sliding_window=15)).config.seq_len == 15
+    assert "sliding_window: the context is taken as the window's 15" in caplog.text
 
 
 def test_tied_head_may_be_stored(tmp_path, write, tiny_config):
@@ -310,7 +316,7 @@ def test_bad_tokenizer(write, tiny_config):
     with pytest.raises(CheckpointError, match=r"config\.json: bos_token_id: 33 is no token"):
         load(path)
     write_config(path, tiny_config(), eos_token_id=["x"])
-    with pytest.raises(CheckpointError, match=r"config\.json: eos_token_id: 'x' is no token"):
+    with pytest.raises(CheckpointError, match=r"config\.json: eos_token_id\[0\]: 'x' is of the"):
         load(path)
     write_config(path, tiny_config(), bos_token_id=20)
     with pytest.raises(CheckpointError, match="bos must be a token below 5, not 20"):
@@ -336,7 +342,7 @@ def test_bad_tokenizer(write, tiny_config):
             "rope_scaling.rope_type: 'yarn' is not",
         ),
         ({"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling.factor: is missing"),
-        ({"rope_parameters": {"rope_type": "dynamic"}}, "rope_parameters.rope_type: 'dynamic'"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "rope_parameters.rope_type: 'longrope'"),
         ({"rope_scaling": {"rope_type": "llama3", **LLAMA3, "factor": 0.5}}, "factor must be at"),
         ({"rope_scaling": "llama3"}, "rope_scaling: 'llama3' is of the wrong type"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor: only 1 is supported"),
@@ -346,11 +352,18 @@ def test_bad_tokenizer(write, tiny_config):
         ({"num_hidden_layers": 3}, r"model.layers.2.input_layernorm.weight is missing"),
         ({"num_hidden_layers": 1}, r"model.layers.1.\S+ is a tensor that a Llama model does not"),
         ({"num_attention_heads": 5, "head_dim": None}, "num_attention_heads: 5 does not divide"),
-        ({"num_attention_heads": 0, "head_dim": None}, "num_attention_heads: 0 does not divide"),
-        ({"num_key_value_heads": 4}, r"n_kv_heads must divide n_heads \(6\)"),
+        ({"num_attention_heads": 0, "head_dim": None}, "num_attention_heads: must be >= 1, not 0"),
+        ({"num_key_value_heads": 4}, r"num_key_value_heads must divide num_attention_heads \(6\)"),
         ({"intermediate_size": 21}, r"mlp.gate_proj.weight must have the shape \[21, 12\]"),
         ({"vocab_size": 34}, r"model.embed_tokens.weight must have the shape \[34, 12\]"),
         ({"tie_word_embeddings": False}, "lm_head.weight is missing"),
+        ({"rope_theta": 10**400}, "config.json: rope_theta: Number out of range"),
+        ({"rms_norm_eps": -1}, "config.json: rms_norm_eps: must be >= 0.0, not -1"),
+        ({"rms_norm_eps": 1e10}, "config.json: rms_norm_eps: must be <= 1.0, not"),
+        (
+            {"architectures": [["LlamaForCausalLM"]]},
+            r"architectures\[0\]: \['LlamaForCausalLM'\] is",
+        ),
     ],
 )
 def test_refused(write, tiny_config, changes, message):
@@ -381,13 +394,13 @@ def test_no_weights(tmp_path, tiny_config):
         (b"", "ends within the header's length"),
         (b"1234567", "ends within the header's length"),
         (b"\x09" + b"\0" * 7 + b"{}", r"ends within the header \(9 bytes long\)"),
-        (b"\x02" + b"\0" * 7 + b"{,", "is no safetensors header"),
-        (b"\x02" + b"\0" * 7 + b"[]", "is no safetensors header"),
-        (header(a={"dtype": "F32"}), "is no safetensors header: 'shape'"),
+        (b"\x02" + b"\0" * 7 + b"{,", "no safetensors header: Expecting"),
+        (b"\x02" + b"\0" * 7 + b"[]", "no safetensors header object"),
+        (header(a={"dtype": "F32"}), r"a\.shape: is missing"),
         (header(a={"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}), "a: the file ends"),
-        (header(a={"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}), "a: shape"),
-        (header(a={"dtype": "F32", "shape": [0], "data_offsets": [1, 0]}), "a: shape"),
-        (header(a={"dtype": "F32", "shape": [0], "data_offsets": [0]}), "a: shape"),
+        (header(a={"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}), r"a\.shape\[0\]: must"),
+        (header(a={"dtype": "F32", "shape": [0], "data_offsets": [1, 0]}), "a.data_offsets: "),
+        (header(a={"dtype": "F32", "shape": [0], "data_offsets": [0]}), "a.data_offsets: "),
     ],
 )
 def test_bad_safetensors(tmp_path, tiny_config, data, message):
@@ -419,6 +432,85 @@ def test_other_types(tmp_path, write, tiny_config):
     (tmp_path / "model.safetensors").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"\[12\] F32 takes 48 bytes, not 96"):
         load(tmp_path)
+
+
+def entry(begin, end):
+    return {"dtype": "F32", "shape": [1], "data_offsets": [begin, end]}
+
+
+TWICE = b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, "a": 3}'
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (header(a=entry(0, 4), b=entry(0, 4)) + bytes(4), r"b\.data_offsets: \[0, 4\] overlaps a"),
+        (header(a=entry(4, 8)) + bytes(8), r"a\.data_offsets: .* leaves a hole after the header"),
+        (header(a=entry(0, 4)) + bytes(5), "1 bytes follow the last tensor"),
+        (header(a=entry(False, 4)) + bytes(4), r"a\.data_offsets\[0\]: False is of the wrong type"),
+        (header(__metadata__={"a": 1}), r"__metadata__.* wrong type"),
+        (struct.pack("<Q", len(TWICE)) + TWICE, "no safetensors header: 'a' is there twice"),
+    ],
+)
+def test_forbidden_safetensors(tmp_path, tiny_config, data, message):
+    write_config(tmp_path, tiny_config())
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a\0.safetensors", ""])
+def test_files_of_other_folders(tmp_path, tiny_config, name):
+    model = random_model(tiny_config())
+    write_index(tmp_path, dict.fromkeys(write_shards(tmp_path, model), name))
+    with pytest.raises(CheckpointError, match=r"is no name of a \.safetensors file of this"):
+        load(tmp_path)
+
+
+def test_left_over_index(tmp_path, write, tiny_config):
+    """model.safetensors comes first, as in the transformers library."""
+    model, old = (random_model(tiny_config(), seed) for seed in (1, 2))
+    write_index(tmp_path, write_shards(tmp_path, old))
+    assert_same(load(write(model)), model)
+
+
+def test_harmless_oddities(tmp_path, write, tiny_config):
+    model = random_model(tiny_config())
+    tensors = foreign_tensors(model)
+    tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(24, np.float32)
+    tensors["model.layers.0.self_attn.masked_bias"] = np.float32([-1e4])
+    write(model, hidden_act="swish", rope_scaling={"type": "dynamic", "factor": 2.0})
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
+    assert_same(load(tmp_path), model)
+    tensors["model.layers.0.self_attn.q_proj.bias"][3] = 1e-3
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"q_proj\.bias is a tensor that a Llama model does not"
+    ):
+        load(tmp_path)
+
+
+def test_ends_of_two_files(write, tiny_config):
+    path = write(random_model(tiny_config()), eos_token_id=1)
+    write_tokenizer(path)
+    (path / "generation_config.json").write_text('{"eos_token_id": [1, 32]}')
+    tokenizer = load(path).tokenizer
+    assert (tokenizer.eos, tokenizer.stop) == (1, {1, 32})  # 32: beyond the tokenizer's own
+    (path / "generation_config.json").write_text('{"eos_token_id": 33}')
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: eos_token_id: 33 is no"):
+        load(path)
+
+
+def test_tokenizer_that_is_not_known(write, tiny_config, caplog):
+    """It does not bar what needs none."""
+    path = write(random_model(tiny_config()))
+    write_tokenizer(path)
+    described = json.loads((path / "tokenizer.json").read_text())
+    (path / "tokenizer.json").write_text(json.dumps(described | {"decoder": None}))
+    assert load(path).tokenizer is None
+    assert "tokenizer.json: decoder: null is not supported" in caplog.text
+    with pytest.raises(CheckpointError, match="decoder: null is not supported"):
+        load(path, path)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])

@@ -73,9 +73,16 @@ def test_bad_settings(settings, message):
     [
         ("speed = 9", "unknown parameter 'speed'"),
         ("weight_width = ", "not valid TOML"),
-        ("weight_width = true", "weight_width must be a whole number, not True"),
-        ("weight_width = 'wide'", "weight_width must be a whole number, not 'wide'"),
-        ("memory = 3", "memory must be a word, not 3"),
+        (
+            "weight_width = true",
+            r"mine\.toml: weight_width: True is of the wrong type \(expected int\)",
+        ),
+        ("weight_width = 'wide'", "weight_width: 'wide' is of the wrong type"),
+        ("weight_width = " + "9" * 5000, r"mine\.toml: not valid TOML: Exceeds the limit"),
+        ("a = " + "[" * 30000, r"mine\.toml: not valid TOML: nested too deeply"),
+        ("#" * 70000, "nor a file: has more than 64 KiB"),
+        ("vector_lanes = 3", r"mine\.toml: vector_lanes must be a power of two"),
+        ("memory = 3", r"memory: 3 is of the wrong type \(expected str\)"),
     ],
 )
 def test_bad_files(tmp_path, text, message):

@@ -1,6 +1,8 @@
 """Tokenizers of the three kinds, each against something that is not ours."""
 
+import functools
 import json
+import os
 import struct
 
 import gguf
@@ -8,9 +10,12 @@ import pytest
 import tokenizers
 from celosia.reference.checkpoint import CheckpointError, load_tokenizer
 from celosia.reference.tokenizer import ScoreTokenizer, Tokenizer
+from celosia.reference.tokenizer_library import TokenizerError, library_errors
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from celosia.printable import printable
 
 CORPUS = [
     "Once upon a time there was a café on the moon. It wasn't open; it'll open in 2024!",
@@ -208,7 +213,8 @@ def test_tokenizer_json(tmp_path, make):
         assert tokens == [1] * (make is space_library) + ids
         assert tokenizer.decode(tokens) == library.decode(tokens)
         feed = tokenizer.stream()
-        assert "".join(map(feed, [*tokens, None])) == library.decode(tokens)
+        expected = printable(library.decode(tokens), keep="\n\t")  # for terminals
+        assert "".join(map(feed, [*tokens, None])) == expected
 
 
 def test_special_tokens_of_tokenizer_json(tmp_path):
@@ -238,8 +244,92 @@ def test_bad_tokenizer_json(tmp_path):
     with pytest.raises(CheckpointError, match="decoder: WordPiece is not supported"):
         load_tokenizer(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: .*utf-8"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: not UTF-8: invalid"):
         load_tokenizer(path)
+
+
+@functools.cache
+def space_description():
+    return space_library().to_str()
+
+
+def changed(path, **changes):
+    """Write space_library's tokenizer.json with members changed."""
+    described = json.loads(space_description())
+    model = described["model"] | changes.pop("model", {})
+    path.write_text(json.dumps(described | {"model": model} | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": text}}, "no character")
+            for text in ("AAAA", "/////w==", "!!", "", "BAAAAAAAAAD/")
+        ),
+        ({"decoder": {"pattern": {"String": "a"}, "content": "b"}}, r"decoder\.type: is missing"),
+        ({"decoder": 5}, r"decoder: int is of the wrong type \(expected object or null\)"),
+        (
+            {"model": {"vocab": {"<unk>": 0, "zz": 2**32 - 1}, "merges": []}},
+            "'zz' has the number 4294967295",
+        ),
+    ],
+)
+def test_hostile_tokenizer_json(tmp_path, capfd, changes, message):
+    path = changed(tmp_path / "tokenizer.json", **changes)
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.json: .*{message}"):
+        load_tokenizer(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_no_dropout(tmp_path):
+    tokenizer = load_tokenizer(changed(tmp_path / "tokenizer.json", model={"dropout": 0.5}))
+    plain = load_tokenizer(changed(tmp_path / "tokenizer.json"))
+    assert all(tokenizer.encode(CORPUS[0]) == plain.encode(CORPUS[0]) for _ in range(5))
+
+
+def test_appended_token_is_no_begin_token(tmp_path):
+    library = space_library()
+    library.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 2)]
+    )
+    library.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).bos is None
+
+
+def test_panics_are_one_error(capfd):
+    class PanicException(BaseException):
+        pass
+
+    def panic():
+        with library_errors():
+            os.write(2, b"a backtrace")
+            raise PanicException("at once\nmore")
+
+    with pytest.raises(TokenizerError, match=r"^at once$"):
+        panic()
+    with pytest.raises(KeyboardInterrupt), library_errors():
+        raise KeyboardInterrupt
+    os.write(2, b"back")
+    assert capfd.readouterr().err == "back"
+
+
+def test_text_that_cannot_be_cut(tmp_path):
+    tokenizer = load_tokenizer(changed(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError):
+        tokenizer.encode("\ud800")
+    lacking = ScoreTokenizer(
+        [b"a"], None, None, vocabulary={"a": 0}, scores=[0.0], byte_tokens={}, add_space=False
+    )
+    with pytest.raises(TokenizerError, match=r"the tokenizer has no token for '\\x1b'"):
+        lacking.encode("\x1b")
+
+
+def test_stream_does_not_steer_the_terminal():
+    tokenizer = Tokenizer([b"\x1b[31m", b"\n\ta"], None, None)
+    feed = tokenizer.stream()
+    assert [feed(0), feed(1), feed(None)] == ["\\x1b[31m", "\n\ta", ""]
 
 
 # GGUF
@@ -299,7 +389,11 @@ def test_gguf_byte_level(tmp_path, pre):
     library = byte_level_library()
     library.pre_tokenizer = pre_tokenizer(pre)
     path = tmp_path / "model.gguf"
-    write_gguf(path, byte_level_fields(library, pre))
+    fields = byte_level_fields(library, pre)
+    write_gguf(path, fields)
+    # As in llama.cpp: without add_bos_token only texts in Llama-3's words have a begin token.
+    assert load_tokenizer(path).bos == (1 if pre == "llama-bpe" else None)
+    write_gguf(path, fields | {"add_bos_token": True})
     tokenizer = load_tokenizer(path)
     assert (tokenizer.bos, tokenizer.eos, tokenizer.stop) == (1, 0, {0})
     for text in [*HARD, "a1234567b 12 '99 IT'S <|start|>x<|endoftext|>", "a\n b\r\n\tc!\n?"]:
@@ -370,6 +464,16 @@ def test_gguf_scores(tmp_path):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@pytest.mark.parametrize("unknown", [0, None])
+def test_gguf_byte_tokens_typed_normal(tmp_path, unknown):
+    """Tokens spelled <0xNN> are bytes, whatever a conversion took them for."""
+    path = tmp_path / "model.gguf"
+    fields = SCORE_FIELDS | {"token_type": [2, 3, 3] + [1] * 262 + [4]}
+    fields = {k: v for k, v in fields.items() if k != "unknown_token_id" or unknown is not None}
+    write_gguf(path, fields)
+    assert load_tokenizer(path).encode("é") == [1, SPACE, 3 + 0xC3, 3 + 0xA9]
+
+
 def test_gguf_scores_without_space(tmp_path):
     path = tmp_path / "model.gguf"
     write_gguf(path, SCORE_FIELDS | {"add_space_prefix": False})
@@ -384,9 +488,14 @@ def test_gguf_scores_without_space(tmp_path):
         ({"model": "bert"}, "tokenizer.ggml.model: 'bert' is not supported"),
         ({"model": None}, "tokenizer.ggml.model: is missing"),
         ({"tokens": None}, "tokenizer.ggml.tokens: is missing"),
-        ({"tokens": [1, 2]}, "tokenizer.ggml.tokens: must be a list of texts"),
+        ({"tokens": [1, 2]}, r"tokenizer.ggml.tokens\[0\]: 1 is of the wrong type"),
         ({"scores": [0.0]}, "tokenizer.ggml.scores: must have 266 values"),
         ({"scores": None}, "tokenizer.ggml.scores: is missing"),
+        ({"scores": [float("nan")] * 266}, "tokenizer.ggml.scores: nan is no score"),
+        ({"scores": ["x"] * 266}, r"tokenizer.ggml.scores\[0\]: 'x' is of the wrong type"),
+        ({"token_type": [7] * 266}, r"tokenizer.ggml.token_type\[0\]: must be <= 6, not 7"),
+        ({"tokens": True}, "tokenizer.ggml.tokens: True is of the wrong type"),
+        ({"model": ["llama"]}, r"tokenizer.ggml.model: \['llama'\] is of the wrong type"),
         ({"token_type": [1]}, "tokenizer.ggml.token_type: must have 266 values"),
         ({"token_type": [6] * 266}, "tokenizer.ggml.tokens: '<unk>' is no byte"),
         ({"bos_token_id": 266}, "tokenizer.ggml.bos_token_id: 266 is no token"),

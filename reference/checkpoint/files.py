@@ -21,9 +21,12 @@ _POINTER = b"version https://git-lfs"
 def check_file(path):
     """Raise an OSError that names ``path`` unless a regular file is there.
 
-    A pipe or device is refused without being opened: it might have no end, or nobody behind it.
+    A device is refused without being opened, a pipe without being read: it might have no end, or
+    nobody behind it.
     """
     mode = os.stat(path).st_mode
+    if stat.S_ISFIFO(mode):  # whoever waits to write to it goes on, and hears that nobody reads
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     for test, kind in _KINDS:
         if test(mode):
             raise OSError(errno.EINVAL, f"is a {kind}, not a file", str(path))

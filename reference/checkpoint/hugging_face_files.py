@@ -1,21 +1,24 @@
 """Which files of a Hugging Face directory hold the tensors."""
 
-from typing import Annotated
+import re
 
 import msgspec
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.foreign_json import read_json
 from celosia.reference.checkpoint.safetensors_file import read_tensors
+from celosia.reference.checkpoint.schema import convert
+
+from celosia.printable import shown
 
 __all__ = ["read_files"]
 
-_FileName = Annotated[str, msgspec.Meta(pattern=r"^[^/\\\0-\x1f\ud800-\udfff]+\.safetensors$")]
+_NAME = re.compile(r"[^/\\\0]+\.safetensors")
 
 
 class _Index(msgspec.Struct):
     """model.safetensors.index.json: which file of the directory holds a tensor."""
 
-    weight_map: dict[str, _FileName]
+    weight_map: dict
 
 
 def read_files(path):
@@ -33,6 +36,12 @@ def read_files(path):
     """
     index = path / "model.safetensors.index.json"
     weight_map = read_json(index, _Index).weight_map if index.exists() else {}
+    for name, file in weight_map.items():
+        if not _NAME.fullmatch(convert(file, str, index, f"weight_map.{name}.")):
+            raise CheckpointError(
+                f"{index}: weight_map.{name}: {shown(file)} is no name of a .safetensors file "
+                "of this directory"
+            )
     single = path / "model.safetensors"
     if single.exists() or not weight_map:
         files = [single] if single.exists() else sorted(path.glob("*.safetensors"))

@@ -57,10 +57,11 @@ def explain(error, values=_NOTHING, prefix=""):
     name = f"{prefix}{field}".rstrip(".")
     text = text.replace("`", "")
     kind = re.fullmatch(r"Expected (.*), got (.*)", text)
-    value = _value(values, field)
+    whole = not field and isinstance(values, dict | list)
+    value = _NOTHING if whole else _value(values, field)
     start = f"{name}: " if name else ""
     if kind is None:
-        must = text.replace("Expected ", "must be ").replace(" int ", " ")
+        must = re.sub("^Expected (?:int |float )?", "must be ", text)
         return f"{start}{must}" + ("" if value is _NOTHING else f", not {shown(value)}")
     found = kind[2] if value is _NOTHING else shown(value)
     return f"{start}{found} is of the wrong type (expected {kind[1].replace(' |', ' or')})"
