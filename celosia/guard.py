@@ -20,7 +20,7 @@ ENDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the termina
 def complain(text, log=False):
     """Say on the standard error what is wrong; the exit status for bad input.
 
-    It is one line of at most ``MESSAGE`` characters, or one with the ``log`` of a tool that ends it.
+    It is a line of at most ``MESSAGE`` characters; with ``log`` a tool's output ends it, whole.
     """
     text = f"celosia: error: {text}"
     print(printable(text, keep="\n\t") if log else printable(text, MESSAGE), file=sys.stderr)
@@ -32,7 +32,7 @@ def unexpected(error):
     said = traceback.format_exception_only(error)[-1].strip()
     words = printable(f"unexpected {said}", LONGEST)
     try:
-        complain(f"{words} (the full report: {_report(error)})")
+        complain(f"{words} (the full report: {_report(error)})", log=True)
     except OSError as failed:
         complain(f"{words} (no report could be written: {failed.strerror})")
     return UNEXPECTED
