@@ -1,10 +1,10 @@
 """The commands that concern boards; those that list, program and load them are here."""
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from celosia.boards.build_command import build
 from celosia.boards.chat_command import chat
@@ -18,7 +18,18 @@ from celosia.printable import NAME, printable
 
 __all__ = ["register"]
 
-KEYS = {"board", "bitstream", "config", "notes"}  # of a report, that a board is programmed by
+
+class _Config(msgspec.Struct):
+    boot: str = "host"
+
+
+class _Report(msgspec.Struct):
+    """What of a report a board is programmed by."""
+
+    board: str
+    bitstream: str | None
+    config: _Config
+    notes: list[str]
 
 
 def register(app):
@@ -61,15 +72,17 @@ def program(
 
     folder = folder.absolute()
     report = _read_report(folder)
-    board = find_board(report["board"])
-    if report["bitstream"] is None:
-        raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report['notes'])}")
+    board = find_board(report.board)
+    if report.bitstream is None:
+        raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report.notes)}")
     bitstream = folder / board.flow.bitstream
     if not bitstream.is_file():
         raise ConfigError(f"{bitstream} is not there any more: build it anew")
     steps = [["-f" if flash else "-m", str(bitstream)]]
-    if report["config"].get("boot") == "flash":
-        offset = read_tape(folder)[1]["flash_offset"]
+    if report.config.boot == "flash":
+        offset = read_tape(folder)[1].flash_offset
+        if offset is None:
+            raise ConfigError(f"{folder}: the tape is not one for the flash memory: build it anew")
         steps += [["-f", "-o", str(offset), "--file-type", "raw", str(folder / "tape.bin")]]
     loader = which("openFPGALoader")
     if loader is None:
@@ -86,17 +99,16 @@ def program(
 def _read_report(folder):
     """What the build in ``folder`` said when all of it was done."""
     from celosia.generators.config import ConfigError
+    from celosia.reference.checkpoint.foreign_json import read_json
 
     path = folder / REPORT
     try:
-        report = json.loads(path.read_text())
+        return read_json(path, _Report)
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no finished build: no {REPORT} is there") from None
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or not report.keys() >= KEYS:
-        raise ConfigError(f"{path} is not what celosia build writes")
-    return report
+    except ValueError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise ConfigError(f"{path} is not what celosia build writes: {why}") from None
 
 
 def load(
@@ -114,7 +126,7 @@ def load(
     image, record = read_tape(folder)
     with contextlib.closing(SerialTransport(port, baud)) as transport:
         sent = load_tape(transport, image, record)
-    name = printable(str(record["model"]), NAME)
+    name = printable(record.model, NAME)
     print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
 
 
@@ -132,9 +144,9 @@ def load_tape(transport, image, record):
     driver = Driver(transport)
     driver.reset()
     found = driver.info().model_hash.hex()
-    if found != record["model_hash"]:
+    if found != record.model_hash:
         raise DriverError(
-            f"the board's machine is of another model ({found}, not {record['model_hash']}): "
+            f"the board's machine is of another model ({found}, not {record.model_hash}): "
             "program it first"
         )
     console = Console(stderr=True)

@@ -106,8 +106,9 @@ class Driver:
         temperature : float, from 0 to less than 16
             In steps of 1/256; 0 takes the most likely token.
         seed : int, 0 to 2**32 - 1
-        stop : int, optional
-            A token after which generation ends.
+        stop : int or sequence of int, optional
+            Tokens after which generation ends. The machine knows the first; after another one the
+            host ends the run, and what the machine gave meanwhile is dropped.
         start : int
             Position of the prompt's first token.
 
@@ -132,14 +133,16 @@ class Driver:
             self.abort()
             for _ in self._generation:
                 pass
-        stop = info.vocab_size if stop is None else stop
-        command = messages.Run(start, len(prompt), count, stop, heat, seed)
+        first, *others = [stop] if isinstance(stop, int) else stop or [info.vocab_size]
+        command = messages.Run(start, len(prompt), count, first, heat, seed)
         command.payload()
-        for first in range(0, len(prompt), messages.PROMPT_TOKENS):
-            part = tuple(prompt[first : first + messages.PROMPT_TOKENS])
-            self._ask(messages.Prompt(start + first, part), messages.Ack)
+        for begin in range(0, len(prompt), messages.PROMPT_TOKENS):
+            part = tuple(prompt[begin : begin + messages.PROMPT_TOKENS])
+            self._ask(messages.Prompt(start + begin, part), messages.Ack)
         names = self._counters or [f"counter_{index}" for index in range(info.n_counters)]
-        generation = Generation(self._wait_for, names, count, info.vocab_size)
+        generation = Generation(
+            self._wait_for, self.abort, names, count, info.vocab_size, stops=others
+        )
         self._generation = generation
         try:
             self._ask(command, messages.Ack)

@@ -102,6 +102,17 @@ def test_stop_token(driver):
     assert generation.done.reason == Reason.STOP
 
 
+def test_several_stop_tokens(driver):
+    for stop, expected in (([6, 7], [5, 6]), ([7, 6], [5, 6]), ([299, 7, 5], [5])):
+        generation = driver.run([5, 6, 7], 190, stop=stop)
+        assert tokens(generation) == expected
+        assert generation.done.reason == Reason.STOP
+        assert len(expected) <= generation.given < 190
+        assert generation.done.counters["given"] == generation.given
+    assert tokens(driver.run([5, 6, 7], 1, stop=[299, 5])) == [5]
+    assert tokens(driver.run([1], 2, stop=[])) == [1, 1]
+
+
 def test_abort(driver):
     generation = driver.run([5, 6, 7], 190)
     first = [next(generation) for _ in range(3)]

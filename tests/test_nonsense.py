@@ -62,7 +62,7 @@ class Liar:
 class Letters:
     """A tokenizer of 37 letters, which knows no others."""
 
-    vocab_size, bos, eos = 37, None, None
+    vocab_size, bos, eos, stop = 37, None, None, ()
     letters = "abcdefghijklmnopqrstuvwxyz0123456789."
 
     def encode(self, text):
