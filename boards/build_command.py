@@ -92,6 +92,7 @@ def build(
     )
     plan = make_plan(loaded, parameters)
     with working_folder(output, MADE_BY, NAMES), new_json(json_file) as write_json:
+        target.flow.check_tools()
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done
         if parameters.memory == "sdram" or parameters.boot == "flash":
             write_tape(flow.with_clock(plan, target, megahertz), output)

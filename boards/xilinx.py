@@ -37,6 +37,10 @@ class VivadoFlow:
         self.synthesis = synthesis
         self.resources = resources
 
+    def check_tools(self):
+        """Raise a :class:`celosia.sim.toolchain.ToolError` if one of the tools is missing."""
+        tool("yosys")
+
     def build(self, folder, wanted, *, seeds, allow_fail, say):
         """The bitstream of the design in ``folder``, for ``wanted`` MHz, if Vivado is on the PATH.
 

