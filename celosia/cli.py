@@ -240,8 +240,8 @@ def generate(
 ):
     """Write a machine's Verilog, memory images and report.
 
-    DIR appears when all is done: manifest.json, top.v (self-contained), weights.hex, scales.hex and
-    gains.hex ($readmemh), report.json. An earlier result there is replaced.
+    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex, gains.hex
+    ($readmemh), manifest.json, report.json. An earlier result is replaced.
     """
     from celosia.generators.generate import MADE_BY, generate
 
