@@ -46,7 +46,9 @@ def chat(
         raise ConfigError("give either --port PORT or --simulated")
     loaded = load(model, tokenizer)
     if loaded.tokenizer is None:
-        raise ConfigError(f"{model}: a chat needs a tokenizer: give --tokenizer FILE")
+        raise ConfigError(
+            f"{model}: a chat needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+        )
     with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
         from celosia.boards.chat import Chat
 

@@ -167,7 +167,9 @@ def evaluate(
 
     loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
-        raise CommandError(f"{model}: a text needs a tokenizer: give --tokenizer FILE")
+        raise CommandError(
+            f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+        )
     parameters, scheme = _scheme(config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
