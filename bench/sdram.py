@@ -60,7 +60,7 @@ def measure(plan, position, n_tokens):
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
         image = plan.images()[0]
         simulation.sdram(image)
-        driver = Driver(NativeTransport(simulation), COUNTERS, patience=36_000)
+        driver = Driver(NativeTransport(simulation), COUNTERS, patience=1e9)
         driver.checksum(0, len(image))
         first = driver.run([1], n_tokens)
         tokens = [token.token for token in first]

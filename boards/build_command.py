@@ -13,7 +13,7 @@ from celosia.folder import check_folder, working_folder
 from celosia.guard import CLOCK_MISSED, complain
 from celosia.options import JsonOption, ModelArgument, SetOption, TokenizerOption
 from celosia.output import check_apart, new_json
-from celosia.terminal import LONGEST, shown
+from celosia.printable import NAME, printable
 
 __all__ = ["build"]
 
@@ -85,13 +85,14 @@ def build(
     flow.check(parameters, target, megahertz, baud)
     available = target.resources
     say(
-        f"{shown(loaded.name, LONGEST)} on {target.name} at {wanted:.2f} MHz: "
+        f"{printable(loaded.name, NAME)} on {target.name} at {wanted:.2f} MHz: "
         f"{parameters.weight_parallelism} multipliers, {parameters.vector_lanes} lanes; "
         f"about {needs.lut:,} of {available['lut']:,} LUTs, {needs.dsp} of {available['dsp']} "
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
     plan = make_plan(loaded, parameters)
     with working_folder(output, MADE_BY, NAMES), new_json(json_file) as write_json:
+        target.flow.check_tools()
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done
         if parameters.memory == "sdram" or parameters.boot == "flash":
             write_tape(flow.with_clock(plan, target, megahertz), output)
@@ -153,7 +154,7 @@ def _report(plan, board, baud, result, measured):
 
 
 def _show_build(report):
-    title = f"{escape(shown(report['model'], LONGEST))} on {report['board']}"
+    title = f"{escape(printable(report['model'], NAME))} on {report['board']}"
     table = Table(title=title, show_header=False)
     table.add_row("clock", f"{report['clock_mhz']:.2f} MHz")
     routed = report["fmax_mhz"] is not None
@@ -169,7 +170,7 @@ def _show_build(report):
     table.add_row(
         "tokens per second", f"{report['tokens_per_second']:,.0f}" if routed else "unknown"
     )
-    table.add_row("bitstream", escape(shown(report["bitstream"] or "none")))
+    table.add_row("bitstream", escape(printable(report["bitstream"] or "none")))
     for note in report["notes"]:
-        table.add_row("note", escape(shown(note)))
+        table.add_row("note", escape(printable(note)))
     Console().print(table)

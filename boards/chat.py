@@ -2,9 +2,11 @@
 
 import time
 
+from celosia.reference.tokenizer_library import TokenizerError
 from celosia.sim.driver import Driver, DriverError
 
-from celosia.terminal import shown, utf8
+from celosia.printable import NAME, printable
+from celosia.terminal import utf8
 
 __all__ = ["Chat"]
 
@@ -43,13 +45,15 @@ class Chat:
             raise DriverError(
                 f"the machine's model has {self.info.vocab_size} tokens, this one {expected}"
             )
+        ends = sorted(tokenizer.stop, key=lambda token: (token != tokenizer.eos, token))
+        self.stops = [token for token in ends if token < expected]
 
     def greeting(self):
         """What the machine says it is, in a line."""
         info = self.info
         clock = f", {info.frequency / 1e6:g} MHz" if info.frequency else ""
         return (
-            f"{shown(info.name)}: {info.weight_parallelism} weights a cycle, "
+            f"{printable(info.name, NAME)}: {info.weight_parallelism} weights a cycle, "
             f"{info.max_seq_len} positions{clock}"
         )
 
@@ -77,7 +81,11 @@ class Chat:
 
     def answer(self, text, output):
         """Continue ``text``; a line about the speed comes last."""
-        prompt = self.tokenizer.encode(text)
+        try:
+            prompt = self.tokenizer.encode(text)
+        except TokenizerError as error:
+            print(f"not answered: {error}", file=output, flush=True)
+            return
         room = self.info.max_seq_len - len(prompt) + 1
         if not prompt:
             print("this model has no begin token: type a text", file=output, flush=True)
@@ -87,21 +95,21 @@ class Chat:
             return
         begin = time.monotonic()
         count = min(self.tokens, room)
-        run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.tokenizer.eos)
+        run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.stops)
         self.seed = (self.seed + 1) % (1 << 32)
-        output.write(shown(self.tokenizer.decode(prompt), keep="\n\t"))
+        output.write(printable(self.tokenizer.decode(prompt), keep="\n\t"))
         feed = self.tokenizer.stream(prompt[-1])
         n_tokens = 0
         for token in run:
             n_tokens += 1
-            if token.token != self.tokenizer.eos:
-                output.write(shown(feed(token.token), keep="\n\t"))
+            if token.token not in self.stops:
+                output.write(printable(feed(token.token), keep="\n\t"))
                 output.flush()
         seconds = time.monotonic() - begin
         speed = f"{n_tokens} tokens, {n_tokens / seconds:,.0f} per second at the host"
         cycles = run.done.counters.get("counter_0")
         if cycles and self.info.frequency:
-            speed += f", {n_tokens * self.info.frequency / cycles:,.0f} in the machine"
-        elif cycles:
-            speed += f", {cycles / n_tokens:,.0f} cycles each"
+            speed += f", {run.given * self.info.frequency / cycles:,.0f} in the machine"
+        elif cycles and run.given:
+            speed += f", {cycles / run.given:,.0f} cycles each"
         print(f"\n[{speed}]", file=output, flush=True)

@@ -46,7 +46,9 @@ def chat(
         raise ConfigError("give either --port PORT or --simulated")
     loaded = load(model, tokenizer)
     if loaded.tokenizer is None:
-        raise ConfigError(f"{model}: a chat needs a tokenizer: give --tokenizer FILE")
+        raise ConfigError(
+            f"{model}: a chat needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+        )
     with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
         from celosia.boards.chat import Chat
 
@@ -78,5 +80,5 @@ def _transport(loaded, port, baud, config, settings):
     fill_memories(plan, simulation)
     transport = NativeTransport(simulation)
     if plan.config.memory == "sdram":
-        load_memory(Driver(transport, patience=600.0), plan.images()[0])
+        load_memory(Driver(transport), plan.images()[0])
     return transport

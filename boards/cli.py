@@ -1,11 +1,10 @@
 """The commands that concern boards; those that list, program and load them are here."""
 
 import contextlib
-import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from celosia.boards.build_command import build
 from celosia.boards.chat_command import chat
@@ -15,11 +14,22 @@ from rich.progress import Progress
 from rich.table import Table
 
 from celosia import process
-from celosia.terminal import LONGEST, shown
+from celosia.printable import NAME, printable
 
 __all__ = ["register"]
 
-KEYS = {"board", "bitstream", "config", "notes"}  # of a report, that a board is programmed by
+
+class _Config(msgspec.Struct):
+    boot: str = "host"
+
+
+class _Report(msgspec.Struct):
+    """What of a report a board is programmed by."""
+
+    board: str
+    bitstream: str | None
+    config: _Config
+    notes: list[str]
 
 
 def register(app):
@@ -58,25 +68,30 @@ def program(
     from celosia.boards.catalog import find_board
     from celosia.boards.tape_file import read_tape
     from celosia.generators.config import ConfigError
-    from celosia.sim.toolchain import ToolError
+    from celosia.sim.toolchain import ToolError, tool_environment, which
 
+    folder = folder.absolute()
     report = _read_report(folder)
-    board = find_board(report["board"])
-    if report["bitstream"] is None:
-        raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report['notes'])}")
+    board = find_board(report.board)
+    if report.bitstream is None:
+        raise ConfigError(f"{folder} holds no bitstream: {'; '.join(report.notes)}")
     bitstream = folder / board.flow.bitstream
     if not bitstream.is_file():
         raise ConfigError(f"{bitstream} is not there any more: build it anew")
     steps = [["-f" if flash else "-m", str(bitstream)]]
-    if report["config"].get("boot") == "flash":
-        offset = read_tape(folder)[1]["flash_offset"]
+    if report.config.boot == "flash":
+        offset = read_tape(folder)[1].flash_offset
+        if offset is None:
+            raise ConfigError(f"{folder}: the tape is not one for the flash memory: build it anew")
         steps += [["-f", "-o", str(offset), "--file-type", "raw", str(folder / "tape.bin")]]
-    if shutil.which("openFPGALoader") is None:
+    loader = which("openFPGALoader")
+    if loader is None:
         raise ToolError(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     for step in steps:
-        done = process.run(["openFPGALoader", "-b", board.loader, *step], own_group=False)
+        command = [loader, "-b", board.loader, *step]
+        done = process.run(command, own_group=False, cwd="/", env=tool_environment())
         if done.returncode:
             raise ToolError(f"openFPGALoader failed ({done.returncode})")
 
@@ -84,17 +99,16 @@ def program(
 def _read_report(folder):
     """What the build in ``folder`` said when all of it was done."""
     from celosia.generators.config import ConfigError
+    from celosia.reference.checkpoint.foreign_json import read_json
 
     path = folder / REPORT
     try:
-        report = json.loads(path.read_text())
+        return read_json(path, _Report)
     except FileNotFoundError:
         raise ConfigError(f"{folder} holds no finished build: no {REPORT} is there") from None
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or not report.keys() >= KEYS:
-        raise ConfigError(f"{path} is not what celosia build writes")
-    return report
+    except ValueError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise ConfigError(f"{path} is not what celosia build writes: {why}") from None
 
 
 def load(
@@ -112,7 +126,7 @@ def load(
     image, record = read_tape(folder)
     with contextlib.closing(SerialTransport(port, baud)) as transport:
         sent = load_tape(transport, image, record)
-    name = shown(str(record["model"]), LONGEST)
+    name = printable(record.model, NAME)
     print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
 
 
@@ -130,9 +144,9 @@ def load_tape(transport, image, record):
     driver = Driver(transport)
     driver.reset()
     found = driver.info().model_hash.hex()
-    if found != record["model_hash"]:
+    if found != record.model_hash:
         raise DriverError(
-            f"the board's machine is of another model ({found}, not {record['model_hash']}): "
+            f"the board's machine is of another model ({found}, not {record.model_hash}): "
             "program it first"
         )
     console = Console(stderr=True)

@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
-import json
 
+import msgspec
+from celosia.reference.checkpoint.foreign_json import read_json
 from celosia.sim.native import NativeSimulation
 from celosia.sim.request import Request
 from celosia.sim.simulate import machine_verilog, simulate
@@ -13,6 +14,15 @@ from celosia.output import new_json
 __all__ = ["POSITION", "Measurement"]
 
 POSITION = 100
+
+
+class _Cycles(msgspec.Struct):
+    """cycles.json: what was measured, and of which design."""
+
+    position: int
+    cycles_per_token: int
+    utilisation: float
+    design: str
 
 
 class Measurement:
@@ -40,8 +50,8 @@ class Measurement:
         digest = hashlib.sha256(f"{self.position} {self.verilog}".encode()).hexdigest()
         if self.path.is_file():
             with contextlib.suppress(ValueError):  # cut off by a full disk, say
-                known = json.loads(self.path.read_text())
-                if known.pop("design", None) == digest:
+                known = msgspec.structs.asdict(read_json(self.path, _Cycles))
+                if known.pop("design") == digest:
                     return known
         begin = min(1, self.plan.shape.vocab_size - 1)
         with NativeSimulation(self.verilog, ("logits", "passes")) as simulation:

@@ -51,6 +51,12 @@ class NextpnrFlow:
         """The packer's command: the file ``result`` to ``bitstream``."""
         raise NotImplementedError
 
+    def check_tools(self):
+        """Raise a :class:`celosia.sim.toolchain.ToolError` if one of the tools is missing."""
+        tool("yosys")
+        self.route(1, 1.0, "", "")
+        self.pack("")
+
     def synthesise(self, folder, say):
         """``top.json`` of the design in ``folder``."""
         script = f"read_rtlil top.il\n{self.synthesis}\ntee -o stat.txt stat\n"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from celosia.terminal import shown
+from celosia.printable import printable
 
 __all__ = ["REPORT", "BaudOption", "say"]
 
@@ -18,4 +18,4 @@ BaudOption = Annotated[
 
 def say(text):
     """Say on the error output what is being done, and when."""
-    print(f"celosia: {time.strftime('%H:%M:%S')} {shown(text)}", file=sys.stderr, flush=True)
+    print(f"celosia: {time.strftime('%H:%M:%S')} {printable(text)}", file=sys.stderr, flush=True)

@@ -1,5 +1,7 @@
 """A machine on a board, behind a serial port."""
 
+import contextlib
+import termios
 import time
 
 from celosia.sim.toolchain import ToolError
@@ -35,7 +37,7 @@ class SerialTransport:
                 "a board needs pyserial: pip install pyserial (or celosia[boards])"
             ) from None
         self.port = port
-        self._failures = (serial.SerialException, OSError)
+        self._failures = (serial.SerialException, OSError, termios.error)
         options = {"baudrate": baud, "timeout": 0, "write_timeout": PATIENCE}
         try:
             self._line = serial.serial_for_url(port, **options)
@@ -62,7 +64,8 @@ class SerialTransport:
 
     def close(self):
         """Close the port."""
-        self._line.close()
+        with contextlib.suppress(*self._failures):  # it may have gone
+            self._line.close()
 
     def _gone(self, error):
         return DriverError(f"the board at {self.port} is gone: is it plugged in? ({error})")

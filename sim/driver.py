@@ -1,18 +1,16 @@
 """The host's half of a conversation with a machine, simulated or real."""
 
-import time
-
 from celosia.protocol import messages
 from celosia.protocol.frames import LONGEST_FRAME, FrameDecoder
 from celosia.protocol.messages import Kind, Token
 from celosia.protocol.refusals import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 from celosia.sim.generation import Done, Generation
 from celosia.sim.refusals import DAMAGE, reason, refused
-from celosia.sim.transport import DriverError, Transport
+from celosia.sim.transport import SECONDS, DriverError, Transport
 
 __all__ = ["Done", "Driver", "DriverError", "Generation", "Token", "Transport"]
 
-SLOWEST = 1e-6  # seconds in which a machine looks at a byte of its memory, at most
+RESET = 60  # answers' times that a machine may take for a token and its end
 
 
 class Driver:
@@ -23,20 +21,22 @@ class Driver:
     transport : Transport
     counters : sequence of str
         Names of the machine's counters in their order; by default ``counter_0`` and so on.
-    timeout : float
-        Seconds within which the machine must answer a command.
+    timeout : float, optional
+        Within which the machine must answer a command: seconds, or cycles of a simulated machine
+        (:class:`celosia.sim.transport.Clock`, which has the default).
     patience : float, optional
-        Seconds within which the next token must come; by default any time, as long as the
-        machine says that it is busy.
+        Within which the next token must come; by default any time, as long as the machine says
+        that it is busy.
     """
 
-    def __init__(self, transport, counters=(), timeout=2.0, patience=None):
+    def __init__(self, transport, counters=(), timeout=None, patience=None):
         self._transport = transport
+        self._clock = getattr(transport, "clock", SECONDS)
         self._counters = tuple(counters)
-        self._timeout = timeout
+        self._timeout = timeout or self._clock.answer
         self._patience = patience
         self._decoder = FrameDecoder()
-        self._last_byte = time.monotonic()
+        self._last_byte = self._clock.now()
         self._info = None
         self._generation = None
 
@@ -79,10 +79,10 @@ class Driver:
         self._decoder = FrameDecoder()
         self._transport.send(bytes(LONGEST_FRAME))
         self._ask(messages.Abort(), messages.Ack, heed_errors=False)
-        begin = time.monotonic()
+        begin, patience = self._clock.now(), self._patience or RESET * self._timeout
         while self.status().busy:
-            self._be_patient(begin)
-            self._hear(0.05)
+            self._be_patient(begin, patience)
+            self._hear(self._timeout / 40)
 
     def abort(self):
         """Ask the machine to end its run after the current token.
@@ -106,8 +106,9 @@ class Driver:
         temperature : float, from 0 to less than 16
             In steps of 1/256; 0 takes the most likely token.
         seed : int, 0 to 2**32 - 1
-        stop : int, optional
-            A token after which generation ends.
+        stop : int or sequence of int, optional
+            Tokens after which generation ends. The machine knows the first; after another one the
+            host ends the run, and what the machine gave meanwhile is dropped.
         start : int
             Position of the prompt's first token.
 
@@ -124,21 +125,25 @@ class Driver:
         """
         info = self.info()
         prompt = [int(token) for token in prompt]
-        heat = round(temperature * TEMPERATURE_ONE)
+        limit = TEMPERATURE_LIMIT / TEMPERATURE_ONE
+        heat = round(temperature * TEMPERATURE_ONE) if 0 <= temperature < limit else -1
         if heat not in range(TEMPERATURE_LIMIT):
             raise ValueError(f"temperature must be from 0 to less than 16, not {temperature!r}")
         if self._generation is not None and self._generation.done is None:
             self.abort()
             for _ in self._generation:
                 pass
-        stop = info.vocab_size if stop is None else stop
-        command = messages.Run(start, len(prompt), count, stop, heat, seed)
+        first, *others = [stop] if isinstance(stop, int) else stop or [info.vocab_size]
+        command = messages.Run(start, len(prompt), count, first, heat, seed)
         command.payload()
-        for first in range(0, len(prompt), messages.PROMPT_TOKENS):
-            part = tuple(prompt[first : first + messages.PROMPT_TOKENS])
-            self._ask(messages.Prompt(start + first, part), messages.Ack)
+        for begin in range(0, len(prompt), messages.PROMPT_TOKENS):
+            part = tuple(prompt[begin : begin + messages.PROMPT_TOKENS])
+            self._ask(messages.Prompt(start + begin, part), messages.Ack)
         names = self._counters or [f"counter_{index}" for index in range(info.n_counters)]
-        self._generation = generation = Generation(self._wait_for, names)
+        generation = Generation(
+            self._wait_for, self.abort, names, count, info.vocab_size, stops=others
+        )
+        self._generation = generation
         try:
             self._ask(command, messages.Ack)
         except DriverError:
@@ -154,7 +159,7 @@ class Driver:
         DriverError
             If the machine has no such memory, is busy, or does not answer.
         """
-        timeout = max(self._timeout + length * SLOWEST, self._patience or 0)
+        timeout = max(self._timeout + length * self._clock.byte, self._patience or 0)
         return self._ask(messages.Check(address, length), messages.Checksum, timeout=timeout).crc
 
     def write(self, address, data):
@@ -168,62 +173,66 @@ class Driver:
             part = bytes(data[first : first + messages.LOAD_BYTES])
             self._transport.send(messages.encode(messages.Load(address + first, part)))
             frames += 1
-        deadline = time.monotonic() + self._timeout
-        while frames and (left := deadline - time.monotonic()) > 0:
+        deadline = self._clock.now() + self._timeout
+        while frames and (left := deadline - self._clock.now()) > 0:
             for message in self._hear(left):
                 if isinstance(message, messages.Error) and message.code not in DAMAGE:
                     raise DriverError(f"the machine refused to load: {reason(message)}")
                 frames -= 1
-                deadline = time.monotonic() + self._timeout
+                deadline = self._clock.now() + self._timeout
 
     def _ask(self, command, expected, heed_errors=True, timeout=None):
         """The machine's answer to a command: a message of class `expected`."""
         self._transport.send(messages.encode(command))
         timeout = timeout or self._timeout
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
+        deadline = self._clock.now() + timeout
+        while (left := deadline - self._clock.now()) > 0:
             for message in self._hear(left):
                 if isinstance(message, messages.Error):
                     if heed_errors and _is_about(message, command):
                         raise DriverError(refused(command, message))
                 elif isinstance(message, expected) and _is_about(message, command):
                     return message
-        raise DriverError(f"no answer from the machine within {timeout:g} s")
+        raise DriverError(f"no answer from the machine within {self._text(timeout)}")
 
     def _wait_for(self, generation):
         """Wait until a token or the end of a generation arrives."""
         if generation is not self._generation:
             raise DriverError("the machine was given another run, or reset")
-        begin, heard = time.monotonic(), generation.heard
+        begin, heard = self._clock.now(), generation.heard
         self._hear(self._timeout)
         while generation.heard == heard:
             busy = self.status().busy
             if generation.heard == heard:
                 if not busy:
                     raise DriverError("the machine ended its run, but not all it said arrived")
-                self._be_patient(begin)
+                self._be_patient(begin, self._patience)
                 self._hear(self._timeout)
 
-    def _be_patient(self, begin):
-        """Raise if `begin` lies too far back."""
-        if self._patience is not None and time.monotonic() - begin > self._patience:
-            raise DriverError(f"the machine is still busy after {self._patience:g} s")
+    def _be_patient(self, begin, patience):
+        """Raise if `begin` lies further back than `patience`, if there is one."""
+        if patience is not None and self._clock.now() - begin > patience:
+            raise DriverError(f"the machine is still busy after {self._text(patience)}")
+
+    def _text(self, time):
+        digits = f"{time:,.0f}" if self._clock.unit == "cycles" else f"{time:g}"
+        return f"{digits} {self._clock.unit}"
 
     def _hear(self, timeout):
-        """Wait up to `timeout` seconds for a frame.
+        """Wait up to `timeout` for a frame.
 
         Messages about the run go to the generation, the others are returned. What is left of a
         frame is given up when half the time-out has passed since its last byte.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.now() + timeout
         frames, left = [], timeout
         while not frames and left > 0:
             if data := self._transport.receive(left):
-                self._last_byte = time.monotonic()
+                self._last_byte = self._clock.now()
                 frames = self._decoder.feed(data)
-            elif time.monotonic() - self._last_byte > self._timeout / 2:
+            elif self._clock.now() - self._last_byte > self._timeout / 2:
                 frames = self._decoder.flush()
-            left = deadline - time.monotonic()
+            left = deadline - self._clock.now()
         answers = []
         for message in map(_decode, frames):
             if not isinstance(message, Token | messages.Done):
@@ -234,7 +243,7 @@ class Driver:
 
 
 def _decode(frame):
-    if frame.kind == Kind.INFO and frame.payload[0] != messages.VERSION:
+    if frame.kind == Kind.INFO and frame.payload[:1] not in (b"", bytes([messages.VERSION])):
         raise DriverError(
             f"the machine speaks version {frame.payload[0]} of the protocol, "
             f"this driver version {messages.VERSION}"

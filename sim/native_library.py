@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from celosia.sim import toolchain
+from celosia.sim.cache import cached, keep_only
 
 from celosia import process
 
@@ -66,9 +67,10 @@ def build(verilog, header, trace):
                 raise
         objects = [f"{index}.o" for index in range(len(units))]
         tools.compile(folder, ["-shared", "-o", "chip.so", *objects, *support, "-pthread"])
+        keep_only(folder, "chip.so")
 
     key = tools.key("native", RECIPE, main, trace, header, verilog)
-    return toolchain.cached(key, make) / "chip.so"
+    return cached(key, make) / "chip.so"
 
 
 def load(path):

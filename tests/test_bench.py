@@ -1,4 +1,3 @@
-import multiprocessing
 import random
 
 import numpy as np
@@ -364,39 +363,6 @@ def test_waves(tmp_path):
     path = tmp_path / "affine.vcd"
     bench.run(Affine(), [1, 2], waves=path)
     assert "i__payload" in path.read_text()
-
-
-def test_cache_builds_once_and_leaves_nothing_half_built(tmp_path, monkeypatch):
-    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
-    built = []
-
-    def build(folder):
-        (folder / "half").write_text("x")
-        built.append(folder)
-        if len(built) == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        toolchain.cached("thing", build)
-    assert [p.name for p in tmp_path.iterdir()] == ["thing.lock"]
-    assert toolchain.cached("thing", build) == toolchain.cached("thing", build)
-    assert len(built) == 2
-    assert (tmp_path / "thing" / "half").is_file()
-
-
-def _count_builds(number):
-    def build(folder):
-        with open(toolchain.cache_dir() / "log", "a") as log:
-            log.write("built\n")
-
-    return str(toolchain.cached("shared", build))
-
-
-def test_cache_is_shared_by_processes(tmp_path, monkeypatch):
-    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert set(pool.map(_count_builds, range(6))) == {str(tmp_path / "shared")}
-    assert (tmp_path / "log").read_text() == "built\n"
 
 
 def test_missing_compiler_is_named(monkeypatch):

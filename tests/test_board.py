@@ -252,7 +252,7 @@ def test_the_design_with_flash(tmp_path):
     assert design.count("cell \\USRMCLK") == 1
     assert 'LOCATE COMP "spi_flash_0__cipo__io" SITE "V2";' in pins
     write_tape(plan, tmp_path)
-    assert read_tape(tmp_path)[1]["flash_offset"] == 1 << 21
+    assert read_tape(tmp_path)[1].flash_offset == 1 << 21
 
 
 def test_no_port():
@@ -273,7 +273,7 @@ def test_a_board_that_is_unplugged():
 class Letters:
     """A tokenizer of 37 letters."""
 
-    vocab_size, bos, eos = 37, 0, 36
+    vocab_size, bos, eos, stop = 37, 0, 36, {36}
 
     def encode(self, text):
         return [0, *(ord(c) - 96 for c in text)]
@@ -389,7 +389,7 @@ def test_tape_file(tape):
     plan, folder = tape
     image, record = read_tape(folder)
     assert image == plan.images()[0].tobytes()
-    assert record["model_hash"] == plan.info.model_hash.hex()
+    assert record.model_hash == plan.info.model_hash.hex()
 
 
 def test_bad_tape_files(tape):

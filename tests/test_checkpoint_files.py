@@ -17,8 +17,6 @@ from celosia.reference.checkpoint.tensors import check_values
 from command_line import fails
 from small_checkpoint import write_checkpoint
 
-from celosia.printable import printable, shown
-
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 
 
@@ -144,16 +142,6 @@ def test_values_out_of_reach(value):
     with pytest.raises(CheckpointError, match=r"^there: w( holds|: its largest magnitude)"):
         check_values("there", "w", array)
     assert check_values("there", "w", np.zeros(3, np.float32)).size == 3
-
-
-def test_printable():
-    assert printable("a\x1b[31m\r\n\t\x9b\u202e\u2028\ud800") == (
-        r"a\x1b[31m\r\n\t\x9b\u202e\u2028\ud800"
-    )
-    assert printable("é 日本\u3000🙂\u200d🙂\n", keep="\n") == "é 日本\u3000🙂\u200d🙂\n"
-    assert printable("x" * 50 + "y" * 50, 20) == "x" * 9 + "..." + "y" * 8
-    assert len(shown("x" * 10**6)) < 70
-    assert len(shown([["x" * 99] * 99] * 99)) <= 100
 
 
 def test_one_line_of_at_most_300_characters(tmp_path):

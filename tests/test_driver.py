@@ -102,6 +102,17 @@ def test_stop_token(driver):
     assert generation.done.reason == Reason.STOP
 
 
+def test_several_stop_tokens(driver):
+    for stop, expected in (([6, 7], [5, 6]), ([7, 6], [5, 6]), ([299, 7, 5], [5])):
+        generation = driver.run([5, 6, 7], 190, stop=stop)
+        assert tokens(generation) == expected
+        assert generation.done.reason == Reason.STOP
+        assert len(expected) <= generation.given < 190
+        assert generation.done.counters["given"] == generation.given
+    assert tokens(driver.run([5, 6, 7], 1, stop=[299, 5])) == [5]
+    assert tokens(driver.run([1], 2, stop=[])) == [1, 1]
+
+
 def test_abort(driver):
     generation = driver.run([5, 6, 7], 190)
     first = [next(generation) for _ in range(3)]
@@ -261,3 +272,29 @@ def test_waits_as_long_as_the_machine_is_busy():
     driver = scripted(*script, patience=0.06)
     with pytest.raises(DriverError, match=r"the machine is still busy after 0\.06 s"):
         list(driver.run([1], 1))
+
+
+def test_a_simulated_machine_s_time_is_its_cycles(chip, monkeypatch):
+    """However long the computer takes: the clock on the wall plays no part."""
+    wall = itertools.count(step=1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(wall))
+    transport = NativeTransport(chip)
+    assert tokens(Driver(transport, COUNTERS, patience=500).run([5, 6], 9)) == [5, 6] * 4 + [5]
+    begin = chip.cycle
+    assert transport.receive(1234) == b""
+    assert chip.cycle - begin == 1234
+    chip.send(b"\xc5\x05")  # a frame whose end does not come
+    begin = chip.cycle
+    with pytest.raises(DriverError, match="no answer from the machine within 20 cycles"):
+        Driver(transport, COUNTERS, timeout=20).info()
+    assert 20 <= chip.cycle - begin < 40
+
+
+def test_a_simulated_machine_that_is_stuck():
+    slow = to_verilog(EchoMachine(pace=100_000))
+    with NativeSimulation(slow) as chip:
+        driver = Driver(NativeTransport(chip), COUNTERS, timeout=1000, patience=20_000)
+        run = driver.run([5], 1)
+        with pytest.raises(DriverError, match="the machine is still busy after 20,000 cycles"):
+            list(run)
+        assert 20_000 < chip.cycle < 25_000

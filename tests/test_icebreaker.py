@@ -90,7 +90,7 @@ def test_design_and_tape(plan, tmp_path):
     write_tape(plan, tmp_path)
     image, record = read_tape(tmp_path)
     assert len(image) == 8 * len(plan.image.weights)
-    assert record["flash_offset"] == FLASH_OFFSET
+    assert record.flash_offset == FLASH_OFFSET
 
 
 def test_report(tmp_path):

@@ -104,6 +104,7 @@ class Damage:
 
     def __init__(self, transport, places):
         self.transport = transport
+        self.clock = transport.clock
         self.places = places
         self.sent = 0
 

@@ -6,27 +6,7 @@ import sys
 
 import pytest
 
-from celosia.terminal import shown, utf8
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("café \u6f22 \U0001f600", "café \u6f22 \U0001f600"),
-        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
-        ("a\nb\tc\r", "a\nb\\tc\\r"),
-        ("\u202eevil", "\\u202eevil"),
-        ("\x9b2J\x7f", "\\x9b2J\\x7f"),
-        ("\udcff", "\\udcff"),
-    ],
-)
-def test_control_characters_are_escaped(text, expected):
-    assert shown(text, keep="\n") == expected
-
-
-def test_long_names_are_cut():
-    assert shown("x" * 11, 10) == "x" * 7 + "..."
-    assert shown("x" * 10, 10) == "x" * 10
+from celosia.terminal import utf8
 
 
 def test_bytes_of_the_command_line():

@@ -516,3 +516,8 @@ def test_bad_gguf_tokenizer(tmp_path, change, message):
 def test_bad_ends():
     with pytest.raises(ValueError, match="eos must be a token below 2, not 2"):
         Tokenizer([b"a", b"b"], 0, 2)
+
+
+def test_sentencepiece_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="tokenizers of SentencePiece are not read"):
+        load_tokenizer(tmp_path / "tokenizer.model")

@@ -60,6 +60,10 @@ def load_tokenizer(path):
     path = Path(path)
     if path.is_dir():
         path = path / "tokenizer.json"
+    if path.suffix == ".model":
+        raise CheckpointError(
+            f"{path}: tokenizers of SentencePiece are not read: give a tokenizer.json or tok*.bin"
+        )
     with _named(path):
         if path.suffix == ".json":
             return tokenizer_json.read_tokenizer(path)

