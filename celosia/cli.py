@@ -157,7 +157,14 @@ def families():
 @app.command()
 def evaluate(
     model: ModelArgument,
-    text: Annotated[Path, typer.Option(metavar="FILE", help="A text in UTF-8.")],
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="A text in UTF-8.")] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="Instead of a text: tokens, for --logits.")
+    ] = None,
+    logits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write both models' logits of these tokens (npz)."),
+    ] = None,
     tokenizer: TokenizerOption = None,
     scheme: Annotated[
         str | None,
@@ -173,7 +180,9 @@ def evaluate(
     settings: SetOption = None,
     json_file: JsonOption = None,
 ):
-    """Measure what the integer model loses against float32.
+    """Measure what the integer model loses against float32, on a text or on tokens.
+
+    With --prompt-tokens, --logits FILE is written: float and integer, float32[n, vocab_size].
 
     The text is divided at <|endoftext|>. Each part is predicted from the begin token on, in windows
     of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
@@ -182,7 +191,16 @@ def evaluate(
     from celosia.reference.checkpoint.files import read_text
     from celosia.reference.evaluate import NoFormatError, TextError, evaluate_text
 
+    if (text is None) == (prompt_tokens is None):
+        raise CommandError("give a --text, or --prompt-tokens with --logits")
+    if (prompt_tokens is None) != (logits is None):
+        raise CommandError("--prompt-tokens and --logits belong together")
     loaded = _load(model, tokenizer, layers)
+    if prompt_tokens is not None:
+        _, integers = _scheme(config, settings or [], scheme)
+        check_apart([logits], [model, tokenizer, config])
+        _write_logits(loaded, integers, prompt_tokens, logits)
+        return
     if loaded.tokenizer is None:
         raise CommandError(
             f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
@@ -238,6 +256,26 @@ def evaluate(
     Console().print(table)
     if report["saturated"]:
         print(f"saturated values: {_saturations(report['saturated'])}")
+
+
+def _write_logits(model, scheme, prompt_tokens, path):
+    """The logits of both models, of every token of a prompt, into an npz file."""
+    import numpy as np
+
+    from celosia.reference.evaluate import NoFormatError, token_logits
+    from celosia.sim.request import prompt_tokens as to_tokens
+
+    tokens = to_tokens(None, None, prompt_tokens)
+    with new_file(path) as part:
+        try:
+            found = token_logits(model, scheme, tokens)
+        except (NoFormatError, OverflowError, ValueError) as error:
+            raise CommandError(str(error)) from None
+        with part.open("wb") as file:
+            np.savez(file, **found)
+    spread = np.ptp(found["float"], axis=1).mean()
+    worst = np.abs(found["float"] - found["integer"]).max() / spread
+    print(f"{len(tokens)} tokens: the integer logits differ by {worst:.2%} of the spread at most")
 
 
 def _saturations(counts):
@@ -449,29 +487,20 @@ def _plan(model, parameters):
 def _scheme(config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
     from celosia.generators.config import load_config
-    from celosia.reference.compact_quantize import CompactScheme
-    from celosia.reference.quantize import Scheme
+    from celosia.generators.plan import scheme_of
 
-    if config == "compact" or "machine=compact" in settings:
-        if name is not None:
-            raise CommandError("--scheme must not be given for the compact machine")
-        parameters = load_config(config, settings)
-        return parameters, CompactScheme(parameters.window)
-    # The fabric's size plays no part here, but lanes must fit it.
-    parameters = load_config(config, ["weight_parallelism=1024", *settings])
-    width = parameters.weight_width
+    parameters = load_config(config, settings)
     if name is not None:
         names = {f"w{n}a8kv8": n for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
-        width = names[name]
+        if parameters.machine != "full":
+            raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
+        # The fabric's size plays no part here, but lanes must fit it.
+        settings = ["weight_parallelism=1024", *settings, f"weight_width={names[name]}"]
+        parameters = load_config(config, settings)
     try:
-        return parameters, Scheme(
-            lanes=parameters.vector_lanes,
-            weight_width=width,
-            group=parameters.group_size,
-            head_width=parameters.head_width,
-        )
+        return parameters, scheme_of(parameters)
     except ValueError as error:
         raise CommandError(str(error)) from None
 

@@ -8,13 +8,15 @@ import numpy as np
 from celosia.generators.compact_plan import make_compact_plan
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.group_parts import group_format, pack_words
+from celosia.generators.memory_map import formats, memory_map
 from celosia.generators.program import Tapes, write_program
 from celosia.generators.tape_image import port_images
 from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.bias import BIAS_WIDTH
-from celosia.reference.quantize import QuantizedModel, Scheme, quantize
+from celosia.reference.compact_quantize import CompactScheme
+from celosia.reference.quantize import QuantizedModel, Scheme
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
@@ -23,7 +25,7 @@ from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
-__all__ = ["Plan", "digest", "make_plan"]
+__all__ = ["Plan", "digest", "make_plan", "scheme_of"]
 
 FLASH_OFFSET = 1 << 21  # bytes: a bitstream lies before the tape
 FLASH_SIZE = 1 << 24
@@ -82,6 +84,16 @@ class Plan:
             images["weights"] = self.tape_words(), 8
         return images
 
+    @property
+    def formats(self):
+        """Widths and binary points, in words."""
+        return formats(self)
+
+    @property
+    def memory_map(self):
+        """Each tape's word size, length and sections, in bytes."""
+        return memory_map(self)
+
     def generate(self, prompt, count, heat, seed):
         """What the machine's tokens and logits should be: see :func:`integer.generate`."""
         return integer.generate(self.model, prompt, count, heat, seed)
@@ -131,6 +143,24 @@ class Plan:
         return self.macs(position, logits) / self.shape.multipliers
 
 
+def scheme_of(config):
+    """The widths of the integer model of ``config``'s machine.
+
+    Raises
+    ------
+    ValueError
+        If they are out of range.
+    """
+    if config.machine == "compact":
+        return CompactScheme(config.window)
+    return Scheme(
+        lanes=config.vector_lanes,
+        weight_width=config.weight_width,
+        group=config.group_size,
+        head_width=config.head_width,
+    )
+
+
 def make_plan(model, config, calibration=None):
     """Quantise ``model`` and plan the machine of ``config`` for it: a Plan, or a CompactPlan.
 
@@ -147,13 +177,8 @@ def make_plan(model, config, calibration=None):
         return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
     _check_fit(c, config)
     try:
-        scheme = Scheme(
-            lanes=config.vector_lanes,
-            weight_width=config.weight_width,
-            group=config.group_size,
-            head_width=config.head_width,
-        )
-        quantized = quantize(model, scheme, calibration)
+        scheme = scheme_of(config)
+        quantized = scheme.quantize(model, calibration)
         tokens = config.token_parallelism
         views = tuple(
             layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens)

@@ -3,9 +3,6 @@
 import re
 from dataclasses import asdict
 
-from celosia.reference.quantize import ACTIVATION_WIDTH
-from celosia.rtl.machine.step import Operand
-
 from celosia import __version__
 
 __all__ = ["machine_report", "memories"]
@@ -23,7 +20,6 @@ def machine_report(plan, verilog=None):
         Of what JSON knows.
     """
     model, shape = plan.model, plan.shape
-    compact = plan.config.machine == "compact"
     report = {
         "celosia": __version__,
         "model": {
@@ -33,8 +29,8 @@ def machine_report(plan, verilog=None):
         },
         "config": asdict(plan.config),
         "shape": {**asdict(shape), "multipliers": shape.multipliers},
-        "formats": plan.formats if compact else _formats(plan),
-        "memory_map": plan.memory_map if compact else _memory_map(plan),
+        "formats": plan.formats,
+        "memory_map": plan.memory_map,
         "multipliers": shape.multipliers,
         "macs": {str(n): plan.macs(n) for n in _positions(plan)},
         "ideal_cycles": {str(n): plan.ideal_cycles(n) for n in _positions(plan)},
@@ -62,59 +58,3 @@ def memories(verilog):
 
 def _positions(plan):
     return [n for n in (0, 100) if n < plan.shape.max_seq_len]
-
-
-def _formats(plan):
-    """Widths and binary points, as in :mod:`celosia.reference.quantize`."""
-    scheme, shape = plan.model.scheme, plan.shape
-    lanes = scheme.lanes
-    return {
-        "scheme": f"w{scheme.weight_width}a8kv8",
-        "weights": f"int{scheme.weight_width}, a uint16 scale per row",
-        "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
-        "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
-        "fractional bits",
-        "keys": "int8, a step per head and token",
-        "values": "int8, a scale per channel",
-        "scores": f"int{shape.score_width} with {shape.score_fraction} fractional bits, "
-        "logarithms to base 2",
-        "gates": f"int20 with {shape.gate_fraction} fractional bits",
-        "accumulators": f"int{plan.shape.acc_width}",
-        "logits": f"int24 with {shape.logit_fraction} fractional bits",
-    }
-
-
-def _memory_map(plan):
-    """Each tape's word size, length and sections, in bytes."""
-    shape = plan.shape
-    weights, scales = [], []
-    for step in plan.program.steps:
-        operand = step.get("operand", Operand.TAPE)
-        if operand == Operand.TAPE:
-            weights.append((step["name"], step["tiles"] * step["words"]))
-        if operand != Operand.KEYS:
-            scales.append((step["name"], step["chunks"]))
-    for sections, words in ((weights, plan.tapes.weights), (scales, plan.tapes.scales)):
-        rest = len(words) - sum(count for _, count in sections)
-        if rest:
-            sections.append(("embedding", rest))
-    gains = [(name, shape.dim_words) for name in plan.tapes.gains]
-    return {
-        "weights": _tape(weights, -(-shape.word_width // 8)),
-        "scales": _tape(scales, 2 * shape.lanes),
-        "gains": _tape(gains, 2 * shape.lanes),
-    }
-
-
-def _tape(sections, word_bytes):
-    """Sections ``(name, words)`` with their addresses; neighbours of one name are joined."""
-    joined = []
-    address = 0
-    for name, words in sections:
-        size = words * word_bytes
-        if joined and joined[-1]["name"] == name:
-            joined[-1]["bytes"] += size
-        else:
-            joined.append({"name": name, "address": address, "bytes": size})
-        address += size
-    return {"word_bytes": word_bytes, "bytes": address, "sections": joined}

@@ -105,6 +105,10 @@ class CompactModel:
     head: CompactLinear = None
     embedding: CompactLinear = None
 
+    def logits(self, tokens):
+        """The logits of tokens from position 0 on; nothing counts saturated values."""
+        return forward(self, tokens), {}
+
 
 def compute(product, shift, width=WIDE, add=0):
     """``round(product / 2**shift)`` limited to ``-2**23 ... 2**23``, plus ``add``, saturated."""

@@ -18,6 +18,7 @@ from celosia.reference.compact import (
 )
 from celosia.reference.compact_tables import scale_values
 from celosia.reference.formats import LOG2E, LOGIT_FRACTION, check_model
+from celosia.reference.operations import Attention, Gate, Linear, Norm, Rotate
 from celosia.reference.operations.attention import FEW
 
 __all__ = ["CompactScheme", "quantize_compact"]
@@ -34,6 +35,10 @@ class CompactScheme:
     lanes = 4
     weight_width = 4
 
+    def quantize(self, model, calibration=None):
+        """The integer model: see :func:`quantize_compact`."""
+        return quantize_compact(model, self.window, calibration)
+
 
 def quantize_compact(model, window, calibration=None, margin=1.25):
     """Round ``model`` to a :class:`CompactModel` whose attention sees ``window`` positions.
@@ -48,7 +53,30 @@ def quantize_compact(model, window, calibration=None, margin=1.25):
     if window not in range(4, 257, 4):
         raise ValueError(f"window must be a multiple of 4 from 4 to 256, not {window!r}")
     check_model(model)
+    _check_operations(model.description)
     return _Quantizer(model, window, calibration or calibrate(model), margin).model()
+
+
+def _check_operations(description):
+    """Raise ``ValueError`` for what the compact machine does not compute."""
+    attention = Norm, Linear, Linear, Linear, Rotate, Rotate, Attention, Linear
+    kinds = [*attention, Norm, Linear, Linear, Gate, Linear]
+    operations = (*description.begin, *description.end)
+    for layer in description.layers:
+        if [type(op) for op in layer] != kinds:
+            names = " ".join(type(op).__name__.lower() for op in layer)
+            raise ValueError(f"the compact machine has no layers of {names}")
+        operations += layer
+    plain = {"bias": None, "centred": False, "groups": 1, "factor": 1.0, "positions": None}
+    plain |= {"window": None, "cap": None, "activation": "silu"}
+    for op in operations:
+        for name, value in plain.items():
+            found = getattr(op, name, value)
+            if found != value:
+                kind = type(op).__name__.lower()
+                raise ValueError(f"the compact machine has no {name} ({found!r}) of a {kind}")
+        if isinstance(op, Attention) and op.scale != op.head_dim**-0.5:
+            raise ValueError(f"the compact machine has no score factor {op.scale:g}")
 
 
 class _Quantizer:

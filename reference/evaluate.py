@@ -1,9 +1,9 @@
 """How much the integer model loses against float32: perplexity, top-1 agreement and KL."""
 
+from collections import Counter
+
 import numpy as np
-from celosia.reference import compact, float32, integer
-from celosia.reference.compact_quantize import CompactScheme, quantize_compact
-from celosia.reference.quantize import quantize
+from celosia.reference import float32
 from celosia.reference.tokenizer_library import TokenizerError
 
 __all__ = [
@@ -11,8 +11,10 @@ __all__ = [
     "NoFormatError",
     "TextError",
     "evaluate_text",
+    "integer_model",
     "perplexity_report",
     "split_texts",
+    "token_logits",
 ]
 
 #: The line between the texts of a file, as in TinyStories.
@@ -66,34 +68,53 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
         raise TextError(f"token {beyond} is not one of the model's {model.config.vocab_size}")
     if not any(texts):
         raise TextError("tokens must have at least one token to predict")
-    if isinstance(scheme, CompactScheme):
-        quantized, saturated = _quantized(quantize_compact, model, scheme.window), {}
-    else:
-        quantized = _quantized(quantize, model, scheme)
-        saturated = dict.fromkeys(integer.SATURATED, 0)
+    quantized, saturated = integer_model(model, scheme), Counter()
 
     def integer_logits(tokens):
-        if isinstance(scheme, CompactScheme):
-            logits = compact.forward(quantized, tokens)
-        else:
-            cache = integer.IntegerCache.empty(quantized)
-            logits = integer.forward(quantized, tokens, cache)
-            for name, count in cache.saturated.items():
-                saturated[name] += count
+        logits, counts = quantized.logits(tokens)
+        saturated.update(counts)
         return logits * 2.0**-quantized.logit_fraction
 
     window = window or model.config.seq_len
     report = perplexity_report(
         model, integer_logits, texts, window, max_tokens=max_tokens, progress=progress
     )
-    return report | {"saturated": saturated}
+    return report | {"saturated": dict(saturated)}
 
 
-def _quantized(quantise, model, *arguments):
+def integer_model(model, scheme):
+    """The integer model of ``scheme``.
+
+    Raises
+    ------
+    NoFormatError
+        If there are no formats for the model.
+    """
     try:
-        return quantise(model, *arguments)
+        return scheme.quantize(model)
     except (ValueError, OverflowError) as error:
         raise NoFormatError(f"{model.name or 'the model'} has no integer model: {error}") from error
+
+
+def token_logits(model, scheme, tokens):
+    """The logits of ``tokens``, from position 0 on: of the float and of the integer model.
+
+    Returns
+    -------
+    dict
+        ``float`` and ``integer``, float32[n, vocab_size], in the float model's unit.
+
+    Raises
+    ------
+    NoFormatError
+        If there are no formats for the model.
+    ValueError
+        If a token is out of range, or there are more than ``seq_len``.
+    """
+    floating = float32.forward(model, tokens)
+    quantized = integer_model(model, scheme)
+    integers = quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction
+    return {"float": floating, "integer": integers.astype(np.float32)}
 
 
 def perplexity_report(

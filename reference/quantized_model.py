@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from celosia.reference import integer
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
 from celosia.reference.scheme import Scheme
@@ -49,6 +50,11 @@ class QuantizedModel:
             if isinstance(operation, IntegerAttention):
                 return operation.source.window
         return None
+
+    def logits(self, tokens):
+        """The logits of tokens from position 0 on, and counts of saturated values by format."""
+        cache = integer.IntegerCache.empty(self, len(tokens))
+        return integer.forward(self, tokens, cache), cache.saturated
 
     @property
     def epsilon(self):

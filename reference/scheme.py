@@ -51,6 +51,12 @@ class Scheme:
                 f"4 bits twice as much, not {self.head_width!r}"
             )
 
+    def quantize(self, model, calibration=None):
+        """The integer model: see :func:`celosia.reference.quantize.quantize`."""
+        from celosia.reference.quantize import quantize
+
+        return quantize(model, self, calibration)
+
     @property
     def head_planes(self):
         """Words of the tape for a block of the head's columns: 2 where its weights are wider."""

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from celosia.generators.config import NAMED
+from celosia.generators.config import FOLDER, NAMED
 from celosia.reference.evaluate import evaluate_text, split_texts
 from celosia.reference.integer import SATURATED
 from celosia.reference.quantize import Scheme
@@ -125,3 +126,29 @@ def test_module_and_threads():
         command = [sys.executable, "-c", show]
         done = subprocess.run(command, env=clean | given, capture_output=True, check=True)
         assert done.stdout.decode().strip() == expected
+
+
+def test_logits_of_tokens(tmp_path):
+    """Both models' logits as a file, for the full and for the compact machine."""
+    path = tmp_path / "logits.npz"
+    compact = tmp_path / "mine.toml"
+    compact.write_text((FOLDER / "compact.toml").read_text())
+    for config in ("small", str(compact)):
+        result = run(
+            "evaluate", "demo", "--prompt-tokens", "5,6,7", "--logits", path, "--config", config
+        )
+        assert result.exit_code == 0, result.output
+        with np.load(path) as found:
+            assert found["float"].dtype == found["integer"].dtype == np.float32
+            assert found["float"].shape == found["integer"].shape
+            assert len(found["float"]) == 3
+            spread = np.ptp(found["float"], axis=1).mean()
+            assert np.abs(found["float"] - found["integer"]).max() < 0.3 * spread
+        path.unlink()
+
+
+def test_logits_need_tokens(tmp_path):
+    for arguments in ((), ("--prompt-tokens", "1"), ("--logits", tmp_path / "a.npz")):
+        result = run("evaluate", "demo", *arguments)
+        assert result.exit_code == 2
+        assert not [*tmp_path.iterdir()]
