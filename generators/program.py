@@ -1,7 +1,5 @@
 """The program: an operation's steps, and on the tapes every weight in the order of its use."""
 
-from dataclasses import replace
-
 import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.attention_steps import AttentionSteps
@@ -243,7 +241,7 @@ class Writer:
         """A matrix, or some of its ``rows``, once through the fabric."""
         matrix, biases = op.matrix, op.bias
         if rows is not None:
-            matrix = _rows(matrix, rows)
+            matrix = matrix.of(rows)
             biases = biases if biases is None else biases[rows]
         n_rows, columns = matrix.weight.shape
         self.tape.matrix(matrix, planes)
@@ -269,12 +267,3 @@ class Writer:
                 low = -(1 << shape.width - 1) if shape.signed else 0
                 check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})
-
-
-def _rows(matrix, rows):
-    """The matrix of some rows of ``matrix``."""
-    groups = matrix.groups
-    if groups is not None:
-        offsets = None if groups.offsets is None else groups.offsets[rows]
-        groups = replace(groups, scales=groups.scales[rows], offsets=offsets)
-    return replace(matrix, weight=matrix.weight[rows], scale=matrix.scale[rows], groups=groups)
