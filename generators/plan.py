@@ -14,6 +14,7 @@ from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.bias import BIAS_WIDTH
+from celosia.reference.operations import Experts, Gate
 from celosia.reference.quantize import QuantizedModel, Scheme, quantize
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
@@ -146,6 +147,12 @@ def make_plan(model, config, calibration=None):
     if config.machine == "compact":
         return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
     _check_fit(c, config)
+    experts = model.description.find(Experts)
+    if experts and config.token_parallelism > 1:
+        raise ConfigError(
+            "token_parallelism must be 1 for a model with experts, "
+            f"not {config.token_parallelism}: a prompt goes token by token"
+        )
     try:
         scheme = Scheme(
             lanes=config.vector_lanes,
@@ -171,7 +178,7 @@ def make_plan(model, config, calibration=None):
         acc_width=max(24, quantized.acc_width(max_seq_len)),
         residual_width=scheme.residual_width,
         dim_words=scheme.padded(c.dim) // lanes,
-        hidden_words=scheme.padded(c.hidden_dim) // lanes,
+        hidden_words=scheme.padded(_hidden_dim(model.description)) // lanes,
         head_words=quantized.head_dim // lanes,
         n_layers=c.n_layers,
         n_heads=c.n_heads,
@@ -202,6 +209,12 @@ def make_plan(model, config, calibration=None):
     )
     config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
+
+
+def _hidden_dim(description):
+    """Values of the largest vector behind a gate."""
+    gates = [description.sizes[op.out] for op in description.find(Gate)]
+    return max([op.hidden_dim for op in description.find(Experts)] + gates)
 
 
 def digest(shape, tapes):

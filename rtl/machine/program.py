@@ -73,6 +73,8 @@ class Program:
     runs : tuple of Run
         What a pass reads, in order, where that is not all from address 0 on: the last one is that
         of the last step.
+    experts : int
+        Among so many the runs of experts are chosen.
     bias_words : (int, int)
         Likewise, of the tape of biases.
     loads : tuple of Load
@@ -85,6 +87,7 @@ class Program:
     loads: tuple
     bias_words: tuple = (0, 0)
     runs: tuple = ()
+    experts: int = 0
 
     @property
     def routes(self):
