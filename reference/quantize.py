@@ -300,8 +300,8 @@ class Quantizer:
     def _epsilon(self, parts):
         """Give all norms of the residual an epsilon with which no scale is out of reach."""
         shifts, norms = {}, []
-        for ops in parts:
-            for op in (one for op in ops for one in getattr(op, "parts", (op,))):
+        for operations in parts:
+            for op in (part for one in operations for part in getattr(one, "parts", (one,))):
                 if isinstance(op, IntegerNorm):
                     norms.append(op)
                 elif isinstance(op, IntegerLinear) and any(op.input == n.out for n in norms):
