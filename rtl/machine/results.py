@@ -14,7 +14,7 @@ def wire_results(m, machine, u):
     connect(m, u.collect.o, u.scale.i)
     words = u.scale.o
     if any(machine.program.bias_words):
-        connect(m, u.scale.o, u.bias.i)
+        link(m, u.scale.o, u.bias.i)
         connect(m, u.bias_tape.o, u.bias_words.i)
         connect(m, u.bias_words.o, u.bias.biases)
         words = u.bias.o
