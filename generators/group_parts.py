@@ -15,7 +15,7 @@ def group_format(model):
     if not s.group:
         return None
     beats = s.group // s.lanes
-    columns = {s.padded(c.dim), s.padded(c.hidden_dim), c.n_heads * model.head_dim}
+    columns = {matrix.weight.shape[1] for matrix in model.matrices}
     longest = max((n % s.group + s.group) // s.lanes for n in columns)
     longest = max(longest, s.head_planes * (s.padded(c.dim) % s.group + s.group) // s.lanes)
     return GroupFormat(

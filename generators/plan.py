@@ -16,6 +16,7 @@ from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.bias import BIAS_WIDTH
 from celosia.reference.compact_quantize import CompactScheme
+from celosia.reference.operations import Experts, Gate
 from celosia.reference.quantize import QuantizedModel, Scheme
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
@@ -176,6 +177,12 @@ def make_plan(model, config, calibration=None):
     if config.machine == "compact":
         return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
     _check_fit(c, config)
+    experts = model.description.find(Experts)
+    if experts and config.token_parallelism > 1:
+        raise ConfigError(
+            "token_parallelism must be 1 for a model with experts, "
+            f"not {config.token_parallelism}: a prompt goes token by token"
+        )
     try:
         scheme = scheme_of(config)
         quantized = scheme.quantize(model, calibration)
@@ -196,7 +203,7 @@ def make_plan(model, config, calibration=None):
         acc_width=max(24, quantized.acc_width(max_seq_len)),
         residual_width=scheme.residual_width,
         dim_words=scheme.padded(c.dim) // lanes,
-        hidden_words=scheme.padded(c.hidden_dim) // lanes,
+        hidden_words=scheme.padded(_hidden_dim(model.description)) // lanes,
         head_words=quantized.head_dim // lanes,
         n_layers=c.n_layers,
         n_heads=c.n_heads,
@@ -227,6 +234,12 @@ def make_plan(model, config, calibration=None):
     )
     config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
+
+
+def _hidden_dim(description):
+    """Values of the largest vector behind a gate."""
+    gates = [description.sizes[op.out] for op in description.find(Gate)]
+    return max([op.hidden_dim for op in description.find(Experts)] + gates)
 
 
 def digest(shape, tapes):

@@ -1,21 +1,21 @@
 """The program: an operation's steps, and on the tapes every weight in the order of its use."""
 
-from dataclasses import replace
-
 import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.attention_steps import AttentionSteps
+from celosia.generators.expert_steps import ExpertSteps
 from celosia.generators.tape_writer import Tapes, TapeWriter
 from celosia.generators.ways import Ways
 from celosia.reference.operations.add import IntegerAdd
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.cap import IntegerCap
+from celosia.reference.operations.experts import IntegerExperts
 from celosia.reference.operations.gate import IntegerGate
 from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.kv_cache.slots import check_slots, view_table
-from celosia.rtl.machine.program import Load, Program
+from celosia.rtl.machine.program import Load, Program, Run
 from celosia.rtl.machine.step import Region, Scalar, argument, step_layout
 from celosia.rtl.stream.checks import check_range
 
@@ -31,7 +31,8 @@ def write_program(model, rows, views):
     a tile block after block of ``lanes`` columns, in a block row by row; missing rows are zero. Row
     scales are on theirs in words of ``lanes``; each head's value scales are among them where its
     weighted values are computed. Biases are on a third one. A tied embedding is the head's matrix;
-    other tables follow the head. The tables' scales come last.
+    other tables follow the head. The tables' scales come last. Experts lie all where the first one
+    chosen is used.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ class Writer:
     view_numbers : list of int
     tape : TapeWriter
     ways : Ways
+    runs : list of Run
+        Those that the passes read, as far as the last experts.
     """
 
     def __init__(self, model, rows, views):
@@ -87,6 +90,7 @@ class Writer:
         _, self.view_numbers = view_table(views)
         self.tape, self.ways = TapeWriter(model, rows), Ways(model)
         self.steps, self.gains = [], {}
+        self.runs, self._run_start = [], (0, 0)
         self._norms = self._norms_behind()
 
     def _norms_behind(self):
@@ -103,22 +107,49 @@ class Writer:
 
     def write(self):
         """Write the loads, all layers, the head, and the tables."""
-        begin = self._behind(self.model.begin[0])
+        begin = self.behind(self.model.begin[0])
         for index, operations in enumerate(self.model.layers):
             self._layer(index, operations)
         before = self._counts()
+        if self.runs:
+            self.end_run()
         self._head()
         after = self._counts()
+        if self.runs:
+            self.end_run()
         loads = self._loads(before, begin)
-        weights, scales, biases = zip(before, after, strict=True)
-        program = Program(self.steps, weights, scales, loads, biases)
+        program = self._program(before, after, loads)
         routes = self.ways.routes(self.attention_start, self.hidden_start)
         return self.tape.tapes(program, self.gains), routes
+
+    def _program(self, before, after, loads):
+        """The program, of tapes that are as long as they were before and after the head."""
+        weights, scales, biases = zip(before, after, strict=True)
+        if self.runs:
+            every = [(run.weights[1], run.scales[1]) for run in self.runs]
+            weights, scales = zip(np.sum(every[:-1], 0), np.sum(every, 0), strict=True)
+            weights, scales = (tuple(map(int, words)) for words in (weights, scales))
+        experts = self.ways.n_experts
+        return Program(self.steps, weights, scales, loads, biases, tuple(self.runs), experts)
+
+    def begin_run(self):
+        """What the tapes now get is a run that all passes read, until it ends; its addresses."""
+        self._run_start = self.tape.beats, self.tape.scale_words
+        return self._run_start
+
+    def end_run(self):
+        """End that run, if there is anything in it; the addresses behind it."""
+        start = self._run_start
+        end = self.begin_run()
+        if end != start:
+            weights, scales = ((a, b - a) for a, b in zip(start, end, strict=True))
+            self.runs.append(Run(weights, scales))
+        return end
 
     def _counts(self):
         return self.tape.beats, self.tape.scale_words, self.tape.bias_words
 
-    def _behind(self, op):
+    def behind(self, op):
         """What a step that writes the residual stream says of the norm behind it."""
         norm = self._norms[id(op)]
         if norm is None:
@@ -143,6 +174,8 @@ class Writer:
                 self._matrix(index, operations, place)
             elif isinstance(op, IntegerAttention):
                 attention.write()
+            elif isinstance(op, IntegerExperts):
+                ExpertSteps(self, index, op, self._source(operations, place)).write()
 
     def _matrix(self, index, operations, place):
         """A matrix whose results go to the residual stream, or to a gate."""
@@ -172,7 +205,7 @@ class Writer:
 
     def residual(self, op, name, source, end, told, route="residual"):
         """A matrix that adds to the residual stream, and the norm behind ``end``."""
-        behind = self._behind(end)
+        behind = self.behind(end)
         fills = Region.NORMED if behind["normed"] else Region.NONE
         self.linear(op, name=name, route=route, keep=1, fills=fills, **behind, **source, **told)
 
@@ -239,25 +272,29 @@ class Writer:
             )
         return tuple(loads)
 
-    def linear(self, op, planes=1, rows=None, scalar=Scalar.ONE, **fields):
-        """A matrix, or some of its ``rows``, once through the fabric."""
+    def linear(self, op, planes=1, rows=None, **fields):
+        """A matrix, or some of its ``rows``, on the tapes and once through the fabric."""
         matrix, biases = op.matrix, op.bias
         if rows is not None:
-            matrix = _rows(matrix, rows)
+            matrix = matrix.of(rows)
             biases = biases if biases is None else biases[rows]
-        n_rows, columns = matrix.weight.shape
         self.tape.matrix(matrix, planes)
         self.tape.scales(matrix.scale)
         if biases is not None:
             self.tape.biases(biases)
             fields["bias"] = 1
+        self.product(matrix, planes, **fields)
+
+    def product(self, matrix, planes=1, scalar=Scalar.ONE, **fields):
+        """A step: what the tapes hold of a matrix, once through the fabric."""
+        n_rows, columns = matrix.weight.shape
         self.step(
             words=planes * columns // self.lanes,
             planes=planes - 1,
             tiles=-(-n_rows // self.rows),
             chunks=-(-n_rows // self.lanes),
             scalar=scalar,
-            shift=matrix.shift - (scalar == Scalar.NORM),
+            shift=matrix.shift - (scalar in (Scalar.NORM, Scalar.EXPERT)),
             **fields,
         )
 
@@ -269,12 +306,3 @@ class Writer:
                 low = -(1 << shape.width - 1) if shape.signed else 0
                 check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
         self.steps.append({"region": region, "fills": fills, **fields})
-
-
-def _rows(matrix, rows):
-    """The matrix of some rows of ``matrix``."""
-    groups = matrix.groups
-    if groups is not None:
-        offsets = None if groups.offsets is None else groups.offsets[rows]
-        groups = replace(groups, scales=groups.scales[rows], offsets=offsets)
-    return replace(matrix, weight=matrix.weight[rows], scale=matrix.scale[rows], groups=groups)

@@ -29,7 +29,7 @@ class Ways:
 
     def __init__(self, model):
         self.model = model
-        self.angles, self.norms, self.gates, self.caps = [], {}, [], {}
+        self.angles, self.norms, self.gates, self.caps, self.routers = [], {}, [], {}, []
         rotations = [op for op in model.operations if isinstance(op, IntegerRotate)]
         self.rotates = bool(rotations)
         if rotations:
@@ -91,6 +91,18 @@ class Ways:
         if len(self.gates) > 1:
             raise ValueError("layers with different activations need two units")
 
+    def experts(self, op):
+        """Note a router; a machine has one."""
+        s = op.source
+        _number(self.routers, (s.n, s.k, op.fraction, s.renormalise))
+        if len(self.routers) > 1:
+            raise ValueError("layers with different numbers of experts need two units")
+
+    @property
+    def n_experts(self):
+        """The number of experts, 0 where there are none."""
+        return self.routers[0][0] if self.routers else 0
+
     def cap(self, route, cap):
         """Note a limit of scores or logits; a machine has one of each."""
         if self.caps.setdefault(route, cap) != cap:
@@ -118,9 +130,16 @@ class Ways:
             Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
             Route("gated", (*gate, *self._stream_norm("gated")), "activations", hidden_start),
             Route("attention", self._stream_norm("attention"), "activations", attention_start),
+            *self._router(),
             Route("logits", self._cap("logits"), "sampler"),
         ]
         return tuple(routes)
+
+    def _router(self):
+        names = ("n", "k", "fraction", "renormalise")
+        for router in self.routers:
+            unit = Unit("router", settings=tuple(zip(names, router, strict=True)))
+            yield Route("router", (unit,), "experts")
 
     def _stream_norm(self, route):
         if route not in self.norms:

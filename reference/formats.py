@@ -15,6 +15,7 @@ __all__ = [
     "excess",
     "gate_fraction",
     "least_epsilon",
+    "router_fraction",
     "score_format",
 ]
 
@@ -22,6 +23,7 @@ LOG2E = 1 / math.log(2)
 SCORE_FRACTION = 8  # the most of a score's bits behind the point, those of the softmax's table
 LOGIT_FRACTION = 12  # the most of a logit's
 SCORE_WIDTH = 16  # the fewest bits of a score
+ROUTER_FRACTION = 14  # the most of a router's bits behind the point, those of the powers' table
 
 
 def score_format(largest, margin, most):
@@ -56,6 +58,20 @@ def gate_fraction(largest, margin):
     fraction = min(GATE_FRACTION, 19 - ceil_log2(margin * largest))
     if fraction < 0:
         raise ValueError(f"gates reach {largest:,.0f}, which no format holds")
+    return fraction
+
+
+def router_fraction(largest, margin):
+    """Bits behind the point of all routers' results, logarithms to base 2, which have 24 bits.
+
+    Raises
+    ------
+    ValueError
+        If no bit is left behind the point.
+    """
+    fraction = min(ROUTER_FRACTION, 23 - ceil_log2(margin * LOG2E * largest))
+    if fraction < 0:
+        raise ValueError(f"the router's logits reach {largest:,.0f}, which no format holds")
     return fraction
 
 

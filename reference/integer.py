@@ -69,10 +69,10 @@ class Vector:
     mantissa: object = 1 << 16
     exponent: object = 0
 
-    def last(self):
-        """That of the last token."""
-        parts = (x if np.ndim(x) == 0 else x[-1:] for x in (self.mantissa, self.exponent))
-        return Vector(self.values[-1:], *parts)
+    def of(self, tokens):
+        """Those of some ``tokens``."""
+        parts = (x if np.ndim(x) == 0 else x[tokens] for x in (self.mantissa, self.exponent))
+        return Vector(self.values[tokens], *parts)
 
 
 class Pass:

@@ -1,7 +1,7 @@
 """Matrices in integers: weights rounded and placed, their rows' scales as mantissas."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,14 @@ class Matrix:
         if self.groups is None:
             return self.weight[rows]
         return self.groups.integers(self.weight, rows)
+
+    def of(self, rows):
+        """The matrix of some ``rows``, a slice."""
+        groups = self.groups
+        if groups is not None:
+            offsets = None if groups.offsets is None else groups.offsets[rows]
+            groups = replace(groups, scales=groups.scales[rows], offsets=offsets)
+        return replace(self, weight=self.weight[rows], scale=self.scale[rows], groups=groups)
 
     @cached_property
     def matrix(self):

@@ -11,16 +11,19 @@ that make and use them. What an operation makes of its formats stands at the ope
 import numpy as np
 from celosia.reference.calibration import calibrate
 from celosia.reference.formats import (
+    LOG2E,
     LOGIT_FRACTION,
     SCORE_FRACTION,
     check_model,
     excess,
     gate_fraction,
     least_epsilon,
+    router_fraction,
     score_format,
 )
 from celosia.reference.matrix import ceil_log2, recoded, rounded, scaled
 from celosia.reference.operations.attention import Attention
+from celosia.reference.operations.experts import Experts, IntegerExperts
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.operations.norm import (
@@ -75,7 +78,7 @@ class Quantizer:
     margin : float
     positions : int
         That calibration saw.
-    residual, score_fraction, score_width, gate_fraction, logit_fraction : int
+    residual, score_fraction, score_width, gate_fraction, router_fraction, logit_fraction : int
         Formats of the whole machine.
     layer : int or None
         Of the operation that asks.
@@ -104,8 +107,10 @@ class Quantizer:
             )
             most -= 2 + ROOM + ceil_log2(self.config.head_dim)
             self.score_fraction, self.score_width = score_format(scores, self.margin, most)
-        gates = [float(largest("gate", n).max()) for n, _ in self._of_layers(Gate)]
+        gates = [float(largest("gate", n).max()) for n, _ in self._of_layers((Gate, Experts))]
         self.gate_fraction = gate_fraction(max(gates, default=1.0), self.margin)
+        routers = [float(largest("router", n).max()) for n, _ in self._of_layers(Experts)]
+        self.router_fraction = router_fraction(max(routers, default=1.0), self.margin)
 
     def _of_layers(self, kind):
         layers = enumerate(self.description.layers)
@@ -228,10 +233,13 @@ class Quantizer:
                 self.residual = min(self.residual, fraction - max(0, LEAST_SHIFT - shift))
         while True:
             layers = [self._operations(ops, n) for n, ops in enumerate(d.layers)]
-            missing = max((self._missing(n, op) for n, ops in enumerate(layers) for op in ops))
-            if missing <= 0:
+            found = [(n, op) for n, ops in enumerate(layers) for op in ops]
+            missing = max(self._missing(n, op) for n, op in found)
+            routers = [self._router_missing(n, op) for n, op in found]
+            if missing <= 0 and not any(routers):
                 break
-            self.residual -= missing
+            self.residual -= max(missing, 0)
+            self.router_fraction -= max(routers)
         end = self._operations(d.end, None)
         begin = self._operations(d.begin, None)
         self._epsilon([*layers, end])
@@ -246,6 +254,7 @@ class Quantizer:
             score_fraction=self.score_fraction,
             score_width=self.score_width,
             gate_fraction=self.gate_fraction,
+            router_fraction=self.router_fraction,
             logit_fraction=self.logit_fraction,
         )
 
@@ -260,17 +269,39 @@ class Quantizer:
         """Bits that the residual's binary point is too far right for what writes it."""
         if isinstance(op, IntegerStreamNorm):
             return LEAST_NORM_SHIFT - op.shift
+        if isinstance(op, IntegerExperts):
+            return op.missing(self._outputs(f"{op.source.down} output", layer))
         if not isinstance(op, IntegerLinear) or not op.add:
             return 0
-        outputs = self.margin * self.calibration.largest(f"{op.name} output", layer)
-        outputs = outputs * 2.0**self.residual
+        outputs = self._outputs(f"{op.name} output", layer)
         return max(excess(op.matrix.scale[: len(outputs)], outputs), LEAST_SHIFT - op.matrix.shift)
+
+    def _outputs(self, name, layer):
+        """The largest of what is added to the residual stream, in its unit: float64[size]."""
+        return self.margin * self.calibration.largest(name, layer) * 2.0**self.residual
+
+    def _router_missing(self, layer, op):
+        """Bits that the binary point of the routers' results is too far right for one of them.
+
+        Raises
+        ------
+        ValueError
+            If there are no fewer.
+        """
+        if not isinstance(op, IntegerExperts):
+            return 0
+        outputs = self.margin * self.calibration.largest("router", layer) * LOG2E
+        outputs = outputs * 2.0**self.router_fraction
+        missing = excess(op.router.matrix.scale, outputs, normed=True)
+        if missing > self.router_fraction:
+            raise ValueError(f"layer {layer}: the router's logits are in reach of no format")
+        return missing
 
     def _epsilon(self, parts):
         """Give all norms of the residual an epsilon with which no scale is out of reach."""
         shifts, norms = {}, []
-        for ops in parts:
-            for op in ops:
+        for operations in parts:
+            for op in (part for one in operations for part in getattr(one, "parts", (one,))):
                 if isinstance(op, IntegerNorm):
                     norms.append(op)
                 elif isinstance(op, IntegerLinear) and any(op.input == n.out for n in norms):

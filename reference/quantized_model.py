@@ -28,8 +28,8 @@ class QuantizedModel:
         Bits behind the point of the residual stream.
     score_fraction, score_width : int
         Of all scores, which are logarithms to base 2.
-    gate_fraction, logit_fraction : int
-        Of all gates (20 bits) and of the logits (24 bits).
+    gate_fraction, router_fraction, logit_fraction : int
+        Of all gates (20 bits), of the routers' logarithms to base 2 and of the logits (24 bits).
     """
 
     config: object
@@ -42,6 +42,7 @@ class QuantizedModel:
     score_fraction: int = 8
     score_width: int = 16
     gate_fraction: int = 12
+    router_fraction: int = 14
     logit_fraction: int = 12
 
     def window(self, layer):
@@ -83,6 +84,12 @@ class QuantizedModel:
         return [*self.begin, *(op for layer in self.layers for op in layer), *self.end]
 
     @property
+    def matrices(self):
+        """Every matrix that a token's vectors may be multiplied by, in order."""
+        parts = [one for op in self.operations for one in getattr(op, "parts", (op,))]
+        return [op.matrix for op in parts if hasattr(op, "matrix")]
+
+    @property
     def head_dim(self):
         """``head_dim`` padded to whole blocks."""
         return self.scheme.padded(self.config.head_dim)
@@ -90,7 +97,6 @@ class QuantizedModel:
     def acc_width(self, seq_len):
         """Bits that hold every sum, over matrices, keys and ``seq_len`` values, signed."""
         block = 1 << 22  # -128 * 2**15, what an activation or an exponential is at most
-        matrices = [op.matrix for op in self.operations if hasattr(op, "matrix")]
-        rows = [int(np.abs(m.integers(), dtype=np.int32).sum(axis=1).max()) for m in matrices]
+        rows = [int(np.abs(m.integers(), dtype=np.int32).sum(axis=1).max()) for m in self.matrices]
         largest = max(block * max(*rows, 127 * seq_len), 127 * 127 * self.head_dim)
         return largest.bit_length() + 1

@@ -32,6 +32,9 @@ MACHINES = {
     "granite-biases": (),
     "mistral-window": FOUR,
     "falcon_e-grouped": ("weight_width=2",),
+    "mixtral-two": (),
+    "qwen3_moe-sparse": (),
+    "olmoe-whole": (),
 }
 
 

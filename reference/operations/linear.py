@@ -8,7 +8,7 @@ from celosia.reference.formats import excess
 from celosia.reference.matrix import Matrix, linear, recoded, rounded, scaled
 from celosia.reference.scale import scale
 
-__all__ = ["SCALED_WIDTH", "IntegerLinear", "Linear", "LinearPair"]
+__all__ = ["SCALED_WIDTH", "IntegerLinear", "Linear", "LinearPair", "paired"]
 
 SCALED_WIDTH = 24  # bits of a scaled result
 
@@ -111,29 +111,52 @@ class LinearPair:
         pass
 
     def quantize(self, q):
-        gate, up = self.outs
-        n, lanes, scheme = q.size(gate), q.scheme.lanes, q.scheme
-        padded = scheme.padded(n)
-        rows = np.arange(n) // lanes * 2 * lanes + np.arange(n) % lanes
-        places = np.concatenate([rows, rows + lanes]), 2 * padded
-        weight = np.concatenate([q.tensor(name) for name in self.weights])
-        columns = q.places(self.input)
-        codes = rounded(weight, scheme.weight_width, scheme, columns, places)
-        # Where up's scales leave the gates' too few bits, they are smaller.
-        gates = q.margin * q.seen("gate") * q.want(gate)
-        for _ in range(8):
-            want = np.repeat([*q.want(gate), *q.want(up)], n)
-            factor = want * q.unit(self.input)
-            matrix = scaled(recoded(codes, factor), factor)
-            if not excess(matrix.scale[rows], gates, normed=True):
-                break
-            q.ask(up, q.want(up) / 2)
-        bias = None
+        weights = np.stack([q.tensor(name) for name in self.weights])
+        matrix, want, places = paired(q, self.input, self.outs, weights[None])
+        n, bias = q.size(self.outs[0]), None
         if any(self.biases):
             parts = [q.tensor(b) if b else np.zeros(n, np.float32) for b in self.biases]
-            bias = np.zeros(2 * padded, np.int64)
-            bias[places[0]] = np.round(np.concatenate(parts) * want)
+            bias = np.zeros(len(matrix.weight), np.int64)
+            bias[places] = np.round(np.concatenate(parts) * want)
         return IntegerLinear(self.input, self.out, "+".join(self.weights), matrix, bias)
+
+
+def paired(q, source, outs, weights):
+    """The matrix of gates and ups of the vector ``source``, block by block in turn.
+
+    Parameters
+    ----------
+    q : Quantizer
+    source : str
+    outs : (str, str)
+        The vectors of gates and ups, in whose formats the results are.
+    weights : float32[n, 2, rows, columns]
+        Of ``n`` such pairs, one behind the other in the matrix, which has one shift.
+
+    Returns
+    -------
+    Matrix, float64[n * 2 * rows], int[n * 2 * rows]
+        What results are multiplied by, and the place in the matrix, of each row of ``weights``.
+    """
+    (gate, up), (n, _, size, columns), lanes = outs, weights.shape, q.scheme.lanes
+    rows = np.arange(size) // lanes * 2 * lanes + np.arange(size) % lanes
+    padded = 2 * q.scheme.padded(size)
+    gate_rows = np.arange(n)[:, None] * padded + rows
+    places = np.stack([gate_rows, gate_rows + lanes], axis=1).reshape(-1)
+    codes = rounded(
+        *(weights.reshape(-1, columns), q.scheme.weight_width, q.scheme),
+        *(q.places(source), (places, n * padded)),
+    )
+    # Where up's scales leave the gates' too few bits, they are smaller.
+    gates = np.broadcast_to(q.margin * q.seen("gate") * q.want(gate), gate_rows.shape)
+    for _ in range(8):
+        want = np.tile(np.repeat([*q.want(gate), *q.want(up)], size), n)
+        factor = want * q.unit(source)
+        matrix = scaled(recoded(codes, factor), factor)
+        if not excess(matrix.scale[gate_rows], gates, normed=True):
+            break
+        q.ask(up, q.want(up) / 2)
+    return matrix, want, places
 
 
 @dataclass(eq=False)
@@ -161,7 +184,7 @@ class IntegerLinear:
     def run(self, p):
         x = p.read(self.input)
         if self.out == "logits" and not p.all_logits:
-            x = x.last()
+            x = x.of(slice(-1, None))
         acc = p.exact(x.values, self.matrix.matrix)  # [n, rows]
         shift = self.matrix.shift + x.exponent
         p.count_limited(acc, shift)

@@ -51,6 +51,8 @@ class Collect(wiring.Component):
     routes : int, at least 1
     more : dict, optional
         The members of WORD_MEMBERS that the words have; by default all.
+    with_experts : bool
+        Whether there are operations whose scalar is the weight of an expert; of 1 token.
 
     Members
     -------
@@ -67,6 +69,8 @@ class Collect(wiring.Component):
         invalid; words that need a norm wait until there is one for each token of the group.
     sums : In(stream of scalar_layout)
         Tokens 0 to ``group`` for each operation whose scalar is the sum.
+    experts : In(stream of scalar_layout)
+        One for each operation whose scalar is an expert's weight, where there are any.
     group : In(unsigned)
         The group's last token.
     o : Out(stream of collected_layout)
@@ -78,7 +82,17 @@ class Collect(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, rows, lanes, tokens, acc_width, embedded_width=8, routes=16, more=None):
+    def __init__(
+        self,
+        rows,
+        lanes,
+        tokens,
+        acc_width,
+        embedded_width=8,
+        routes=16,
+        more=None,
+        with_experts=False,
+    ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
             raise ValueError(f"rows must be a multiple of lanes ({lanes}) to 1024, not {rows!r}")
@@ -88,7 +102,11 @@ class Collect(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.acc_width = acc_width
+        if with_experts and tokens != 1:
+            raise ValueError(f"tokens must be 1 with experts, not {tokens!r}")
         self.more = WORD_MEMBERS if more is None else more
+        self.with_experts = with_experts
+        weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
             {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
@@ -103,6 +121,7 @@ class Collect(wiring.Component):
                 "query_steps": In(data.ArrayLayout(unsigned(9), tokens)),
                 "norms": In(stream.Signature(norm, always_ready=True)),
                 "sums": In(stream.Signature(scalar_layout())),
+                **weights,
                 "group": In(token_width(tokens)),
                 "o": Out(
                     stream.Signature(collected_layout(lanes, acc_width, tokens, routes, more))
@@ -270,11 +289,19 @@ class Collect(wiring.Component):
             ]
         with m.If(operation.ready & summed):
             m.d.sync += [sums_held.eq(0), all_sums.eq(0)]
-        m.d.comb += valid.eq(~((normed & ~all_norms) | (summed & ~all_sums)))
+        missing = (normed & ~all_norms) | (summed & ~all_sums)
+        if self.with_experts:
+            weighed = (asked & Scalar.EXPERT.value).any()
+            missing |= weighed & ~self.experts.valid
+            m.d.comb += self.experts.ready.eq(operation.ready & weighed)
+        m.d.comb += valid.eq(~missing)
         with m.If(normed):
             m.d.comb += scalar.eq(norms[token])
         with m.Elif(summed):
             m.d.comb += scalar.eq(sums[token])
+        if self.with_experts:
+            with m.Elif(weighed):
+                m.d.comb += scalar.eq(self.experts.p)
         with m.Else():
             m.d.comb += scalar.mantissa.eq(ONE)
             with m.If(queried):

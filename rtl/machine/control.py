@@ -59,6 +59,10 @@ def wire_control(m, machine, u):
     ]
     given, logits = Signal(), u.sampler.i  # the last logits, a cycle later
     m.d.sync += given.eq(logits.valid & logits.ready & logits.p.last)
+    if hasattr(u, "router"):  # never at the same time as logits
+        words, ended = u.router.i, Signal(name="routed")
+        m.d.sync += ended.eq(words.valid & words.ready & words.p.last)
+        given = given | ended
     added = u.residual.ended if machine.program.quiet else 0
     m.d.comb += [
         u.sequencer.retired.eq(u.activations.written + given + added),

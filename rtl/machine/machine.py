@@ -190,7 +190,7 @@ class Machine(wiring.Component):
             "sums": SoftmaxSum(lanes, tokens, position_words),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
-                *(EMBEDDED_WIDTH if s.groups else 8, n_routes, more),
+                *(EMBEDDED_WIDTH if s.groups else 8, n_routes, more, bool(self.program.experts)),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **more),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Load", "Program"]
+__all__ = ["Load", "Program", "Run"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,24 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What a pass reads of the tapes at once.
+
+    Parameters
+    ----------
+    weights, scales : (int, int)
+        Address and number of words on each tape, at least 1.
+    chosen : bool
+        It is an expert's: they lie one behind the other, from the address of number 0 on. Such
+        runs are those of the router's experts, in their order.
+    """
+
+    weights: tuple
+    scales: tuple
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class Program:
     """What a sequencer runs, and where the tapes keep what it needs.
 
@@ -52,6 +70,11 @@ class Program:
         two steps that set the same resource, the second or one between them waits for it.
     weight_words, scale_words : (int, int)
         Tape words of a pass without and with logits.
+    runs : tuple of Run
+        What a pass reads, in order, where that is not all from address 0 on: the last one is that
+        of the last step.
+    experts : int
+        Among so many the runs of experts are chosen.
     bias_words : (int, int)
         Likewise, of the tape of biases.
     loads : tuple of Load
@@ -63,6 +86,8 @@ class Program:
     scale_words: tuple
     loads: tuple
     bias_words: tuple = (0, 0)
+    runs: tuple = ()
+    experts: int = 0
 
     @property
     def routes(self):

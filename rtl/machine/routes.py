@@ -5,6 +5,7 @@ the plan. The rest follows from its members: words bring it what it asks for by 
 WORD_MEMBERS too; ``position``, ``group`` and ``positions`` are the pass's (see ``control``).
 """
 
+from amaranth.lib.wiring import connect
 from celosia.rtl.activation.gate import Gate
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
@@ -17,6 +18,7 @@ from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.stream.pipeline import clamp
+from celosia.rtl.token.router import Router
 
 __all__ = ["SINKS", "UNITS", "link", "route_units", "routes_of", "told", "watched"]
 
@@ -52,6 +54,10 @@ def _gate(machine, s, more, **settings):
     return Gate(s.lanes, s.tokens, s.gate_fraction, **settings, **more)
 
 
+def _router(machine, s, more, **settings):
+    return Router(s.lanes, **settings)
+
+
 #: Of each kind the component: of a machine, its shape, the members that later units of the route
 #: ask of the words, and the settings of the :class:`Unit`.
 UNITS = {
@@ -63,6 +69,7 @@ UNITS = {
     "soft_cap": _soft_cap,
     "softmax": _softmax,
     "gate": _gate,
+    "router": _router,
 }
 
 
@@ -196,6 +203,12 @@ def _to_sampler(m, machine, u, source, route):
     link(m, source, u.sampler.i)
 
 
+def _to_experts(m, machine, u, source, route):
+    """Weights to the collector, numbers to the tapes' runs."""
+    connect(m, source, u.collect.experts)
+    connect(m, u.router.numbers, u.sequencer.numbers)
+
+
 #: How each route ends.
 SINKS = {
     "activations": _to_activations,
@@ -204,5 +217,6 @@ SINKS = {
     "keys": _to_keys,
     "values": _to_values,
     "scores": _to_scores,
+    "experts": _to_experts,
     "sampler": _to_sampler,
 }

@@ -18,6 +18,7 @@ from celosia.rtl.machine.step import (
     scales_layout,
     step_layout,
 )
+from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.tape import Tape, run_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
@@ -31,8 +32,9 @@ class Sequencer(wiring.Component):
     """Dispatches passes: the embeddings of a group's tokens, then the program's steps, in order.
 
     A step goes to the operand fetcher, the collector and the row scales at once, when no resource
-    it waits for is being written. Tapes are sent on their runs when a pass begins. The logits are
-    those of the group's last token alone.
+    it waits for is being written. Tapes are sent on their runs when a pass begins; with experts
+    runs come one by one, see :class:`TapeRuns`. The logits are those of the group's last token
+    alone.
 
     From the end of a write to the step that waited for it 2 cycles, its row scales 3. Throughput
     1 step in 2 cycles; up to 7 steps may be dispatched before they are carried out, 3 before they
@@ -67,6 +69,8 @@ class Sequencer(wiring.Component):
         The tapes' runs.
     biases : Out(stream of run_layout)
         Likewise, where the program has biases.
+    numbers : In(stream of unsigned)
+        The experts that are chosen, where the program has any.
     recall : Out(stream of recall_layout)
         What an external cache is to read.
     written : In(RESOURCES)
@@ -100,6 +104,10 @@ class Sequencer(wiring.Component):
         self.external_cache = external_cache
         self.views = tuple(views)
         self.biased = any(program.bias_words)
+        chosen = {}
+        if program.runs:
+            self._runs = TapeRuns(program.runs, program.experts)
+            chosen = {"numbers": self._runs.signature.members["numbers"]}
         self.more = WORD_MEMBERS if more is None else more
         self.routes = {name: number for number, name in enumerate(program.routes)}
         self.layout = step_layout(len(self.routes), more)
@@ -118,6 +126,7 @@ class Sequencer(wiring.Component):
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
                 **({"biases": Out(stream.Signature(run_layout()))} if self.biased else {}),
+                **chosen,
                 "recall": Out(stream.Signature(recall_layout())),
                 "written": In(RESOURCES),
                 "retired": In(2),
@@ -146,6 +155,11 @@ class Sequencer(wiring.Component):
         }
         room = Signal()  # in all queues, also if one was written just now
         m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
+        room_for_step, runs_ready = room, 1
+        if self.program.runs:  # of which some may wait for steps
+            others = [q for name, q in queues.items() if name not in ("weights", "row_scales")]
+            room_for_step, runs_ready = Signal(), self._runs.i.ready
+            m.d.sync += room_for_step.eq(~Cat(q.nearly_full for q in others).any())
 
         place = Signal(token_width(self.tokens))
         which = Signal(range(len(self.program.loads)))  # of the token's loads
@@ -186,7 +200,7 @@ class Sequencer(wiring.Component):
             with m.State("START"):
                 m.d.comb += [
                     starting.eq(steps.run.valid & steps.run.ready),
-                    steps.run.valid.eq(room & counted & self.slots_ready),
+                    steps.run.valid.eq(room & counted & self.slots_ready & runs_ready),
                     steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
                 ]
                 with m.If(starting):
@@ -198,7 +212,7 @@ class Sequencer(wiring.Component):
                     m.next = "IDLE"
 
         m.d.comb += [
-            go.eq(clear & room),
+            go.eq(clear & room_for_step),
             offered.o.ready.eq(go),
             self.dispatching.eq(~fsm.ongoing("IDLE")),
             quiet.eq((under_way == 0) & ~begun),
@@ -216,8 +230,9 @@ class Sequencer(wiring.Component):
         ]
         for name in ("fetch", "operation", "scales"):
             m.d.comb += queues[name].i.valid.eq(go | loading)
+        given = self._give_runs(m, queues, starting, logits) if self.program.runs else starting
         for name in ("weights", "row_scales"):
-            m.d.comb += queues[name].i.valid.eq(starting | loading)
+            m.d.comb += queues[name].i.valid.eq(given | loading)
         if self.biased:
             some = queues["biases"].i.p.count != 0
             m.d.comb += queues["biases"].i.valid.eq(starting & some)
@@ -228,6 +243,19 @@ class Sequencer(wiring.Component):
         with m.Else():
             self._dispatch(m, queues, step, logits, counts)
         return m
+
+    def _give_runs(self, m, queues, starting, logits):
+        """The tapes' runs of a pass with experts; whether one is given."""
+        m.submodules.runs = runs = self._runs
+        connect(m, flipped(self.numbers), runs.numbers)
+        given = Signal()
+        m.d.comb += [
+            runs.i.valid.eq(starting),
+            runs.i.payload.eq(logits),
+            runs.o.ready.eq(queues["weights"].i.ready & queues["row_scales"].i.ready),
+            given.eq(runs.o.valid & runs.o.ready),
+        ]
+        return given
 
     def _steps(self):
         """The steps as initial values of their layout."""
@@ -357,6 +385,11 @@ class Sequencer(wiring.Component):
             same = {n: step[n] for n in ("operand", "address", "stride")}
             self._write(m, queues, "recall", **same, words=words, tiles=tiles)
         runs = {"weights": program.weight_words, "row_scales": program.scale_words}
+        if program.runs:
+            both = self._runs.o.p
+            runs = {}
+            for name, run in (("weights", both.weights), ("row_scales", both.scales)):
+                self._write(m, queues, name, address=run.address, count=run.count)
         if self.biased:
             runs["biases"] = program.bias_words
         for name, counts in runs.items():
