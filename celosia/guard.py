@@ -22,8 +22,9 @@ def complain(text, longest=None):
 
     With ``longest`` in one line of at most so many characters.
     """
+    text = f"celosia: error: {text}"
     text = printable(text, keep="\n\t") if longest is None else printable(text, longest)
-    print(f"celosia: error: {text}", file=sys.stderr)
+    print(text, file=sys.stderr)
     return BAD_INPUT
 
 
