@@ -22,9 +22,8 @@ def complain(text, longest=None):
 
     With ``longest`` in one line of at most so many characters.
     """
-    text = f"celosia: error: {text}"
     text = printable(text, keep="\n\t") if longest is None else printable(text, longest)
-    print(text, file=sys.stderr)
+    print(f"celosia: error: {text}", file=sys.stderr)
     return BAD_INPUT
 
 
