@@ -155,6 +155,7 @@ class Model:
                     "mantissa": scalars[token]["mantissa"],
                     "shift": operation["shift"] + scalars[token]["shift"],
                     **{name: operation[name] for name in ("route", *WORD_MEMBERS)},
+                    "last_token": int(token == tokens[-1]),
                 }
 
 

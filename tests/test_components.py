@@ -163,7 +163,7 @@ def test_registers_surround_all_but_constant_ports():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["softmaxx"], "no component 'softmaxx'; there are block_quantize"),
+        (["softmaxx"], "no component 'softmaxx'; there are bias, block_quantize"),
         (["reciprocal", "--set", "size=3"], "the parameters width, multiplier_blocks, not 'size'"),
         (["reciprocal", "--set", "width=0"], "width must be from 1 to 62, not 0"),
         (["reciprocal", "--set", "width"], "--set takes name=value, not 'width'"),

@@ -113,7 +113,7 @@ def test_stories260k_perplexity(stories260k, stories260k_model):
 
 def test_a_model_without_formats(tiny_config):
     """It is named, and what does not fit."""
-    model = random_model(tiny_config(tied=False), seed=1)
+    model = random_model(tiny_config(tied=False, vocab_size=512), seed=1)
     model.name, model.tokenizer = "huge", load("demo").tokenizer
     model.tensors["head"] *= np.float32(1e9)
     for scheme in (Scheme(), CompactScheme(8)):

@@ -35,7 +35,7 @@ def machine(request):
     windows, slots, settings = MACHINES[request.param]
     names = ("dim", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "seq_len")
     sizes = dict(zip(names, (24, 36, 4, 2, 6, 50, 64), strict=True))
-    config = ModelConfig(**sizes, n_layers=len(windows), windows=windows)
+    config = ModelConfig(**sizes, n_layers=len(windows), options={"windows": windows})
     plan = make_plan(random_model(config, seed=1), load_config("tiny", settings))
     simulation = NativeSimulation(to_verilog(plan.machine()))
     attach(plan, simulation)
@@ -58,7 +58,7 @@ def test_windows_that_wrap(machine, prompt_length, count):
 def test_a_window_costs_its_own_positions_only(machine):
     """Late positions take as long as early ones, and less memory than the whole sequence."""
     plan, simulation, _ = machine
-    if None in plan.model.config.windows or plan.config.kv_memory == "axi":
+    if None in plan.model.config.options["windows"] or plan.config.kv_memory == "axi":
         pytest.skip("grows with the sequence, or with what its memory makes of it")
     driver = Driver(NativeTransport(simulation), COUNTERS)
     steps = np.diff([token.cycles for token in driver.run([1], 60)])

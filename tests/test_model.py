@@ -77,8 +77,6 @@ def test_llama3_scaling():
         ({"norm_eps": math.nan}, "norm_eps must be 0 or more"),
         ({"rope_factors": (1.0,)}, "rope_factors must have 2 values, not 1"),
         ({"rope_factors": (1.0, 0.0)}, "rope_factors must all be greater than 0"),
-        ({"n_layers": 2, "windows": (4,)}, "windows must have 2 values, one for each layer, not 1"),
-        ({"n_layers": 1, "windows": (0,)}, "windows must be at least 1 or None, not 0"),
     ],
 )
 def test_bad_config(change, message):

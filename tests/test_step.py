@@ -66,8 +66,11 @@ def test_arguments():
 
 def test_layouts_of_a_machine_have_what_its_units_ask_for():
     few = {"keep": WORD_MEMBERS["keep"]}
-    for layout in (step_layout(5, few), operation_layout(2, 5, few)):
-        assert shapes(layout).keys() & WORD_MEMBERS.keys() == {"keep"}
+    for layout, own in (
+        (step_layout(5, few), {"last_token"}),
+        (operation_layout(2, 5, few), set()),
+    ):
+        assert shapes(layout).keys() & WORD_MEMBERS.keys() == {"keep"} | own
         assert Shape.cast(shapes(layout)["route"]).width == 3
 
 

@@ -133,7 +133,7 @@ def step_layout(routes=16, more=None):
             "stride": unsigned(INDEX_WIDTH),
             "planes": 1,
             **_results_members(routes, more),
-            "last_token": 1,
+            "last_token": WORD_MEMBERS["last_token"],
             "scale_address": unsigned(INDEX_WIDTH),
             "waits": unsigned(RESOURCES),
             "sets": unsigned(RESOURCES),
