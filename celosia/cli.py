@@ -486,19 +486,22 @@ def _plan(model, parameters):
 
 def _scheme(config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
-    from celosia.generators.config import load_config
+    from celosia.generators.config import ConfigError, load_config
     from celosia.generators.plan import scheme_of
 
-    parameters = load_config(config, settings)
+    # The fabric's size plays no part here, but lanes must fit it.
+    large = ["weight_parallelism=1024", *settings]
+    try:
+        parameters = load_config(config, settings)
+    except ConfigError:
+        parameters = load_config(config, large)
     if name is not None:
         names = {f"w{n}a8kv8": n for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
         if parameters.machine != "full":
             raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        # The fabric's size plays no part here, but lanes must fit it.
-        settings = ["weight_parallelism=1024", *settings, f"weight_width={names[name]}"]
-        parameters = load_config(config, settings)
+        parameters = load_config(config, [*large, f"weight_width={names[name]}"])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

@@ -49,11 +49,18 @@ class Pass:
         self.positions = np.arange(cache.length, cache.length + len(tokens))
         self.layer = None
         self.vectors = {}
+        self._found = {}
         self._observe = observe
 
     def tensor(self, name):
         """A tensor of the layer, or of the model."""
         return self._tensors[name]
+
+    def once(self, key, function, *arguments):
+        """What ``function`` gives, which several operations of the pass ask for."""
+        if key not in self._found:
+            self._found[key] = function(*arguments)
+        return self._found[key]
 
     def read(self, name):
         """A vector of every token, float32[n, size]."""

@@ -99,6 +99,13 @@ class Pass:
         self.cache = cache
         self.all_logits = all_logits
         self.vectors = {}
+        self._found = {}
+
+    def once(self, key, function, *arguments):
+        """What ``function`` gives, which several operations of the pass ask for."""
+        if key not in self._found:
+            self._found[key] = function(*arguments)
+        return self._found[key]
 
     def read(self, name):
         """A vector."""

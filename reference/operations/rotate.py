@@ -30,12 +30,16 @@ class Rotate:
 
     def run(self, p):
         x = p.read(self.vector)
-        angles = np.outer(p.positions, np.array(self.frequencies))[:, None, :]
-        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        cos, sin = p.once(self.frequencies, self._turns, p.positions)
         heads = x.reshape(len(x), -1, self.head_dim)
         even, odd = heads[..., 0::2], heads[..., 1::2]
         turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
         p.write(self.vector, turned.reshape(x.shape))
+
+    def _turns(self, positions):
+        """Cosines and sines, float32[n, 1, head_dim / 2]."""
+        angles = np.outer(positions, np.array(self.frequencies))[:, None, :]
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def demand(self, q):
         pass  # both values of a pair have one format, which turning keeps
@@ -59,7 +63,10 @@ class IntegerRotate:
     def run(self, p):
         x = p.read(self.vector).values
         heads = x.reshape(len(x), -1, p.head_dim)
-        turns = np.array(self.increments, np.int64)
-        turns = np.pad(turns, (0, p.head_dim // 2 - len(turns)))
-        sine, cosine = (t[:, None] for t in sine_cosine(p.positions, turns))
+        sine, cosine = p.once(self.increments, self._turns, p.positions, p.head_dim // 2)
         p.write(self.vector, rope(heads, sine, cosine).reshape(x.shape))
+
+    def _turns(self, positions, pairs):
+        """Sines and cosines of so many pairs, int64[n, 1, pairs]."""
+        turns = np.pad(np.array(self.increments, np.int64), (0, pairs - len(self.increments)))
+        return [t[:, None] for t in sine_cosine(positions, turns)]
