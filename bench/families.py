@@ -1,8 +1,8 @@
 """How busy each family's machine is: ``python bench/families.py [FAMILY ...] [-o FILE]``.
 
-A random model of each family, of dim 128, on a machine of 64 multipliers (configuration ``small``) in
-simulation: 24 tokens from a begin token, every logit compared. The utilisation is the ideal's cycles
-(multiply-accumulates over multipliers; of experts the active ones only) over those taken.
+A random model of each family, of dim 128, on a machine of 64 multipliers (configuration ``small``)
+in simulation: 24 tokens from a begin token, every logit compared. The utilisation is the ideal's
+cycles (multiply-accumulates over multipliers; of experts the active ones) over those taken.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SIZES = {
     "seq_len": 64,
 }
 WHOLE = {"n_kv_heads": 8}  # families without shared heads
-EXPERTS = {"hidden_dim": 96, "options": {"experts": 8, "active": 2}}
+EXPERTS = {"hidden_dim": 96, "options": {"experts": 8, "chosen": 2}}
 #: What a family's model has other than ``SIZES``.
 CHANGES = {
     "gpt2": WHOLE,
