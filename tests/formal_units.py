@@ -35,6 +35,7 @@ from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.controller import Controller
 from celosia.rtl.machine.program import Run
 from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.axi_tape import AxiReader
 from celosia.rtl.memory.gearbox import Gearbox
 from celosia.rtl.memory.sdram import Sdram
@@ -62,8 +63,8 @@ from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from celosia.rtl.stream.words import framed
 from celosia.rtl.token.embedding import Embedding
 from celosia.rtl.token.embedding_words import EmbeddingWords
-from celosia.rtl.token.sampler import Sampler
 from celosia.rtl.token.router import Router
+from celosia.rtl.token.sampler import Sampler
 from celosia.rtl.token.top_k import TopK, TopKSampler
 from formal_adapters import (
     AxiCaching,
