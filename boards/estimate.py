@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from celosia.boards.catalog import BoardError
 from celosia.boards.compact_estimate import compact_configs, compact_needs
 from celosia.generators.config import Config, ConfigError
+from celosia.reference.families import describe
+from celosia.reference.operations import Experts
 from celosia.rtl.machine.step import BUFFERS
 
 __all__ = ["Estimate", "check_fit", "estimate", "fitting_config", "smallest_config"]
@@ -60,7 +62,8 @@ def estimate(model, config, lut_share=1.0):
         return Estimate(**compact_needs(model, config))
     rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
     length = config.max_seq_len or model.seq_len
-    beats, scale_words = _tape(model, rows, lanes)
+    experts = describe(model).find(Experts)
+    beats, scale_words = _tape(model, experts, rows, lanes)
     head = _up(model.head_dim, lanes)
     heads = model.n_layers * model.n_kv_heads
     positions = _up(length, lanes) // lanes
@@ -81,12 +84,18 @@ def estimate(model, config, lut_share=1.0):
         *[(BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
         (length, 52, False),
         (length, 20, False),
-        (model.n_layers * (7 + 2 * model.n_heads) + 1, STEP_BITS, False),
+        (
+            model.n_layers * (7 + 2 * model.n_heads) + sum(2 * op.k - 1 for op in experts) + 1,
+            *(STEP_BITS, False),
+        ),
         *[(512, 36, False)] * (lanes + 5),  # tables
     ]
     multipliers = rows * lanes * tokens
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     lut += 2200 if config.memory == "sdram" else 0
+    for op in experts[:1]:  # the router
+        lut += 2000 + 130 * lanes * min(op.k, -(-op.n // lanes))
+        multipliers += 1
     return Estimate(
         lut=round(lut * lut_share),
         dsp=multipliers + 7 * lanes,
@@ -198,13 +207,17 @@ def _settings(config):
     return " ".join(f"--set {name}={getattr(config, name)}" for name in names)
 
 
-def _tape(model, rows, lanes):
-    """Beats of the weights, words of their scales."""
+def _tape(model, experts, rows, lanes):
+    """Beats of the weights, words of their scales; all of the layers' ``experts``."""
     dim, hidden = _up(model.dim, lanes), _up(model.hidden_dim, lanes)
     head = _up(model.head_dim, lanes)
     queries, keys = model.n_heads * head, model.n_kv_heads * head
-    layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries), (2 * hidden, dim)]
-    matrices = [*layer, (dim, hidden)] * model.n_layers
+    layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries)]
+    matrices = layer * model.n_layers
+    matrices += [(2 * hidden, dim), (dim, hidden)] * (model.n_layers - len(experts))
+    for op in experts:
+        width = _up(op.hidden_dim, lanes)
+        matrices += [(op.n, dim), *[(2 * width, dim), (dim, width)] * op.n]
     matrices += [(model.vocab_size, dim)] * (1 if model.tied else 2)
     beats = sum(_up(height, rows) // rows * width // lanes for height, width in matrices)
     scales = sum(_up(height, lanes) // lanes for height, _ in matrices)

@@ -33,7 +33,9 @@ from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.controller import Controller
+from celosia.rtl.machine.program import Run
 from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.axi_tape import AxiReader
 from celosia.rtl.memory.gearbox import Gearbox
 from celosia.rtl.memory.sdram import Sdram
@@ -61,6 +63,7 @@ from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from celosia.rtl.stream.words import framed
 from celosia.rtl.token.embedding import Embedding
 from celosia.rtl.token.embedding_words import EmbeddingWords
+from celosia.rtl.token.router import Router
 from celosia.rtl.token.sampler import Sampler
 from celosia.rtl.token.top_k import TopK, TopKSampler
 from formal_adapters import (
@@ -80,6 +83,8 @@ INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
 
 # At 1 MHz a cycle is as long as most of a chip's times.
 QUICK_SDRAM = SdramTiming(power_up=1, refresh=32000)
+
+RUNS = [Run((0, 1), (0, 1)), Run((1, 2), (1, 2), True), Run((5, 1), (5, 1))]
 
 UNITS = {
     "axi_block_writer": lambda: AxiWriting(2, 32),
@@ -137,6 +142,8 @@ UNITS = {
     "rope_angles": lambda: RopeAngles(2, 2, [[1, 2]]),
     "rope_sets": lambda: Rope(2, 2, [[1, 0], [0, 0]]),
     "rope_halves": lambda: RopeHalves(2, 2, [1, 2]),
+    "router": lambda: Router(1, 2, 2, 14, True),
+    "router_all": lambda: Router(2, 3, 2, 14, False),
     "row_scales": lambda: RowScales(2),
     "rsqrt": lambda: Rsqrt(8),
     "sampler": lambda: Sampler(2, 6),
@@ -157,6 +164,7 @@ UNITS = {
     "stream_norm": lambda: StreamNorm(2, 2, 1, [[1, 2, 3, 4]], [0]),
     "sum_of_squares": lambda: SumOfSquares(2, 2, 20, 1, 2),
     "tape": lambda: Tape(unsigned(8), [1, 2, 3]),
+    "tape_runs": lambda: TapeRuns(RUNS, 3),
     "top_k": lambda: TopK(2, 2, 4),
     "top_k_sampler": lambda: TopKSampler(2, 2, 4),
     "transposer": lambda: Transposer(2, 2),
@@ -230,6 +238,10 @@ BOUNDED = {
     ("rope_sets", "alive"): (35, {"patience": 29} | ONE_TOKEN),
     ("rope_halves", "alive"): (45, {"patience": 37}),
     ("rope_angles", "alive"): (35, {"patience": 21} | ANGLES),
+    ("router", "stable"): (20, {"exact": True}),
+    ("router", "alive"): (30, {"exact": True, "patience": 20}),
+    ("router_all", "stable"): (20, {"exact": True}),
+    ("router_all", "alive"): (34, {"exact": True, "patience": 24}),
     ("sdram", "alive"): (60, {"patience": 36}),
     ("sdram_reads", "alive"): (60, {"patience": 36}),
     ("sequencer", "stable"): (14, {"exact": True}),
@@ -237,6 +249,7 @@ BOUNDED = {
     ("softmax", "alive"): (36, {"patience": 30}),
     ("spi_flash", "alive"): (170, {"patience": 100}),
     ("stream_norm", "alive"): (32, {"exact": True, "patience": 8}),
+    ("tape_runs", "alive"): (16, {"patience": 6}),
     ("top_k", "alive"): (20, {"patience": 4}),
     ("top_k_sampler", "alive"): (28, {"patience": 22}),
     ("uart_transmitter", "alive"): (100, {"patience": 81}),

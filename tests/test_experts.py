@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from celosia.boards.estimate import estimate
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.plan import make_plan
 from celosia.generators.tape_writer import TapeWriter
@@ -108,6 +109,16 @@ def test_ideal_counts_experts_that_are_chosen(tmp_path):
     layers = plan.model.config.n_layers
     assert plan.macs(5) - one.macs(6) == layers * (op.k - 1) * 3 * op.hidden_dim * dim
     assert plan.ideal_cycles(5) == plan.macs(5) / plan.shape.multipliers
+
+
+@pytest.mark.parametrize("name", [CASE, "qwen3_moe-sparse"])
+def test_estimate_counts_all_experts(name, tmp_path):
+    model, _ = load(name, tmp_path)
+    plan = make_plan(model, load_config("tiny"))
+    there = estimate(model.config, load_config("tiny", ["memory=sdram"]))
+    assert there.sdram == plan.tapes.weights.size
+    dense = estimate(replace(model.config, family="llama"), plan.config)
+    assert estimate(model.config, plan.config).lut > dense.lut
 
 
 def test_refusals(tmp_path):

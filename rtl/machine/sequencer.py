@@ -155,10 +155,10 @@ class Sequencer(wiring.Component):
         }
         room = Signal()  # in all queues, also if one was written just now
         m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
-        room_for_step, runs_ready = room, 1
+        room_for_step, ready = room, self.slots_ready
         if self.program.runs:  # of which some may wait for steps
             others = [q for name, q in queues.items() if name not in ("weights", "row_scales")]
-            room_for_step, runs_ready = Signal(), self._runs.i.ready
+            room_for_step, ready = Signal(), self.slots_ready & self._runs.i.ready
             m.d.sync += room_for_step.eq(~Cat(q.nearly_full for q in others).any())
 
         place = Signal(token_width(self.tokens))
@@ -200,7 +200,7 @@ class Sequencer(wiring.Component):
             with m.State("START"):
                 m.d.comb += [
                     starting.eq(steps.run.valid & steps.run.ready),
-                    steps.run.valid.eq(room & counted & self.slots_ready & runs_ready),
+                    steps.run.valid.eq(room & counted & ready),
                     steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
                 ]
                 with m.If(starting):

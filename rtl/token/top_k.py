@@ -21,10 +21,10 @@ class TopK(wiring.Component):
 
     Equal to :func:`celosia.reference.top_k.top_k`.
 
-    Each lane keeps its own ``k`` largest in order; after the last word they are merged, which takes
-    ``k * (levels + 1)`` cycles, where ``levels`` is ``log2(lanes)``, and at least 1. No word is
-    accepted meanwhile. Latency ``levels + 3`` cycles from an operation's last
-    word. Throughput 1 word per cycle.
+    Each lane keeps its own ``k`` largest in order, or all where it has fewer; after the last word
+    they are merged, which takes ``k * (levels + 1)`` cycles, where ``levels`` is ``log2(lanes)``,
+    and at least 1. No word is accepted meanwhile. Latency ``levels + 3`` cycles from an operation's
+    last word. Throughput 1 word per cycle.
 
     Parameters
     ----------
@@ -122,8 +122,9 @@ class TopK(wiring.Component):
         token = Cat(Const(lane, exact_log2(self.lanes)), word.index)[:TOKEN]
         new = Signal(TOKEN + LOGIT + 1)
         m.d.sync += new.eq(Cat(~token, logit[:-1], ~logit[-1], counts))
-        entries = [Signal.like(new, name=f"entry_{lane}_{n}") for n in range(self.k)]
-        larger = [Signal(name=f"larger_{lane}_{n}") for n in range(self.k)]
+        kept = range(min(self.k, -(-self.vocab_size // self.lanes)))
+        entries = [Signal.like(new, name=f"entry_{lane}_{n}") for n in kept]
+        larger = [Signal(name=f"larger_{lane}_{n}") for n in kept]
         m.d.comb += [
             a.eq(new[TOKEN:] > entry[TOKEN:]) for a, entry in zip(larger, entries, strict=True)
         ]
