@@ -43,7 +43,7 @@ def test_equals_reference(name, tmp_path):
     (case,) = (case for case in CASES if case.name == name)
     model = checkpoint.load(case.write(tmp_path / name))
     plan = make_plan(model, load_config("tiny", MACHINES[name]))
-    simulation = NativeSimulation(to_verilog(plan.machine()))
+    simulation = NativeSimulation(to_verilog(plan.machine()), optimise="-O0")
     attach(plan, simulation)
     driver = Driver(NativeTransport(simulation), COUNTERS)
     for prompt, count in ((case.tokens[:1], 2), (case.tokens[:19], 8)):

@@ -105,7 +105,7 @@ def random_machine(sizes, settings, config="tiny", seed=0, narrow=False, large=F
             layer["wk"] *= 16
         seen = Narrow(calibrate(model))
     plan = make_plan(model, load_config(config, settings), seen)
-    simulation = NativeSimulation(to_verilog(plan.machine()))
+    simulation = NativeSimulation(to_verilog(plan.machine()), optimise="-O0")
     attach(plan, simulation)
     return plan, simulation, Driver(NativeTransport(simulation), COUNTERS)
 

@@ -37,7 +37,7 @@ def machine(request):
     sizes = dict(zip(names, (24, 36, 4, 2, 6, 50, 64), strict=True))
     config = ModelConfig(**sizes, n_layers=len(windows), options={"windows": windows})
     plan = make_plan(random_model(config, seed=1), load_config("tiny", settings))
-    simulation = NativeSimulation(to_verilog(plan.machine()))
+    simulation = NativeSimulation(to_verilog(plan.machine()), optimise="-O0")
     attach(plan, simulation)
     return plan, simulation, slots
 
