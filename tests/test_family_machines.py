@@ -15,30 +15,40 @@ from test_machine import attach, logits_of
 
 FOUR = ("token_parallelism=4",)
 
-#: Of each family a case of ``families.cases``, and settings of its machine.
-MACHINES = {
+#: Of each family a case of ``families.cases``, and settings of its machine. The first ones have,
+#: between them, every unit that a family may need; the others are built in the slow tests.
+FIRST = {
     "gpt2-tied": (),
     "gpt_neox-parallel": FOUR,
-    "qwen3-tied": FOUR,
     "gemma2-caps": (),
     "gemma3_text-types": FOUR,
-    "olmo2-whole": (),
     "olmo2-grouped": (),
     "bitnet-packed": ("weight_width=2", "head_width=0"),
+    "mixtral-two": (),
+}
+OTHERS = {
     "qwen2-window": FOUR,
+    "qwen3-tied": FOUR,
+    "olmo2-whole": (),
     "phi-fraction": (),
     "opt-untied": FOUR,
     "smollm3-window": FOUR,
     "granite-biases": (),
     "mistral-window": FOUR,
     "falcon_e-grouped": ("weight_width=2",),
-    "mixtral-two": (),
     "qwen3_moe-sparse": (),
     "olmoe-whole": (),
+    "gemma-biases": FOUR,
+    "gpt_neo-local": FOUR,
+    "phi3-fraction": FOUR,
+    "starcoder2-window": (),
 }
+MACHINES = FIRST | OTHERS
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize(
+    "name", [*FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
 def test_equals_reference(name, tmp_path):
     (case,) = (case for case in CASES if case.name == name)
     model = checkpoint.load(case.write(tmp_path / name))

@@ -91,5 +91,5 @@ def test_parameters_out_of_range(component, name, value, message):
 
 
 def test_fraction_out_of_range():
-    with pytest.raises(ValueError, match="fraction must be from 11 to 19, not 10"):
-        TopKSampler(2, 4, 9, fraction=10)
+    with pytest.raises(ValueError, match="fraction must be from 0 to 19, not 20"):
+        TopKSampler(2, 4, 9, fraction=20)
