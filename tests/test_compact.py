@@ -1,5 +1,6 @@
 """The compact machine's integer model: its arithmetic, its formats, what it loses."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_errors():
     model.layers[0]["wo"] *= np.float32(1e9)
     with pytest.raises(ValueError, match=r"shift must be from 0 to \d+, not"):
         quantize_compact(model, 8)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("granite", "the compact machine has no"),
+        ("gpt2", "the compact machine has no layers of norm linear"),
+        ("gemma3", "the compact machine has no layers of norm linear"),
+    ],
+)
+def test_refuses_what_it_does_not_compute(family, message):
+    model = random_model(replace(SMALL, family=family, n_kv_heads=SMALL.n_heads))
+    with pytest.raises(ValueError, match=message):
+        quantize_compact(model, 16)
