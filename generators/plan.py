@@ -81,6 +81,8 @@ class Plan:
                 16,
             ),
         }
+        if len(self.tapes.biases):
+            images["biases"] = self.tapes.biases, BIAS_WIDTH
         if self.config.memory == "on_chip":
             images["weights"] = self.tape_words(), 8
         return images
