@@ -157,7 +157,7 @@ UNITS = {
     "soft_cap": lambda: SoftCap(2, 128, 2),
     "softmax": lambda: Softmax(1, 2, 1.0, 4, 8),
     "softmax_block": lambda: SoftmaxBlock(2, 2),
-    "softmax_block_views": lambda: SoftmaxBlock(2, 2, (View(4, 2), View(8))),
+    "softmax_block_views": lambda: SoftmaxBlock(2, 2, views=(View(4, 2), View(8))),
     "softmax_sum": lambda: SoftmaxSum(2, 2, 2),
     "spi_flash": lambda: SpiFlash(1e6),
     "static_quantizer": lambda: StaticQuantizer(2, [1, 2, 3, 4], 4),

@@ -36,7 +36,7 @@ def operation(lanes, tokens, position, seed):
 def expected(word, position, lanes, fraction=8, width=16):
     places = word["index"] * lanes + np.arange(lanes)
     valid = places <= position + word["token"]
-    scores = saturate(word["data"], width) << (8 - fraction)
+    scores = saturate(word["data"].astype(np.int64) << (8 - fraction), width + 8 - fraction)
     power, exponent = softmax_block(scores, valid, width - fraction)
     return word | {"data": power.tolist(), "exponent": int(exponent)}
 
@@ -119,7 +119,7 @@ def test_sees_windows(lanes, tokens, views):
         y.append(outputs)
         for stall in (0.0, 0.5):
             cases.append({"inputs": inputs, "settings": {"seen": seen}, "stall": stall, "seed": 4})
-    results = bench.run_many(SoftmaxBlock(lanes, tokens, views), cases)
+    results = bench.run_many(SoftmaxBlock(lanes, tokens, views=views), cases)
     for n, result in enumerate(results):
         assert result.outputs["o"] == y[n // 2]
     assert {EMPTY} < {word["exponent"] for words in y for word in words}
@@ -132,8 +132,8 @@ def test_sees_windows(lanes, tokens, views):
         ((8, 1, 8, 15), "width must be from 16 to 24, not 15"),
         ((12,), "lanes must be a power of two from 1 to 64, not 12"),
         ((8, 0), "tokens must be from 1 to 64, not 0"),
-        ((8, 1, (View(12, 4),)), r"slots must be a multiple of lanes \(8\), not 12"),
-        ((4, 4, (View(8, 6),)), r"slots must be at least window \+ tokens - 1 \(9\), not 8"),
+        ((8, 1, 8, 16, (View(12, 4),)), r"slots must be a multiple of lanes \(8\), not 12"),
+        ((4, 4, 8, 16, (View(8, 6),)), r"slots must be at least window \+ tokens - 1 \(9\), not 8"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -200,9 +200,9 @@ class IntegerAttention:
         counts = own | (visible & (scores >= 0))
         p.count_limited(acc, self.score_shift, counts)
         p.count("scores", np.where(counts, scores, 0), p.model.score_width)
-        scores = saturate(scores, p.model.score_width) << (SCORE_FRACTION - p.model.score_fraction)
-        scores = scores.reshape(*shape, -1, lanes)
         whole = p.model.score_width - p.model.score_fraction
+        scores = scores << (SCORE_FRACTION - p.model.score_fraction)
+        scores = saturate(scores, whole + SCORE_FRACTION).reshape(*shape, -1, lanes)
         power, exponent = softmax_block(scores, visible.reshape(n, -1, lanes), whole)
         largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
         power, shift = align(power, exponent, largest)
