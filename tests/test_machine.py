@@ -130,7 +130,13 @@ def logits_of(plan, simulation):
     return values.reshape(-1, -(-vocab // lanes) * lanes)[:, :vocab]
 
 
-@pytest.fixture(scope="module", params=MACHINES)
+SLOW = ("heads of 256",)  # minutes to build
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MACHINES],
+)
 def machine(request):
     sizes, config, settings = MACHINES[request.param]
     narrow = "narrow" in request.param
