@@ -22,7 +22,6 @@ FIRST = {
     "gpt_neox-parallel": FOUR,
     "gemma2-caps": (),
     "gemma3_text-types": FOUR,
-    "olmo2-grouped": (),
     "bitnet-packed": ("weight_width=2", "head_width=0"),
     "mixtral-two": (),
 }
@@ -30,6 +29,7 @@ OTHERS = {
     "qwen2-window": FOUR,
     "qwen3-tied": FOUR,
     "olmo2-whole": (),
+    "olmo2-grouped": (),
     "phi-fraction": (),
     "opt-untied": FOUR,
     "smollm3-window": FOUR,
