@@ -27,7 +27,7 @@ def test_demo():
 
 
 def test_nothing_there(tmp_path):
-    message = r"^dmeo: no such file .* known model \(demo, smollm2\)$"
+    message = r"^dmeo: no such file .* known model \(demo, smollm2, gemma3-270m\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")
     with pytest.raises(CheckpointError, match="gone: no such file"):
