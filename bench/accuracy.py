@@ -13,17 +13,17 @@ from types import SimpleNamespace
 
 import numpy as np
 from accuracy_units import LANES, Row, units
-from celosia.reference import softmax as softmaxes
 from celosia.reference.arithmetic import saturate
-from celosia.reference.function_table import named
-from celosia.reference.functions import reciprocal
-from celosia.reference.head_quantize import head_quantize
+from celosia.reference.functions.function_table import named
+from celosia.reference.functions.functions import reciprocal
 from celosia.reference.integer import IntegerCache, Pass
-from celosia.reference.layer_norm import layer_norm, rms_norm_stream
 from celosia.reference.operations.attention import Attention, IntegerAttention
-from celosia.reference.rope import rope
-from celosia.reference.scheme import Scheme
-from celosia.reference.softmax import EMPTY, align, softmax_block
+from celosia.reference.quantization.scheme import Scheme
+from celosia.reference.units import softmax as softmaxes
+from celosia.reference.units.head_quantize import head_quantize
+from celosia.reference.units.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.units.rope import rope
+from celosia.reference.units.softmax import EMPTY, align, softmax_block
 
 MODULES = {
     "Attention": "attention",

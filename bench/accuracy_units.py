@@ -3,20 +3,20 @@
 from collections import namedtuple
 
 import numpy as np
-from celosia.reference.block_quantize import block_quantize
-from celosia.reference.function_table import FUNCTIONS, named
-from celosia.reference.functions import reciprocal, rsqrt, sine_cosine
-from celosia.reference.gate import gate
-from celosia.reference.hadamard import hadamard, hadamard_matrix
-from celosia.reference.head_quantize import head_quantize
-from celosia.reference.layer_norm import layer_norm, rms_norm_stream
-from celosia.reference.quantizer import dequantize, dynamic_quantize, static_quantize
-from celosia.reference.rope import rope
-from celosia.reference.sampler import gumbel
-from celosia.reference.scale import scale
-from celosia.reference.soft_cap import soft_cap
-from celosia.reference.softmax import softmax
-from celosia.reference.stream_norm import stream_norm
+from celosia.reference.functions.function_table import FUNCTIONS, named
+from celosia.reference.functions.functions import reciprocal, rsqrt, sine_cosine
+from celosia.reference.units.block_quantize import block_quantize
+from celosia.reference.units.gate import gate
+from celosia.reference.units.hadamard import hadamard, hadamard_matrix
+from celosia.reference.units.head_quantize import head_quantize
+from celosia.reference.units.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.units.quantizer import dequantize, dynamic_quantize, static_quantize
+from celosia.reference.units.rope import rope
+from celosia.reference.units.sampler import gumbel
+from celosia.reference.units.scale import scale
+from celosia.reference.units.soft_cap import soft_cap
+from celosia.reference.units.softmax import softmax
+from celosia.reference.units.stream_norm import stream_norm
 
 LANES = 8
 Row = namedtuple("Row", "name what count largest mean")

@@ -20,8 +20,8 @@ import numpy as np
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
-from celosia.reference.calibration import calibrate
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.quantization.calibration import calibrate
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation

@@ -21,7 +21,7 @@ from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.checkpoint import load
-from celosia.reference.quantize import Scheme, quantize
+from celosia.reference.quantization.quantize import Scheme, quantize
 from celosia.rtl.memory.axi_tape import port_width
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.sim.native import NativeSimulation

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from celosia.boards.stage import TimingError
-from celosia.generators.compact_plan import CompactPlan
+from celosia.generators.compact.plan import CompactPlan
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import FLASH_OFFSET
 from celosia.rtl.host.uart import line_divisor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
-from celosia.generators.synthesis import count_cells
+from celosia.generators.components.synthesis import count_cells
 
 from celosia.output import write_text
 
@@ -25,7 +25,7 @@ class NextpnrFlow:
     synthesis : str
         Yosys' command, which writes ``top.json``.
     target : str
-        The family's name in :data:`celosia.generators.synthesis.TARGETS`.
+        The family's name in :data:`celosia.generators.components.synthesis.TARGETS`.
     cells : dict
         For ``lut``, ``ff``, ``dsp`` and ``bram`` the cells in nextpnr's report:
         ``{cell: how many of these it is}``; there are as many as of the first.

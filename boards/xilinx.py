@@ -8,7 +8,7 @@ from amaranth import Instance, Signal
 from celosia.boards.clock import best_loop
 from celosia.boards.stage import Stage, check_clock
 from celosia.boards.tools import tool
-from celosia.generators.synthesis import count_cells
+from celosia.generators.components.synthesis import count_cells
 from celosia.sim.toolchain import ToolError, which
 
 from celosia.output import write_text

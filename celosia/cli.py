@@ -304,7 +304,7 @@ def generate(
     DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex, gains.hex
     ($readmemh), manifest.json, report.json. An earlier one is replaced.
     """
-    from celosia.generators.generate import MADE_BY, generate
+    from celosia.generators.files.generate import MADE_BY, generate
 
     check_folder(output, MADE_BY)
     loaded = _load(model, tokenizer, layers)
@@ -474,7 +474,7 @@ def _load(model, tokenizer, layers):
 def _config(model, config, settings):
     """The configuration, which ``model`` fits."""
     from celosia.generators.config import load_config
-    from celosia.generators.generate import check_memory
+    from celosia.generators.files.generate import check_memory
 
     parameters = load_config(config, settings or [])
     check_memory(model, parameters)

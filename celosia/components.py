@@ -42,8 +42,8 @@ def components(
 
     What is done is kept in the cache: an interrupted call goes on where it was.
     """
-    from celosia.generators import prices
-    from celosia.generators.components import STANDARD
+    from celosia.generators.components import prices
+    from celosia.generators.components.standard import STANDARD
     from celosia.generators.config import ConfigError
     from celosia.output import named, new_file, new_json
     from celosia.sim.toolchain import ToolError

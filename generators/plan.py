@@ -5,19 +5,19 @@ import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
-from celosia.generators.compact_plan import make_compact_plan
+from celosia.generators.compact.plan import make_compact_plan
 from celosia.generators.config import Config, ConfigError
-from celosia.generators.group_parts import group_format, pack_words
-from celosia.generators.memory_map import formats, memory_map
-from celosia.generators.program import Tapes, write_program
-from celosia.generators.tape_image import port_images
+from celosia.generators.files.memory_map import formats, memory_map
+from celosia.generators.program.group_parts import group_format, pack_words
+from celosia.generators.program.program import Tapes, write_program
+from celosia.generators.program.tape_image import port_images
 from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
-from celosia.reference.bias import BIAS_WIDTH
-from celosia.reference.compact_quantize import CompactScheme
+from celosia.reference.compact.quantize import CompactScheme
 from celosia.reference.operations import Experts, Gate
-from celosia.reference.quantize import QuantizedModel, Scheme
+from celosia.reference.quantization.quantize import QuantizedModel, Scheme
+from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from celosia.reference.arithmetic import saturate, saturations
-from celosia.reference.block_quantize import block_quantize
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
-from celosia.reference.sampler import Sampler
-from celosia.reference.scale import limited
+from celosia.reference.units.block_quantize import block_quantize
+from celosia.reference.units.sampler import Sampler
+from celosia.reference.units.scale import limited
 
 __all__ = ["SATURATED", "IntegerCache", "Pass", "Vector", "forward", "generate"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from celosia.reference.families import describe
-from celosia.reference.rope_scaling import RopeScaling
+from celosia.reference.units.rope_scaling import RopeScaling
 
 __all__ = ["Model", "ModelConfig", "RopeScaling", "random_model"]
 

@@ -20,7 +20,7 @@ from amaranth import ClockDomain, ClockSignal, Module, Signal
 from amaranth.hdl import Assert, Assume, Const
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
-from celosia.generators.synthesis import run_yosys
+from celosia.generators.components.synthesis import run_yosys
 from celosia.generators.verilog import to_rtlil
 
 __all__ = ["RULES", "Refuted", "prove"]

@@ -1,8 +1,8 @@
 """Quantisers of drawn shapes for test_properties: component, inputs and expected outputs."""
 
 import numpy as np
-from celosia.reference.head_quantize import head_quantize
-from celosia.reference.quantizer import dequantize, dynamic_quantize, static_quantize
+from celosia.reference.units.head_quantize import head_quantize
+from celosia.reference.units.quantizer import dequantize, dynamic_quantize, static_quantize
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
 from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer

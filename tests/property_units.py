@@ -4,11 +4,11 @@ import numpy as np
 import test_hadamard
 import test_layer_norm
 import test_systolic_array
-from celosia.reference.embedding import embedding as look_up
-from celosia.reference.hadamard import cores
-from celosia.reference.hadamard import hadamard as transform
-from celosia.reference.layer_norm import layer_norm as normalised
-from celosia.reference.systolic_array import matmul
+from celosia.reference.units.embedding import embedding as look_up
+from celosia.reference.units.hadamard import cores
+from celosia.reference.units.hadamard import hadamard as transform
+from celosia.reference.units.layer_norm import layer_norm as normalised
+from celosia.reference.units.systolic_array import matmul
 from celosia.rtl.attention.rope_halves import HeadPairs
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.systolic_format import SystolicFormat

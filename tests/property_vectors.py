@@ -6,8 +6,9 @@ import test_scale
 import test_softmax
 import test_softmax_block
 from amaranth.hdl import unsigned
-from celosia.reference import functions, kv_controller
-from celosia.reference.top_k import top_k
+from celosia.reference.functions import functions
+from celosia.reference.units import kv_controller
+from celosia.reference.units.top_k import top_k
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.functions.reciprocal import Reciprocal

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from amaranth import unsigned
-from celosia.generators.tape_image import port_images
+from celosia.generators.program.tape_image import port_images
 from celosia.rtl.memory.axi_tape import AxiTape
 from celosia.sim import bench
 

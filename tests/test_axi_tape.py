@@ -5,7 +5,7 @@ import pytest
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.generators.tape_image import port_images
+from celosia.generators.program.tape_image import port_images
 from celosia.generators.verilog import to_verilog
 from celosia.rtl.memory.axi_tape import AxiReader, AxiTape
 from celosia.sim.native import NativeSimulation

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from amaranth import unsigned
-from celosia.reference.bias import bias
+from celosia.reference.units.bias import bias
 from celosia.rtl.mac.bias import Bias
 from celosia.sim import bench
 

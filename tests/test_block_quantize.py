@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.block_quantize import block_quantize
+from celosia.reference.units.block_quantize import block_quantize
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.sim import bench
 

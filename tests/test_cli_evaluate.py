@@ -11,7 +11,7 @@ import pytest
 from celosia.generators.config import FOLDER, NAMED
 from celosia.reference.evaluate import evaluate_text, split_texts
 from celosia.reference.integer import SATURATED
-from celosia.reference.quantize import Scheme
+from celosia.reference.quantization.quantize import Scheme
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
 

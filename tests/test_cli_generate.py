@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from celosia.generators import generate as module
 from celosia.generators.config import load_config
+from celosia.generators.files import generate as module
 from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference.checkpoint import load

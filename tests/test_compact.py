@@ -5,8 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from celosia.reference import compact, compact_tables, float32
-from celosia.reference.compact_quantize import fit, quantize_compact
+from celosia.reference import float32
+from celosia.reference.compact import arithmetic as compact
+from celosia.reference.compact import tables as compact_tables
+from celosia.reference.compact.quantize import fit, quantize_compact
 from celosia.reference.model import ModelConfig, random_model
 
 SMALL = ModelConfig(

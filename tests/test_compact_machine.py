@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from celosia.generators.compact_program import write_compact
+from celosia.generators.compact.program import write_compact
 from celosia.generators.config import ConfigError, load_config
-from celosia.generators.generate import generate
+from celosia.generators.files.generate import generate
 from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
-from celosia.reference.compact_quantize import quantize_compact
+from celosia.reference.compact.quantize import quantize_compact
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.compact.fabric import CompactFabric
 from celosia.rtl.compact.operation import Control, Instruction

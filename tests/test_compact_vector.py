@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import bit_length
-from celosia.reference.compact import compute
-from celosia.reference.compact_tables import exp_table, root_table, sigmoid_table
+from celosia.reference.compact.arithmetic import compute
+from celosia.reference.compact.tables import exp_table, root_table, sigmoid_table
 from celosia.rtl.compact.operation import Add, Control, Group, Measure, Table, Width, control_value
 from celosia.rtl.compact.vector import CompactVector
 from python_bench import simulate

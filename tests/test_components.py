@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from amaranth import signed
-from celosia.generators import prices, routing, synthesis
-from celosia.generators.components import STANDARD, build
-from celosia.generators.prices import markdown, measure, price, versions
-from celosia.generators.synthesis import TARGETS, synthesise
+from celosia.generators.components import prices, routing, synthesis
+from celosia.generators.components.prices import markdown, measure, price, versions
+from celosia.generators.components.standard import STANDARD, build
+from celosia.generators.components.synthesis import TARGETS, synthesise
 from celosia.rtl.arithmetic.multiplier import RegisteredMultiplier
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.mac.mac_fabric import MacFabric
@@ -105,7 +105,7 @@ def test_tools_that_fail_on_a_unit_leave_the_others_their_prices(monkeypatch, tm
         return {"lut": 1}
 
     standard = {name: STANDARD[name] for name in ("rsqrt", "reciprocal")}
-    monkeypatch.setattr("celosia.generators.components.STANDARD", standard)
+    monkeypatch.setattr("celosia.generators.components.standard.STANDARD", standard)
     monkeypatch.setattr(prices, "synthesise", fails)
     page = tmp_path / "page.md"
     result = runner.invoke(app, ["components", "--markdown", str(page)])

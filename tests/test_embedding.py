@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.embedding import embedding
+from celosia.reference.units.embedding import embedding
 from celosia.rtl.token.embedding import Embedding
 from framing import frame
 from python_bench import watch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import load
-from celosia.reference.compact_quantize import CompactScheme
+from celosia.reference.compact.quantize import CompactScheme
 from celosia.reference.evaluate import (
     NoFormatError,
     evaluate_text,
@@ -14,7 +14,7 @@ from celosia.reference.evaluate import (
     split_texts,
 )
 from celosia.reference.model import random_model
-from celosia.reference.quantize import Scheme
+from celosia.reference.quantization.quantize import Scheme
 
 
 def plain_report(model, other, windows):

@@ -7,12 +7,12 @@ import pytest
 from celosia.boards.estimate import estimate
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.plan import make_plan
-from celosia.generators.tape_writer import TapeWriter
+from celosia.generators.program.tape_writer import TapeWriter
 from celosia.reference import checkpoint, float32, integer
-from celosia.reference.formats import router_fraction
 from celosia.reference.operations import experts
 from celosia.reference.operations.experts import Experts, IntegerExperts
-from celosia.reference.quantize import quantize
+from celosia.reference.quantization.formats import router_fraction
+from celosia.reference.quantization.quantize import quantize
 from celosia.rtl.machine.collect import Collect
 from families.cases import CASES
 

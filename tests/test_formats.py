@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from celosia.reference import float32, integer
 from celosia.reference.checkpoint import load
-from celosia.reference.gate import gate as gated
-from celosia.reference.matrix import recoded, rounded, scaled
 from celosia.reference.model import Model, ModelConfig, random_model
 from celosia.reference.operations.embed import IntegerEmbed
 from celosia.reference.operations.linear import IntegerLinear
-from celosia.reference.quantize import Scheme, quantize
-from celosia.reference.scale import limited, scale
-from celosia.reference.softmax import empty, softmax_block
+from celosia.reference.quantization.matrix import recoded, rounded, scaled
+from celosia.reference.quantization.quantize import Scheme, quantize
+from celosia.reference.units.gate import gate as gated
+from celosia.reference.units.scale import limited, scale
+from celosia.reference.units.softmax import empty, softmax_block
 from integer_operations import only
 
 UNTIED = ModelConfig(

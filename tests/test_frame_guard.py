@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from celosia.reference.function_table import named
+from celosia.reference.functions.function_table import named
 from celosia.rtl.activation.gate import Gate
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize

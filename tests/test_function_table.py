@@ -7,7 +7,7 @@ import pytest
 from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.function_table import FUNCTIONS, function_table, named
+from celosia.reference.functions.function_table import FUNCTIONS, function_table, named
 from celosia.rtl.functions.function_table import Function
 from celosia.sim import bench
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from celosia.reference.gate import ACTIVATIONS, activation_fraction, gate
+from celosia.reference.units.gate import ACTIVATIONS, activation_fraction, gate
 from celosia.rtl.activation.gate import Gate
 from celosia.sim import bench
 from framing import frame

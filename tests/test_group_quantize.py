@@ -3,7 +3,7 @@
 import gguf
 import numpy as np
 import pytest
-from celosia.reference.group_quantize import group_quantize, group_starts
+from celosia.reference.quantization.group_quantize import group_quantize, group_starts
 
 
 def weights(rows, columns, seed=0):

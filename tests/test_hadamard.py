@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.reference.hadamard import core, cores, hadamard, hadamard_matrix
+from celosia.reference.units.hadamard import core, cores, hadamard, hadamard_matrix
 from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.rtl.quantize.hadamard_stages import Butterfly, Core
 from celosia.sim import bench

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import round_shift
-from celosia.reference.head_quantize import head_quantize
+from celosia.reference.units.head_quantize import head_quantize
 from celosia.rtl.attention.head_quantize import HeadQuantize, _divisor
 from celosia.sim import bench
 from framing import frame

@@ -13,8 +13,8 @@ from celosia.boards.serial_machine import SerialMachine
 from celosia.boards.tape_file import read_tape, write_tape
 from celosia.generators.config import Config, load_config
 from celosia.generators.plan import FLASH_OFFSET, make_plan
-from celosia.reference import compact
 from celosia.reference.checkpoint import load
+from celosia.reference.compact import arithmetic as compact
 from celosia.reference.model import ModelConfig, random_model
 from celosia.rtl.compact.boot import CompactBoot
 from celosia.sim import bench

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from celosia.reference import kv_controller as reference
-from celosia.reference.kv_controller import Operation, Status
+from celosia.reference.units import kv_controller as reference
+from celosia.reference.units.kv_controller import Operation, Status
 from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.sim import bench

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from celosia.reference.kv_controller import KvPaged, Operation, Status
-from celosia.reference.kv_store import KvStore as Reference
+from celosia.reference.units.kv_controller import KvPaged, Operation, Status
+from celosia.reference.units.kv_store import KvStore as Reference
 from celosia.rtl.kv_cache.kv_store import Access, KvStore
 from celosia.rtl.stream.frame_guard import Guarded
 from celosia.sim import bench

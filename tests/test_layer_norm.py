@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.reference.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.units.layer_norm import layer_norm, rms_norm_stream
 from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
 from celosia.sim import bench
 from framing import data_of

@@ -7,8 +7,8 @@ from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.protocol.messages import Reason
 from celosia.reference import integer
-from celosia.reference.calibration import calibrate
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.quantization.calibration import calibrate
 from celosia.rtl.machine.controller import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation

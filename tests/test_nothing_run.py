@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from celosia.boards.stage import Stage
 from celosia.boards.tools import tool
-from celosia.generators import synthesis
+from celosia.generators.components import synthesis
 from celosia.generators.verilog import to_verilog
 from celosia.reference.checkpoint import known
 from celosia.rtl.stream.buffer import Buffer

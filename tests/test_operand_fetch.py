@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.reference.softmax import SPAN
+from celosia.reference.units.softmax import SPAN
 from celosia.rtl.mac.group_scales import GroupFormat
 from celosia.rtl.machine.operand_fetch import OperandFetch, fetched_layout
 from celosia.rtl.machine.step import BUFFERS, Operand, Region, Source

@@ -7,10 +7,10 @@ import pytest
 from celosia.generators.config import NAMED, ConfigError, load_config
 from celosia.generators.plan import digest, make_plan
 from celosia.reference import integer
-from celosia.reference.calibration import calibrate
 from celosia.reference.families import describe
 from celosia.reference.model import random_model
-from celosia.reference.scale import LEAST_SHIFT, scale
+from celosia.reference.quantization.calibration import calibrate
+from celosia.reference.units.scale import LEAST_SHIFT, scale
 from celosia.rtl.machine.shape import Unit
 
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from celosia.generators.program import write_program
-from celosia.reference.matrix import Matrix
+from celosia.generators.program.program import write_program
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.operations.attention import Attention, IntegerAttention
 from celosia.reference.operations.embed import Embed, IntegerEmbed
@@ -11,8 +10,9 @@ from celosia.reference.operations.gate import Gate, IntegerGate
 from celosia.reference.operations.linear import IntegerLinear, Linear, LinearPair
 from celosia.reference.operations.norm import IntegerNorm, Norm
 from celosia.reference.operations.rotate import IntegerRotate, Rotate
-from celosia.reference.quantize import QuantizedModel, Scheme
-from celosia.reference.rewrites import machine_form
+from celosia.reference.quantization.matrix import Matrix
+from celosia.reference.quantization.quantize import QuantizedModel, Scheme
+from celosia.reference.rewrites.rewrites import machine_form
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.machine.step import (

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.quantizer import dequantize, dynamic_quantize, limits, static_quantize
+from celosia.reference.units.quantizer import dequantize, dynamic_quantize, limits, static_quantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
 from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.quantize.quantizer import StaticQuantizer

@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from celosia.reference import functions
 from celosia.reference.arithmetic import (
     bit_length,
     magnitude_bits,
@@ -12,10 +11,11 @@ from celosia.reference.arithmetic import (
     saturate,
     wrap_shift,
 )
-from celosia.reference.block_quantize import block_quantize
-from celosia.reference.sampler import Sampler, gumbel, xorshift32
-from celosia.reference.scale import ONE, scale
-from celosia.reference.softmax import EMPTY, SPAN, align, softmax_block
+from celosia.reference.functions import functions
+from celosia.reference.units.block_quantize import block_quantize
+from celosia.reference.units.sampler import Sampler, gumbel, xorshift32
+from celosia.reference.units.scale import ONE, scale
+from celosia.reference.units.softmax import EMPTY, SPAN, align, softmax_block
 
 HALF = Fraction(1, 2)
 

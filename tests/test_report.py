@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from celosia.generators.config import ConfigError, load_config
-from celosia.generators.generate import check_memory, hex_words
+from celosia.generators.files.generate import check_memory, hex_words
+from celosia.generators.files.report import machine_report, memories
 from celosia.generators.plan import make_plan
-from celosia.generators.report import machine_report, memories
 from celosia.generators.verilog import to_verilog
 from celosia.reference.families import describe
 from celosia.reference.model import ModelConfig, random_model

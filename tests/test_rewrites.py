@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from celosia.reference import float32, rewrites
+from celosia.reference import float32
 from celosia.reference.checkpoint import load
 from celosia.reference.model import random_model
 from celosia.reference.operations import Add, Copy, Embed, Linear, Norm
+from celosia.reference.rewrites import rewrites
 from families.cases import CASES, relative_difference
 
 #: Cases of every kind of norm, factor and order.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from celosia.reference.functions import rsqrt
-from celosia.reference.norm import gain, sum_of_squares
+from celosia.reference.functions.functions import rsqrt
+from celosia.reference.units.norm import gain, sum_of_squares
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.sim import bench
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from celosia.reference.functions import sine_cosine
-from celosia.reference.rope import rope
+from celosia.reference.functions.functions import sine_cosine
+from celosia.reference.units.rope import rope
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_angles import RopeAngles
 from celosia.sim import bench

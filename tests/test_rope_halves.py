@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from celosia.reference.functions import sine_cosine
+from celosia.reference.functions.functions import sine_cosine
 from celosia.reference.model import RopeScaling
-from celosia.reference.rope import rope, rope_increments
+from celosia.reference.units.rope import rope, rope_increments
 from celosia.rtl.attention.rope_halves import HeadPairs, RopeHalves
 from celosia.sim import bench
 from framing import frame

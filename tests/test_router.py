@@ -3,7 +3,7 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
-from celosia.reference.router import FARTHEST, router
+from celosia.reference.units.router import FARTHEST, router
 from celosia.rtl.token.router import Router
 from celosia.sim import bench
 from test_sampler import payloads

@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 import pytest
-from celosia.reference import functions
+from celosia.reference.functions import functions
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.sim import bench

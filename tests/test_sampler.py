@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.sampler import Sampler as ReferenceSampler
+from celosia.reference.units.sampler import Sampler as ReferenceSampler
 from celosia.rtl.token.sampler import Sampler
 from celosia.sim import bench
 

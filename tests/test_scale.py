@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from amaranth.hdl import unsigned
-from celosia.reference.scale import ONE, scale
+from celosia.reference.units.scale import ONE, scale
 from celosia.rtl.mac.scale import Scale
 from celosia.sim import bench
 

@@ -1,6 +1,6 @@
 import random
 
-from celosia.reference import functions
+from celosia.reference.functions import functions
 from celosia.rtl.functions.sine import Sine
 from celosia.sim import bench
 

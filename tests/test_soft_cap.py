@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from amaranth import unsigned
-from celosia.reference.soft_cap import soft_cap, soft_cap_table
+from celosia.reference.units.soft_cap import soft_cap, soft_cap_table
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.sim import bench
 from framing import frame

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.softmax import power_factor, softmax
+from celosia.reference.units.softmax import power_factor, softmax
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.attention.softmax_total import SoftmaxTotal
 from celosia.sim import bench

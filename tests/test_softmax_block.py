@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import saturate
-from celosia.reference.softmax import EMPTY, empty, softmax_block
+from celosia.reference.units.softmax import EMPTY, empty, softmax_block
 from celosia.reference.view import View, slot_positions
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.sim import bench

@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from celosia.reference.functions import reciprocal
+from celosia.reference.functions.functions import reciprocal
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.sim import bench
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import load
-from celosia.reference.functions import reciprocal
-from celosia.reference.softmax import EMPTY, align, softmax, softmax_block
+from celosia.reference.functions.functions import reciprocal
+from celosia.reference.units.softmax import EMPTY, align, softmax, softmax_block
 
 LANES = 8
 

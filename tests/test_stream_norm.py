@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from amaranth import unsigned
-from celosia.reference.stream_norm import stream_norm
+from celosia.reference.units.stream_norm import stream_norm
 from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.sim import bench
 

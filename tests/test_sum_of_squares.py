@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.norm import sum_of_squares
+from celosia.reference.units.norm import sum_of_squares
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.sim import bench
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.reference.systolic_array import matmul, packed_products
+from celosia.reference.units.systolic_array import matmul, packed_products
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from celosia.generators import tape_image
-from celosia.generators.tape_image import port_images
+from celosia.generators.program import tape_image
+from celosia.generators.program.tape_image import port_images
 from celosia.rtl.memory.axi_tape import port_width
 from celosia.rtl.memory.gearbox import packed_width
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from celosia.reference.top_k import TopKSampler as ReferenceSampler
-from celosia.reference.top_k import top_k
+from celosia.reference.units.top_k import TopKSampler as ReferenceSampler
+from celosia.reference.units.top_k import top_k
 from celosia.rtl.token.top_k import TopK, TopKSampler
 from celosia.sim import bench
 from test_sampler import operations, payloads

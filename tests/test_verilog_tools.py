@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from celosia.generators.components.synthesis import TARGETS, run_yosys
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
-from celosia.generators.synthesis import TARGETS, run_yosys
 from celosia.generators.verilog import to_verilog
 from celosia.reference.model import random_model
 from celosia.sim import toolchain

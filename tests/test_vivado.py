@@ -6,8 +6,8 @@ import pytest
 from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.generators.files.vivado import annotated, interfaces, package_script
 from celosia.generators.verilog import to_verilog
-from celosia.generators.vivado import annotated, interfaces, package_script
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.kv_cache.axi_cache import cache_pins
 from celosia.rtl.machine.shape import AxiMemory

@@ -1,7 +1,7 @@
 """A function of your own in hardware: softplus on [-8, 8) to 8 bits behind the point."""
 
 import numpy as np
-from celosia.reference.function_table import function_table
+from celosia.reference.functions.function_table import function_table
 from celosia.rtl.functions.function_table import Function
 from celosia.sim import bench
 

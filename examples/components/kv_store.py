@@ -1,7 +1,7 @@
 """A sliding window over vectors in 4 bits: the ring says where, the store keeps them."""
 
 import numpy as np
-from celosia.reference.kv_controller import KvRing, Operation
+from celosia.reference.units.kv_controller import KvRing, Operation
 from celosia.rtl.kv_cache.kv_store import Access, KvStore
 from celosia.sim import bench
 

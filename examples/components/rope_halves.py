@@ -1,7 +1,7 @@
 """Llama 3's rotary embedding of a head in halves: (1000, 0) twice, turned at position 3."""
 
 from celosia.reference.model import RopeScaling
-from celosia.reference.rope import rope_increments
+from celosia.reference.units.rope import rope_increments
 from celosia.rtl.attention.rope_halves import RopeHalves
 from celosia.sim import bench
 

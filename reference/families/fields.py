@@ -7,7 +7,7 @@ own; null and absent are two things.
 from typing import Annotated, ClassVar
 
 import msgspec
-from celosia.reference.rope_scaling import LinearScaling, RopeScaling
+from celosia.reference.units.rope_scaling import LinearScaling, RopeScaling
 
 from celosia.printable import shown
 

@@ -2,7 +2,7 @@
 
 import msgspec
 from celosia.reference.families.fields import Epsilon, Layers, Number, Size, refuse
-from celosia.reference.rope_scaling import LinearScaling
+from celosia.reference.units.rope_scaling import LinearScaling
 
 from celosia.printable import shown
 

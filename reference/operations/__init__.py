@@ -11,7 +11,8 @@ An operation reads and writes named vectors. It has these methods:
     Multiply-accumulates of a token that sees so many positions; absent where there are none.
 ``demand(q)``
     Which formats it asks of the vectors that it reads, of a
-    :class:`celosia.reference.quantize.Quantizer`. Operations are asked from the last to the first.
+    :class:`celosia.reference.quantization.quantize.Quantizer`. Operations are asked from the last
+    to the first.
 ``quantize(q)``
     Its integer form, an object with ``run(p)`` of its own, on the vectors of a
     :class:`celosia.reference.integer.Pass`.

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference import float32
 from celosia.reference.arithmetic import saturate
-from celosia.reference.formats import LOG2E, SCORE_FRACTION
-from celosia.reference.functions import reciprocal
-from celosia.reference.head_quantize import STEP_SHIFT, head_quantize
-from celosia.reference.matrix import ceil_log2, mantissas
+from celosia.reference.functions.functions import reciprocal
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
-from celosia.reference.scale import LEAST_SHIFT, scale
-from celosia.reference.soft_cap import soft_cap
-from celosia.reference.softmax import align, empty, softmax_block
+from celosia.reference.quantization.formats import LOG2E, SCORE_FRACTION
+from celosia.reference.quantization.matrix import ceil_log2, mantissas
+from celosia.reference.units.head_quantize import STEP_SHIFT, head_quantize
+from celosia.reference.units.scale import LEAST_SHIFT, scale
+from celosia.reference.units.soft_cap import soft_cap
+from celosia.reference.units.softmax import align, empty, softmax_block
 from celosia.reference.view import seen
 
 __all__ = ["Attention", "IntegerAttention"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.soft_cap import soft_cap
+from celosia.reference.units.soft_cap import soft_cap
 
 __all__ = ["Cap", "IntegerCap"]
 
@@ -37,7 +37,7 @@ class Cap:
 
 @dataclass(eq=False)
 class IntegerCap:
-    """``cap`` in units of the logits; see :func:`celosia.reference.soft_cap.soft_cap`."""
+    """``cap`` in units of the logits; see :func:`celosia.reference.units.soft_cap.soft_cap`."""
 
     vector: str
     cap: int

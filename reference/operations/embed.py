@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.matrix import Matrix, recoded, scaled
-from celosia.reference.scale import scale
+from celosia.reference.quantization.matrix import Matrix, recoded, scaled
+from celosia.reference.units.scale import scale
 
 __all__ = ["Embed", "IntegerEmbed"]
 

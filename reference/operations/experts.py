@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from celosia.reference.formats import LOG2E, excess
-from celosia.reference.matrix import linear, recoded, rounded, scaled
 from celosia.reference.operations.gate import ACTIVATIONS, Gate, IntegerGate
 from celosia.reference.operations.linear import IntegerLinear, paired
-from celosia.reference.router import router
-from celosia.reference.scale import LEAST_SHIFT
+from celosia.reference.quantization.formats import LOG2E, excess
+from celosia.reference.quantization.matrix import linear, recoded, rounded, scaled
+from celosia.reference.units.router import router
+from celosia.reference.units.scale import LEAST_SHIFT
 
 __all__ = ["Experts", "IntegerExperts"]
 
@@ -113,7 +113,7 @@ class Experts:
 
 @dataclass(eq=False)
 class IntegerExperts:
-    """Of each token the ``k`` experts of :func:`celosia.reference.router.router`, one by one.
+    """Of each token the ``k`` experts of :func:`celosia.reference.units.router.router`, one by one.
 
     An expert's results are scaled by its weight as they are to their rows' scales, and added to
     the residual stream, which saturates each time.

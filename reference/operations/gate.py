@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.gate import activation_fraction
-from celosia.reference.gate import gate as integer_gate
-from celosia.reference.matrix import ceil_log2
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
+from celosia.reference.quantization.matrix import ceil_log2
+from celosia.reference.units.gate import activation_fraction
+from celosia.reference.units.gate import gate as integer_gate
 
 __all__ = ["ACTIVATIONS", "Gate", "IntegerGate"]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.arithmetic import saturate
-from celosia.reference.formats import excess
-from celosia.reference.matrix import Matrix, linear, recoded, rounded, scaled
-from celosia.reference.scale import scale
+from celosia.reference.quantization.formats import excess
+from celosia.reference.quantization.matrix import Matrix, linear, recoded, rounded, scaled
+from celosia.reference.units.scale import scale
 
 __all__ = ["SCALED_WIDTH", "IntegerLinear", "Linear", "LinearPair", "paired"]
 

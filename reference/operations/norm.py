@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.functions import rsqrt
-from celosia.reference.matrix import ceil_log2
-from celosia.reference.norm import gain, sum_of_squares
-from celosia.reference.stream_norm import stream_norm
+from celosia.reference.functions.functions import rsqrt
+from celosia.reference.quantization.matrix import ceil_log2
+from celosia.reference.units.norm import gain, sum_of_squares
+from celosia.reference.units.stream_norm import stream_norm
 
 __all__ = ["ACTIVATION_WIDTH", "Copy", "IntegerNorm", "IntegerStreamNorm", "Norm"]
 

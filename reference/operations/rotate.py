@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.functions import sine_cosine
-from celosia.reference.rope import rope
+from celosia.reference.functions.functions import sine_cosine
+from celosia.reference.units.rope import rope
 
 __all__ = ["IntegerRotate", "Rotate"]
 

@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.reference.gate import ACTIVATIONS, GATE_FRACTION, SQUARE_SHIFT
+from celosia.reference.units.gate import ACTIVATIONS, GATE_FRACTION, SQUARE_SHIFT
 from celosia.rtl.activation.gating import gating
 from celosia.rtl.arithmetic.carry_save import carry_save_sum
 from celosia.rtl.arithmetic.multiplier import multiply_registered
@@ -20,7 +20,7 @@ class Gate(wiring.Component):
 
     If ``gated``, words of even index hold gates (units of ``2**-fraction``), the words of the next
     odd index and the same token the ups (saturated to 18 bits). Formats, roundings and errors are
-    those of :func:`celosia.reference.gate.gate`, with which it is bit-exact.
+    those of :func:`celosia.reference.units.gate.gate`, with which it is bit-exact.
 
     Latency :attr:`latency`, from an up word or, plain, from a word: 10 and 9 cycles for activations
     by table ("silu", "gelu", "gelu_tanh"), 5 and 4 for "relu", 6 and 5 for "relu2". Throughput 1

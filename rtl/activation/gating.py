@@ -1,14 +1,15 @@
 """The share of a value that an activation lets pass, as register stages of a pipeline."""
 
 from amaranth import Cat, Const, Mux, Signal, unsigned
-from celosia.reference.tables import GATING_REACH, gating_table
+from celosia.reference.functions.tables import GATING_REACH, gating_table
 from celosia.rtl.functions.interpolate import interpolate
 
 __all__ = ["gating"]
 
 
 def gating(m, pipe, values, left, activation, carried):
-    """:func:`celosia.reference.functions.gating` of ``values << left``, 4 stages, and ``carried``.
+    """:func:`celosia.reference.functions.functions.gating` of ``values << left``, 4 stages, and
+    ``carried``.
 
     Parameters
     ----------
@@ -16,7 +17,7 @@ def gating(m, pipe, values, left, activation, carried):
         Each of more bits than the table's place has.
     left : int, 0 to 12
     activation : str
-        Of :data:`celosia.reference.tables.GATING_REACH`.
+        Of :data:`celosia.reference.functions.tables.GATING_REACH`.
     carried : list of values
         To be delayed by the same stages.
 

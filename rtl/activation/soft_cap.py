@@ -3,7 +3,7 @@
 from amaranth import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.soft_cap import SEGMENTS, X_WIDTH, soft_cap_table
+from celosia.reference.units.soft_cap import SEGMENTS, X_WIDTH, soft_cap_table
 from celosia.rtl.functions.interpolate import interpolate
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline
@@ -15,8 +15,8 @@ __all__ = ["SoftCap"]
 class SoftCap(wiring.Component):
     """``cap * tanh(x / cap)`` lane by lane, with an error of at most ``5.3e-5 cap + 1``.
 
-    Bit-exact with :func:`celosia.reference.soft_cap.soft_cap`. One table from ``x`` to the result:
-    nothing is divided or multiplied by ``cap``.
+    Bit-exact with :func:`celosia.reference.units.soft_cap.soft_cap`. One table from ``x`` to the
+    result: nothing is divided or multiplied by ``cap``.
 
     Latency 6 cycles. Throughput 1 word per cycle.
 

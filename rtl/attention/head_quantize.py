@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.reference.head_quantize import reciprocals
+from celosia.reference.units.head_quantize import reciprocals
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.heads import HEAD_WIDTH, head_place
@@ -23,7 +23,7 @@ class HeadQuantize(wiring.Component):
     """``round(x / step)`` for each head of each token, with the smallest step that fits 8 bits.
 
     Rounds half up; results are from -127 to 127. Bit-exact with
-    :func:`celosia.reference.head_quantize.head_quantize`.
+    :func:`celosia.reference.units.head_quantize.head_quantize`.
 
     Latency: 8 cycles (9 for more than 4 lanes, 10 for more than 16) from a token's last word of a
     head, accepted, to its first, offered. Throughput 1 word per cycle; words are accepted while

@@ -18,8 +18,9 @@ class Rope(wiring.Component):
     """Rotates the pairs ``(2i, 2i + 1)`` of every head by the angles of the word's token.
 
     Values saturate to 18 bits, results to 16, in the same unit; the two products are added before
-    the one rounding (half up). Bit-exact with :func:`celosia.reference.rope.rope` and
-    :func:`celosia.reference.functions.sine_cosine`. Pairs without an increment become zeros.
+    the one rounding (half up). Bit-exact with :func:`celosia.reference.units.rope.rope` and
+    :func:`celosia.reference.functions.functions.sine_cosine`. Pairs without an increment become
+    zeros.
 
     Words wait while a position is offered and until its table is complete, which takes ``w * lanes
     * n + 14`` cycles for ``n`` tokens, where ``w`` words turn: ``head_words`` for each set, less

@@ -22,11 +22,11 @@ PART = data.StructLayout({"total": 32, "upper": 1})  # an increment times half a
 class RopeAngles(wiring.Component):
     """``sin, cos(2 pi position * increment / 2**32)`` in units of 2**-14, for all pairs of a head.
 
-    Bit-exact with :func:`celosia.reference.functions.sine_cosine`; pairs without an increment have
-    zeros for both. For each position accepted come the words of ``position``, ``position + 1``,
-    ..., each token's words in order, set after set. Words behind the last increment of a set that
-    is not 0 do not turn, and do not come (:meth:`still`); all sets without one give one word. The
-    next position is accepted after the last word.
+    Bit-exact with :func:`celosia.reference.functions.functions.sine_cosine`; pairs without an
+    increment have zeros for both. For each position accepted come the words of ``position``,
+    ``position + 1``, ..., each token's words in order, set after set. Words behind the last
+    increment of a set that is not 0 do not turn, and do not come (:meth:`still`); all sets without
+    one give one word. The next position is accepted after the last word.
 
     Latency ``13 + lanes`` cycles to the first word; a word every ``lanes`` cycles.
 

@@ -130,8 +130,8 @@ class RopeHalves(wiring.Component):
     """Rotates the pairs ``(i, i + n / 2)`` of every head by the angles of the word's position.
 
     A :class:`celosia.rtl.attention.rope.Rope` between two :class:`HeadPairs`. Bit-exact with
-    :func:`celosia.reference.rope.rope` of ``halves``; numbers, parameters and the table, which all
-    heads share, as there.
+    :func:`celosia.reference.units.rope.rope` of ``halves``; numbers, parameters and the table,
+    which all heads share, as there.
 
     Words wait while a position is offered. It is taken when no whole head waits for the one before,
     so that a head is rotated by the last position offered before its last word, or by the first.
@@ -143,7 +143,7 @@ class RopeHalves(wiring.Component):
     lanes : int, 2, 4, 8, 16, 32 or 64
     head_words : int, 1 to 256
     increments : sequence of int, each from 0 to 2**32 - 1
-        Of :func:`celosia.reference.rope.rope_increments`.
+        Of :func:`celosia.reference.units.rope.rope_increments`.
 
     Members
     -------

@@ -3,8 +3,8 @@
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.softmax import OCTAVE, POWER_FRACTION, power_factor, sum_fraction
-from celosia.reference.tables import power_table
+from celosia.reference.functions.tables import power_table
+from celosia.reference.units.softmax import OCTAVE, POWER_FRACTION, power_factor, sum_fraction
 from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.attention.softmax_total import MANTISSA_WIDTH, SoftmaxTotal
 from celosia.rtl.functions.interpolate import interpolate
@@ -24,7 +24,7 @@ class Softmax(wiring.Component):
     The sum is built relative to the maximum so far: nothing overflows, and the vector passes once.
     Elements whose bit in ``mask`` is 0 do not count and become 0, as do all of a vector without
     any. Results are rounded half up and are at most ``2**o_width - 1``. Bit-exact with
-    :func:`celosia.reference.softmax.softmax`. The error of a result ``y`` is at most
+    :func:`celosia.reference.units.softmax.softmax`. The error of a result ``y`` is at most
     ``0.5 + 2e-4 * y``, and 0.5 more where it saturates; ``unit`` is rounded to 17 bits.
 
     Latency :attr:`latency`, 28 to 34 cycles, from a vector's last word to the first of its result.

@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from celosia.reference.softmax import empty
-from celosia.reference.tables import exp2_table
+from celosia.reference.functions.tables import exp2_table
+from celosia.reference.units.softmax import empty
 from celosia.rtl.kv_cache.slots import check_slots, seen_layout, seen_shape, view_member
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, choose, clamp, first_largest
@@ -25,7 +25,7 @@ class SoftmaxBlock(wiring.Component):
     the point; powers are rounded half up. Lane ``j`` of word ``index`` is slot
     ``index * lanes + j``; it counts as :func:`celosia.reference.view.slot_positions` says: in a
     linear cache where it is at most ``position + token``. The exponent of a word without such a
-    lane is ``empty(whole)``. Bit-exact with :func:`celosia.reference.softmax.softmax_block`.
+    lane is ``empty(whole)``. Bit-exact with :func:`celosia.reference.units.softmax.softmax_block`.
 
     Latency 3 cycles, 4 where ``lanes`` exceeds 8. Throughput 1 word per cycle.
 

@@ -4,7 +4,7 @@ from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
-from celosia.reference.softmax import SPAN
+from celosia.reference.units.softmax import SPAN
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.mac.mac_fabric import activation_layout
 from celosia.rtl.stream.checks import check_range
@@ -16,8 +16,8 @@ __all__ = ["SoftmaxSum"]
 class SoftmaxSum(wiring.Component):
     """``1 / sum(mantissa << exponent)`` over the blocks up to ``last``, for each token in turn.
 
-    Bit-exact with :func:`celosia.reference.functions.reciprocal` of the exact sum; 1 in place of
-    an empty sum.
+    Bit-exact with :func:`celosia.reference.functions.functions.reciprocal` of the exact sum; 1 in
+    place of an empty sum.
 
     Latency 4 cycles and that of :class:`Reciprocal` for the first token, 1 cycle for each further
     one. Throughput 1 block per cycle; up to 8 sums may wait.

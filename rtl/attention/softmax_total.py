@@ -4,7 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from celosia.reference.softmax import OCTAVE, lane_guard, sum_fraction
+from celosia.reference.units.softmax import OCTAVE, lane_guard, sum_fraction
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, choose, first_largest
@@ -19,7 +19,7 @@ class SoftmaxTotal(wiring.Component):
     """``1 / sum(mantissa * 2**exponent)`` of each vector, relative to its largest octave.
 
     An octave is 8 powers of two. What lies below the sum's last place is cut off. Bit-exact with
-    :func:`celosia.reference.softmax.softmax`.
+    :func:`celosia.reference.units.softmax.softmax`.
 
     Latency :attr:`latency`, 13 to 19 cycles, from a vector's last word. Throughput 1 word per
     cycle.

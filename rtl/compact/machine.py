@@ -23,7 +23,7 @@ LINK_TIMEOUT = 1 << 18
 class CompactMachine(wiring.Component):
     """A decoder model: prompt in, tokens out, over a byte stream; the likeliest token each time.
 
-    Bit-exact with :func:`celosia.reference.compact.generate`.
+    Bit-exact with :func:`celosia.reference.compact.arithmetic.generate`.
 
     Parameters
     ----------

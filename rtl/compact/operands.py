@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.compact_tables import scale_values
+from celosia.reference.compact.tables import scale_values
 from celosia.rtl.compact.operation import A, Add, B, Exponent, Step
 from celosia.rtl.compact.sequencer import run_layout
 

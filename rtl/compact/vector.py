@@ -3,7 +3,7 @@
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.compact_tables import exp_table, root_table, sigmoid_table
+from celosia.reference.compact.tables import exp_table, root_table, sigmoid_table
 from celosia.rtl.arithmetic.multiplier import RegisteredMultiplier
 from celosia.rtl.compact.operation import Add, Group, Measure, Table, Width, control_layout
 from celosia.rtl.stream.pipeline import bit_length
@@ -17,7 +17,7 @@ class CompactVector(wiring.Component):
     """``y = limit(round(sum(a * b) / 2**shift) + add)``, or what a table says of that.
 
     Rounds half up; the rounded value is limited to ``-2**23 ... 2**23``, the sum to ``width``.
-    Bit-exact with :func:`celosia.reference.compact.compute`.
+    Bit-exact with :func:`celosia.reference.compact.arithmetic.compute`.
 
     Latency 6 cycles from operands to ``write``. Throughput 1 product per cycle.
 

@@ -3,7 +3,7 @@
 from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.function_table import FunctionTable, named
+from celosia.reference.functions.function_table import FunctionTable, named
 from celosia.rtl.functions.interpolate import interpolate
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline
@@ -15,8 +15,9 @@ __all__ = ["Function"]
 class Function(wiring.Component):
     """``y = f(x)`` in every lane, with an error of at most ``table.error`` units of ``y``.
 
-    Bit-exact with calling ``table``, a :class:`celosia.reference.function_table.FunctionTable`.
-    The named ones, their formats and error bounds, in units of the last place of ``y``:
+    Bit-exact with calling ``table``, a
+    :class:`celosia.reference.functions.function_table.FunctionTable`. The named ones, their formats
+    and error bounds, in units of the last place of ``y``:
 
     =========== ======================= ================= ======== =====
     name        function                x                 y        error

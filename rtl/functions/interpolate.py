@@ -22,8 +22,8 @@ def interpolate(
     Parameters
     ----------
     table : pair of int sequences
-        Bases (not negative) and steps, of :func:`celosia.reference.tables.interpolation`; a power
-        of two of them.
+        Bases (not negative) and steps, of :func:`celosia.reference.functions.tables.interpolation`;
+        a power of two of them.
     bits : int
         Width of the fraction.
     places : list of unsigned values

@@ -3,7 +3,7 @@
 from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.tables import reciprocal_table
+from celosia.reference.functions.tables import reciprocal_table
 from celosia.rtl.functions.interpolate import interpolate, normalize
 from celosia.rtl.stream.pipeline import Pipeline, bit_length
 
@@ -14,7 +14,7 @@ class Reciprocal(wiring.Component):
     """``1 / x = mantissa * 2**(-15 - shift)`` for ``x >= 1``.
 
     The mantissa, from 2**15 to 2**16, has a relative error of at most 5.6e-5. What comes of 0 is
-    not defined. Bit-exact with :func:`celosia.reference.functions.reciprocal`.
+    not defined. Bit-exact with :func:`celosia.reference.functions.functions.reciprocal`.
 
     Latency :attr:`latency`, 5 cycles, 6 if ``spread``. Throughput 1 value per cycle.
 

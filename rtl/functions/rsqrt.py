@@ -1,6 +1,6 @@
 """The reciprocal square root, for norms."""
 
-from celosia.reference.tables import rsqrt_table
+from celosia.reference.functions.tables import rsqrt_table
 from celosia.rtl.functions.reciprocal import Reciprocal
 
 __all__ = ["Rsqrt"]
@@ -10,8 +10,8 @@ class Rsqrt(Reciprocal):
     """``1 / sqrt(x) = mantissa * 2**(-15 - shift)`` for ``x >= 1``.
 
     The mantissa, from 2**15 to 2**16, has a relative error of at most 6.1e-5. What comes of 0 is
-    not defined. Bit-exact with :func:`celosia.reference.functions.rsqrt`. Latency, throughput,
-    parameters, members and errors are those of ``Reciprocal``.
+    not defined. Bit-exact with :func:`celosia.reference.functions.functions.rsqrt`. Latency,
+    throughput, parameters, members and errors are those of ``Reciprocal``.
     """
 
     digit = 2

@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.tables import sine_table
+from celosia.reference.functions.tables import sine_table
 from celosia.rtl.functions.interpolate import interpolate
 from celosia.rtl.stream.pipeline import Pipeline
 
@@ -13,7 +13,8 @@ __all__ = ["Sine"]
 class Sine(wiring.Component):
     """``sin(2 pi i / 2**32)`` in units of 2**-14.
 
-    Its absolute error is at most 8.4e-5. Bit-exact with :func:`celosia.reference.functions.sine`.
+    Its absolute error is at most 8.4e-5. Bit-exact with
+    :func:`celosia.reference.functions.functions.sine`.
 
     Latency 5 cycles. Throughput 1 value per cycle.
 

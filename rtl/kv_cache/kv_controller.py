@@ -88,7 +88,7 @@ class KvRing(wiring.Component):
 
     Each sequence sees its last ``window`` positions (sliding-window attention, Jiang et al. 2023).
     READ gives the window ``group`` times: once for each query head that shares the key and value
-    head (GQA, Ainslie et al. 2023). Equal to :class:`celosia.reference.kv_controller.KvRing`.
+    head (GQA, Ainslie et al. 2023). Equal to :class:`celosia.reference.units.kv_controller.KvRing`.
 
     Latency 4 cycles from a command to its answer, 5 to the first one of READ. Throughput 1 answer
     per cycle; the next command is accepted after the last one.
@@ -226,8 +226,9 @@ class KvRing(wiring.Component):
 class KvLinear(KvRing):
     """All positions of each sequence: position ``p`` at slot ``s * n_slots + p``.
 
-    READ gives them ``group`` times. Equal to :class:`celosia.reference.kv_controller.KvLinear`;
-    latency, throughput and errors as of :class:`KvRing`.
+    READ gives them ``group`` times. Equal to
+    :class:`celosia.reference.units.kv_controller.KvLinear`; latency, throughput and errors as of
+    :class:`KvRing`.
 
     Parameters
     ----------

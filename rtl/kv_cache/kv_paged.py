@@ -18,7 +18,7 @@ class KvPaged(wiring.Component):
     APPEND takes a free block at the start of each block, and at a block that other sequences share
     (COPY). FORK shares all blocks, FREE gives back those that nobody else has. The block freed last
     is taken first; those never used follow in order (PagedAttention, Kwon et al. 2023). Equal to
-    :class:`celosia.reference.kv_controller.KvPaged`.
+    :class:`celosia.reference.units.kv_controller.KvPaged`.
 
     Latency 7 cycles from APPEND to its answer, 10 from READ to its first one, 7 and 5 for each
     block of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next

@@ -25,7 +25,7 @@ class KvStore(wiring.Component):
 
     Slots are those of a controller's answers: WRITE what APPEND gave, READ what READ gave, and
     COPY, with its status COPY, the slots of the block. Commands are worked on in order. Equal to
-    :class:`celosia.reference.kv_store.KvStore`; quantised as by :class:`DynamicQuantizer`.
+    :class:`celosia.reference.units.kv_store.KvStore`; quantised as by :class:`DynamicQuantizer`.
 
     Latency 2 cycles from READ to its first word. Throughput 1 word per cycle, without a gap between
     commands, but for two cycles after COPY.

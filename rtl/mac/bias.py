@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.bias import BIAS_WIDTH
+from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp
 from celosia.rtl.stream.words import framed
@@ -16,7 +16,7 @@ class Bias(wiring.Component):
 
     One word of biases serves all tokens of an index: it is taken with the word that is marked as
     the last of them, so that nothing need know how many there are, or which comes first. Bit-exact
-    with :func:`celosia.reference.bias.bias`.
+    with :func:`celosia.reference.units.bias.bias`.
 
     Latency 1 cycle. Throughput 1 word per cycle.
 

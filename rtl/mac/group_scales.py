@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
+from celosia.reference.quantization.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
 from celosia.rtl.stream.checks import check_range
 
 __all__ = ["GroupFormat", "GroupScales", "grouped_word", "parameter_layout", "weights_layout"]

@@ -23,7 +23,7 @@ class Scale(wiring.Component):
     """``acc * row_scale * mantissa / 2**(16 + shift)`` lane by lane, saturated to 24 bits.
 
     Rounds the factor ``row_scale * mantissa / 2**16`` and the product half up, the accumulator's
-    alignment between them down. Bit-exact with :func:`celosia.reference.scale.scale`.
+    alignment between them down. Bit-exact with :func:`celosia.reference.units.scale.scale`.
 
     Latency 4 cycles. Throughput 1 word per cycle.
 
@@ -43,7 +43,7 @@ class Scale(wiring.Component):
     o : Out(stream of framed(lanes, 24, tokens, ...))
     limited : Out(lanes)
         Which of ``o``'s values are of an accumulator that reached 27 bits when aligned, by
-        :func:`celosia.reference.scale.limited`.
+        :func:`celosia.reference.units.scale.limited`.
 
     Raises
     ------

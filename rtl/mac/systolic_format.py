@@ -15,7 +15,8 @@ class SystolicFormat:
 
     Two columns share a multiplier where their weights fit side by side into one of its operands;
     the correction of the upper product is exact
-    (:func:`celosia.reference.systolic_array.packed_products`). Ternary weights need no multiplier.
+    (:func:`celosia.reference.units.systolic_array.packed_products`). Ternary weights need no
+    multiplier.
 
     Parameters
     ----------

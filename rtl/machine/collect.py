@@ -3,8 +3,8 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.reference.head_quantize import STEP_SHIFT
-from celosia.reference.scale import ONE
+from celosia.reference.units.head_quantize import STEP_SHIFT
+from celosia.reference.units.scale import ONE
 from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_range

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.bias import BIAS_WIDTH
+from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result

@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.softmax import SPAN
+from celosia.reference.units.softmax import SPAN
 from celosia.rtl.mac.group_scales import weights_layout
 from celosia.rtl.mac.mac_fabric import SHARING, activation_layout, beat_layout
 from celosia.rtl.machine.step import Operand, Region, Source, fetch_layout
@@ -73,7 +73,8 @@ class OperandFetch(wiring.Component):
     A beat waits until its activation word lies below its region's fill mark and, for operands from
     the tape, until the tape delivers. None has to wait once it is offered: while ``full`` is high
     no further beat begins, and ``o`` must have room for the two that have. Exponentials are aligned
-    to the largest exponent of their score vector, as :func:`celosia.reference.softmax.align` does.
+    to the largest exponent of their score vector, as :func:`celosia.reference.units.softmax.align`
+    does.
 
     Latency 3 cycles from a step's acceptance to its first beat. Throughput 1 beat per cycle, also
     from step to step.

@@ -3,7 +3,7 @@
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.head_quantize import STEP_SHIFT
+from celosia.reference.units.head_quantize import STEP_SHIFT
 from celosia.rtl.machine.step import scales_layout
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH

@@ -82,7 +82,7 @@ class MachineShape:
     cache_width : int
         Bits of the AXI4 port behind which the KV cache lies; 0 where it is on chip.
     score_fraction, score_width, gate_fraction, logit_fraction : int
-        Formats, see :class:`celosia.reference.quantized_model.QuantizedModel`.
+        Formats, see :class:`celosia.reference.quantization.quantized_model.QuantizedModel`.
     register_port : bool
         Whether there is an AXI4-Lite register port beside the byte streams.
     routes : tuple of Route

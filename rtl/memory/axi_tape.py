@@ -169,8 +169,8 @@ class AxiTape(wiring.Component):
     """A ``Tape`` in external memory, striped over ``ports`` AXI4 masters.
 
     Port ``n`` holds slice ``n`` of every word, ``port_width(width, ports)`` bits each, the lowest
-    in port 0; :func:`celosia.generators.tape_image.port_images` makes the memories' contents.
-    Latency and throughput: :class:`AxiReader`.
+    in port 0; :func:`celosia.generators.program.tape_image.port_images` makes the memories'
+    contents. Latency and throughput: :class:`AxiReader`.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.reference.layer_norm import FRACTION
+from celosia.reference.units.layer_norm import FRACTION
 from celosia.rtl.norm.norm_statistics import NormStatistics, multiple
 from celosia.rtl.quantize.hadamard_stages import tagged
 from celosia.rtl.stream.checks import check_range
@@ -25,8 +25,8 @@ class LayerNorm(wiring.Component):
 
     Statistics are exact, gathered while the vector is collected: a single pass. One rounding of
     the result (half up), which saturates to ``o_width`` bits. Bit-exact with
-    :func:`celosia.reference.layer_norm.layer_norm`. For a normalised value ``z`` and its ``gain``
-    the error is at most ``0.5 + (6.2e-5 |z gain| + |z| / 4 + 2**-15 |gain|) / 2**shift``.
+    :func:`celosia.reference.units.layer_norm.layer_norm`. For a normalised value ``z`` and its
+    ``gain`` the error is at most ``0.5 + (6.2e-5 |z gain| + |z| / 4 + 2**-15 |gain|) / 2**shift``.
 
     Latency :attr:`latency`, 22 to 25 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
@@ -186,7 +186,7 @@ class LayerNorm(wiring.Component):
 class RmsNormStream(LayerNorm):
     """``x / sqrt(mean(x**2) + epsilon) * gains / 2**shift`` of each vector.
 
-    Bit-exact with :func:`celosia.reference.layer_norm.rms_norm_stream`. In everything else a
+    Bit-exact with :func:`celosia.reference.units.layer_norm.rms_norm_stream`. In everything else a
     :class:`LayerNorm` without ``biases``. (``RmsNorm`` is the machine's,
     which leaves the root to a later stage.)
     """

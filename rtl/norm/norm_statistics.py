@@ -18,7 +18,7 @@ class NormStatistics(wiring.Component):
     """``sum(x)`` and ``1 / sqrt(n sum(x**2) - sum(x)**2 + epsilon)`` of each vector.
 
     Where ``centred`` is false the sum counts as 0. Exact up to the square root. Bit-exact with
-    :func:`celosia.reference.layer_norm.layer_norm`.
+    :func:`celosia.reference.units.layer_norm.layer_norm`.
 
     Latency :attr:`latency`, 10 to 13 cycles, from a vector's last word. Throughput 1 word per
     cycle.

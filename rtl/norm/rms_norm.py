@@ -23,8 +23,8 @@ class RmsNorm(wiring.Component):
     """``x * gain / 2**argument`` word by word, and ``1 / sqrt(sum(x**2) + epsilon)`` behind them.
 
     Products are rounded half up and saturate to 23 bits. Bit-exact with
-    :func:`celosia.reference.norm.gain`, :func:`celosia.reference.norm.sum_of_squares` and
-    :func:`celosia.reference.functions.rsqrt`.
+    :func:`celosia.reference.units.norm.gain`, :func:`celosia.reference.units.norm.sum_of_squares`
+    and :func:`celosia.reference.functions.functions.rsqrt`.
 
     Latency 6 cycles from ``i`` to ``o``, 15 from a vector's last word to its scalar (16 where
     ``lanes`` exceeds 8). Throughput 1 word per cycle, vector on vector, except that words wait

@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.reference.stream_norm import FRACTION
+from celosia.reference.units.stream_norm import FRACTION
 from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.rtl.norm.gains import check_gains, read_gains
@@ -23,8 +23,8 @@ FRAME = ("token", "index", "argument", "last")
 class StreamNorm(wiring.Component):
     """``x * gain / sqrt(sum(x**2) + epsilon) / 2**shift`` of each vector, saturated to ``o_width``.
 
-    Bit-exact with :func:`celosia.reference.stream_norm.stream_norm`, where roundings and errors
-    stand.
+    Bit-exact with :func:`celosia.reference.units.stream_norm.stream_norm`, where roundings and
+    errors stand.
 
     Latency :attr:`latency`, 21 cycles (22 where ``lanes`` exceeds 8), from a vector's last word to
     the first of its result. Throughput 1 word per cycle, vector on vector.

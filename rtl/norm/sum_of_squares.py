@@ -19,7 +19,7 @@ class SumOfSquares(wiring.Component):
     """``sum(x**2) + epsilon`` of each vector of ``words`` words, each cut to 12 leading bits.
 
     Values are rounded down before they are squared. Bit-exact with
-    :func:`celosia.reference.norm.sum_of_squares`.
+    :func:`celosia.reference.units.norm.sum_of_squares`.
 
     Latency 8 cycles from a vector's last word, 9 where ``lanes`` exceeds 8. Throughput 1 word per
     cycle. Vectors of different tokens may be interleaved.

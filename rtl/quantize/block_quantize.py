@@ -14,7 +14,7 @@ class BlockQuantize(wiring.Component):
     """Each word as 8-bit mantissas ``x / 2**exponent``: the smallest exponent that makes them fit.
 
     Mantissas are rounded half up and limited to 127. Bit-exact with
-    :func:`celosia.reference.block_quantize.block_quantize`.
+    :func:`celosia.reference.units.block_quantize.block_quantize`.
 
     Latency 2 cycles. Throughput 1 word per cycle.
 

@@ -16,9 +16,9 @@ SPLIT = 17  # low bits of a value, multiplied on their own
 class Dequantizer(wiring.Component):
     """``sum((data - zero_point * sums) * scale) / 2**argument`` over groups, rounded half up.
 
-    Saturates to ``width`` bits. Bit-exact with :func:`celosia.reference.quantizer.dequantize`.
-    With activations that have a zero point, ``sums`` are those of each row's weights; with weights
-    that have one, of the activations.
+    Saturates to ``width`` bits. Bit-exact with
+    :func:`celosia.reference.units.quantizer.dequantize`. With activations that have a zero point,
+    ``sums`` are those of each row's weights; with weights that have one, of the activations.
 
     Latency 7 cycles from a word's last group. Throughput 1 group per cycle.
 

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from celosia.reference.quantizer import SCALE_FRACTION, limits, scale_factor
+from celosia.reference.units.quantizer import SCALE_FRACTION, limits, scale_factor
 from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.quantize.quantizer import limited, quantized_shape
@@ -24,7 +24,7 @@ class DynamicQuantizer(wiring.Component):
     A group is ``words`` words, or those up to ``last``: a vector (one scale per token), or a part
     of one. ``s`` is hardly more than ``max|x| / (2**(width - 1) - 1)``; with zero points than
     ``(max(x, 0) - min(x, 0)) / (2**width - 1)``. Bit-exact with
-    :func:`celosia.reference.quantizer.dynamic_quantize`.
+    :func:`celosia.reference.units.quantizer.dynamic_quantize`.
 
     Latency ``latency`` cycles from a group's last word to its first result. Throughput 1 word per
     cycle for whole groups.

@@ -4,7 +4,7 @@ from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from celosia.reference.hadamard import core, factors, hadamard_matrix, scaling
+from celosia.reference.units.hadamard import core, factors, hadamard_matrix, scaling
 from celosia.rtl.quantize.hadamard_stages import Butterfly, Core, tagged
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
@@ -21,7 +21,8 @@ class Hadamard(wiring.Component):
     """``H x / sqrt(n)`` of each vector, ``H = hadamard_matrix(n, lanes)``; its own inverse.
 
     Sums are exact inside, multiplied by 1 / sqrt(n) to 17 significant bits, rounded once (half up)
-    and saturated to ``o_width`` bits. Bit-exact with :func:`celosia.reference.hadamard.hadamard`.
+    and saturated to ``o_width`` bits. Bit-exact with
+    :func:`celosia.reference.units.hadamard.hadamard`.
 
     Latency :attr:`latency`, about ``n / lanes + 3 * log2(n / lanes)`` cycles, from a vector's first
     word to its result's. Throughput 1 word per cycle, vector on vector.

@@ -3,7 +3,7 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.quantizer import limits
+from celosia.reference.units.quantizer import limits
 from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, round_shift
@@ -23,7 +23,7 @@ class StaticQuantizer(wiring.Component):
     One multiplier for all values (per tensor), for each channel, or for each ``group_size``
     channels. Without zero points results go from ``1 - 2**(width - 1)`` to ``2**(width - 1) - 1``,
     with them from 0 to ``2**width - 1``. Bit-exact with
-    :func:`celosia.reference.quantizer.static_quantize`.
+    :func:`celosia.reference.units.quantizer.static_quantize`.
 
     Latency 4 cycles. Throughput 1 word per cycle.
 

@@ -15,8 +15,8 @@ __all__ = ["Embedding"]
 class Embedding(wiring.Component):
     """``rows[token]`` for each token, with ``scales[token]`` beside every word.
 
-    Equal to :func:`celosia.reference.embedding.embedding`. A token that the table does not have
-    gives zeros.
+    Equal to :func:`celosia.reference.units.embedding.embedding`. A token that the table does not
+    have gives zeros.
 
     Latency 4 cycles. Throughput 1 word per cycle, vector on vector.
 

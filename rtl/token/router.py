@@ -4,8 +4,8 @@ from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.reference.router import FARTHEST, FRACTION, GUARD
-from celosia.reference.tables import power_table
+from celosia.reference.functions.tables import power_table
+from celosia.reference.units.router import FARTHEST, FRACTION, GUARD
 from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.functions.interpolate import interpolate
 from celosia.rtl.functions.reciprocal import Reciprocal
@@ -24,7 +24,7 @@ POWER = 16  # bits of a power's mantissa
 class Router(wiring.Component):
     """The ``k`` largest of ``n`` logarithms to base 2, and their softmax.
 
-    Bit-exact with :func:`celosia.reference.router.router`.
+    Bit-exact with :func:`celosia.reference.units.router.router`.
 
     Numbers are given as they are found: see :class:`TopK`. The sum of powers takes ``n`` cycles
     more and one for each word, none if the ``k`` are to ``renormalise``; a weight takes 3 cycles.

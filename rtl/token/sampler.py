@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from celosia.reference.sampler import LN2
-from celosia.reference.tables import gumbel_table
+from celosia.reference.functions.tables import gumbel_table
+from celosia.reference.units.sampler import LN2
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.pipeline import Pipeline, bit_length, choose, first_largest, round_shift
@@ -25,7 +25,7 @@ class Sampler(wiring.Component):
 
     Every lane owns a random generator, which moves on with each word, but not at temperature 0.
     Noise is rounded half up to the logits' unit. Bit-exact with
-    :class:`celosia.reference.sampler.Sampler`.
+    :class:`celosia.reference.units.sampler.Sampler`.
 
     Latency ``latency`` cycles from an operation's last word: 9, and one for each factor of up to 4
     in ``lanes``. Throughput 1 word per cycle.

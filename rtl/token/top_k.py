@@ -19,7 +19,7 @@ FAN_IN = 2  # candidates compared in one cycle
 class TopK(wiring.Component):
     """The ``k`` largest logits and their tokens, largest first, the lowest token of equals first.
 
-    Equal to :func:`celosia.reference.top_k.top_k`.
+    Equal to :func:`celosia.reference.units.top_k.top_k`.
 
     Each lane keeps its own ``k`` largest in order, or all where it has fewer; after the last word
     they are merged, which takes ``k * (levels + 1)`` cycles, where ``levels`` is ``log2(lanes)``,
@@ -143,7 +143,7 @@ class TopK(wiring.Component):
 class TopKSampler(wiring.Component):
     """Samples among the ``k`` largest logits: greedily, or by the Gumbel maximum.
 
-    Bit-exact with :class:`celosia.reference.top_k.TopKSampler`.
+    Bit-exact with :class:`celosia.reference.units.top_k.TopKSampler`.
 
     Latency ``latency`` cycles from an operation's last word. Throughput 1 word per cycle until
     then; the next word is accepted before the token is given.

@@ -1,0 +1,1 @@
+"""The compact machine's plan and program."""

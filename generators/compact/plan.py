@@ -1,0 +1,133 @@
+"""The compact machine's plan: a quantised model and a configuration become sizes and contents."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from celosia.generators.compact.program import write_compact
+from celosia.generators.config import Config, ConfigError
+from celosia.protocol.messages import Info
+from celosia.reference.compact import arithmetic as compact
+from celosia.reference.compact.quantize import quantize_compact
+from celosia.rtl.compact.machine import CompactMachine
+from celosia.rtl.compact.shape import CompactImage, CompactShape
+
+__all__ = ["CompactPlan", "make_compact_plan"]
+
+
+@dataclass(frozen=True)
+class CompactPlan:
+    """All that a compact machine is made of.
+
+    Parameters
+    ----------
+    config : Config
+    model : celosia.reference.compact.arithmetic.CompactModel
+    shape : CompactShape
+    image : CompactImage
+    info : Info
+    flash : int, optional
+        Where in a serial flash the weights lie at start; without it they are in the machine's
+        memory, as in simulation.
+    """
+
+    config: Config
+    model: compact.CompactModel
+    shape: CompactShape
+    image: CompactImage
+    info: Info
+    flash: int | None = None
+
+    watched = ()
+    counters = ("cycles",)
+
+    @property
+    def program(self):
+        """The program."""
+        return self.image.program
+
+    @property
+    def contents(self):
+        """What the machine's memories hold, as arrays."""
+        image = self.image
+        parts = (image.scales, image.gains, image.wide, image.half)
+        return [*self.images(), *(np.array(part, np.int64) for part in parts)]
+
+    def images(self):
+        """What the flash holds: list of one uint8[bytes]."""
+        return [np.array(self.image.weights, "<u8").view(np.uint8)]
+
+    def generate(self, prompt, count, heat, seed):
+        """What the machine's tokens and logits should be; there is no temperature."""
+        if heat:
+            raise ConfigError(
+                "temperature must be 0: the compact machine takes the likeliest token"
+            )
+        return compact.generate(self.model, prompt, count)
+
+    def machine(self):
+        """The machine, as a component."""
+        return CompactMachine(self.shape, self.image, self.info, self.flash)
+
+    @property
+    def hex_images(self):
+        """The contents of on-chip memories: ``{name: (int[words, ...], bits of a value)}``."""
+        words = self.images()[0].reshape(-1, 8)
+        scales, gains = (np.array(part)[:, None] for part in (self.image.scales, self.image.gains))
+        return {"weights": (words, 8), "scales": (scales, 4), "gains": (gains, 8)}
+
+    @property
+    def memory_map(self):
+        """Each tape's word size and length, in bytes."""
+        sizes = {"weights": 8, "scales": 0.5, "gains": 1}
+        return {
+            name: {"word_bytes": size, "bytes": math.ceil(size * len(self.hex_images[name][0]))}
+            for name, size in sizes.items()
+        }
+
+    @property
+    def formats(self):
+        """Widths, as :mod:`celosia.reference.compact.arithmetic` has them."""
+        return {
+            "scheme": "w4a8kv8",
+            "weights": "int4, one of 16 scales per row",
+            "activations": "int8, a scale per vector",
+            "keys": "int8, a scale per channel",
+            "values": "int8, a scale per channel",
+            "accumulators": f"int{self.shape.acc_width}",
+            "logits": f"int24 with {self.model.logit_fraction} fractional bits",
+        }
+
+    def macs(self, position, logits=True):
+        """Multiply-accumulates of the token at ``position``."""
+        return self.model.description.macs(min(position + 1, self.shape.window), logits)
+
+    def ideal_cycles(self, position, logits=True):
+        """Multiply-accumulates over the fabric's multipliers."""
+        return self.macs(position, logits) / self.shape.multipliers
+
+
+def make_compact_plan(model, config, calibration=None):
+    """Quantise ``model`` and plan the compact machine of ``config``, whose ``max_seq_len`` is set.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot have such a machine.
+    """
+    try:
+        quantized = quantize_compact(model, config.window, calibration)
+        shape, image = write_compact(quantized, config.max_seq_len)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
+    digest = hashlib.sha256(repr((shape, image)).encode())
+    info = Info(
+        vocab_size=model.config.vocab_size,
+        max_seq_len=config.max_seq_len,
+        weight_parallelism=config.weight_parallelism,
+        n_counters=len(CompactPlan.counters),
+        model_hash=digest.digest()[:8],
+        name=(model.name or "model")[:16],
+    )
+    return CompactPlan(config, quantized, shape, image, info)

@@ -1,0 +1,1 @@
+"""The component library: its standard set, prices and clocks."""

@@ -1,0 +1,1 @@
+"""The full machine's program and tapes."""

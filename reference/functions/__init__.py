@@ -1,0 +1,1 @@
+"""Scalar functions in fixed point, and the tables behind them."""

@@ -1,0 +1,82 @@
+"""The widths of the integer model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Scheme"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The widths of the integer model. Written ``w8a8kv8``.
+
+    Parameters
+    ----------
+    lanes : int, a power of two from 2 to 64
+        Activations share an exponent per block of ``lanes`` values (the machine's vector lanes).
+    weight_width : int, 2 to 8
+    residual_width : int, 20 to 28
+    group : int, 0 or a multiple of ``lanes``
+        Columns that share a scale within their row; 0 for one scale per row.
+    head_width : int, ``weight_width`` or twice as much, or 0
+        Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
+        with groups.
+
+    Groups of fewer than 8 bits have an offset (a zero point) beside their scale, but for a head of
+    more bits than the rest.
+    """
+
+    lanes: int = 8
+    weight_width: int = 8
+    residual_width: int = 24
+    group: int = 0
+    head_width: int = 0
+
+    def __post_init__(self):
+        if self.lanes not in (2, 4, 8, 16, 32, 64):
+            raise ValueError(f"lanes must be a power of two from 2 to 64, not {self.lanes!r}")
+        if self.weight_width not in range(2, 9):
+            raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
+        if self.residual_width not in range(20, 29):
+            raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        if self.group < 0 or self.group % self.lanes:
+            raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
+        widths = [0, self.weight_width]
+        if self.group and self.weight_width <= 4:
+            widths.append(2 * self.weight_width)
+        if self.head_width not in widths:
+            raise ValueError(
+                f"head_width must be weight_width ({self.weight_width}), or with groups of at most "
+                f"4 bits twice as much, not {self.head_width!r}"
+            )
+
+    def quantize(self, model, calibration=None):
+        """The integer model: see :func:`celosia.reference.quantization.quantize.quantize`."""
+        from celosia.reference.quantization.quantize import quantize
+
+        return quantize(model, self, calibration)
+
+    @property
+    def head_planes(self):
+        """Words of the tape for a block of the head's columns: 2 where its weights are wider."""
+        return 1 if self.head_width in (0, self.weight_width) else 2
+
+    def has_offsets(self, width):
+        """Whether groups of ``width`` bits have an offset: below 8, but not those in two planes,
+        whose lower plane needs it for itself."""
+        return width < 8 and width == self.weight_width
+
+    def padded(self, n):
+        """``n`` rounded up to whole blocks."""
+        return -(-n // self.lanes) * self.lanes
+
+    def columns_of(self, n):
+        """Places of ``n`` values in a padded vector, and its size."""
+        return np.arange(n), self.padded(n)
+
+    def heads_of(self, n_heads, head_dim):
+        """Places of heads, each padded by itself, in a vector, and its size."""
+        padded = self.padded(head_dim)
+        places = np.arange(n_heads)[:, None] * padded + np.arange(head_dim)
+        return places.reshape(-1), n_heads * padded

@@ -1,0 +1,1 @@
+"""Rewrites of the float model, Model to Model."""

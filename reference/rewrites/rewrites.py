@@ -1,0 +1,61 @@
+"""Rewrites of a float model, Model to Model: its output stays, but for float rounding.
+
+A rewrite that finds nothing to do gives the model itself.
+"""
+
+from dataclasses import replace
+
+from celosia.reference.operations.gate import Gate
+from celosia.reference.operations.linear import Linear, LinearPair
+from celosia.reference.rewrites.factor_rewrites import fold_factors
+from celosia.reference.rewrites.norm_rewrites import centre_writers, fold_gains, fold_norm_biases
+
+__all__ = [
+    "REWRITES",
+    "centre_writers",
+    "fold_factors",
+    "fold_gains",
+    "fold_norm_biases",
+    "machine_form",
+    "pair_gates",
+]
+
+
+def machine_form(model):
+    """The model as the machine computes it."""
+    for rewrite in REWRITES:
+        model = rewrite(model)
+    return model
+
+
+def pair_gates(model):
+    """Matrices of one input whose results meet in a gate become one."""
+    layers = tuple(_paired(layer) for layer in model.description.layers)
+    return replace(model, description=replace(model.description, layers=layers))
+
+
+def _paired(operations):
+    linears = {op.out: op for op in operations if isinstance(op, Linear)}
+    gates = {
+        op.gate: op
+        for op in operations
+        if isinstance(op, Gate) and op.up and linears[op.gate].input == linears[op.up].input
+    }
+    result = []
+    for op in operations:
+        if isinstance(op, Linear) and op.out in gates:
+            other = linears[gates[op.out].up]
+            op = LinearPair(
+                op.input,
+                (op.out, other.out),
+                (op.weight, other.weight),
+                (op.bias, other.bias),
+            )
+        elif isinstance(op, Linear) and any(op.out == gate.up for gate in gates.values()):
+            continue
+        result.append(op)
+    return tuple(result)
+
+
+#: In the machine's order.
+REWRITES = (centre_writers, fold_norm_biases, fold_gains, fold_factors, pair_gates)

@@ -1,0 +1,1 @@
+"""The integer arithmetic of the units of rtl/, one file each."""
