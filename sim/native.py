@@ -39,7 +39,8 @@ class NativeSimulation:
     waves : path, optional
         Where to write a VCD file of everything (slow, and large).
     optimise : str, optional
-        The C++ compiler's option: "-O0" is built in a third of the time, and runs slower.
+        The C++ compiler's option: "-O0" is built in a third of the time, and runs slower. By
+        default what the environment variable ``CELOSIA_OPTIMISE`` says, else "-O2".
 
     Attributes
     ----------
@@ -58,7 +59,8 @@ class NativeSimulation:
         If a tool is missing or fails.
     """
 
-    def __init__(self, verilog, taps=None, *, waves=None, optimise="-O2"):
+    def __init__(self, verilog, taps=None, *, waves=None, optimise=None):
+        optimise = optimise or os.environ.get("CELOSIA_OPTIMISE", "-O2")
         ports = read_ports(verilog)
         if taps is not None:
             ports = ports.tapping(taps)

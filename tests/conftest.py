@@ -1,6 +1,10 @@
-"""What several tests share: the models to test with."""
+"""What several tests share: the models to test with, and how programs are built for short runs."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("CELOSIA_OPTIMISE", "-O0")  # built sooner: most machines here run shortly
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the tests run side by side already
 
 import pytest
 from celosia.reference.checkpoint import load

@@ -181,6 +181,18 @@ def fake_tools(tmp_path, monkeypatch):
     return calls
 
 
+@pytest.fixture
+def small_design(monkeypatch):
+    """In place of a board's top, which takes long to make, a text that depends on the clock."""
+
+    def write(board, machine, megahertz, baud, folder):
+        for name in board.flow.files:
+            (folder / name).write_text(f"{name} {megahertz} {baud}\n")
+
+    monkeypatch.setattr(flow, "write_design", write)
+
+
+@pytest.mark.usefixtures("small_design")
 def test_stages_are_not_repeated(plan, tmp_path, fake_tools):
     out = tmp_path / "out"
     said = []
@@ -200,6 +212,7 @@ def test_stages_are_not_repeated(plan, tmp_path, fake_tools):
     assert fake_tools()[5:] == ["yosys", "nextpnr-ecp5", "ecppack"]  # another clock, other files
 
 
+@pytest.mark.usefixtures("small_design")
 def test_a_missed_clock_is_a_failure(plan, tmp_path, fake_tools):
     options = {"megahertz": 80, "say": lambda text: None}
     with pytest.raises(flow.TimingError, match=r"best of 1 placements reaches 61.50 MHz, not 80"):
@@ -209,6 +222,7 @@ def test_a_missed_clock_is_a_failure(plan, tmp_path, fake_tools):
     assert fake_tools() == ["yosys", "nextpnr-ecp5", "ecppack"]
 
 
+@pytest.mark.usefixtures("small_design")
 def test_a_tool_that_fails(plan, tmp_path, fake_tools):
     (tmp_path / "bin" / "yosys").write_text("#!/bin/sh\necho no such thing\nexit 3\n")
     with pytest.raises(ToolError, match=r"synthesis failed \(3\).*\n.*no such thing"):
@@ -343,6 +357,7 @@ def test_chat_with_the_wrong_tokenizer(plan):
         Chat(NativeTransport(simulation), Other(), 5, 0.0, 0)
 
 
+@pytest.mark.usefixtures("small_design")
 def test_build_reports(tmp_path, fake_tools, monkeypatch):
     from celosia.reference import checkpoint
     from typer.testing import CliRunner

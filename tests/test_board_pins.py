@@ -73,7 +73,10 @@ class Pins(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("kind", [lambda m: SerialMachine(m, FREQUENCY, BAUD), Pins])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(lambda m: SerialMachine(m, FREQUENCY, BAUD), marks=pytest.mark.slow), Pins],
+)
 def test_text_comes_out_of_the_pins(plan, kind):
     machine = kind(plan.machine())
     talk = question(plan, PROMPT, COUNT)

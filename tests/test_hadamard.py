@@ -64,7 +64,7 @@ def words_of(x, lanes, tokens):
 @pytest.mark.parametrize(
     ("n", "lanes", "width", "o_width", "tokens"),
     [
-        (576, 8, 16, 16, 2),
+        (96, 8, 16, 16, 2),
         (24, 2, 8, 10, 1),
         (64, 1, 12, 12, 1),
         (8, 8, 24, 20, 3),
