@@ -24,7 +24,7 @@ from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
-from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
@@ -55,11 +55,6 @@ def _stream_norm(lanes, words, epsilon, norms, o_width, tokens):
 def _layer_norm(lanes, words, width, epsilon, tokens):
     gains, biases = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (2, words * lanes))
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
-
-
-def _rms_norm_stream(lanes, words, width, epsilon, tokens):
-    gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, words * lanes)
-    return RmsNormStream(lanes, words, width, epsilon, gains, tokens=tokens)
 
 
 def _systolic(component):
@@ -161,10 +156,6 @@ STANDARD = {
     "rms_norm": (
         _rms_norm,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "norms": 4, "tokens": 1},
-    ),
-    "rms_norm_stream": (
-        _rms_norm_stream,
-        {"lanes": 4, "words": 128, "width": 16, "epsilon": 1, "tokens": 1},
     ),
     "rope": (_rope, {"lanes": 4, "head_words": 16, "base": 10000, "tokens": 1}),
     "rope_halves": (_rope_halves, {"lanes": 4, "head_words": 16, "base": 10000}),
