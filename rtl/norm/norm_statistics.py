@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.rtl.stream.checks import check_power_of_two, check_range
-from celosia.rtl.stream.pipeline import Pipeline
+from celosia.rtl.stream.pipeline import Pipeline, delayed
 
 __all__ = ["NormStatistics", "multiple"]
 
@@ -116,12 +116,8 @@ class NormStatistics(wiring.Component):
         (difference, total) = pipe.stage((v - whole)[: self._v_width], total)
         pipe.finish(difference)
         m.d.comb += [rsqrt.o.ready.eq(1), self.o.valid.eq(rsqrt.o.valid)]
-        for _ in range(5):
-            later = Signal.like(total, name="total_later")
-            m.d.sync += later.eq(total)
-            total = later
         m.d.comb += [
-            self.o.p.total.eq(total),
+            self.o.p.total.eq(delayed(m, total, rsqrt.latency)),
             self.o.p.mantissa.eq(rsqrt.o.p.mantissa),
             self.o.p.shift.eq(rsqrt.o.p.shift),
         ]

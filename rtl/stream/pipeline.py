@@ -9,12 +9,12 @@ __all__ = [
     "bit_length",
     "choose",
     "clamp",
+    "delayed",
     "first_largest",
     "halved",
     "magnitude",
     "overflowing",
     "round_shift",
-    "shift_clamp",
 ]
 
 
@@ -129,18 +129,13 @@ def overflowing(shift, bits, width):
     return (Const(-1 << (width - 1)) << shift)[:bits]
 
 
-def shift_clamp(m, x, shift, width, beyond=None):
-    """``floor(x / 2**shift)`` saturated to ``width`` signed bits, as a signal.
-
-    ``beyond`` is ``overflowing(shift, len(x) - 1, width)`` out of a register, if there is one.
-    Bit-exact with ``saturate(x >> shift, width)`` of :mod:`celosia.reference.arithmetic`.
-    """
-    sign, moved, result = x[-1], Signal(signed(width)), Signal(signed(width))
-    beyond = overflowing(shift, len(x) - 1, width) if beyond is None else beyond
-    overflow = ((x[:-1] ^ sign.replicate(len(x) - 1)) & beyond).any()
-    limit = Cat((~sign).replicate(width - 1), sign).as_signed()
-    m.d.comb += [moved.eq(x >> shift), result.eq(Mux(overflow, limit, moved))]
-    return result
+def delayed(m, value, cycles=1, name="delayed", **options):
+    """``value``, so many cycles later, whatever stalls; ``options`` are those of the registers."""
+    for _ in range(cycles):
+        register = Signal(value.shape(), name=name, **options)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
 
 
 def bit_length(value):
