@@ -13,6 +13,7 @@ __all__ = [
     "first_largest",
     "halved",
     "magnitude",
+    "moved",
     "overflowing",
     "round_shift",
 ]
@@ -136,6 +137,19 @@ def delayed(m, value, cycles=1, name="delayed", **options):
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def moved(m, x, shift, bits, width):
+    """``x / 2**shift``, rounded down, by some ``bits`` of ``shift`` alone, the largest first.
+
+    Signed; of the result the bits that reach ``width`` by the bits of ``shift`` that are left.
+    """
+    x = x.as_signed()
+    for k in bits:
+        moved = Signal(signed(min(len(x), width + (1 << k) - 1)), name=f"moved_{k}")
+        m.d.comb += moved.eq(Mux(shift[k], x >> (1 << k), x))
+        x = moved
+    return x
 
 
 def bit_length(value):
