@@ -21,9 +21,10 @@ from celosia.reference.operations.attention import Attention, IntegerAttention
 from celosia.reference.quantization.scheme import Scheme
 from celosia.reference.units import softmax as softmaxes
 from celosia.reference.units.head_quantize import head_quantize
-from celosia.reference.units.layer_norm import layer_norm, rms_norm_stream
+from celosia.reference.units.layer_norm import layer_norm
 from celosia.reference.units.rope import rope
 from celosia.reference.units.softmax import EMPTY, align, softmax_block
+from celosia.reference.units.stream_norm import stream_norm
 
 MODULES = {
     "Attention": "attention",
@@ -40,6 +41,12 @@ def fixed(x, fraction, width):
     return saturate(np.round(np.asarray(x, np.float64) * 2.0**fraction).astype(np.int64), width)
 
 
+def words(x):
+    """The last axis in words of ``LANES``, zeros behind it."""
+    pad = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % LANES)]
+    return np.pad(x, pad).reshape(*x.shape[:-1], -1, LANES)
+
+
 # One function per operator: attributes and inputs to outputs, or a reason why not (a str).
 
 
@@ -48,18 +55,28 @@ def gelu(attributes, x):
     return named(name)(fixed(x, 12, 16)) / 4096
 
 
-def layer_normalization(attributes, x, gains, biases=None):
-    """Both norms: that of a mean where ``biases`` are given."""
+def layer_normalization(attributes, x, gains, biases):
     axis = attributes.get("axis", -1)
     rows = x.reshape(*x.shape[: axis % x.ndim], -1)
     n = rows.shape[-1]
     epsilon = max(1, round(attributes.get("epsilon", 1e-5) * n**2 * 4.0**14))
     rows, gains = fixed(rows, 14, 18), fixed(gains.reshape(-1), 12, 16)
-    if biases is None:
-        y = rms_norm_stream(rows, gains, epsilon, 0, 18)
-    else:
-        y = layer_norm(rows, gains, fixed(biases.reshape(-1), 12, 18), epsilon, 0, 18)
+    y = layer_norm(rows, gains, fixed(biases.reshape(-1), 12, 18), epsilon, 0, 18)
     return y.reshape(x.shape) / 4096
+
+
+def rms_normalization(attributes, x, gains):
+    """The machine's norm of whole vectors; the vector's size counts in gains and epsilon."""
+    axis = attributes.get("axis", -1)
+    rows = x.reshape(*x.shape[: axis % x.ndim], -1)
+    n = rows.shape[-1]
+    epsilon = max(1, round(attributes.get("epsilon", 1e-5) * n * 4.0**18))
+    gains = gains.reshape(-1) * math.sqrt(n)
+    shift = -2 - math.ceil(math.log2(np.abs(gains).max()))
+    y = stream_norm(
+        words(fixed(rows, 18, 24)), words(fixed(gains, 16 + shift, 16)), epsilon, shift, 24
+    )
+    return y.reshape(*rows.shape[:-1], -1)[..., :n].reshape(x.shape) / 65536
 
 
 def rotary_embedding(attributes, x, cosine, sine, positions=None):
@@ -158,7 +175,7 @@ OPERATORS = {
     "Attention": attention,
     "Gelu": gelu,
     "LayerNormalization": layer_normalization,
-    "RMSNormalization": layer_normalization,
+    "RMSNormalization": rms_normalization,
     "RotaryEmbedding": rotary_embedding,
     "Softmax": softmax,
     "Softmax, 16 bits": softmax_vectors,

@@ -25,11 +25,11 @@ from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.mac.bias import Bias
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
-from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.controller import Controller
@@ -78,7 +78,7 @@ from formal_adapters import (
 
 __all__ = ["ASSUMED", "BOUNDED", "QUICK", "UNITS", "page"]
 
-NARROW = SystolicFormat(activation_width=4, weight_width=2)
+NARROW = MacFormat(activation_width=4, weight_width=2)
 INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
 
 # At 1 MHz a cycle is as long as most of a chip's times.
@@ -128,8 +128,8 @@ UNITS = {
     "kv_ring": lambda: KvRing(4, 3, 2, 2),
     "kv_store": lambda: KvStore(2, 2, 2, 4, 8),
     "layer_norm": lambda: LayerNorm(2, 2, 8, 1, [1, 2, 3, 4], [0] * 4),
-    "mac_fabric": lambda: MacFabric(2, 2, 1, 4, 24),
-    "mac_fabric_blocks": lambda: MacFabric(2, 2, 1, 4, 24, results_in_blocks=True),
+    "mac_fabric": lambda: MacFabric(2, 2, 1, MacFormat(8, 4), 24),
+    "mac_fabric_blocks": lambda: MacFabric(2, 2, 1, MacFormat(8, 4), 24, results_in_blocks=True),
     "merge": lambda: Merge(4, 2),
     "operand_fetch": QueuedFetch,
     "operand_fetch_external": lambda: QueuedFetch(external_cache=True),

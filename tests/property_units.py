@@ -10,8 +10,8 @@ from celosia.reference.units.hadamard import hadamard as transform
 from celosia.reference.units.layer_norm import layer_norm as normalised
 from celosia.reference.units.systolic_array import matmul
 from celosia.rtl.attention.rope_halves import HeadPairs
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.output_stationary import OutputStationary
-from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.rtl.stream.reshape import Transposer, WidthConverter
@@ -69,7 +69,7 @@ def output_stationary(rows, groups, form, packed, seed):
     activation_width, weight_width, ternary = FORMATS[form]
     packed = packed and not ternary
     packing = "none" if not packed else "25x18" if weight_width == 8 else "18x18"
-    form = SystolicFormat(activation_width, weight_width, ternary, packing)
+    form = MacFormat(activation_width, weight_width, ternary, packing)
     cols, chooser = groups * form.group, np.random.default_rng(seed)
     i, o = [], []
     for _ in range(6):

@@ -13,7 +13,7 @@ from celosia.rtl.functions.function_table import Function
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.scale import Scale
-from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
@@ -54,7 +54,6 @@ UNITS = {
     "layer_norm": lambda: LayerNorm(LANES, WORDS, 16, 1, GAINS, GAINS),
     "residual": lambda: Residual(LANES, WORDS, 20),
     "rms_norm": lambda: RmsNorm(LANES, WORDS, 20, 1, [GAINS]),
-    "rms_norm_stream": lambda: RmsNormStream(LANES, WORDS, 16, 1, GAINS),
     "sampler": lambda: Sampler(LANES, N),
     "scale": lambda: Scale(LANES, 20),
     "soft_cap": lambda: SoftCap(LANES, 128),

@@ -2,8 +2,15 @@ import math
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from celosia.reference.functions import functions
+from celosia.reference.functions.tables import GATING_REACH
 from celosia.reference.units.gate import ACTIVATIONS, activation_fraction, gate
 from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.gating import gating
+from celosia.rtl.stream.pipeline import Pipeline
 from celosia.sim import bench
 from framing import frame
 
@@ -59,6 +66,47 @@ def test_matches_reference(lanes, tokens, fraction, activation, gated):
     fast = results[0]
     assert fast.first_cycle["o"] == (tokens if gated else 0) + unit.latency
     assert fast.cycles == len(inputs) + unit.latency
+
+
+class Shares(wiring.Component):
+    """The stages of ``gating`` on their own: the shares of two values, and the first value."""
+
+    def __init__(self, activation, left):
+        self.activation, self.left = activation, left
+        shares = {"share": data.ArrayLayout(unsigned(17), 2), "x": signed(20)}
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(signed(20), 2))),
+                "o": Out(stream.Signature(data.StructLayout(shares))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        pipe = Pipeline(m, self.i, self.o)
+        values = list(self.i.p)
+        shares, (x,) = gating(m, pipe, values, self.left, self.activation, [values[0]])
+        shares, x = pipe.stage(shares, x)
+        pipe.finish({"share": shares, "x": x})
+        return m
+
+
+@pytest.mark.parametrize(("activation", "left"), [("silu", 0), ("gelu", 12), ("gelu_tanh", 3)])
+def test_shares_match_reference(activation, left):
+    chooser = np.random.default_rng(left)
+    reach = 1 << (12 + GATING_REACH[activation] - left)  # beyond, all or nothing passes
+    ends = [reach - 1, reach, reach + 1, 0, 1, (1 << 19) - 1]
+    x = np.array([*ends, *(-v for v in ends), -1 << 19])
+    x = np.concatenate([x, chooser.integers(-2 * reach, 2 * reach, 300)]).clip(-1 << 19)
+    pairs = np.stack([x, chooser.permutation(x)], axis=-1)
+    shares = functions.gating(pairs << left, activation)
+    expected = [
+        {"share": share, "x": a} for share, a in zip(shares.tolist(), x.tolist(), strict=True)
+    ]
+    cases = [{"inputs": pairs.tolist(), "stall": stall, "seed": 1} for stall in (0.0, 0.5)]
+    smooth, stalled = bench.run_many(Shares(activation, left), cases)
+    assert smooth.outputs["o"] == stalled.outputs["o"] == expected
+    assert (smooth.latency, smooth.cycles) == (5, len(x) + 5)
 
 
 def exact(activation, x):

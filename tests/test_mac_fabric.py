@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import GroupFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.sim import bench
 
 
-def tiles(seed, rows, lanes, tokens, width, count, groups=None):
+def tiles(seed, rows, lanes, tokens, form, count, groups=None):
     """Random tiles of 1 to 5 beats, edge values among them; payloads and the exact results."""
     rng = np.random.default_rng(seed)
     beats, results = [], []
-    low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+    high = (1 << (form.weight_width - 1)) - 1
+    low = -high if form.ternary else ~high
     for n in rng.integers(1, 6, count):
         weights = rng.integers(low, high + 1, (n, rows, lanes))
         mantissas = rng.integers(-128, 128, (n, tokens, lanes))
@@ -47,12 +49,17 @@ def tiles(seed, rows, lanes, tokens, width, count, groups=None):
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "width", "in_blocks"),
-    [(4, 2, 1, 8, False), (2, 8, 3, 4, True), (3, 4, 2, 2, False), (1, 1, 1, 8, False)],
+    ("rows", "lanes", "tokens", "form", "in_blocks"),
+    [
+        (4, 2, 1, MacFormat(packing="25x18"), False),
+        (2, 8, 3, MacFormat(8, 4, packing="18x18"), True),
+        (3, 4, 2, MacFormat(8, 2, ternary=True), False),
+        (1, 1, 1, MacFormat(), False),
+    ],
 )
-def test_matches_exact_sums(rows, lanes, tokens, width, in_blocks):
-    fabric = MacFabric(rows, lanes, tokens, width, results_in_blocks=in_blocks)
-    beats, expected = tiles(rows, rows, lanes, tokens, width, 40)
+def test_matches_exact_sums(rows, lanes, tokens, form, in_blocks):
+    fabric = MacFabric(rows, lanes, tokens, form, results_in_blocks=in_blocks)
+    beats, expected = tiles(rows, rows, lanes, tokens, form, 40)
     cases = [
         {"inputs": {"i": beats}, "counts": len(expected), "stall": stall} for stall in (0, 0.5)
     ]
@@ -71,8 +78,9 @@ GROUPS = {
 def test_scales_and_offsets_of_groups(sizes):
     rows, lanes, tokens, width = sizes
     groups = GROUPS[sizes]
-    fabric = MacFabric(rows, lanes, tokens, width, acc_width=56, groups=groups)
-    beats, expected = tiles(rows, rows, lanes, tokens, width, 40, groups)
+    form = MacFormat(weight_width=width)
+    fabric = MacFabric(rows, lanes, tokens, form, acc_width=56, groups=groups)
+    beats, expected = tiles(rows, rows, lanes, tokens, form, 40, groups)
     cases = [
         {"inputs": {"i": beats}, "counts": len(expected), "stall": stall} for stall in (0, 0.5)
     ]
@@ -85,7 +93,7 @@ def test_scales_and_offsets_of_groups(sizes):
 @pytest.mark.parametrize("in_blocks", [False, True])
 def test_beats_wait_for_room(in_blocks):
     """Tiles of one beat, and results that are taken late: more of them than there is room for."""
-    beats, expected = tiles(1, 1, 1, 1, 8, 700)
+    beats, expected = tiles(1, 1, 1, 1, MacFormat(), 700)
     kept = [k for k, beat in enumerate(beats) if beat["last"]]
     beats = [beats[k] | {"first": 1} for k in kept]
     expected = [
@@ -103,18 +111,27 @@ def test_beats_wait_for_room(in_blocks):
 @pytest.mark.parametrize(("in_blocks", "latency"), [(False, 6), (True, 7)])
 def test_latency_and_throughput(in_blocks, latency):
     fabric = MacFabric(2, 4, results_in_blocks=in_blocks)
-    beats, expected = tiles(0, 2, 4, 1, 8, 30)
+    beats, expected = tiles(0, 2, 4, 1, MacFormat(), 30)
     result = bench.run(fabric, {"i": beats}, counts=len(expected))
     assert result.cycles == len(beats) + fabric.latency
     assert fabric.latency == latency
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("rows", 0), ("lanes", 0), ("tokens", 0), ("weight_width", 9)]
+    ("name", "value", "message"),
+    [
+        ("rows", 0, "rows must be at least 1, not 0"),
+        ("lanes", 0, "lanes must be at least 1, not 0"),
+        ("tokens", 0, "tokens must be at least 1, not 0"),
+        ("form", 8, "form must be a MacFormat, not 8"),
+        ("form", MacFormat(4, 8), "activation_width must be 8, not 4"),
+        ("rows", 3, "rows must be a multiple of 2, not 3"),
+    ],
 )
-def test_refuses(name, value):
-    with pytest.raises(ValueError, match=name):
-        MacFabric(**{"rows": 2, "lanes": 2, name: value})
+def test_refuses(name, value, message):
+    sizes = {"rows": 2, "lanes": 2, "form": MacFormat(packing="25x18")}
+    with pytest.raises(ValueError, match=message):
+        MacFabric(**sizes | {name: value})
 
 
 def test_refuses_accumulator():

@@ -23,7 +23,7 @@ def accuracy():
         ("Attention", 22, 60, 6e-3, 1e-3),
         ("Gelu", 4, 0, 2e-4, 5e-5),
         ("LayerNormalization", 19, 0, 1.5e-4, 3e-5),
-        ("RMSNormalization", 19, 0, 2e-4, 3e-5),
+        ("RMSNormalization", 19, 0, 6e-4, 5e-5),
         ("RotaryEmbedding", 8, 0, 2.5e-4, 6e-5),
         ("Softmax", 6, 1, 8e-3, 2e-3),
         ("Softmax, 16 bits", 7, 0, 1e-4, 5e-5),

@@ -6,7 +6,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.reference.units.softmax import SPAN
 from celosia.rtl.mac.group_scales import GroupFormat
-from celosia.rtl.machine.operand_fetch import OperandFetch, fetched_layout
+from celosia.rtl.machine.fetched import fetched_layout
+from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.step import BUFFERS, Operand, Region, Source
 from celosia.rtl.stream.queue import Queue
 from celosia.sim import bench

@@ -15,7 +15,6 @@ from celosia.rtl.stream.pipeline import (
     halved,
     magnitude,
     round_shift,
-    shift_clamp,
 )
 from celosia.sim import bench
 
@@ -28,7 +27,6 @@ ANSWER = {
     "clamped": signed(5),
     "above": signed(9),
     "unsigned": signed(8),
-    "moved": signed(4),
     "halved": signed(5),
     "first": 3,
     "largest": signed(9),
@@ -59,7 +57,6 @@ class Idioms(wiring.Component):
             "clamped": clamp(x0, 5),
             "above": clamp(x0, 9, low=-100),
             "unsigned": clamp(word.u, 8),
-            "moved": shift_clamp(m, x0, word.shift, 4),
             "halved": halved(m, x0, 5),
             "first": Cat(first),
             "largest": choose(first, list(word.x)),
@@ -98,7 +95,6 @@ def test_idioms_are_the_references():
                 "clamped": arithmetic.saturate(x[0], 5),
                 "above": max(x[0], -100),
                 "unsigned": min(u, 127),
-                "moved": arithmetic.saturate(x[0] >> q["shift"], 4),
                 "halved": arithmetic.saturate(arithmetic.round_shift(x[0], 1), 5),
                 "first": 1 << int(np.argmax(x)),
                 "largest": x.max(),

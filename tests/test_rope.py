@@ -4,6 +4,7 @@ from celosia.reference.functions.functions import sine_cosine
 from celosia.reference.units.rope import rope
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.rope_angles import RopeAngles
+from celosia.rtl.attention.steady_rope import SteadyRope
 from celosia.sim import bench
 from framing import frame
 
@@ -66,6 +67,31 @@ def test_matches_reference(lanes, head_words, tokens, missing):
     assert results[2].first_cycle["i"] == head_words * lanes * n + 14
     assert results[2].first_cycle["o"] == results[2].first_cycle["i"] + 4
     assert results[2].last_cycle["o"] == results[2].first_cycle["o"] + words - 1
+
+
+def test_steady_matches_reference():
+    """Also when its results are hardly taken: more words than its queue holds are on their way."""
+    increments = increments_of(2)
+    x, y = [], []
+    for position in (0, (1 << 20) - 2):
+        x.append(operation(position, 4, 1, 20, 2))
+        y.append(frame(rotated(x[-1], position, increments, 1)))
+    positions = [{"position": p, "tokens": 2} for p in (0, (1 << 20) - 2)]
+    cases = [
+        {
+            "inputs": {"i": frame(words), "positions": [position]},
+            "counts": 40,
+            "stall": stall,
+            "seed": 2,
+        }
+        for words, position in zip(x, positions, strict=True)
+        for stall in (0.0, 0.5, 0.9)
+    ]
+    results = bench.run_many(SteadyRope(Rope(4, 1, [increments], 2)), cases)
+    assert [r.outputs["o"] for r in results] == [words for words in y for _ in range(3)]
+    begin = results[0].first_cycle["i"]
+    assert results[0].stream_cycles["i"] == [*range(begin, begin + 40)]
+    assert results[0].stream_cycles["o"] == [*range(begin + 5, begin + 45)]
 
 
 def test_words_behind_a_new_position_wait_for_its_table():

@@ -4,17 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celosia.reference.units.systolic_array import matmul, packed_products
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.output_stationary import OutputStationary
-from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.sim import bench
 
 FORMS = [
-    (3, 4, SystolicFormat()),
-    (5, 4, SystolicFormat(8, 4, packing="18x18")),
-    (2, 2, SystolicFormat(8, 8, packing="25x18")),
-    (4, 3, SystolicFormat(8, 2, ternary=True)),
-    (2, 3, SystolicFormat(4, 2)),
+    (3, 4, MacFormat()),
+    (5, 4, MacFormat(8, 4, packing="18x18")),
+    (2, 2, MacFormat(8, 8, packing="25x18")),
+    (4, 3, MacFormat(8, 2, ternary=True)),
+    (2, 3, MacFormat(4, 2)),
 ]
 
 
@@ -73,7 +73,7 @@ def wrapped(x, width):
 
 @pytest.mark.parametrize(
     ("rows", "cols", "form", "acc_width"),
-    [(*FORMS[0], 24), (*FORMS[1], 24), (*FORMS[3], 24), (1, 2, SystolicFormat(), 16)],
+    [(*FORMS[0], 24), (*FORMS[1], 24), (*FORMS[3], 24), (1, 2, MacFormat(), 16)],
 )
 def test_output_stationary_matches_reference(rows, cols, form, acc_width):
     rng = np.random.default_rng(3)
@@ -155,7 +155,7 @@ def test_too_many_rows_are_reported():
     ("arguments", "message"),
     [
         ((6,), "activation_width must be 4 or 8, not 6"),
-        ((8, 3), "weight_width must be 2, 4 or 8, not 3"),
+        ((8, 9), "weight_width must be from 2 to 8, not 9"),
         ((8, 4, True), "weight_width must be 2 if ternary, not 4"),
         ((8, 8, False, "9x9"), "packing must be one of none, 18x18, 25x18, not '9x9'"),
         ((8, 8, False, "18x18"), "packing must have 25 bits for two products, not 18x18"),
@@ -164,17 +164,17 @@ def test_too_many_rows_are_reported():
 )
 def test_bad_forms(arguments, message):
     with pytest.raises(ValueError, match=message):
-        SystolicFormat(*arguments)
+        MacFormat(*arguments)
 
 
 @pytest.mark.parametrize("array", [WeightStationary, OutputStationary])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1, SystolicFormat()), "rows must be from 1 to 64, not 0"),
-        ((1, 65, SystolicFormat()), "cols must be from 1 to 64, not 65"),
-        ((1, 1, 8), "form must be a SystolicFormat, not 8"),
-        ((2, 3, SystolicFormat(8, 4, packing="18x18")), "cols must be a multiple of 2, not 3"),
+        ((0, 1, MacFormat()), "rows must be from 1 to 64, not 0"),
+        ((1, 65, MacFormat()), "cols must be from 1 to 64, not 65"),
+        ((1, 1, 8), "form must be a MacFormat, not 8"),
+        ((2, 3, MacFormat(8, 4, packing="18x18")), "cols must be a multiple of 2, not 3"),
     ],
 )
 def test_bad_parameters(array, arguments, message):
@@ -184,7 +184,7 @@ def test_bad_parameters(array, arguments, message):
 
 def test_bad_acc_width():
     with pytest.raises(ValueError, match="acc_width must be from 16 to 48, not 15"):
-        OutputStationary(2, 2, SystolicFormat(), 15)
+        OutputStationary(2, 2, MacFormat(), 15)
 
 
 @pytest.mark.slow

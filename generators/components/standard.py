@@ -19,12 +19,12 @@ from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.mac.bias import Bias
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
-from celosia.rtl.mac.systolic_format import SystolicFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
-from celosia.rtl.norm.layer_norm import LayerNorm, RmsNormStream
+from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
@@ -57,14 +57,14 @@ def _layer_norm(lanes, words, width, epsilon, tokens):
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
 
 
-def _rms_norm_stream(lanes, words, width, epsilon, tokens):
-    gains = np.random.default_rng(0).integers(-1 << 15, 1 << 15, words * lanes)
-    return RmsNormStream(lanes, words, width, epsilon, gains, tokens=tokens)
+def _mac_fabric(rows, lanes, tokens, weight_width, acc_width, results_in_blocks):
+    form = MacFormat(weight_width=weight_width)
+    return MacFabric(rows, lanes, tokens, form, acc_width, None, results_in_blocks)
 
 
 def _systolic(component):
     def make(rows, cols, activation_width, weight_width):
-        form = SystolicFormat(activation_width, weight_width)
+        form = MacFormat(activation_width, weight_width)
         return component(rows, cols, form)
 
     return make
@@ -142,7 +142,7 @@ STANDARD = {
         {"lanes": 4, "words": 128, "width": 16, "epsilon": 1, "tokens": 1},
     ),
     "mac_fabric": (
-        MacFabric,
+        _mac_fabric,
         {
             "rows": 8,
             "lanes": 8,
@@ -161,10 +161,6 @@ STANDARD = {
     "rms_norm": (
         _rms_norm,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "norms": 4, "tokens": 1},
-    ),
-    "rms_norm_stream": (
-        _rms_norm_stream,
-        {"lanes": 4, "words": 128, "width": 16, "epsilon": 1, "tokens": 1},
     ),
     "rope": (_rope, {"lanes": 4, "head_words": 16, "base": 10000, "tokens": 1}),
     "rope_halves": (_rope_halves, {"lanes": 4, "head_words": 16, "base": 10000}),

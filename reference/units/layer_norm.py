@@ -1,10 +1,10 @@
-"""LayerNorm, and RMSNorm in the same arithmetic: exact statistics, one rounding at the end."""
+"""LayerNorm: exact statistics, one rounding at the end."""
 
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate, wrap_shift
 from celosia.reference.functions.functions import rsqrt
 
-__all__ = ["FRACTION", "layer_norm", "rms_norm_stream"]
+__all__ = ["FRACTION", "layer_norm"]
 
 FRACTION = 16  # bits behind the point of a normalised value
 
@@ -25,23 +25,7 @@ def layer_norm(x, gains, biases, epsilon, shift, width):
     n = x.shape[-1]
     total = x.sum(axis=-1, keepdims=True)
     squares = (x * x).sum(axis=-1, keepdims=True)
-    y = _scaled(n * x - total, n * squares - total * total + epsilon, gains, shift)
-    return saturate(y + biases, width)
-
-
-def rms_norm_stream(x, gains, epsilon, shift, width):
-    """``x / sqrt(mean(x**2) + epsilon) * gains / 2**shift`` over the last axis.
-
-    As :func:`layer_norm` with ``d = n x``, ``v = n sum(x**2) + epsilon`` and no bias.
-    """
-    x = np.asarray(x, np.int64)
-    n = x.shape[-1]
-    squares = (x * x).sum(axis=-1, keepdims=True)
-    return saturate(_scaled(n * x, n * squares + epsilon, gains, shift), width)
-
-
-def _scaled(d, v, gains, shift):
-    mantissa, exponent = rsqrt(v)
-    normalised = wrap_shift(d, exponent - FRACTION)
+    mantissa, exponent = rsqrt(n * squares - total * total + epsilon)
+    normalised = wrap_shift(n * x - total, exponent - FRACTION)
     factor = round_shift(mantissa * np.asarray(gains, np.int64), 14)
-    return round_shift(normalised * factor, FRACTION + 1 + shift)
+    return saturate(round_shift(normalised * factor, FRACTION + 1 + shift) + biases, width)

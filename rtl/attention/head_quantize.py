@@ -9,7 +9,7 @@ from celosia.reference.units.head_quantize import reciprocals
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.heads import HEAD_WIDTH, head_place
-from celosia.rtl.stream.pipeline import Pipeline
+from celosia.rtl.stream.pipeline import Pipeline, delayed
 from celosia.rtl.stream.words import framed
 
 __all__ = ["HeadQuantize"]
@@ -122,7 +122,7 @@ class HeadQuantize(wiring.Component):
         size = 2
         while groups is magnitudes or len(groups) > 2:
             groups = [_largest(m, groups[k : k + size]) for k in range(0, len(groups), size)]
-            frame, groups = ([_register(m, v) for v in values] for values in (frame, groups))
+            frame, groups = ([delayed(m, v, 1, "measured") for v in vs] for vs in (frame, groups))
             size = 4
         valid, first, done, token = frame
 
@@ -131,12 +131,12 @@ class HeadQuantize(wiring.Component):
         with m.If(valid):
             m.d.sync += largest[token].eq(total)
         least = Signal(range(LEAST))
-        largest = _register(m, total)
+        largest = delayed(m, total, 1, "measured")
         product = (largest << 7) + largest + ((1 << 14) - 1)
         m.d.comb += [
             least.eq(product >> 14),
             steps.w_data.eq(least | (largest == 0)),
-            steps.w_en.eq(_register(m, valid & done)),
+            steps.w_en.eq(delayed(m, valid & done, 1, "measured")),
         ]
 
     def _divide(self, m, i, word, least):
@@ -174,11 +174,6 @@ def _divisor(least):
     exponent = max(least.bit_length() - 4, 0)
     m = (least + (1 << exponent) - 1) >> exponent
     return {"reciprocal": int(reciprocals()[m]), "exponent": exponent, "step": m << exponent}
-
-
-def _register(m, value):
-    m.d.sync += (register := Signal(value.shape(), name="measured")).eq(value)
-    return register
 
 
 def _largest(m, values):

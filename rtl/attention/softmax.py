@@ -27,6 +27,10 @@ class Softmax(wiring.Component):
     :func:`celosia.reference.units.softmax.softmax`. The error of a result ``y`` is at most
     ``0.5 + 2e-4 * y``, and 0.5 more where it saturates; ``unit`` is rounded to 17 bits.
 
+    For programs that need probabilities of up to 16 bits as a vector. The machine's
+    :class:`celosia.rtl.attention.softmax_block.SoftmaxBlock` never has them: it waits for no
+    vector, and its powers of 7 bits enter the fabric before their sum is known.
+
     Latency :attr:`latency`, 28 to 34 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
 

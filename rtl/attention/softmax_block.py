@@ -27,6 +27,9 @@ class SoftmaxBlock(wiring.Component):
     linear cache where it is at most ``position + token``. The exponent of a word without such a
     lane is ``empty(whole)``. Bit-exact with :func:`celosia.reference.units.softmax.softmax_block`.
 
+    What :class:`celosia.rtl.attention.softmax.Softmax` divides, the machine leaves to the scaling
+    stage behind the fabric: no score waits for a maximum or a sum.
+
     Latency 3 cycles, 4 where ``lanes`` exceeds 8. Throughput 1 word per cycle.
 
     Parameters

@@ -8,6 +8,7 @@ from celosia.reference.units.softmax import SPAN
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.mac.mac_fabric import activation_layout
 from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.pipeline import delayed
 from celosia.rtl.stream.words import token_width
 
 __all__ = ["SoftmaxSum"]
@@ -78,14 +79,14 @@ class SoftmaxSum(wiring.Component):
             m.d.sync += started.eq(~last)
         stages = 3
         for _ in range(stages - 1):
-            valid, last, first = (_delay(m, s) for s in (valid, last, first))
-        m.d.comb += sums.w_en.eq(_delay(m, last))
+            valid, last, first = (delayed(m, s) for s in (valid, last, first))
+        m.d.comb += sums.w_en.eq(delayed(m, last))
         for token in range(self.tokens):
             block = self.i.p.blocks[token]
             total = Signal(unsigned(7 + ceil_log2(self.lanes) + 1), name=f"total_{token}")
             shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{token}")
             acc = Signal(self.width, name=f"sum_{token}")
-            exponent = _delay(m, block.exponent)
+            exponent = delayed(m, block.exponent)
             powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
             m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
             with m.If(valid & first):
@@ -107,9 +108,3 @@ class SoftmaxSum(wiring.Component):
             with m.If(token == self.group):
                 m.d.sync += token.eq(0)
         return m
-
-
-def _delay(m, value):
-    delayed = Signal(value.shape(), name="delayed")
-    m.d.sync += delayed.eq(value)
-    return delayed

@@ -4,15 +4,18 @@ from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
-from celosia.rtl.arithmetic.multiplier import multiply, multiply_registered
+from celosia.rtl.arithmetic.multiplier import multiply
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import parameter_layout
 from celosia.rtl.stream.block_queue import BlockQueue
+from celosia.rtl.stream.pipeline import delayed
 from celosia.rtl.stream.queue import Queue
 
 __all__ = ["SHARING", "MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
+PLAIN = MacFormat()
 SHARING = 4  # rows that share registers for their activations and what steers their sums
 FINE = 2  # bits of the exponent that shift a dot product before its register, not behind it
 
@@ -60,9 +63,10 @@ class MacFabric(wiring.Component):
     Parameters
     ----------
     rows, lanes, tokens : int, at least 1
-        ``tokens * rows * lanes`` is the number of multipliers; scales and offsets need another
-        ``tokens * rows`` each.
-    weight_width : int, 2 to 8
+        ``tokens * rows * lanes`` is the number of products; a multiplier makes ``form.group`` of
+        them, of as many rows. Scales and offsets need another ``tokens * rows`` multipliers each.
+    form : MacFormat
+        Of 8-bit activations. Keys and values, too, have its ``weight_width``: the machine's is 8.
     acc_width : int, 24 to 56
     groups : GroupFormat, optional
     results_in_blocks : bool
@@ -88,7 +92,7 @@ class MacFabric(wiring.Component):
         rows,
         lanes,
         tokens=1,
-        weight_width=8,
+        form=PLAIN,
         acc_width=40,
         groups=None,
         results_in_blocks=False,
@@ -96,21 +100,25 @@ class MacFabric(wiring.Component):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
-        if weight_width not in range(2, 9):
-            raise ValueError(f"weight_width must be from 2 to 8, not {weight_width!r}")
+        if not isinstance(form, MacFormat):
+            raise ValueError(f"form must be a MacFormat, not {form!r}")
+        if form.activation_width != MANTISSA_WIDTH:
+            raise ValueError(f"activation_width must be 8, not {form.activation_width!r}")
+        if rows % form.group:
+            raise ValueError(f"rows must be a multiple of {form.group}, not {rows}")
         if acc_width not in range(24, 57):
             raise ValueError(f"acc_width must be from 24 to 56, not {acc_width!r}")
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens
-        self.weight_width = weight_width
+        self.form = form
         self.acc_width = acc_width
         self.groups = groups
         self.results_in_blocks = results_in_blocks
         self._depth = 3 + -(-ceil_log2(lanes) // 2) + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
-        beat = beat_layout(rows, lanes, tokens, weight_width, groups)
+        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups)
         super().__init__(
             {
                 "i": In(stream.Signature(beat)),
@@ -124,8 +132,49 @@ class MacFabric(wiring.Component):
         queue = BlockQueue if self.results_in_blocks else Queue
         m.submodules.results = results = queue(self.o.p.shape(), self.results)
         connect(m, results.o, flipped(self.o))
+        self._keep_room(m)
 
-        # The arithmetic never stalls: a tile's last beat is accepted only if its result has room.
+        # A register for the beat, two in the multipliers, those of the adders, the accumulator.
+        beat = self.i.p
+        weights = delayed(m, beat.weights)
+        frame = Signal(data.StructLayout({"first": 1, "last": 1, "valid": 1}))
+        m.d.comb += [
+            frame.first.eq(beat.first),
+            frame.last.eq(beat.last),
+            frame.valid.eq(self.i.valid & self.i.ready),
+        ]
+        earlier = delayed(m, frame, self._depth - 2)
+        coming = delayed(m, earlier)
+        frame = delayed(m, coming)
+        starting, written = Signal(), Signal()
+        m.d.comb += starting.eq(earlier.valid & earlier.first)
+        m.d.sync += written.eq(frame.valid & frame.last)
+        m.d.comb += results.i.valid.eq(written)
+        parameters = self._parameters(m, beat)
+        for token in range(self.tokens):
+            block = beat.activations[token].mantissa
+            exponent = delayed(m, beat.activations[token].exponent, self._depth - 2)
+            total = self._total(m, delayed(m, block))
+            for row in range(self.rows):
+                if row % SHARING == 0:
+                    name = f"copy_{token}_{row}"
+                    mantissas = delayed(m, block, 1, name)
+                    early = delayed(m, exponent, 1, name)
+                    later = delayed(m, early[FINE:], 1, name)
+                    clear, valid = delayed(m, starting, 1, name), delayed(m, coming.valid, 1, name)
+                if row % self.form.group == 0:
+                    dots = self._dots(m, weights, mantissas, token, row)
+                dot = next(dots)
+                if self.groups:
+                    dot = delayed(m, dot, int(self.lanes > 1))
+                    dot = self._scaled(m, dot, total, parameters[row])
+                shifted = self._shifted(m, dot, early, later)
+                summed = self._summed(m, f"{token}_{row}", shifted, valid, clear)
+                m.d.sync += results.i.p[token][row].eq(summed)
+        return m
+
+    def _keep_room(self, m):
+        """The arithmetic never stalls: a tile's last beat comes only if its result has room."""
         room = Signal(range(self.results + 1), init=self.results)
         room_next = Signal.like(room)
         open_ = Signal(init=1)
@@ -143,65 +192,46 @@ class MacFabric(wiring.Component):
             self.nearly_full.eq(room_next <= 2),
         ]
 
-        # A register for the beat, two in the multipliers, those of the adders, the accumulator.
-        beat = self.i.p
-        weights = _delay(m, beat.weights, 1)
-        frame = Signal(data.StructLayout({"first": 1, "last": 1, "valid": 1}))
-        m.d.comb += [
-            frame.first.eq(beat.first),
-            frame.last.eq(beat.last),
-            frame.valid.eq(self.i.valid & self.i.ready),
-        ]
-        earlier = _delay(m, frame, self._depth - 2)
-        coming = _delay(m, earlier, 1)
-        frame = _delay(m, coming, 1)
-        starting, written = Signal(), Signal()
-        m.d.comb += starting.eq(earlier.valid & earlier.first)
-        m.d.sync += written.eq(frame.valid & frame.last)
-        m.d.comb += results.i.valid.eq(written)
-        parameters = self._parameters(m, beat)
-        for token in range(self.tokens):
-            block = beat.activations[token].mantissa
-            exponent = _delay(m, beat.activations[token].exponent, self._depth - 2)
-            total = self._total(m, _delay(m, block, 1))
-            for row in range(self.rows):
-                if row % SHARING == 0:
-                    name = f"copy_{token}_{row}"
-                    mantissas = _delay(m, block, 1, name)
-                    early = _delay(m, exponent, 1, name)
-                    later = _delay(m, early[FINE:], 1, name)
-                    clear, valid = _delay(m, starting, 1, name), _delay(m, coming.valid, 1, name)
-                dot = _dot(m, weights[row], mantissas, (token * self.rows + row) * self.lanes)
-                if self.groups:
-                    dot = self._scaled(
-                        m, _delay(m, dot, int(self.lanes > 1)), total, parameters[row]
-                    )
-                acc = Signal(signed(self.acc_width), name=f"acc_{token}_{row}", reset_less=True)
-                summed = Signal(signed(self.acc_width), name=f"summed_{token}_{row}")
-                if self.groups or self.lanes > 1:
-                    dot = _delay(m, _shift(m, dot, early[:FINE]), 1)
-                    shifted = _shift(m, dot, later, 1 << FINE)
-                else:  # the product comes out of a register
-                    shifted = _shift(m, dot, Cat(_delay(m, early[:FINE], 1), later))
-                m.d.comb += summed.eq(acc + shifted)
-                with m.If(valid):
-                    m.d.sync += acc.eq(summed)
-                with m.If(clear):  # a cycle ahead, by the registers' own reset
-                    m.d.sync += acc.eq(0)
-                m.d.sync += results.i.p[token][row].eq(summed)
-        return m
+    def _dots(self, m, weights, mantissas, token, row):
+        """The dot products of the rows, from ``row`` on, that share multipliers."""
+        form, products = self.form, []
+        together = [weights[r] for r in range(row, row + form.group)]
+        number = (token * self.rows + row) // form.group * self.lanes  # boards know them by it
+        for lane, (x, *several) in enumerate(zip(mantissas, *together, strict=True)):
+            name = f"product_{number + lane}"
+            product = form.multiply_registered(m, form.pack(several), x, name=name)
+            products.append(form.split(product))
+        return (_added(m, list(terms)) for terms in zip(*products, strict=True))
+
+    def _shifted(self, m, dot, early, later):
+        """The dot product by its block's exponent: the first bits of it before a register."""
+        if not self.groups and self.lanes == 1:  # the product comes out of a register
+            return _shift(m, dot, Cat(delayed(m, early[:FINE]), later))
+        dot = delayed(m, _shift(m, dot, early[:FINE]))
+        return _shift(m, dot, later, 1 << FINE)
+
+    def _summed(self, m, number, shifted, valid, clear):
+        """The sum so far and ``shifted``, which the accumulator keeps."""
+        acc = Signal(signed(self.acc_width), name=f"acc_{number}", reset_less=True)
+        summed = Signal(signed(self.acc_width), name=f"summed_{number}")
+        m.d.comb += summed.eq(acc + shifted)
+        with m.If(valid):
+            m.d.sync += acc.eq(summed)
+        with m.If(clear):  # a cycle ahead, by the registers' own reset
+            m.d.sync += acc.eq(0)
+        return summed
 
     def _parameters(self, m, beat):
         """The rows' scales and offsets beside their dot products."""
         if self.groups is None:
             return None
-        return _delay(m, beat.parameters, self._depth - 2)
+        return delayed(m, beat.parameters, self._depth - 2)
 
     def _total(self, m, block):
         """The sum of a block's values beside its dot products, where offsets need it."""
         if self.groups is None or not self.groups.offsets:
             return None
-        return _delay(m, sum(block[1:], block[0]), self._depth - 3)
+        return delayed(m, sum(block[1:], block[0]), self._depth - 3)
 
     def _scaled(self, m, dot, total, parameters):
         """``dot * scale + total * offset``, in two stages but for the second one's register."""
@@ -214,25 +244,10 @@ class MacFabric(wiring.Component):
         return product + offset
 
 
-def _delay(m, value, cycles, name="delayed"):
-    for _ in range(cycles):
-        delayed = Signal(value.shape(), name=name)
-        m.d.sync += delayed.eq(value)
-        value = delayed
-    return value
-
-
-def _dot(m, weights, mantissas, number):
-    """The dot product: products, then a stage for each two levels of adders, the last one open.
-
-    ``number`` is that of the first product among all; boards know them by it.
-    """
-    terms = [
-        multiply_registered(m, w, x, name=f"product_{number + lane}")
-        for lane, (w, x) in enumerate(zip(weights, mantissas, strict=True))
-    ]
+def _added(m, terms):
+    """The sum of ``terms``: a stage for each two levels of adders, the last one open."""
     while len(terms) > 4:
-        terms = [_delay(m, _sum(m, terms[n : n + 4]), 1) for n in range(0, len(terms), 4)]
+        terms = [delayed(m, _sum(m, terms[n : n + 4])) for n in range(0, len(terms), 4)]
     return _sum(m, terms)
 
 

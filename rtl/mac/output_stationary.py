@@ -8,14 +8,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.rtl.arithmetic.multiplier import multiply_registered
-from celosia.rtl.mac.systolic_format import SystolicFormat
-from celosia.rtl.mac.systolic_parts import check_array, delayed, results_queue, word_layout
+from celosia.rtl.mac.format import MacFormat
+from celosia.rtl.mac.parts import check_array, results_queue, word_layout
 from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.pipeline import delayed
 
 __all__ = ["OutputStationary"]
 
-PLAIN = SystolicFormat()
+PLAIN = MacFormat()
 JOINED = 4  # sums that one LUT joins
 AT_REST = {"mute": -1, "clear": -1}  # all rows
 
@@ -35,7 +35,7 @@ class OutputStationary(wiring.Component):
     rows : int, 1 to 64
     cols : int, 1 to 64
         A multiple of ``form.group``.
-    form : SystolicFormat
+    form : MacFormat
     acc_width : int, 16 to 48
 
     Members
@@ -160,7 +160,7 @@ class OutputStationary(wiring.Component):
         width = min(self.acc_width, form.product_width + ceil_log2(self.rows))
         handed = []
         for r, x in enumerate(a):
-            product = _registered_product(m, form, operand, x)
+            product = form.multiply_registered(m, operand, x)
             operand, row = _delayed(m, operand, 1, "operand"), []
             for part in form.split(product):
                 acc, out = (
@@ -204,11 +204,3 @@ class OutputStationary(wiring.Component):
 def _delayed(m, value, cycles, name="delayed"):
     """A value that counts only with its flags, so many cycles later."""
     return delayed(m, value, cycles, name, reset_less=True)
-
-
-def _registered_product(m, form, operand, x):
-    """All products of a multiplier, two cycles later: registers belong to the multipliers."""
-    if not form.ternary:
-        return multiply_registered(m, operand, x)
-    operand, x = _delayed(m, operand, 1, "operand"), _delayed(m, x, 1, "activation")
-    return _delayed(m, form.multiply(operand, x), 1, "product")

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_rows
 from celosia.rtl.arithmetic.multiplier import multiply, multiply_registered
 from celosia.rtl.stream.checks import check_range
-from celosia.rtl.stream.pipeline import Pipeline
+from celosia.rtl.stream.pipeline import Pipeline, moved
 from celosia.rtl.stream.words import framed
 
 __all__ = ["Scale"]
@@ -86,18 +86,19 @@ class Scale(wiring.Component):
         products = [multiply(m, row, word.mantissa) for row in word.row_scale]
         distance = _distance(m, word.shift, self.acc_width)
         raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
-        moved = [_moved(m, x, distance, SHORT) for x in raised]
+        far, near = range(SHORT, len(distance))[::-1], range(SHORT)[::-1]
+        values = [moved(m, x, distance, far, ALIGNED) for x in raised]
         lost = _overflowing(m, word.shift, self.acc_width)
         losses = [((acc[:-1] ^ acc[-1].replicate(len(lost))) & lost) for acc in word.data]
         losses = [Cat(bits[n : n + 4].any() for n in range(0, len(bits), 4)) for bits in losses]
         signs = [acc[-1] for acc in word.data]
-        frame, products, moved, short, losses, signs = pipe.stage(
-            frame, products, moved, distance[:SHORT], losses, signs
+        frame, products, values, short, losses, signs = pipe.stage(
+            frame, products, values, distance[:SHORT], losses, signs
         )
 
         # 2: the factor, and the short moves.
         factors = [Signal(16, name=f"factor_{n}") for n in range(self.lanes)]
-        aligned = [_moved(m, x, short) for x in moved]
+        aligned = [moved(m, x, short, near, ALIGNED) for x in values]
         for factor, p in zip(factors, products, strict=True):
             m.d.comb += factor.eq((p + (1 << 15))[16:])
         low = [
@@ -149,17 +150,6 @@ def _distance(m, shift, acc_width):
         distance[2:].eq((shift[2:6] | shift[6].replicate(4)) & ~shift[7].replicate(4)),
     ]
     return distance
-
-
-def _moved(m, x, distance, above=0):
-    """``x / 2**distance``, rounded down, by the bits of ``distance`` from ``above`` on; of the
-    result, the bits that reach ``ALIGNED`` by the bits below.
-    """
-    for k in reversed(range(above, len(distance))):  # the long moves first: fewer bits
-        moved = Signal(signed(min(len(x), ALIGNED + (1 << k) - 1)), name=f"moved_{k}")
-        m.d.comb += moved.eq(Mux(distance[k], x >> (1 << k), x))
-        x = moved
-    return x
 
 
 def _overflowing(m, shift, acc_width):

@@ -4,12 +4,13 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from celosia.rtl.mac.systolic_format import SystolicFormat
-from celosia.rtl.mac.systolic_parts import check_array, delayed, results_queue, word_layout
+from celosia.rtl.mac.format import MacFormat
+from celosia.rtl.mac.parts import check_array, results_queue, word_layout
+from celosia.rtl.stream.pipeline import delayed
 
 __all__ = ["WeightStationary"]
 
-PLAIN = SystolicFormat()
+PLAIN = MacFormat()
 
 
 class WeightStationary(wiring.Component):
@@ -26,7 +27,7 @@ class WeightStationary(wiring.Component):
     rows : int, 1 to 64
     cols : int, 1 to 64
         A multiple of ``form.group``.
-    form : SystolicFormat
+    form : MacFormat
 
     Members
     -------

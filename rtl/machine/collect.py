@@ -32,6 +32,40 @@ def collected_layout(lanes, acc_width, tokens, routes=16, more=None):
     )
 
 
+class _Place:
+    """The chunk and the token of an operation that is given next."""
+
+    def __init__(self, collect):
+        self.chunks = collect.rows // collect.lanes  # in a tile
+        self.chunk = Signal(INDEX_WIDTH)
+        self.ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
+        self.first_chunk = Signal(init=1)
+        self.final = Signal()  # of several chunks the last one
+        self.part = Signal(range(max(2, self.chunks)))  # the chunk's number in its tile
+        self.bottom = Signal(init=self.chunks == 1)  # that is the last one there
+        self.offset = Signal(token_width(collect.tokens))
+        self.token = Signal(token_width(collect.tokens))
+
+    def move(self, m, go, last_token, last_chunk, count):
+        """On with ``go``: token by token, then to the next one of ``count`` chunks."""
+        with m.If(go):
+            m.d.sync += self.offset.eq(self.offset + 1)
+            with m.If(last_token):
+                m.d.sync += [
+                    self.offset.eq(0),
+                    self.chunk.eq(self.chunk + 1),
+                    self.ahead.eq(self.ahead + 1),
+                    self.first_chunk.eq(0),
+                    self.final.eq(self.ahead == count),
+                    self.part.eq(self.part + 1),
+                    self.bottom.eq(self.part + 2 == self.chunks),
+                ]
+                with m.If(self.bottom | last_chunk):
+                    m.d.sync += [self.part.eq(0), self.bottom.eq(self.chunks == 1)]
+                with m.If(last_chunk):
+                    m.d.sync += [self.chunk.eq(0), self.ahead.eq(2), self.first_chunk.eq(1)]
+
+
 class Collect(wiring.Component):
     """Words of each operation in order: chunk by chunk of ``lanes`` rows, token by token.
 
@@ -136,29 +170,20 @@ class Collect(wiring.Component):
         m.submodules.operations = operations = Buffer(self.operation.p.shape())
         connect(m, flipped(self.operation), operations.i)
         operation = operations.o.p
-        chunks = self.rows // self.lanes
-        chunk = Signal(INDEX_WIDTH)
-        ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
-        first_chunk = Signal(init=1)
-        final = Signal()  # of several chunks the last one
-        part = Signal(range(max(2, chunks)))  # the chunk's number in its tile
-        bottom = Signal(init=chunks == 1)  # that is the last one there
-        offset = Signal(token_width(self.tokens))
-        token = Signal(token_width(self.tokens))
-        embedding = operation.loads
+        at = _Place(self)
         scalar = Signal(scalar_layout())
         scalar_valid = Signal()
         go = Signal()
         restart = Signal()
-        self._scalars(m, operations.o, token, scalar, scalar_valid, restart)
+        self._scalars(m, operations.o, at.token, scalar, scalar_valid, restart)
 
         held = Signal()  # a tile
         step, emptied = Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
-            token.eq(operation.first + offset if self.tokens > 1 else 0),
-            source_valid.eq(Mux(embedding, self.embedded.valid, held)),
+            at.token.eq(operation.first + at.offset if self.tokens > 1 else 0),
+            source_valid.eq(Mux(operation.loads, self.embedded.valid, held)),
             go.eq(
                 operations.o.valid
                 & source_valid
@@ -166,46 +191,35 @@ class Collect(wiring.Component):
                 & scalar_valid
                 & collected.i.ready
             ),
-            restart.eq(go & operation.restarts & first_chunk & (token == 0)),
-            last_token.eq(token == operation.group if self.tokens > 1 else 1),
-            last_chunk.eq(Mux(first_chunk, operation.single, final)),
+            restart.eq(go & operation.restarts & at.first_chunk & (at.token == 0)),
+            last_token.eq(at.token == operation.group if self.tokens > 1 else 1),
+            last_chunk.eq(Mux(at.first_chunk, operation.single, at.final)),
             last.eq(last_token & last_chunk),
             self.head.eq(operation.head),
-            self.embedded.ready.eq(go & embedding),
+            self.embedded.ready.eq(go & operation.loads),
             self.row_scales.ready.eq(go & last_token),
             operations.o.ready.eq(go & last),
-            step.eq(go & ~embedding & last_token),
-            emptied.eq(step & (last_chunk | bottom)),
+            step.eq(go & ~operation.loads & last_token),
+            emptied.eq(step & (last_chunk | at.bottom)),
         ]
         lowest = self._hold(m, held, step, emptied)
-        with m.If(go):
-            m.d.sync += offset.eq(offset + 1)
-            with m.If(last_token):
-                m.d.sync += [
-                    offset.eq(0),
-                    chunk.eq(chunk + 1),
-                    ahead.eq(ahead + 1),
-                    first_chunk.eq(0),
-                    final.eq(ahead == operation.chunks),
-                    part.eq(part + 1),
-                    bottom.eq(part + 2 == chunks),
-                ]
-                with m.If(bottom | last_chunk):
-                    m.d.sync += [part.eq(0), bottom.eq(chunks == 1)]
-                with m.If(last_chunk):
-                    m.d.sync += [chunk.eq(0), ahead.eq(2), first_chunk.eq(1)]
+        at.move(m, go, last_token, last_chunk, operation.chunks)
+        self._give(m, collected.i, go, operation, at, lowest, scalar, last_token, last)
+        return m
 
+    def _give(self, m, given, go, operation, at, lowest, scalar, last_token, last):
+        """The word of this cycle, with ``go``."""
+        o = given.p
         chosen = Signal.like(lowest[0])
-        m.d.comb += chosen.eq(lowest[token])
-        with m.If(embedding):
+        m.d.comb += chosen.eq(lowest[at.token])
+        with m.If(operation.loads):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
-        o = collected.i.p
         m.d.comb += [
-            collected.i.valid.eq(go),
+            given.valid.eq(go),
             o.data.eq(chosen),
-            o.token.eq(token),
-            o.index.eq(operation.base + chunk),
+            o.token.eq(at.token),
+            o.index.eq(operation.base + at.chunk),
             o.argument.eq(operation.argument),
             o.last.eq(last),
             o.row_scale.eq(self.row_scales.payload),
@@ -215,7 +229,6 @@ class Collect(wiring.Component):
             *(o[name].eq(operation[name]) for name in self.more if name != "last_token"),
             *([o.last_token.eq(last_token)] if "last_token" in self.more else []),
         ]
-        return m
 
     def _hold(self, m, held, step, emptied):
         """Hold a tile until it is emptied; of each token its lowest chunk, which ``step`` drops.

@@ -37,6 +37,27 @@ SATURATED = tuple(
 COUNTERS = ("cycles", *CAUSES, *SATURATED)
 
 
+class _Registers:
+    """What a run is at."""
+
+    def __init__(self, tokens):
+        self.order = Signal(command)
+        self.position = Signal(20)
+        self.left = Signal(20)  # tokens of the prompt not yet in a pass
+        self.made = Signal(20)
+        self.group = Signal(token_width(tokens))
+        self.place = Signal(token_width(tokens))
+        self.last_group = Signal()
+        self.token = Signal(20)  # the newest generated one
+        self.generated = Signal()  # the pass's token is that one
+        self.fetched = Signal()
+        self.cycles = Signal(32)  # since the last pass ended
+        self.spent = Signal(32)  # cycles of the run when it ended
+        self.counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
+        self.reason = Signal(8)
+        self.counting = Signal()
+
+
 class Controller(wiring.Component):
     """Runs a command: passes over the prompt in groups, then one pass for each generated token.
 
@@ -126,121 +147,127 @@ class Controller(wiring.Component):
             write.data.eq(self.prompt.p.token),
         ]
 
-        order = Signal(command)
-        position = Signal(20)
-        left = Signal(20)  # tokens of the prompt not yet in a pass
-        made = Signal(20)
-        group = Signal(token_width(self.tokens))
-        place = Signal(token_width(self.tokens))
-        last_group = Signal()
-        token = Signal(20)  # the newest generated one
-        generated = Signal()  # the pass's token is that one
-        fetched = Signal()
-        cycles = Signal(32)  # since the last pass ended
-        spent = Signal(32)  # cycles of the run when it ended
-        counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
-        reason = Signal(8)
-        counting = Signal()
+        at = _Registers(self.tokens)
         with m.If(self.fault):
             m.d.sync += self.faulty.eq(1)
         m.d.comb += [
-            group.eq(Mux(left > self.tokens, self.tokens, left) - 1),
-            last_group.eq(left <= self.tokens),
-            self.run.p.position.eq(position),
-            self.run.p.group.eq(Mux(generated, 0, group)),
-            self.run.p.logits.eq(generated | last_group),
-            read.addr.eq(position + place),
-            self.load.payload.eq(Mux(generated, token, read.data)),
-            self.seed.payload.eq(order.seed),
-            self.temperature.eq(order.temperature),
-            self.result.p.token.eq(token),
-            self.result.p.cycles.eq(spent),
-            self.done.p.reason.eq(reason),
-            self.done.p.counters.eq(counters),
-            self.passes.p.position.eq(position),
+            at.group.eq(Mux(at.left > self.tokens, self.tokens, at.left) - 1),
+            at.last_group.eq(at.left <= self.tokens),
+            self.run.p.position.eq(at.position),
+            self.run.p.group.eq(Mux(at.generated, 0, at.group)),
+            self.run.p.logits.eq(at.generated | at.last_group),
+            read.addr.eq(at.position + at.place),
+            self.load.payload.eq(Mux(at.generated, at.token, read.data)),
+            self.seed.payload.eq(at.order.seed),
+            self.temperature.eq(at.order.temperature),
+            self.result.p.token.eq(at.token),
+            self.result.p.cycles.eq(at.spent),
+            self.done.p.reason.eq(at.reason),
+            self.done.p.counters.eq(at.counters),
+            self.passes.p.position.eq(at.position),
             self.passes.p.group.eq(self.run.p.group),
-            self.passes.p.cycles.eq(cycles + 1),
+            self.passes.p.cycles.eq(at.cycles + 1),
         ]
-        with m.If(counting):
-            for n, more in enumerate(self.saturated):
-                counter = counters[1 + len(CAUSES) + n]
-                m.d.sync += counter.eq(counter + more)
-            m.d.sync += [cycles.eq(cycles + 1), counters[0].eq(counters[0] + 1)]
-            for number, cause in enumerate(Cause, 1):
-                with m.If(self.cause == cause):
-                    m.d.sync += counters[number].eq(counters[number] + 1)
+        self._count(m, at)
         with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += self.command.ready.eq(1)
-                m.d.sync += [
-                    order.eq(self.command.p),
-                    position.eq(self.command.p.start),
-                    left.eq(self.command.p.length),
-                ]
-                with m.If(self.command.valid):
-                    m.next = "SEED"
-            with m.State("SEED"):
-                m.d.comb += self.seed.valid.eq(1)
-                m.d.sync += [
-                    made.eq(0),
-                    generated.eq(0),
-                    self.faulty.eq(0),
-                    counters.eq(0),
-                    cycles.eq(0),
-                ]
-                with m.If(self.seed.ready):
-                    m.next = "PASS"
-            with m.State("PASS"):
-                m.d.comb += [self.run.valid.eq(1), counting.eq(1)]
-                m.d.sync += [place.eq(0), fetched.eq(0)]
-                with m.If(self.run.ready):
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.comb += [self.load.valid.eq(generated | fetched), counting.eq(1)]
-                m.d.sync += fetched.eq(1)
-                with m.If(self.load.valid & self.load.ready):
-                    m.d.sync += [place.eq(place + 1), fetched.eq(0)]
-                    with m.If(place == self.run.p.group):
-                        m.next = "WORK"
-            with m.State("WORK"):
-                logits = self.run.p.logits
-                m.d.comb += [counting.eq(1), self.sampled.ready.eq(self.idle & logits)]
-                with m.If(self.idle & (self.sampled.valid | ~logits)):
-                    m.d.comb += self.passes.valid.eq(1)
-                    m.d.sync += [
-                        cycles.eq(0),
-                        spent.eq(counters[0] + 1),
-                        position.eq(position + self.run.p.group + 1),
-                        left.eq(Mux(generated, 0, left - group - 1)),
-                        token.eq(self.sampled.payload),
-                    ]
-                    with m.If(self.faulty):
-                        m.d.sync += reason.eq(Reason.FAULT)
-                        m.next = "DONE"
-                    with m.Elif(logits):
-                        m.d.sync += [generated.eq(1), made.eq(made + 1)]
-                        m.next = "RESULT"
-                    with m.Else():
-                        m.next = "PASS"
-                        with m.If(self.abort):
-                            m.d.sync += reason.eq(Reason.ABORTED)
-                            m.next = "DONE"
-            with m.State("RESULT"):
-                m.d.comb += [self.result.valid.eq(1), counting.eq(1)]
-                with m.If(self.result.ready):
-                    m.next = "PASS"
-                    with m.If(self.abort):
-                        m.d.sync += reason.eq(Reason.ABORTED)
-                        m.next = "DONE"
-                    with m.Elif(token == order.stop):
-                        m.d.sync += reason.eq(Reason.STOP)
-                        m.next = "DONE"
-                    with m.Elif(made == order.count):
-                        m.d.sync += reason.eq(Reason.COUNT)
-                        m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.done.valid.eq(1)
-                with m.If(self.done.ready):
-                    m.next = "IDLE"
+            self._begin(m, at)
+            self._load(m, at)
+            self._work(m, at)
+            self._end(m, at)
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m
+
+    def _count(self, m, at):
+        """The cycles of the run, by their causes, and what saturated."""
+        with m.If(at.counting):
+            for n, more in enumerate(self.saturated):
+                counter = at.counters[1 + len(CAUSES) + n]
+                m.d.sync += counter.eq(counter + more)
+            m.d.sync += [at.cycles.eq(at.cycles + 1), at.counters[0].eq(at.counters[0] + 1)]
+            for number, cause in enumerate(Cause, 1):
+                with m.If(self.cause == cause):
+                    m.d.sync += at.counters[number].eq(at.counters[number] + 1)
+
+    def _begin(self, m, at):
+        """A command comes; the sampler gets its seed."""
+        with m.State("IDLE"):
+            m.d.comb += self.command.ready.eq(1)
+            m.d.sync += [
+                at.order.eq(self.command.p),
+                at.position.eq(self.command.p.start),
+                at.left.eq(self.command.p.length),
+            ]
+            with m.If(self.command.valid):
+                m.next = "SEED"
+        with m.State("SEED"):
+            m.d.comb += self.seed.valid.eq(1)
+            m.d.sync += [
+                at.made.eq(0),
+                at.generated.eq(0),
+                self.faulty.eq(0),
+                at.counters.eq(0),
+                at.cycles.eq(0),
+            ]
+            with m.If(self.seed.ready):
+                m.next = "PASS"
+
+    def _load(self, m, at):
+        """A pass begins; its tokens go to the sequencer."""
+        with m.State("PASS"):
+            m.d.comb += [self.run.valid.eq(1), at.counting.eq(1)]
+            m.d.sync += [at.place.eq(0), at.fetched.eq(0)]
+            with m.If(self.run.ready):
+                m.next = "LOAD"
+        with m.State("LOAD"):
+            m.d.comb += [self.load.valid.eq(at.generated | at.fetched), at.counting.eq(1)]
+            m.d.sync += at.fetched.eq(1)
+            with m.If(self.load.valid & self.load.ready):
+                m.d.sync += [at.place.eq(at.place + 1), at.fetched.eq(0)]
+                with m.If(at.place == self.run.p.group):
+                    m.next = "WORK"
+
+    def _work(self, m, at):
+        """A pass ends: in a token where it has logits."""
+        with m.State("WORK"):
+            logits = self.run.p.logits
+            m.d.comb += [at.counting.eq(1), self.sampled.ready.eq(self.idle & logits)]
+            with m.If(self.idle & (self.sampled.valid | ~logits)):
+                m.d.comb += self.passes.valid.eq(1)
+                m.d.sync += [
+                    at.cycles.eq(0),
+                    at.spent.eq(at.counters[0] + 1),
+                    at.position.eq(at.position + self.run.p.group + 1),
+                    at.left.eq(Mux(at.generated, 0, at.left - at.group - 1)),
+                    at.token.eq(self.sampled.payload),
+                ]
+                with m.If(self.faulty):
+                    m.d.sync += at.reason.eq(Reason.FAULT)
+                    m.next = "DONE"
+                with m.Elif(logits):
+                    m.d.sync += [at.generated.eq(1), at.made.eq(at.made + 1)]
+                    m.next = "RESULT"
+                with m.Else():
+                    m.next = "PASS"
+                    with m.If(self.abort):
+                        m.d.sync += at.reason.eq(Reason.ABORTED)
+                        m.next = "DONE"
+
+    def _end(self, m, at):
+        """A token goes to the host, which is told when it was the last one, and why."""
+        with m.State("RESULT"):
+            m.d.comb += [self.result.valid.eq(1), at.counting.eq(1)]
+            with m.If(self.result.ready):
+                m.next = "PASS"
+                with m.If(self.abort):
+                    m.d.sync += at.reason.eq(Reason.ABORTED)
+                    m.next = "DONE"
+                with m.Elif(at.token == at.order.stop):
+                    m.d.sync += at.reason.eq(Reason.STOP)
+                    m.next = "DONE"
+                with m.Elif(at.made == at.order.count):
+                    m.d.sync += at.reason.eq(Reason.COUNT)
+                    m.next = "DONE"
+        with m.State("DONE"):
+            m.d.comb += self.done.valid.eq(1)
+            with m.If(self.done.ready):
+                m.next = "IDLE"

@@ -154,14 +154,7 @@ class Machine(wiring.Component):
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
         slots = Slots(s.layer_views, tokens)
         external = s.cache_width > 0
-        if external:
-            caches = {"cache": AxiCache(s.places, tokens, s.cache_width)}
-        else:
-            caches = {"key_cache": KeyCache(s.places), "value_cache": ValueCache(s.places)}
         position_words = s.places.most_blocks
-        weights = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), lanes), rows)
-        if s.groups:
-            weights = grouped_word(rows, lanes, s.groups)
         row = {"codes": data.ArrayLayout(signed(8), lanes)}
         embedded = row["codes"]
         if s.groups:
@@ -179,7 +172,7 @@ class Machine(wiring.Component):
             "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": sequencer,
-            "tape": self._tape(weights),
+            "tape": self._tape(),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(
                 *(rows, lanes, tokens, s.weight_width, s.groups, external, s.blocks),
@@ -206,14 +199,8 @@ class Machine(wiring.Component):
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
             "result": Buffer(result),
-            "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
-            "saturated_activations": Saturations(lanes, 23, 23),
-            "saturated_values": Saturations(lanes, 24, 8),
-            "saturated_heads": Saturations(lanes, 16, 16),
-            "saturated_scores": Saturations(lanes, 24, s.score_width),
-            "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
-            "saturated_scaled": Saturations(lanes, 2, 2),
-            **caches,
+            **self._saturations(chains),
+            **self._caches(),
             "activations": ActivationMemory(
                 lanes,
                 tokens,
@@ -223,18 +210,47 @@ class Machine(wiring.Component):
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
             "scores": ScoreMemory(lanes, tokens, position_words, exponent_width),
         }
-        if any(self.program.bias_words):
-            word = data.ArrayLayout(signed(BIAS_WIDTH), lanes)
-            passed = {n: shape for n, shape in more.items() if n not in ("bias", "last_token")}
-            units["bias"] = Bias(lanes, tokens, route=range(max(2, n_routes)), **passed)
-            units["bias_tape"] = Tape(word, self.biases)
-            units["bias_words"] = Buffer(word)
+        units |= self._bias_units(more, n_routes)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
         return units
 
-    def _tape(self, layout):
+    def _saturations(self, chains):
+        lanes, s = self.shape.lanes, self.shape
+        return {
+            "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
+            "saturated_activations": Saturations(lanes, 23, 23),
+            "saturated_values": Saturations(lanes, 24, 8),
+            "saturated_heads": Saturations(lanes, 16, 16),
+            "saturated_scores": Saturations(lanes, 24, s.score_width),
+            "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
+            "saturated_scaled": Saturations(lanes, 2, 2),
+        }
+
+    def _caches(self):
+        places, width = self.shape.places, self.shape.cache_width
+        if width:
+            return {"cache": AxiCache(places, self.shape.tokens, width)}
+        return {"key_cache": KeyCache(places), "value_cache": ValueCache(places)}
+
+    def _bias_units(self, more, n_routes):
+        if not any(self.program.bias_words):
+            return {}
+        lanes = self.shape.lanes
+        word = data.ArrayLayout(signed(BIAS_WIDTH), lanes)
+        passed = {n: shape for n, shape in more.items() if n not in ("bias", "last_token")}
+        return {
+            "bias": Bias(lanes, self.shape.tokens, route=range(max(2, n_routes)), **passed),
+            "bias_tape": Tape(word, self.biases),
+            "bias_words": Buffer(word),
+        }
+
+    def _tape(self):
+        s = self.shape
+        layout = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), s.lanes), s.rows)
+        if s.groups:
+            layout = grouped_word(s.rows, s.lanes, s.groups)
         if isinstance(self.weights, AxiMemory):
             return AxiTape(layout, self.weights.data_width, self.weights.ports)
         if isinstance(self.weights, SdramMemory):

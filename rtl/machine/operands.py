@@ -38,6 +38,12 @@ def wire_operands(m, machine, u):
     connect(m, u.row_scales.o, u.chosen_scales.i)
     connect(m, u.chosen_scales.o, u.collect.row_scales)
     connect(m, u.sums.o, u.collect.sums)
+    _wire_embedded(m, machine, u)
+    _wire_fetch(m, u)
+
+
+def _wire_embedded(m, machine, u):
+    """Embeddings past the fabric: of a beat the row that is meant."""
     fetched = u.fetch.o.p
     embedded = u.embedded.i
     if machine.shape.groups:
@@ -66,6 +72,11 @@ def wire_operands(m, machine, u):
         ]
     else:
         m.d.comb += embedded.payload.eq(chosen.p.codes)
+
+
+def _wire_fetch(m, u):
+    """The fetcher to its memories and to what takes its beats."""
+    fetched = u.fetch.o.p
     m.d.comb += [
         u.fabric.i.payload.eq(fetched.beat),
         u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),

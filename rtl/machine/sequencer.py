@@ -1,17 +1,16 @@
 """The sequencer: steps through the program, one pass for each group of tokens."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from typing import NamedTuple
+
+from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.arithmetic.division import ConstantDivider
-from celosia.rtl.machine.program import Load, Program
+from celosia.rtl.machine.dispatch import send_load, send_step
+from celosia.rtl.machine.pass_sizes import count_pieces, divide_row, row_number
 from celosia.rtl.machine.step import (
     RESOURCES,
     WORD_MEMBERS,
     Operand,
-    Region,
-    Scalar,
-    Source,
     fetch_layout,
     operation_layout,
     recall_layout,
@@ -25,7 +24,18 @@ from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.queue import Queue
 from celosia.rtl.stream.words import token_width
 
-__all__ = ["Load", "Program", "Sequencer"]
+__all__ = ["Sequencer"]
+
+
+class _Pass(NamedTuple):
+    """What a pass is at."""
+
+    place: Signal  # of the token that is loaded
+    which: Signal  # of its loads
+    logits: Signal  # the pass ends with them
+    loading: Signal
+    starting: Signal
+    go: Signal  # a step is dispatched
 
 
 class Sequencer(wiring.Component):
@@ -106,8 +116,8 @@ class Sequencer(wiring.Component):
         self.biased = any(program.bias_words)
         chosen = {}
         if program.runs:
-            self._runs = TapeRuns(program.runs, program.experts)
-            chosen = {"numbers": self._runs.signature.members["numbers"]}
+            self.chosen_runs = TapeRuns(program.runs, program.experts)
+            chosen = {"numbers": self.chosen_runs.signature.members["numbers"]}
         self.more = WORD_MEMBERS if more is None else more
         self.routes = {name: number for number, name in enumerate(program.routes)}
         self.layout = step_layout(len(self.routes), more)
@@ -139,42 +149,66 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        n_steps = len(self.program.steps)
         m.submodules.program = steps = Tape(self.layout, self._steps())
         m.submodules.steps = offered = Buffer(self.layout)  # memories are slow
         connect(m, steps.o, offered.i)
-        step = offered.o.p
-        queues = {
-            name: self._queue(m, name, depth)
-            for name, depth in (
-                *(("fetch", 4), ("operation", 8), ("scales", 8)),
-                *(("weights", 4), ("row_scales", 4)),
-                *([("biases", 4)] if self.biased else []),
-                *([("recall", 4)] if self.external_cache else []),
-            )
-        }
-        room = Signal()  # in all queues, also if one was written just now
-        m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
-        room_for_step, ready = room, self.slots_ready
-        if self.program.runs:  # of which some may wait for steps
-            others = [q for name, q in queues.items() if name not in ("weights", "row_scales")]
-            room_for_step, ready = Signal(), self.slots_ready & self._runs.i.ready
-            m.d.sync += room_for_step.eq(~Cat(q.nearly_full for q in others).any())
+        queues = self._queues(m)
+        room, room_for_step, ready = self._room(m, queues)
 
         place = Signal(token_width(self.tokens))
-        which = Signal(range(len(self.program.loads)))  # of the token's loads
-        last_load = which == len(self.program.loads) - 1
+        which = Signal(range(len(self.program.loads)))
         logits = Signal()
-        remaining = Signal(20)
         loading, starting, go = Signal(), Signal(), Signal()
-        busy = Signal(RESOURCES)
-        clear = Signal()  # of the step that is offered: no resource it waits for is busy
-        under_way = Signal(8)
-        begun = Signal()  # an operation, a cycle later
-        quiet = Signal()  # none is under way
-        number = self._row_number(m, which, place)
-        tile, row, known = self._divide_row(m, number, loading)
-        counts, counted = self._count_blocks(m)
+        now = _Pass(place, which, logits, loading, starting, go)
+        number = row_number(m, self, which, place)
+        tile, row, known = divide_row(m, self, number, loading)
+        counts, counted = count_pieces(m, self)
+        quiet = Signal()  # no operation is under way
+        may_load, may_start = self.load.valid & known & room, room & counted & ready
+        fsm = self._walk(m, now, steps.run, may_load, may_start, quiet)
+        self._watch(m, now, offered.o, room_for_step, quiet, fsm)
+        self._fill(m, now, queues, offered.o.p)
+        with m.If(loading):
+            send_load(m, self, queues, now, number, tile, row)
+        with m.Else():
+            send_step(m, self, queues, offered.o.p, logits, counts)
+        return m
+
+    def _queues(self, m):
+        """A FIFO in front of each output, by its name."""
+        depths = {"fetch": 4, "operation": 8, "scales": 8, "weights": 4, "row_scales": 4}
+        depths |= {"biases": 4} if self.biased else {}
+        depths |= {"recall": 4} if self.external_cache else {}
+        return {name: self._queue(m, name, depth) for name, depth in depths.items()}
+
+    def _queue(self, m, name, depth):
+        o = getattr(self, name)
+        m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape(), depth)
+        if name in ("fetch", "operation"):  # no cycle to lose, another one behind
+            connect(m, queue.o, flipped(o))
+            return queue
+        m.submodules[f"{name}_buffer"] = buffer = Buffer(o.payload.shape())
+        connect(m, queue.o, buffer.i)
+        connect(m, buffer.o, flipped(o))
+        return queue
+
+    def _room(self, m, queues):
+        """Room in all queues, also if one was written just now; for a step; to begin a pass."""
+        room = Signal()
+        m.d.sync += room.eq(~Cat(q.nearly_full for q in queues.values()).any())
+        if not self.program.runs:
+            return room, room, self.slots_ready
+        # Runs may wait for steps.
+        others = [q for name, q in queues.items() if name not in ("weights", "row_scales")]
+        room_for_step = Signal()
+        m.d.sync += room_for_step.eq(~Cat(q.nearly_full for q in others).any())
+        return room, room_for_step, self.slots_ready & self.chosen_runs.i.ready
+
+    def _walk(self, m, now, steps, may_load, may_start, quiet):
+        """From pass to pass: its loads, the start of its steps, their count."""
+        n_steps = len(self.program.steps)
+        last_load = now.which == len(self.program.loads) - 1
+        remaining = Signal(20)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(self.idle)
@@ -184,36 +218,44 @@ class Sequencer(wiring.Component):
                         self.idle.eq(0),
                         self.position.eq(self.run.p.position),
                         self.group.eq(self.run.p.group),
-                        logits.eq(self.run.p.logits),
-                        place.eq(0),
+                        now.logits.eq(self.run.p.logits),
+                        now.place.eq(0),
                     ]
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += self.load.ready.eq(loading & last_load)
-                m.d.sync += loading.eq(self.load.valid & known & room & ~loading)
-                with m.If(loading):
-                    m.d.sync += which.eq(which + 1)
+                m.d.comb += self.load.ready.eq(now.loading & last_load)
+                m.d.sync += now.loading.eq(may_load & ~now.loading)
+                with m.If(now.loading):
+                    m.d.sync += now.which.eq(now.which + 1)
                     with m.If(last_load):
-                        m.d.sync += [which.eq(0), place.eq(place + 1)]
-                        with m.If(place == self.group):
+                        m.d.sync += [now.which.eq(0), now.place.eq(now.place + 1)]
+                        with m.If(now.place == self.group):
                             m.next = "START"
             with m.State("START"):
                 m.d.comb += [
-                    starting.eq(steps.run.valid & steps.run.ready),
-                    steps.run.valid.eq(room & counted & ready),
-                    steps.run.p.count.eq(Mux(logits, n_steps, n_steps - 1)),
+                    now.starting.eq(steps.valid & steps.ready),
+                    steps.valid.eq(may_start),
+                    steps.p.count.eq(Mux(now.logits, n_steps, n_steps - 1)),
                 ]
-                with m.If(starting):
-                    m.d.sync += remaining.eq(steps.run.p.count)
+                with m.If(now.starting):
+                    m.d.sync += remaining.eq(steps.p.count)
                     m.next = "RUN"
-            with m.State("RUN"), m.If(go):
+            with m.State("RUN"), m.If(now.go):
                 m.d.sync += remaining.eq(remaining - 1)
                 with m.If(remaining == 1):
                     m.next = "IDLE"
+        return fsm
 
+    def _watch(self, m, now, offered, room, quiet, fsm):
+        """Which resources are being written, whether the step may go, what is under way."""
+        step = offered.p
+        busy = Signal(RESOURCES)
+        clear = Signal()  # of the step that is offered: no resource it waits for is busy
+        under_way = Signal(8)
+        begun = Signal()  # an operation, a cycle later
         m.d.comb += [
-            go.eq(clear & room_for_step),
-            offered.o.ready.eq(go),
+            now.go.eq(clear & room),
+            offered.ready.eq(now.go),
             self.dispatching.eq(~fsm.ongoing("IDLE")),
             quiet.eq((under_way == 0) & ~begun),
         ]
@@ -222,36 +264,34 @@ class Sequencer(wiring.Component):
         waits = (step.waits & still).any()
         m.d.sync += [
             ended.eq(self.retired + sum(self.written)),
-            busy.eq(still | Mux(go, step.sets, 0)),
-            clear.eq(offered.o.valid & ~go & ~waits),
-            self.blocked.eq(offered.o.valid & ~go & waits),
-            begun.eq(go | loading),
+            busy.eq(still | Mux(now.go, step.sets, 0)),
+            clear.eq(offered.valid & ~now.go & ~waits),
+            self.blocked.eq(offered.valid & ~now.go & waits),
+            begun.eq(now.go | now.loading),
             under_way.eq(under_way + begun - ended),
         ]
+
+    def _fill(self, m, now, queues, step):
+        """When each queue is written."""
         for name in ("fetch", "operation", "scales"):
-            m.d.comb += queues[name].i.valid.eq(go | loading)
-        given = self._give_runs(m, queues, starting, logits) if self.program.runs else starting
+            m.d.comb += queues[name].i.valid.eq(now.go | now.loading)
+        given = self._give_runs(m, queues, now) if self.program.runs else now.starting
         for name in ("weights", "row_scales"):
-            m.d.comb += queues[name].i.valid.eq(given | loading)
+            m.d.comb += queues[name].i.valid.eq(given | now.loading)
         if self.biased:
             some = queues["biases"].i.p.count != 0
-            m.d.comb += queues["biases"].i.valid.eq(starting & some)
+            m.d.comb += queues["biases"].i.valid.eq(now.starting & some)
         if self.external_cache:
-            m.d.comb += queues["recall"].i.valid.eq(go & (step.operand != Operand.TAPE))
-        with m.If(loading):
-            self._load(m, queues, place, which, number, tile, row)
-        with m.Else():
-            self._dispatch(m, queues, step, logits, counts)
-        return m
+            m.d.comb += queues["recall"].i.valid.eq(now.go & (step.operand != Operand.TAPE))
 
-    def _give_runs(self, m, queues, starting, logits):
+    def _give_runs(self, m, queues, now):
         """The tapes' runs of a pass with experts; whether one is given."""
-        m.submodules.runs = runs = self._runs
+        m.submodules.runs = runs = self.chosen_runs
         connect(m, flipped(self.numbers), runs.numbers)
         given = Signal()
         m.d.comb += [
-            runs.i.valid.eq(starting),
-            runs.i.payload.eq(logits),
+            runs.i.valid.eq(now.starting),
+            runs.i.payload.eq(now.logits),
             runs.o.ready.eq(queues["weights"].i.ready & queues["row_scales"].i.ready),
             given.eq(runs.o.valid & runs.o.ready),
         ]
@@ -265,181 +305,3 @@ class Sequencer(wiring.Component):
             | {"route": self.routes[step["route"]]}
             for step in self.program.steps
         ]
-
-    def _row_number(self, m, which, place):
-        """The row of its table that a load brings: the token, or its position."""
-        number = Signal(20)
-        with m.Switch(which):
-            for n, load in enumerate(self.program.loads):
-                with m.Case(n):
-                    position = self.position + (place if self.tokens > 1 else 0) + load.offset
-                    m.d.comb += number.eq(position if load.position else self.load.payload)
-        return number
-
-    def _divide_row(self, m, number, loading):
-        """The row's tile and its place there, and whether they are known."""
-        lane_bits, row_bits = _log2(self.lanes), _log2(self.rows)
-        if self.rows == 1 << row_bits:
-            return number >> row_bits, number & (self.rows - 1), 1
-        chunks = self.rows // self.lanes
-        m.submodules.row_divider = divider = ConstantDivider(20 - lane_bits, chunks)
-        asked = Signal()
-        m.d.comb += [
-            divider.dividend.eq(number >> lane_bits),
-            divider.start.eq(self.load.valid & ~asked & ~loading),
-        ]
-        m.d.sync += asked.eq((asked | divider.start) & ~loading)
-        row = Cat(number[:lane_bits], divider.remainder)
-        return divider.quotient, row, asked & divider.done
-
-    def _count_blocks(self, m):
-        """Blocks and tiles of positions seen when the pass is over, and whether they are known."""
-        seen = Signal(21)
-        blocks, tiles = Signal(20), Signal(20)  # known before the first step
-        lane_bits, row_bits = _log2(self.lanes), _log2(self.rows)
-        m.d.comb += seen.eq(self.position + self.group + 1)
-        m.d.sync += blocks.eq((seen + self.lanes - 1) >> lane_bits)
-        if self.rows == 1 << row_bits:
-            m.d.sync += tiles.eq((seen + self.rows - 1) >> row_bits)
-            return (blocks, tiles), 1
-        chunks = self.rows // self.lanes
-        m.submodules.tile_divider = divider = ConstantDivider(21, chunks)
-        begun = Signal(2)  # a pass: its position, its blocks are there
-        m.d.sync += begun.eq(Cat(self.run.valid & self.run.ready, begun[0]))
-        m.d.comb += [
-            divider.dividend.eq(blocks + (chunks - 1)),
-            divider.start.eq(begun[1]),
-            tiles.eq(divider.quotient),
-        ]
-        return (blocks, tiles), (begun == 0) & divider.done
-
-    def _in_view(self, m, step, count, size):
-        """Of ``count`` pieces of ``size`` positions those that the step's slots hold."""
-        limited = []
-        for view in self.views:
-            limit = count
-            if view.wraps:
-                most = view.slots // size
-                limit = Signal(range(most + 1))
-                m.d.sync += limit.eq(Mux(count > most, most, count))
-            limited.append(limit)
-        return Array(limited)[step.view] if len(limited) > 1 else [*limited, count][0]
-
-    def _queue(self, m, name, depth):
-        """A FIFO in front of the output ``name``."""
-        o = getattr(self, name)
-        m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape(), depth)
-        if name in ("fetch", "operation"):  # no cycle to lose, another one behind
-            connect(m, queue.o, flipped(o))
-            return queue
-        m.submodules[f"{name}_buffer"] = buffer = Buffer(o.payload.shape())
-        connect(m, queue.o, buffer.i)
-        connect(m, buffer.o, flipped(o))
-        return queue
-
-    def _write(self, m, queues, name, **fields):
-        """Set what enters a queue; members not named are 0."""
-        for member, value in fields.items():
-            m.d.comb += queues[name].i.p[member].eq(value)
-
-    def _dispatch(self, m, queues, step, logits, counts):
-        """A step, and the tapes' runs of a pass."""
-        program = self.program
-        blocks = self._in_view(m, step, counts[0], self.lanes)
-        seen_tiles = self._in_view(m, step, counts[1], self.rows)
-        words, tiles, chunks = Signal(20), Signal(20), Signal(20)
-        m.d.comb += [
-            words.eq(Mux(step.dynamic.words, blocks, step.words)),
-            tiles.eq(Mux(step.dynamic.tiles, seen_tiles, step.tiles)),
-            chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
-        ]
-        scalar = step.scalar.as_value()
-        queried, summed = ((scalar & one.value).any() for one in (Scalar.QUERY, Scalar.SUM))
-        same = ("route", "loads", "restarts", "scalar", "argument", "shift", "head", "base")
-        self._write(
-            m,
-            queues,
-            "operation",
-            **{n: step[n] for n in (*same, *self.more)},
-            chunks=chunks,
-            single=chunks == 1,
-            first=Mux(step.last_token, self.group, 0),
-            group=self.group,
-        )
-        self._write(m, queues, "scales", steps=queried, chunks=chunks, address=step.scale_address)
-        same = ("operand", "source", "source_base", "region", "fills", "loads")
-        self._write(
-            m,
-            queues,
-            "fetch",
-            **{n: step[n] for n in same},
-            sums=summed,
-            words=words,
-            tiles=tiles,
-            address=step.address,
-            stride=step.stride,
-            planes=step.planes,
-            buffer=step.argument,
-        )
-        if self.external_cache:
-            same = {n: step[n] for n in ("operand", "address", "stride")}
-            self._write(m, queues, "recall", **same, words=words, tiles=tiles)
-        runs = {"weights": program.weight_words, "row_scales": program.scale_words}
-        if program.runs:
-            both = self._runs.o.p
-            runs = {}
-            for name, run in (("weights", both.weights), ("row_scales", both.scales)):
-                self._write(m, queues, name, address=run.address, count=run.count)
-        if self.biased:
-            runs["biases"] = program.bias_words
-        for name, counts in runs.items():
-            self._write(m, queues, name, address=0, count=Mux(logits, counts[1], counts[0]))
-
-    def _load(self, m, queues, place, which, number, tile, row):
-        """The operation that brings a token's row of a table into the residual stream."""
-        lane, block = number & (self.lanes - 1), number >> _log2(self.lanes)
-        with m.Switch(which):
-            for n, load in enumerate(self.program.loads):
-                with m.Case(n):
-                    self._load_row(m, queues, place, load, n == 0, (tile, row, block, lane))
-
-    def _load_row(self, m, queues, place, load, first, where):
-        tile, row, block, lane = where
-        beats = load.words << load.planes
-        self._write(
-            m,
-            queues,
-            "fetch",
-            loads=1,
-            operand=Operand.TAPE,
-            source=Source.ACTIVATIONS,
-            region=Region.NONE,
-            fills=Mux(place == 0, Region.NORMED, Region.NONE) if first else Region.NONE,
-            words=beats,
-            tiles=1,
-            planes=load.planes,
-            row=row,
-        )
-        told = {"keep": load.keep, "normed": load.normed}
-        self._write(
-            m,
-            queues,
-            "operation",
-            route=self.routes["residual"],
-            loads=1,
-            restarts=load.normed,
-            chunks=load.words,
-            single=load.words == 1,
-            argument=load.argument,
-            shift=load.shift,
-            first=place,
-            group=place,
-            **{name: value for name, value in told.items() if name in self.more},
-        )
-        self._write(m, queues, "scales", single=1, chunks=load.words, lane=lane)
-        self._write(m, queues, "weights", address=load.address + tile * beats, count=beats)
-        self._write(m, queues, "row_scales", address=load.scale_address + block, count=1)
-
-
-def _log2(n):
-    return n.bit_length() - 1

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.mac.mac_fabric import activation_layout
-from celosia.rtl.machine.operand_fetch import EXPONENT_WIDTH, mark_layout, score_layout
+from celosia.rtl.machine.fetched import EXPONENT_WIDTH, mark_layout, score_layout
 from celosia.rtl.machine.step import BUFFERS
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width

@@ -1,4 +1,4 @@
-"""LayerNorm of vectors that stream by, and RMSNorm in the same way."""
+"""LayerNorm of vectors that stream by."""
 
 import numpy as np
 from amaranth import Module, Mux, Signal, signed
@@ -14,7 +14,7 @@ from celosia.rtl.stream.frame_guard import FrameGuard
 from celosia.rtl.stream.pipeline import Pipeline, clamp
 from celosia.rtl.stream.words import INDEX_WIDTH, framed
 
-__all__ = ["LayerNorm", "RmsNormStream"]
+__all__ = ["LayerNorm"]
 
 SPLIT = 17  # low bits of a normalised value, multiplied on their own
 BIAS_WIDTH = 18
@@ -27,6 +27,10 @@ class LayerNorm(wiring.Component):
     the result (half up), which saturates to ``o_width`` bits. Bit-exact with
     :func:`celosia.reference.units.layer_norm.layer_norm`. For a normalised value ``z`` and its
     ``gain`` the error is at most ``0.5 + (6.2e-5 |z gain| + |z| / 4 + 2**-15 |gain|) / 2**shift``.
+
+    The machines have none: a mean is taken away offline, from what is added to the residual stream.
+    Their RMSNorms are :class:`celosia.rtl.norm.rms_norm.RmsNorm`, which leaves the root to a later
+    stage, and :class:`celosia.rtl.norm.stream_norm.StreamNorm`.
 
     Latency :attr:`latency`, 22 to 25 cycles, from a vector's last word to the first of its result.
     Throughput 1 word per cycle, vector on vector.
@@ -61,10 +65,8 @@ class LayerNorm(wiring.Component):
         If a parameter is out of range.
     """
 
-    centred = True
-
     def __init__(self, lanes, words, width, epsilon, gains, biases, shift=0, o_width=16, tokens=1):
-        self._statistics = NormStatistics(lanes, words, width, epsilon, self.centred)
+        self._statistics = NormStatistics(lanes, words, width, epsilon)
         n = lanes * words
         self.gains = _vector("gains", gains, n, 16)
         self.biases = _vector("biases", biases, n, BIAS_WIDTH)
@@ -103,7 +105,7 @@ class LayerNorm(wiring.Component):
 
         # n x - sum(x), in units of 2**-16 root variances; beside it the gains are read.
         row = self._read(m, pipe, frame["index"])
-        d = [multiple(v, n) - (scalars.total if self.centred else 0) for v in x]
+        d = [multiple(v, n) - scalars.total for v in x]
         frame, d, mantissa, distance = pipe.stage(frame, d, scalars.mantissa, scalars.shift)
         normal = FRACTION + (ceil_log2(n) + 1) // 2 + 1
         x = [Signal(signed(normal), name="normalised") for _ in d]
@@ -181,21 +183,6 @@ class LayerNorm(wiring.Component):
         port = memory.read_port()
         m.d.comb += [port.addr.eq(index), port.en.eq(pipe.advance)]
         return list(port.data)
-
-
-class RmsNormStream(LayerNorm):
-    """``x / sqrt(mean(x**2) + epsilon) * gains / 2**shift`` of each vector.
-
-    Bit-exact with :func:`celosia.reference.units.layer_norm.rms_norm_stream`. In everything else a
-    :class:`LayerNorm` without ``biases``. (``RmsNorm`` is the machine's,
-    which leaves the root to a later stage.)
-    """
-
-    centred = False
-
-    def __init__(self, lanes, words, width, epsilon, gains, shift=0, o_width=16, tokens=1):
-        n = lanes * words
-        super().__init__(lanes, words, width, epsilon, gains, [0] * n, shift, o_width, tokens)
 
 
 def _vector(name, values, n, width):

@@ -1,4 +1,4 @@
-"""The statistics of a norm, gathered while its vector passes."""
+"""The statistics of a LayerNorm, gathered while its vector passes."""
 
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.rtl.stream.checks import check_power_of_two, check_range
-from celosia.rtl.stream.pipeline import Pipeline
+from celosia.rtl.stream.pipeline import Pipeline, delayed
 
 __all__ = ["NormStatistics", "multiple"]
 
@@ -17,8 +17,11 @@ SPLIT = 16  # low bits of a sum, squared on their own
 class NormStatistics(wiring.Component):
     """``sum(x)`` and ``1 / sqrt(n sum(x**2) - sum(x)**2 + epsilon)`` of each vector.
 
-    Where ``centred`` is false the sum counts as 0. Exact up to the square root. Bit-exact with
+    Exact up to the square root. Bit-exact with
     :func:`celosia.reference.units.layer_norm.layer_norm`.
+
+    Not one with :class:`celosia.rtl.norm.sum_of_squares.SumOfSquares`, which has no multipliers but
+    counts 12 bits of a value: here they would cancel where the mean exceeds the deviation.
 
     Latency :attr:`latency`, 10 to 13 cycles, from a vector's last word. Throughput 1 word per
     cycle.
@@ -31,7 +34,6 @@ class NormStatistics(wiring.Component):
     width : int, 4 to 18
     epsilon : int, 1 or more
         ``n**2 * 4**(width - 1) + epsilon`` must be below ``2**62``.
-    centred : bool
 
     Members
     -------
@@ -46,7 +48,7 @@ class NormStatistics(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, words, width, epsilon, centred=True):
+    def __init__(self, lanes, words, width, epsilon):
         check_power_of_two("lanes", lanes, 64)
         check_range("words", words, 1, 4096)
         n = lanes * words
@@ -62,7 +64,6 @@ class NormStatistics(wiring.Component):
         self.words = words
         self.width = width
         self.epsilon = epsilon
-        self.centred = centred
         self.total_width = max((n << (width - 1)).bit_length() + 1, SPLIT + 1)
         self._squares_width = (n * 4 ** (width - 1)).bit_length()
         self._v_width = largest.bit_length()
@@ -102,8 +103,7 @@ class NormStatistics(wiring.Component):
         total, square = Signal(signed(self.total_width)), Signal(self._squares_width)
         with m.If(pipe.valid):
             m.d.sync += square.eq(squares[0] + Mux(ends["first"], 0, square))
-            if self.centred:
-                m.d.sync += total.eq(x[0] + Mux(ends["first"], 0, total))
+            m.d.sync += total.eq(x[0] + Mux(ends["first"], 0, total))
         pipe.valid = pipe.valid & ends["final"]
         pipe.stage()
 
@@ -117,12 +117,8 @@ class NormStatistics(wiring.Component):
         (difference, total) = pipe.stage((v - whole)[: self._v_width], total)
         pipe.finish(difference)
         m.d.comb += [rsqrt.o.ready.eq(1), self.o.valid.eq(rsqrt.o.valid)]
-        for _ in range(5):
-            later = Signal.like(total, name="total_later")
-            m.d.sync += later.eq(total)
-            total = later
         m.d.comb += [
-            self.o.p.total.eq(total),
+            self.o.p.total.eq(delayed(m, total, rsqrt.latency)),
             self.o.p.mantissa.eq(rsqrt.o.p.mantissa),
             self.o.p.shift.eq(rsqrt.o.p.shift),
         ]

@@ -1,6 +1,6 @@
 """RMSNorm without a pass of its own: gains and squares as the residual stream is written."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.arithmetic.carry_save import carry_save_sum
@@ -9,7 +9,7 @@ from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.rtl.norm.gains import check_gains, read_gains
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.stream.checks import check_range
-from celosia.rtl.stream.pipeline import Pipeline, overflowing
+from celosia.rtl.stream.pipeline import Pipeline, moved, overflowing
 from celosia.rtl.stream.words import framed, token_width
 
 __all__ = ["RmsNorm"]
@@ -115,14 +115,15 @@ class RmsNorm(wiring.Component):
         frame, shift, beyond, sums = pipe.stage(frame, shift, beyond, sums)
         over = [Cat(_lost(x, beyond)) for x in sums]
         signs = [x[-1] for x in sums]
-        moved = [_moved(m, x, shift, range(COARSE, len(shift))) for x in sums]
-        frame, shift, over, signs, moved = pipe.stage(frame, shift, over, signs, moved)
-        values = []
-        for x, lost, sign in zip(moved, over, signs, strict=True):
+        far, near = range(COARSE, len(shift))[::-1], range(COARSE)[::-1]
+        values = [moved(m, x, shift, far, NORMED) for x in sums]
+        frame, shift, over, signs, values = pipe.stage(frame, shift, over, signs, values)
+        results = []
+        for x, lost, sign in zip(values, over, signs, strict=True):
             limit = Cat((~sign).replicate(NORMED - 1), sign)
-            value = _moved(m, x, shift, range(COARSE))[:NORMED]
-            values.append(Mux(lost.any(), limit, value).as_signed())
-        frame, values = pipe.stage(frame, values)
+            value = moved(m, x, shift, near, NORMED)[:NORMED]
+            results.append(Mux(lost.any(), limit, value).as_signed())
+        frame, values = pipe.stage(frame, results)
         pipe.finish({**frame, "data": values})
         return m
 
@@ -184,13 +185,3 @@ def _lost(x, beyond):
     """Whether the bits of ``x`` that are ``beyond`` differ from its sign, for four at a time."""
     differ = (x[:-1] ^ x[-1].replicate(len(beyond))) & beyond
     return [differ[n : n + 4].any() for n in range(0, len(differ), 4)]
-
-
-def _moved(m, x, shift, bits):
-    """``x / 2**shift``, rounded down, by some ``bits`` of ``shift`` alone."""
-    for k in reversed(bits):  # the long moves first: fewer bits
-        left = NORMED + (1 << k) - 1
-        moved = Signal(signed(min(len(x), left)), name=f"moved_{k}")
-        m.d.comb += moved.eq(Mux(shift[k], x.as_signed() >> (1 << k), x.as_signed()))
-        x = moved
-    return x

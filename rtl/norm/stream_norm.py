@@ -10,7 +10,7 @@ from celosia.rtl.functions.rsqrt import Rsqrt
 from celosia.rtl.norm.gains import check_gains, read_gains
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
 from celosia.rtl.stream.checks import check_range
-from celosia.rtl.stream.pipeline import Pipeline, halved
+from celosia.rtl.stream.pipeline import Pipeline, halved, moved
 from celosia.rtl.stream.words import framed, token_width
 
 __all__ = ["StreamNorm"]
@@ -92,9 +92,9 @@ class StreamNorm(wiring.Component):
         # The factor, gain by root; beside it the value moves to the root's power of two.
         factors = [multiply_registered(m, g, i.p.root.mantissa, pipe.advance) for g in i.p.gains]
         x = [Cat(Const(0, FRACTION), v).as_signed() for v in i.p.word.data]
-        x = [_moved(m, v, i.p.root.shift, (4, 3)) for v in x]
+        x = [moved(m, v, i.p.root.shift, (4, 3), ALIGNED) for v in x]
         frame, shift, x, distance = pipe.stage(frame, i.p.shift, x, i.p.root.shift[:3])
-        x = [_moved(m, v, distance, (2, 1, 0)) for v in x]
+        x = [moved(m, v, distance, (2, 1, 0), ALIGNED) for v in x]
         frame, shift, x = pipe.stage(frame, shift, x)
 
         # Their product, the last two bits of the value on their own: for multipliers of 18 bits.
@@ -206,15 +206,6 @@ class StreamNorm(wiring.Component):
         with m.If(roots.valid & roots.ready):
             m.d.sync += held[token].eq(roots.p)
         return o
-
-
-def _moved(m, x, shift, bits):
-    """``x / 2**shift``, rounded down, by some ``bits`` of ``shift`` alone; in the end ALIGNED."""
-    for k in bits:  # the long moves first: fewer bits
-        moved = Signal(signed(min(len(x), ALIGNED + (1 << k) - 1)), name=f"moved_{k}")
-        m.d.comb += moved.eq(Mux(shift[k], x >> (1 << k), x))
-        x = moved
-    return x
 
 
 def _extended(x, width):

@@ -18,7 +18,8 @@ FAN_IN = 8  # squares added in one stage
 class SumOfSquares(wiring.Component):
     """``sum(x**2) + epsilon`` of each vector of ``words`` words, each cut to 12 leading bits.
 
-    Values are rounded down before they are squared. Bit-exact with
+    Values are rounded down before they are squared: enough for an RMSNorm, not for a variance (see
+    :class:`celosia.rtl.norm.norm_statistics.NormStatistics`). Bit-exact with
     :func:`celosia.reference.units.norm.sum_of_squares`.
 
     Latency 8 cycles from a vector's last word, 9 where ``lanes`` exceeds 8. Throughput 1 word per

@@ -10,7 +10,7 @@ from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.quantize.quantizer import limited, quantized_shape
 from celosia.rtl.stream.checks import check_power_of_two, check_range
-from celosia.rtl.stream.pipeline import Pipeline, choose, first_largest, round_shift
+from celosia.rtl.stream.pipeline import Pipeline, choose, delayed, first_largest, round_shift
 from celosia.rtl.stream.words import framed
 
 __all__ = ["DynamicQuantizer"]
@@ -176,12 +176,7 @@ class _Measure(wiring.Component):
         scale, below = pipe.stage(Mux(product == 0, 1, up)[: self.scale_width], below)
         pipe.finish(scale)
 
-        carried = [scale, below]
-        for _ in range(5):  # beside the reciprocal
-            delayed = [Signal(value.shape()) for value in carried]
-            m.d.sync += [a.eq(b) for a, b in zip(delayed, carried, strict=True)]
-            carried = delayed
-        scale, below = carried
+        scale, below = (delayed(m, value, reciprocal.latency) for value in (scale, below))
         pipe = Pipeline(m, reciprocal.o, self.o)
         found = {
             "scale": scale,

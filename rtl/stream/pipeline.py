@@ -9,12 +9,13 @@ __all__ = [
     "bit_length",
     "choose",
     "clamp",
+    "delayed",
     "first_largest",
     "halved",
     "magnitude",
+    "moved",
     "overflowing",
     "round_shift",
-    "shift_clamp",
 ]
 
 
@@ -129,18 +130,26 @@ def overflowing(shift, bits, width):
     return (Const(-1 << (width - 1)) << shift)[:bits]
 
 
-def shift_clamp(m, x, shift, width, beyond=None):
-    """``floor(x / 2**shift)`` saturated to ``width`` signed bits, as a signal.
+def delayed(m, value, cycles=1, name="delayed", **options):
+    """``value``, so many cycles later, whatever stalls; ``options`` are those of the registers."""
+    for _ in range(cycles):
+        register = Signal(value.shape(), name=name, **options)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
 
-    ``beyond`` is ``overflowing(shift, len(x) - 1, width)`` out of a register, if there is one.
-    Bit-exact with ``saturate(x >> shift, width)`` of :mod:`celosia.reference.arithmetic`.
+
+def moved(m, x, shift, bits, width):
+    """``x / 2**shift``, rounded down, by some ``bits`` of ``shift`` alone, the largest first.
+
+    Signed; of the result the bits that reach ``width`` by the bits of ``shift`` that are left.
     """
-    sign, moved, result = x[-1], Signal(signed(width)), Signal(signed(width))
-    beyond = overflowing(shift, len(x) - 1, width) if beyond is None else beyond
-    overflow = ((x[:-1] ^ sign.replicate(len(x) - 1)) & beyond).any()
-    limit = Cat((~sign).replicate(width - 1), sign).as_signed()
-    m.d.comb += [moved.eq(x >> shift), result.eq(Mux(overflow, limit, moved))]
-    return result
+    x = x.as_signed()
+    for k in bits:
+        moved = Signal(signed(min(len(x), width + (1 << k) - 1)), name=f"moved_{k}")
+        m.d.comb += moved.eq(Mux(shift[k], x >> (1 << k), x))
+        x = moved
+    return x
 
 
 def bit_length(value):

@@ -3,19 +3,19 @@
 from amaranth import Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import connect, flipped
-from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.rtl.stream.checks import check_range
 
-__all__ = ["check_array", "delayed", "results_queue", "word_layout"]
+__all__ = ["check_array", "results_queue", "word_layout"]
 
 
 def check_array(rows, cols, form):
     """Raise ValueError unless these are the size and the numbers of an array."""
     check_range("rows", rows, 1, 64)
     check_range("cols", cols, 1, 64)
-    if not isinstance(form, SystolicFormat):
-        raise ValueError(f"form must be a SystolicFormat, not {form!r}")
+    if not isinstance(form, MacFormat):
+        raise ValueError(f"form must be a MacFormat, not {form!r}")
     if cols % form.group:
         raise ValueError(f"cols must be a multiple of {form.group}, not {cols}")
 
@@ -33,12 +33,3 @@ def results_queue(m, array, depth):
     m.submodules.results = results = BlockQueue(array.o.p.shape(), depth)
     connect(m, results.o, flipped(array.o))
     return results.i, Signal(range(depth + 1), init=depth)
-
-
-def delayed(m, value, cycles, name="delayed", **options):
-    """``value``, so many cycles later; ``options`` are those of the registers."""
-    for _ in range(cycles):
-        register = Signal(value.shape(), name=name, **options)
-        m.d.sync += register.eq(value)
-        value = register
-    return value

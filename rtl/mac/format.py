@@ -1,27 +1,30 @@
-"""The numbers in a systolic array, and how its multipliers are used."""
+"""The numbers of the MAC fabric and of systolic arrays, and how their multipliers are used."""
 
 from dataclasses import dataclass
 
 from amaranth import Const, Mux
+from celosia.rtl.arithmetic.multiplier import multiply_registered
+from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["SystolicFormat"]
+__all__ = ["MacFormat"]
 
 MULTIPLIERS = {"none": None, "18x18": (18, 18), "25x18": (25, 18)}
 
 
 @dataclass(frozen=True)
-class SystolicFormat:
+class MacFormat:
     """The widths of activations and weights, and how many products a multiplier makes.
 
-    Two columns share a multiplier where their weights fit side by side into one of its operands;
-    the correction of the upper product is exact
+    Two columns of an array, or rows of the fabric, share a multiplier where their weights fit side
+    by side into one of its operands; the correction of the upper product is exact
     (:func:`celosia.reference.units.systolic_array.packed_products`). Ternary weights need no
     multiplier.
 
     Parameters
     ----------
     activation_width : int, 4 or 8
-    weight_width : int, 2, 4 or 8
+    weight_width : int, 2 to 8
     ternary : bool
         Weights are -1, 0 and 1, in 2 bits; -2 counts as 0.
     packing : str
@@ -42,8 +45,7 @@ class SystolicFormat:
     def __post_init__(self):
         if self.activation_width not in (4, 8):
             raise ValueError(f"activation_width must be 4 or 8, not {self.activation_width!r}")
-        if self.weight_width not in (2, 4, 8):
-            raise ValueError(f"weight_width must be 2, 4 or 8, not {self.weight_width!r}")
+        check_range("weight_width", self.weight_width, 2, 8)
         if self.ternary and self.weight_width != 2:
             raise ValueError(f"weight_width must be 2 if ternary, not {self.weight_width!r}")
         if self.packing not in MULTIPLIERS:
@@ -84,6 +86,17 @@ class SystolicFormat:
         if not self.ternary:
             return operand * activation
         return Mux(operand[0], Mux(operand[1], -activation, activation), Const(0, 1))
+
+    def multiply_registered(self, m, operand, activation, en=1, name=None):
+        """All products of a multiplier, two cycles later: registers belong to the multipliers.
+
+        ``name`` is the multiplier's, by which a board may place it.
+        """
+        if not self.ternary:
+            return multiply_registered(m, operand, activation, en, name)
+        operand = delayed(m, operand, 1, "operand", reset_less=True)
+        activation = delayed(m, activation, 1, "activation", reset_less=True)
+        return delayed(m, self.multiply(operand, activation), 1, "product", reset_less=True)
 
     def split(self, product):
         """The ``group`` of products; sums of two values where a correction is due."""

@@ -1,0 +1,70 @@
+"""What the operand fetcher takes and gives: marks, blocks of exponentials, beats."""
+
+from amaranth import signed, unsigned
+from amaranth.lib import data
+from celosia.rtl.mac.mac_fabric import beat_layout
+from celosia.rtl.machine.step import Operand, Source
+from celosia.rtl.stream.words import INDEX_WIDTH
+
+__all__ = [
+    "CACHED_WIDTH",
+    "EXPONENT_WIDTH",
+    "FRAME",
+    "fetched_layout",
+    "mark_layout",
+    "score_layout",
+]
+
+CACHED_WIDTH = 8  # bits of a key or a value
+EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
+
+#: What a beat is on its way.
+FRAME = data.StructLayout(
+    {
+        "operand": Operand,
+        "source": Source,
+        "buffer": 2,
+        "row": 10,
+        "from_tape": 1,
+        "embedding": 1,
+        "upper": 1,
+        "sum": 1,
+        "first": 1,
+        "last": 1,
+    }
+)
+
+
+def mark_layout():
+    """How far a region is filled: up to ``end``, which no word has.
+
+    In this cycle a word is written to ``fresh`` where ``moves`` is set, and ``end`` goes behind it;
+    where ``falls`` is set, back to where the region begins.
+    """
+    return data.StructLayout(
+        {"end": unsigned(INDEX_WIDTH), "fresh": unsigned(INDEX_WIDTH), "moves": 1, "falls": 1}
+    )
+
+
+def score_layout(lanes, exponent_width=EXPONENT_WIDTH):
+    """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
+    return data.StructLayout(
+        {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(exponent_width)}
+    )
+
+
+def fetched_layout(rows, lanes, tokens, groups=None):
+    """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
+
+    Its weights are as wide as the cache's keys and values. ``upper`` marks an upper plane's beat.
+    """
+    return data.StructLayout(
+        {
+            "beat": beat_layout(rows, lanes, tokens, CACHED_WIDTH, groups),
+            "upper": 1,
+            "embedding": 1,
+            "row": unsigned(10),
+            "sum": 1,
+            "sum_last": 1,
+        }
+    )

@@ -1,0 +1,72 @@
+"""What the operand fetcher's memories gave, chosen for a beat: weights and activations."""
+
+from amaranth import Mux, Signal, signed
+from celosia.reference.units.softmax import SPAN
+from celosia.rtl.mac.mac_fabric import SHARING, activation_layout
+from celosia.rtl.machine.step import Operand, Source
+
+__all__ = ["choose_block", "choose_weights"]
+
+# Each takes the fetcher whose module ``m`` it adds to.
+
+
+def choose_weights(m, fetch, fetched, offered):
+    """What the memories gave, in registers: they are slow."""
+    words = {"tape": fetch.tape.payload, "keys": fetch.keys, "values": fetch.values}
+    if fetch.external_cache:
+        words = {"tape": fetch.tape.payload, "cached": fetch.cached.payload}
+    registers = {name: Signal.like(word, name=f"{name}_word") for name, word in words.items()}
+    m.d.sync += [registers[name].eq(word) for name, word in words.items()]
+    tape = registers["tape"]
+    keys, values = (registers.get(n, registers.get("cached")) for n in ("keys", "values"))
+    if fetch.groups:
+        _choose_parameters(m, fetch, offered, tape.parameters)
+        tape = tape.weights
+    for row in range(fetch.rows):
+        if row % SHARING == 0:
+            operand = Signal(Operand, name=f"copy_operand_{row}")
+            m.d.sync += operand.eq(fetched.operand)
+        for lane in range(fetch.lanes):
+            weight = fetch.o.p.beat.weights[row][lane]
+            with m.Switch(operand):
+                with m.Case(Operand.KEYS):
+                    m.d.comb += weight.eq(keys[row][lane])
+                with m.Case(Operand.VALUES):
+                    m.d.comb += weight.eq(values[row][lane])
+                with m.Default():
+                    m.d.comb += weight.eq(tape[row][lane])
+
+
+def _choose_parameters(m, fetch, offered, parameters):
+    """Scales and offsets: an upper plane's scale is the lower's shifted, without an offset."""
+    groups = fetch.groups
+    for chosen, read in zip(fetch.o.p.beat.parameters, parameters, strict=True):
+        upper = read.scale << groups.weight_width
+        scale = Mux(offered.upper, upper, read.scale) if groups.planes else read.scale
+        m.d.comb += chosen.scale.eq(Mux(offered.from_tape, scale, 1))
+        if groups.offsets:
+            lower = offered.from_tape & ~offered.upper
+            m.d.comb += chosen.offset.eq(Mux(lower, read.offset, 0))
+
+
+def choose_block(m, fetch, fetched, offered, token):
+    """A token's block; exponentials are aligned when they are offered."""
+    read = Signal(activation_layout(fetch.lanes), name=f"read_{token}")
+    score = fetch.scores[token]
+    shift = Signal(signed(fetch.exponent_width + 2), name=f"shift_{token}")
+    m.d.sync += shift.eq(score.exponent - fetch.largest[token] + SPAN)
+    with m.Switch(fetched.source):
+        with m.Case(Source.SCORES):
+            for lane in range(fetch.lanes):
+                m.d.sync += read.mantissa[lane].eq(score.power[lane])
+        with m.Case(Source.QUERIES):
+            m.d.sync += [read.mantissa.eq(fetch.queries[token]), read.exponent.eq(0)]
+        with m.Default():
+            m.d.sync += read.eq(fetch.activations[token])
+    block = fetch.o.p.beat.activations[token]
+    m.d.comb += block.eq(read)
+    with m.If(offered.source == Source.SCORES):
+        m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))
+        with m.If(shift < 0):
+            for lane in range(fetch.lanes):
+                m.d.comb += block.mantissa[lane].eq(0)
