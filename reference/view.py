@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["View", "layer_view", "seen", "slot_positions"]
+__all__ = ["View", "layer_view", "least_start", "seen", "slot_positions"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,21 @@ def layer_view(window, max_seq_len, rows, lanes, tokens):
         return View(max_seq_len)
     unit = math.lcm(rows, lanes)
     return View(-(-(window + max(tokens, lanes) - 1) // unit) * unit, window)
+
+
+def least_start(views, cached=None):
+    """Where a run may begin, but for 0, behind ``cached`` positions whose rings have ``views``.
+
+    What a token at an earlier start sees is overwritten once the smallest ring has wrapped.
+    Returns ``slots, spare`` where ``cached`` is None: it is ``cached - spare`` where that exceeds
+    ``slots``, else 0.
+    """
+    rings = [view for view in views if view.wraps]
+    slots = min((view.slots for view in rings), default=1 << 20)
+    spare = min((view.slots - view.window + 1 for view in rings), default=0)
+    if cached is None:
+        return slots, spare
+    return cached - spare if cached > slots else 0
 
 
 def seen(positions, n, window=None):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.view import View, layer_view, seen, slot_positions
+from celosia.reference.view import View, layer_view, least_start, seen, slot_positions
 
 
 def simulated(view, group, n):
@@ -20,6 +20,17 @@ def simulated(view, group, n):
 def test_slots_hold_the_window(view, group):
     positions, expected = zip(*simulated(view, group, 36), strict=True)
     np.testing.assert_array_equal(slot_positions(positions, view), expected)
+
+
+@pytest.mark.parametrize(("window", "slots"), [(5, 8), (8, 8), (2, 6), (4, 16)])
+def test_a_run_goes_on_where_its_window_is_still_there(window, slots):
+    view = View(slots, window)
+    for cached in range(1, 40):
+        there = set(range(max(0, cached - slots), cached))
+        good = [s for s in range(cached + 1) if set(range(max(0, s - window + 1), s)) <= there]
+        least = least_start([View(64), view], cached)
+        assert good == [s for s in range(cached + 1) if s == 0 or s >= least]
+    assert least_start([View(64)], 64) == 0
 
 
 def test_seen_is_a_causal_window():

@@ -3,10 +3,11 @@
 Here and beside, ``u`` has the units of ``machine`` by name, submodules of ``m``.
 """
 
-from amaranth import Cat, Signal
+from amaranth import Cat, Mux, Signal
 from amaranth.lib import fifo
 from amaranth.lib.wiring import In, connect, flipped
 from amaranth.utils import ceil_log2
+from celosia.reference.view import least_start
 from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
 from celosia.rtl.machine.controller import COUNTERS, Cause
@@ -52,6 +53,8 @@ def wire_control(m, machine, u):
         u.sequencer.run.valid.eq(run.valid & ~waits),
         run.ready.eq(u.sequencer.run.ready & ~waits),
     ]
+    if u.link.rings:
+        _least_start(m, machine, u, run)
     m.d.sync += u.sampler.temperature.eq(u.controller.temperature)  # constant while it is used
     m.d.comb += [
         machine.passes.valid.eq(u.controller.passes.valid),
@@ -70,6 +73,18 @@ def wire_control(m, machine, u):
             Cat(u.queries.written, *wire_cache(m, machine, u), u.scores.written)
         ),
     ]
+
+
+def _least_start(m, machine, u, run):
+    """Where the next run may begin: before, positions that it sees have been overwritten."""
+    slots, spare = least_start(machine.shape.layer_views)
+    end, least = Signal(21), Signal(20)
+    m.d.comb += [
+        end.eq(u.sequencer.position + (u.sequencer.group if machine.shape.tokens > 1 else 0) + 1),
+        least.eq(Mux(end > slots, end - spare, 0)),
+    ]
+    with m.If(~u.sequencer.idle & ((u.sequencer.position == 0) | (least > u.link.least_start))):
+        m.d.sync += u.link.least_start.eq(least)
 
 
 def _pass(m, machine, u, begins):

@@ -176,7 +176,9 @@ class Machine(wiring.Component):
         n_routes = len(sequencer.routes)
         exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
         units = {
-            "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
+            "link": HostLink(
+                self.info, LINK_TIMEOUT, self._loaded_bytes, rings=any(v.wraps for v in s.layer_views)
+            ),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": sequencer,
             "tape": self._tape(weights),
