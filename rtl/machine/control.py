@@ -11,7 +11,7 @@ from celosia.reference.view import least_start
 from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
 from celosia.rtl.machine.controller import COUNTERS, Cause
-from celosia.rtl.machine.operands import wire_cache
+from celosia.rtl.machine.operands import read_by_page, wire_cache
 from celosia.rtl.machine.routes import routes_of
 from celosia.rtl.machine.saturation_wiring import wire_saturations
 from celosia.rtl.machine.step import Operand
@@ -32,9 +32,9 @@ def wire_control(m, machine, u):
     _results_queue(m, machine, u)
     connect(m, u.controller.load, u.load.i)
     connect(m, u.load.o, u.sequencer.load)
-    connect(m, u.sequencer.fetch, u.fetch.step)
+    connect(m, read_by_page(m, machine, u, "fetch"), u.fetch.step)
     connect(m, u.sequencer.operation, u.collect.operation)
-    connect(m, u.sequencer.scales, u.row_scales.i)
+    connect(m, read_by_page(m, machine, u, "scales"), u.row_scales.i)
     connect(m, u.sequencer.weights, u.tape.run)
     connect(m, u.sequencer.row_scales, u.scale_tape.run)
     if any(machine.program.bias_words):
