@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import scripted
-from celosia.reference.view import View, slot_positions
+from celosia.reference.kv_controller import KvPaged, Operation
+from celosia.reference.view import PagedView, View, slot_positions
 from celosia.rtl.kv_cache.slots import Slots, check_slots, view_table
 
 MOST = (1 << 20) - 1  # the last position
@@ -72,9 +73,41 @@ def test_linear_slots_are_positions_at_once():
     ]
 
 
+@pytest.mark.parametrize("views", [(PagedView(48, page=8),), (View(8, 5), PagedView(48, page=8))])
+def test_paged_slots_and_their_table(views):
+    """Pages in an order that sequences before have left; both ports of the table."""
+    model, cycles, expected = KvPaged(6, 8, 1, 8), [], []
+    passes = [(0, 3), (4, 3), (8, 3), (12, 0), (13, 0), (0, 3), (0, 1), (2, 0), (17, 3), (21, 3)]
+    for position, group in [*passes, (30, 1), (0, 0), (0, 3), *((n, 3) for n in range(4, 44, 4))]:
+        model(Operation.FREE, 0, length=position)
+        while model.lengths[0] <= position + group:
+            model(Operation.APPEND, 0)
+        asks = {"position": position, "group": group}
+        for n in range(130):
+            layer, token = len(views) - 1, n % (group + 1)
+            asked = {f"asked__{k}": {"layer": layer, "token": token} for k in (0, 1)}
+            page = n % len(model.tables[0])
+            entries = {"entry__0": {"block": page, "sequence": 0}, "entry_en__0": 1}
+            cycles.append(asks | asked | entries)
+            expected.append((model.slot(0, position + token), model.tables[0][page]))
+    outputs = scripted.play(Slots(views, 4), cycles)
+    for n in range(len(cycles)):
+        if n % 130 > 110:
+            assert outputs[n]["ready"]
+            assert (outputs[n]["slot__0"], outputs[n - 1]["block__0"]) == (
+                expected[n][0],
+                expected[n - 2][1],
+            )
+            assert outputs[n]["slot__1"] == outputs[n]["slot__0"]
+            seen = outputs[n]["seen"][len(views) - 1][0]
+            assert seen["slot"] == cycles[n]["position"]
+    assert model.tables[0] != sorted(model.tables[0])
+
+
 @pytest.mark.parametrize(
     ("view", "message"),
     [
+        (PagedView(24, page=4), r"page must be a multiple of rows \(8\), not 4"),
         (View(12, 4), r"slots must be a multiple of rows \(8\), not 12"),
         (View(8, 6), r"slots must be at least window \+ tokens - 1 \(9\), not 8"),
     ],
