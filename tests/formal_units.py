@@ -35,8 +35,8 @@ from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.controller import Controller
 from celosia.rtl.machine.program import Run
 from celosia.rtl.machine.row_scales import RowScales
-from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.machine.step import fetch_layout
+from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.axi_tape import AxiReader
 from celosia.rtl.memory.gearbox import Gearbox
 from celosia.rtl.memory.sdram import Sdram
