@@ -73,35 +73,34 @@ def test_linear_slots_are_positions_at_once():
     ]
 
 
-@pytest.mark.parametrize("views", [(PagedView(48, page=8),), (View(8, 5), PagedView(48, page=8))])
+@pytest.mark.parametrize("views", [(PagedView(24, page=8),), (View(8, 5), PagedView(24, page=8))])
 def test_paged_slots_and_their_table(views):
-    """Pages in an order that sequences before have left; both ports of the table."""
-    model, cycles, expected = KvPaged(6, 8, 1, 8), [], []
-    passes = [(0, 3), (4, 3), (8, 3), (12, 0), (13, 0), (0, 3), (0, 1), (2, 0), (17, 3), (21, 3)]
-    for position, group in [*passes, (30, 1), (0, 0), (0, 3), *((n, 3) for n in range(4, 44, 4))]:
+    """Pages in an order that runs before have left, a gap, and both ports of the table."""
+    model, cycles, expected = KvPaged(3, 8, 1, 4), [], []
+    passes = [(0, 3), (4, 3), (8, 3), (15, 2), (0, 1), (2, 3), (6, 3), (9, 2), (12, 0), (5, 0)]
+    layer, size = len(views) - 1, 110
+    for position, group in [*passes, (8, 3)]:
         model(Operation.FREE, 0, length=position)
         while model.lengths[0] <= position + group:
             model(Operation.APPEND, 0)
-        asks = {"position": position, "group": group}
-        for n in range(130):
-            layer, token = len(views) - 1, n % (group + 1)
-            asked = {f"asked__{k}": {"layer": layer, "token": token} for k in (0, 1)}
-            page = n % len(model.tables[0])
-            entries = {"entry__0": {"block": page, "sequence": 0}, "entry_en__0": 1}
-            cycles.append(asks | asked | entries)
-            expected.append((model.slot(0, position + token), model.tables[0][page]))
+        cycle = {"position": position, "group": group, "entry_en__0": 1, "entry_en__1": 1}
+        for n in range(size):
+            for port in (0, 1):
+                page = (n + port) % len(model.tables[0])
+                cycle |= {f"asked__{port}": {"layer": layer, "token": (n + port) % (group + 1)}}
+                cycle |= {f"entry__{port}": {"block": page, "sequence": 0}}
+            cycles.append({**cycle})
+            expected.append([model.slot(0, position + n % (group + 1)), [*model.tables[0]]])
     outputs = scripted.play(Slots(views, 4), cycles)
-    for n in range(len(cycles)):
-        if n % 130 > 110:
-            assert outputs[n]["ready"]
-            assert (outputs[n]["slot__0"], outputs[n - 1]["block__0"]) == (
-                expected[n][0],
-                expected[n - 2][1],
-            )
-            assert outputs[n]["slot__1"] == outputs[n]["slot__0"]
-            seen = outputs[n]["seen"][len(views) - 1][0]
-            assert seen["slot"] == cycles[n]["position"]
-    assert model.tables[0] != sorted(model.tables[0])
+    for n in (n for n in range(len(cycles)) if n % size > size - 10):
+        found, (slot, table) = outputs[n], expected[n]
+        assert found["ready"]
+        assert found["slot__0"] == slot
+        assert outputs[n - 1]["slot__1"] == slot
+        for port in (0, 1):
+            assert found[f"block__{port}"] == table[(n % size - 1 + port) % len(table)]
+        assert found["seen"][layer][0]["slot"] == cycles[n]["position"]
+    assert table == [2, 1]
 
 
 @pytest.mark.parametrize(
