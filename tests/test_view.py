@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.view import View, layer_view, least_start, seen, slot_positions
+from celosia.reference.view import PagedView, View, layer_view, least_start, seen, slot_positions
 
 
 def simulated(view, group, n):
@@ -57,6 +57,10 @@ def test_no_window_is_a_linear_cache():
     assert layer_view(None, 50, 16, 4, 4) == View(50)
     assert layer_view(50, 50, 16, 4, 4) == View(50)
     assert not View(50).wraps
+    paged = layer_view(None, 50, 16, 4, 4, 16, 4)
+    assert paged == PagedView(64, page=16) != View(64)
+    assert not paged.wraps
+    assert layer_view(7, 50, 16, 4, 4, 16, 4) == layer_view(7, 50, 16, 4, 4)
 
 
 def test_bad_parameters():
@@ -64,3 +68,6 @@ def test_bad_parameters():
         View(0)
     with pytest.raises(ValueError, match=r"window must be from 1 to slots \(8\), not 9"):
         View(8, 9)
+    for page in (0, 3, 16):
+        with pytest.raises(ValueError, match=rf"page must be a power of two that .* not {page}"):
+            PagedView(24, page=page)
