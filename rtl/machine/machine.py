@@ -12,6 +12,7 @@ from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
 from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.bias import Bias
@@ -30,6 +31,7 @@ from celosia.rtl.machine.saturation_wiring import gate_width
 from celosia.rtl.machine.saturations import Saturations
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
+from celosia.rtl.machine.step import fetch_layout, recall_layout, scales_layout
 from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.memory.axi_tape import AxiTape, axi_pins
 from celosia.rtl.memory.sdram import sdram_pins
@@ -174,9 +176,20 @@ class Machine(wiring.Component):
         more = told(chains.values(), self.program)
         sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
         n_routes = len(sequencer.routes)
+        paged = s.paged_view
+        if paged:
+            entry = slots.signature.members["entry"].shape
+            layout = recall_layout() if external else fetch_layout()
+            caches["cache_runs"] = PageRuns(layout, s.places, paged, entry)
+            caches["step_runs"] = PageRuns(scales_layout(), s.places, paged, entry)
         exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
         units = {
-            "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
+            "link": HostLink(
+                self.info,
+                LINK_TIMEOUT,
+                self._loaded_bytes,
+                rings=any(v.wraps for v in s.layer_views),
+            ),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": sequencer,
             "tape": self._tape(weights),
@@ -184,6 +197,7 @@ class Machine(wiring.Component):
             "fetch": OperandFetch(
                 *(rows, lanes, tokens, s.weight_width, s.groups, external, s.blocks),
                 exponent_width,
+                bool(paged) and not external,
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),

@@ -15,20 +15,18 @@ __all__ = ["EXPONENT_WIDTH", "OperandFetch", "fetched_layout", "mark_layout", "s
 CACHED_WIDTH = 8
 EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
 
-_FRAME = data.StructLayout(
-    {
-        "operand": Operand,
-        "source": Source,
-        "buffer": 2,
-        "row": 10,
-        "from_tape": 1,
-        "embedding": 1,
-        "upper": 1,
-        "sum": 1,
-        "first": 1,
-        "last": 1,
-    }
-)
+_FRAME = {
+    "operand": Operand,
+    "source": Source,
+    "buffer": 2,
+    "row": 10,
+    "from_tape": 1,
+    "embedding": 1,
+    "upper": 1,
+    "sum": 1,
+    "first": 1,
+    "last": 1,
+}
 
 
 def mark_layout():
@@ -93,6 +91,8 @@ class OperandFetch(wiring.Component):
         In the activation memory: no mark lies above.
     exponent_width : int, 10 to 26
         Bits of the exponentials' exponents.
+    pieces : bool
+        Whether steps may be pieces of a tile.
 
     Members
     -------
@@ -138,6 +138,7 @@ class OperandFetch(wiring.Component):
         external_cache=False,
         blocks=(1 << INDEX_WIDTH) - 1,
         exponent_width=EXPONENT_WIDTH,
+        pieces=False,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -153,6 +154,7 @@ class OperandFetch(wiring.Component):
         self.external_cache = external_cache
         self.blocks = blocks
         self.exponent_width = exponent_width
+        self.pieces = pieces
         fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -161,7 +163,7 @@ class OperandFetch(wiring.Component):
         mantissas = data.ArrayLayout(signed(8), lanes)
         super().__init__(
             {
-                "step": In(stream.Signature(fetch_layout())),
+                "step": In(stream.Signature(fetch_layout(pieces))),
                 "tape": In(stream.Signature(weights)),
                 "cached": In(stream.Signature(cached)),
                 "filled": In(mark_layout()).array(3),
@@ -189,10 +191,11 @@ class OperandFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        beat = Signal(_FRAME)  # of the beat that the memories are asked for
+        frame = data.StructLayout(_FRAME | ({"opens": 1, "closes": 1} if self.pieces else {}))
+        beat = Signal(frame)  # of the beat that the memories are asked for
         held = Signal()  # the memories' outputs are a beat
-        fetched = Signal(_FRAME)  # that one
-        offered = Signal(_FRAME)
+        fetched = Signal(frame)  # that one
+        offered = Signal(frame)
         advance = Signal()
         starved, crowded = Signal(), Signal()  # why there is no beat
         active, available = self._walk(m, beat, advance)
@@ -222,16 +225,18 @@ class OperandFetch(wiring.Component):
             self.recalling.eq(absent & ~reads_tape),
             offered.eq(fetched),
         ]
-        o = self.o.p
+        o, first, last = self.o.p, offered.first, offered.last
+        if self.pieces:
+            first, last = first & offered.opens, last & offered.closes
         m.d.comb += [
             self.operand.eq(offered.operand),
-            o.beat.first.eq(offered.first),
-            o.beat.last.eq(offered.last),
+            o.beat.first.eq(first),
+            o.beat.last.eq(last),
             o.embedding.eq(offered.embedding),
             o.row.eq(offered.row),
             o.upper.eq(offered.upper),
             o.sum.eq(offered.sum),
-            o.sum_last.eq(offered.last),
+            o.sum_last.eq(last),
         ]
         self._choose_weights(m, fetched, offered)
         for token in range(self.tokens):
@@ -243,7 +248,7 @@ class OperandFetch(wiring.Component):
 
         Addresses and ends are registers: they are known before their beat.
         """
-        step = Signal(fetch_layout())
+        step = Signal(fetch_layout(self.pieces))
         active, available, begin = Signal(), Signal(), Signal()
         first_tile, last_tile, single = Signal(), Signal(), Signal()
         words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
@@ -261,6 +266,7 @@ class OperandFetch(wiring.Component):
             beat.from_tape.eq(step.operand == Operand.TAPE),
             beat.embedding.eq(step.loads),
             beat.sum.eq(step.sums & first_tile),
+            *(beat[name].eq(step[name]) for name in ("opens", "closes") if self.pieces),
         ]
         with m.If(begin):
             m.d.sync += [

@@ -1,6 +1,6 @@
 """The sequencer: steps through the program, one pass for each group of tokens."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.arithmetic.division import ConstantDivider
@@ -14,6 +14,7 @@ from celosia.rtl.machine.step import (
     Source,
     fetch_layout,
     operation_layout,
+    paged_layout,
     recall_layout,
     scales_layout,
     step_layout,
@@ -52,7 +53,9 @@ class Sequencer(wiring.Component):
     more : dict, optional
         The members of WORD_MEMBERS that the operations have; by default all.
     views : sequence of celosia.reference.view.View
-        That a step's ``view`` numbers: a step reads no more than a ring has slots.
+        That a step's ``view`` numbers: a step reads no more than a ring has slots. Where one has
+        pages, the steps of row scales, and of the external cache or else of the fetcher, say
+        whether what they read is paged.
 
     Members
     -------
@@ -103,6 +106,9 @@ class Sequencer(wiring.Component):
         self.tokens = tokens
         self.external_cache = external_cache
         self.views = tuple(views)
+        self.paged = {"scales", "recall" if external_cache else "fetch"}
+        if not any(view.page for view in views):
+            self.paged = set()
         self.biased = any(program.bias_words)
         chosen = {}
         if program.runs:
@@ -114,20 +120,23 @@ class Sequencer(wiring.Component):
         operation = operation_layout(tokens, len(self.routes), more)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
+        layouts = {"fetch": fetch_layout(), "scales": scales_layout(), "recall": recall_layout()}
+        for name in self.paged:
+            layouts[name] = paged_layout(layouts[name])
         super().__init__(
             {
                 "run": In(stream.Signature(run)),
                 "load": In(stream.Signature(unsigned(20))),
                 "position": Out(20),
                 "group": Out(place),
-                "fetch": Out(stream.Signature(fetch_layout())),
+                "fetch": Out(stream.Signature(layouts["fetch"])),
                 "operation": Out(stream.Signature(operation)),
-                "scales": Out(stream.Signature(scales_layout())),
+                "scales": Out(stream.Signature(layouts["scales"])),
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
                 **({"biases": Out(stream.Signature(run_layout()))} if self.biased else {}),
                 **chosen,
-                "recall": Out(stream.Signature(recall_layout())),
+                "recall": Out(stream.Signature(layouts["recall"])),
                 "written": In(RESOURCES),
                 "retired": In(2),
                 "slots_ready": In(1, init=1),
@@ -381,6 +390,13 @@ class Sequencer(wiring.Component):
             planes=step.planes,
             buffer=step.argument,
         )
+        if self.paged:
+            paged = Const(1, 1)
+            if len(self.views) > 1:
+                paged = Array(view.page > 0 for view in self.views)[step.view]
+            self._write(m, queues, "scales", paged=paged & queried)
+            name = "recall" if self.external_cache else "fetch"
+            self._write(m, queues, name, paged=paged & (step.operand != Operand.TAPE))
         if self.external_cache:
             same = {n: step[n] for n in ("operand", "address", "stride")}
             self._write(m, queues, "recall", **same, words=words, tiles=tiles)
