@@ -22,6 +22,8 @@ COMPACT = {  # what the compact machine is
     "memory": "on_chip",
     "boot": "flash",
     "kv_memory": "on_chip",
+    "kv_page_size": 0,
+    "kv_pages": 0,
     "control": "stream",
 }
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
@@ -76,6 +78,12 @@ class Config:
         read/write port of their own.
     kv_axi_width : int, 32 to 512
         Bits of a transfer of that port.
+    kv_page_size : int, 0 or a power of two to 1024
+        Positions of a page, into which the KV cache of layers without a window is cut; pages are
+        taken as the sequence grows. A multiple of the fabric's rows, which are
+        ``weight_parallelism / vector_lanes``. 0 for one run of all positions.
+    kv_pages : int, 0 to 65536
+        The number of pages; 0 for as many as ``max_seq_len`` needs.
     control : str
         How a host reaches the machine: ``stream``, by bytes in and out, or ``axi_lite``, by these
         or by registers behind an AXI4-Lite port.
@@ -99,6 +107,8 @@ class Config:
     axi_ports: int = 1
     kv_memory: str = "on_chip"
     kv_axi_width: int = 64
+    kv_page_size: int = 0
+    kv_pages: int = 0
     control: str = "stream"
     machine: str = "full"
     window: int = 0
@@ -146,6 +156,7 @@ class Config:
         if self.control not in ("stream", "axi_lite"):
             raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()
+        self._check_pages()
         self._check_compact()
 
     def _check_compact(self):
@@ -185,6 +196,23 @@ class Config:
                 raise ConfigError(f"{name} must be 32, 64, 128, 256 or 512, not {width}")
         if self.axi_ports not in range(1, 17):
             raise ConfigError(f"axi_ports must be from 1 to 16, not {self.axi_ports}")
+
+    def _check_pages(self):
+        size = self.kv_page_size
+        if size == 0:
+            if self.kv_pages:
+                raise ConfigError(f"kv_pages must be 0 without a kv_page_size, not {self.kv_pages}")
+            return
+        if size not in range(1, 1025) or size & (size - 1) or size % self.rows:
+            raise ConfigError(
+                "kv_page_size must be 0 or a power of two to 1024 that is a multiple of the "
+                f"fabric's rows (weight_parallelism / vector_lanes, {self.rows}), not {size}"
+            )
+        if not 0 <= self.kv_pages <= 1 << 16 or self.kv_pages * size > 1 << 20:
+            raise ConfigError(
+                f"kv_pages must be from 0 to {min(1 << 16, (1 << 20) // size)} with a kv_page_size "
+                f"of {size}, not {self.kv_pages}"
+            )
 
     @property
     def rows(self):

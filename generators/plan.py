@@ -179,6 +179,7 @@ def make_plan(model, config, calibration=None):
     if config.machine == "compact":
         return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
     _check_fit(c, config)
+    config = _with_pages(config, max_seq_len)
     experts = model.description.find(Experts)
     if experts and config.token_parallelism > 1:
         raise ConfigError(
@@ -189,10 +190,13 @@ def make_plan(model, config, calibration=None):
         scheme = scheme_of(config)
         quantized = scheme.quantize(model, calibration)
         tokens = config.token_parallelism
+        pages = config.kv_page_size, config.kv_pages
         views = tuple(
-            layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens)
+            layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens, *pages)
             for n in range(c.n_layers)
         )
+        if config.kv_page_size and not any(view.page for view in views):
+            raise ValueError("kv_page_size must be 0 where all layers have windows, in rings")
         tapes, routes = write_program(quantized, config.rows, views)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
@@ -275,6 +279,20 @@ def _check_fit(c, config):
     ):
         if value > most:
             raise ConfigError(f"{name} must be at most {most}, not {value}")
+
+
+def _with_pages(config, max_seq_len):
+    """The configuration with as many pages of the KV cache as ``max_seq_len`` needs, if any."""
+    size = config.kv_page_size
+    if not size:
+        return config
+    needed = -(-max_seq_len // size)
+    if config.kv_pages and config.kv_pages < needed:
+        raise ConfigError(
+            f"kv_pages must be at least {needed} for max_seq_len {max_seq_len} with a kv_page_size "
+            f"of {size}, not {config.kv_pages}"
+        )
+    return replace(config, kv_pages=config.kv_pages or needed)
 
 
 def _check_memory(words, width, config):

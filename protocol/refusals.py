@@ -30,9 +30,19 @@ class Code(enum.IntEnum):
     VOCABULARY = 10
     TEMPERATURE = 11
     MEMORY = 12
+    OVERWRITTEN = 13
 
 
-def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, plain=False):
+def refusal(
+    command,
+    vocab_size,
+    max_seq_len,
+    busy=False,
+    memory=0,
+    holds=True,
+    plain=False,
+    least_start=0,
+):
     """Why a machine refuses a command (:class:`Frame`): a :class:`Code`, or None if it does not.
 
     The contract of ``HostLink``. A run's last token takes no position
@@ -40,7 +50,7 @@ def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, 
 
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
     ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
-    0, without a temperature.
+    0, without a temperature; the others' at 0 or from ``least_start`` on.
     """
     if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
         return Code.KIND
@@ -66,6 +76,7 @@ def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, 
             Code.VOCABULARY: message.stop > vocab_size,
             Code.TEMPERATURE: message.temperature >= (1 if plain else TEMPERATURE_LIMIT),
             Code.MEMORY: not holds,
+            Code.OVERWRITTEN: 0 < message.start < least_start,
         }
     elif command.kind in MEMORY_COMMANDS:
         length = message.length if command.kind == Kind.CHECK else len(message.data)

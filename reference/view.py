@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["View", "layer_view", "seen", "slot_positions"]
+__all__ = ["PagedView", "View", "layer_view", "least_start", "seen", "slot_positions"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class View:
     ``(t - s) % slots < min(window, t + 1)``. Raises ValueError if there are less slots than
     that needs.
     """
+
+    page = 0  # not cut into pages
 
     slots: int
     window: int | None = None
@@ -34,8 +36,28 @@ class View:
         return self.window is not None
 
 
-def layer_view(window, max_seq_len, rows, lanes, tokens):
+@dataclass(frozen=True)
+class PagedView(View):
+    """All positions, in ``slots`` cut into pages of ``page``, a power of two.
+
+    Position ``p`` lies in slot ``table[p // page] * page + p % page``: a table says which page
+    holds which positions. Raises ValueError if there is no whole number of pages.
+    """
+
+    page: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.page < 1 or self.page & (self.page - 1) or self.slots % self.page:
+            raise ValueError(
+                f"page must be a power of two that divides slots ({self.slots}), not {self.page!r}"
+            )
+
+
+def layer_view(window, max_seq_len, rows, lanes, tokens, page=0, pages=0):
     """The view of a layer that sees its last ``window`` positions, all where that is None.
+
+    Those of the latter lie in ``pages`` pages of ``page`` slots, unless that is 0.
 
     A ring has a multiple of ``rows`` and of ``lanes`` slots, and at least
     ``window + max(tokens, lanes) - 1``. A group of ``tokens`` may then be written before its first
@@ -44,9 +66,24 @@ def layer_view(window, max_seq_len, rows, lanes, tokens):
     not depend on the number of slots.
     """
     if window is None or window >= max_seq_len:
-        return View(max_seq_len)
+        return PagedView(pages * page, page=page) if page else View(max_seq_len)
     unit = math.lcm(rows, lanes)
     return View(-(-(window + max(tokens, lanes) - 1) // unit) * unit, window)
+
+
+def least_start(views, cached=None):
+    """Where a run may begin, but for 0, behind ``cached`` positions whose rings have ``views``.
+
+    What a token at an earlier start sees is overwritten once the smallest ring has wrapped.
+    Returns ``slots, spare`` where ``cached`` is None: it is ``cached - spare`` where that exceeds
+    ``slots``, else 0.
+    """
+    rings = [view for view in views if view.wraps]
+    slots = min((view.slots for view in rings), default=1 << 20)
+    spare = min((view.slots - view.window + 1 for view in rings), default=0)
+    if cached is None:
+        return slots, spare
+    return cached - spare if cached > slots else 0
 
 
 def seen(positions, n, window=None):

@@ -96,7 +96,8 @@ class Driver:
         """Let the machine process a prompt and generate tokens.
 
         A generation that is not at its end is aborted. Positions before `start` keep what
-        earlier runs left there.
+        earlier runs left there. A machine with sliding windows refuses a start whose window they
+        have overwritten since; 0, and where the sequence ends, are always good.
 
         Parameters
         ----------

@@ -17,6 +17,8 @@ REASONS = {
     Code.VOCABULARY: "a token is not in the machine's vocabulary",
     Code.TEMPERATURE: "the temperature is too high",
     Code.MEMORY: "its memory does not hold the model: load it",
+    Code.OVERWRITTEN: "start lies so far back that the positions its window sees were overwritten: "
+    "begin at 0, or where the sequence ends",
 }
 MEMORY_REASONS = {
     Code.EMPTY: "it names no bytes",

@@ -2,7 +2,7 @@
 
 from amaranth import unsigned
 from celosia.protocol.messages import Info
-from celosia.reference.view import View
+from celosia.reference.view import PagedView, View
 from celosia.rtl.activation.gate import Gate
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
@@ -21,9 +21,9 @@ from celosia.rtl.host.host_answers import HostAnswers
 from celosia.rtl.host.host_commands import HostCommands
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.host.uart import UartTransmitter
-from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
-from celosia.rtl.kv_cache.kv_paged import KvPaged
-from celosia.rtl.kv_cache.kv_store import KvStore
+from celosia.rtl.kv_cache.kv_paged import KvPaged, entry_layout
+from celosia.rtl.kv_cache.page_runs import PageRuns
+from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.mac.bias import Bias
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import GroupFormat, GroupScales
@@ -35,6 +35,7 @@ from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.controller import Controller
 from celosia.rtl.machine.program import Run
 from celosia.rtl.machine.row_scales import RowScales
+from celosia.rtl.machine.step import fetch_layout
 from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.axi_tape import AxiReader
 from celosia.rtl.memory.gearbox import Gearbox
@@ -123,16 +124,14 @@ UNITS = {
     "host_answers": lambda: HostAnswers(INFO),
     "host_commands": lambda: HostCommands(INFO),
     "host_link": lambda: HostLink(INFO, 50),
-    "kv_linear": lambda: KvLinear(3, 2, 2),
     "kv_paged": lambda: KvPaged(4, 2, 2, 2),
-    "kv_ring": lambda: KvRing(4, 3, 2, 2),
-    "kv_store": lambda: KvStore(2, 2, 2, 4, 8),
     "layer_norm": lambda: LayerNorm(2, 2, 8, 1, [1, 2, 3, 4], [0] * 4),
     "mac_fabric": lambda: MacFabric(2, 2, 1, MacFormat(8, 4), 24),
     "mac_fabric_blocks": lambda: MacFabric(2, 2, 1, MacFormat(8, 4), 24, results_in_blocks=True),
     "merge": lambda: Merge(4, 2),
     "operand_fetch": QueuedFetch,
     "operand_fetch_external": lambda: QueuedFetch(external_cache=True),
+    "page_runs": lambda: PageRuns(fetch_layout(), PLACES, PAGED, entry_layout(1, 2)),
     "output_stationary": lambda: OutputStationary(2, 1, NARROW, 16),
     "queue": lambda: Queue(unsigned(2), 4),
     "reciprocal": lambda: Reciprocal(8),
@@ -174,6 +173,8 @@ UNITS = {
     "width_converter_split": lambda: WidthConverter(4, 1, 2),
 }
 
+PLACES, PAGED = CachePlaces(2, 2, (8,), 1, 1), PagedView(8, page=4)
+BLOCKS = {"held": {"block": "entry_en"}}
 STEPS = {"held": {"steps": "read_en"}}
 SEEDLESS = {"idle": ["seed"]}
 ONE_TOKEN = {"given": lambda unit: [unit.positions.p.tokens == 1]}
@@ -214,11 +215,8 @@ BOUNDED = {
     ("host_commands", "stable"): (14, {"exact": True}),
     ("host_link", "stable"): (14, {}),
     ("host_link", "alive"): (18, {"patience": 12}),
-    ("kv_linear", "alive"): (20, {"patience": 7}),
     ("kv_paged", "stable"): (20, {}),
-    ("kv_paged", "alive"): (28, {"patience": 18}),
-    ("kv_ring", "alive"): (20, {"patience": 7}),
-    ("kv_store", "alive"): (36, {"patience": 30}),
+    ("kv_paged", "alive"): (30, {"patience": 19}),
     ("layer_norm", "alive"): (34, {"patience": 30}),
     ("mac_fabric", "stable"): (14, {"exact": True}),
     ("mac_fabric", "alive"): (20, {"patience": 12}),
@@ -261,6 +259,7 @@ BOUNDED = {
 ASSUMED = {
     "axi_cache_reads": {"idle": ["keys", "values"]},
     "axi_cache_writes": {"idle": ["recall"]},
+    "page_runs": BLOCKS,
     "row_scales": STEPS,
     "sampler": SEEDLESS,
     "sdram_reads": {"idle": ["write"]},
@@ -273,7 +272,6 @@ QUICK = {
     "frame_transmitter",
     "head_quantize",
     "rope_angles",
-    "kv_linear",
 }
 
 

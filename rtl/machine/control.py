@@ -3,14 +3,15 @@
 Here and beside, ``u`` has the units of ``machine`` by name, submodules of ``m``.
 """
 
-from amaranth import Cat, Signal
+from amaranth import Cat, Mux, Signal
 from amaranth.lib import fifo
 from amaranth.lib.wiring import In, connect, flipped
 from amaranth.utils import ceil_log2
+from celosia.reference.view import least_start
 from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
 from celosia.rtl.machine.controller import COUNTERS, Cause
-from celosia.rtl.machine.operands import wire_cache
+from celosia.rtl.machine.operands import read_by_page, wire_cache
 from celosia.rtl.machine.routes import routes_of
 from celosia.rtl.machine.saturation_wiring import wire_saturations
 from celosia.rtl.machine.step import Operand
@@ -31,9 +32,9 @@ def wire_control(m, machine, u):
     _results_queue(m, machine, u)
     connect(m, u.controller.load, u.load.i)
     connect(m, u.load.o, u.sequencer.load)
-    connect(m, u.sequencer.fetch, u.fetch.step)
+    connect(m, read_by_page(m, machine, u, "fetch"), u.fetch.step)
     connect(m, u.sequencer.operation, u.collect.operation)
-    connect(m, u.sequencer.scales, u.row_scales.i)
+    connect(m, read_by_page(m, machine, u, "scales"), u.row_scales.i)
     connect(m, u.sequencer.weights, u.tape.run)
     connect(m, u.sequencer.row_scales, u.scale_tape.run)
     if any(machine.program.bias_words):
@@ -52,6 +53,8 @@ def wire_control(m, machine, u):
         u.sequencer.run.valid.eq(run.valid & ~waits),
         run.ready.eq(u.sequencer.run.ready & ~waits),
     ]
+    if u.link.rings:
+        _least_start(m, machine, u, run)
     m.d.sync += u.sampler.temperature.eq(u.controller.temperature)  # constant while it is used
     m.d.comb += [
         machine.passes.valid.eq(u.controller.passes.valid),
@@ -70,6 +73,18 @@ def wire_control(m, machine, u):
             Cat(u.queries.written, *wire_cache(m, machine, u), u.scores.written)
         ),
     ]
+
+
+def _least_start(m, machine, u, run):
+    """Where the next run may begin: before, positions that it sees have been overwritten."""
+    slots, spare = least_start(machine.shape.layer_views)
+    end, least = Signal(21), Signal(20)
+    m.d.comb += [
+        end.eq(u.sequencer.position + (u.sequencer.group if machine.shape.tokens > 1 else 0) + 1),
+        least.eq(Mux(end > slots, end - spare, 0)),
+    ]
+    with m.If(~u.sequencer.idle & ((u.sequencer.position == 0) | (least > u.link.least_start))):
+        m.d.sync += u.link.least_start.eq(least)
 
 
 def _pass(m, machine, u, begins):

@@ -1,6 +1,6 @@
 """What enters the sequencer's queues: steps, loads, and the tapes' runs of a pass."""
 
-from amaranth import Mux, Signal
+from amaranth import Array, Const, Mux, Signal
 from amaranth.utils import exact_log2
 from celosia.rtl.machine.pass_sizes import in_view
 from celosia.rtl.machine.step import Operand, Region, Scalar, Source
@@ -50,6 +50,13 @@ def send_step(m, sequencer, queues, step, logits, counts):
         planes=step.planes,
         buffer=step.argument,
     )
+    if sequencer.paged:
+        paged = Const(1, 1)
+        if len(sequencer.views) > 1:
+            paged = Array(view.page > 0 for view in sequencer.views)[step.view]
+        _write(m, queues["scales"], paged=paged & queried)
+        reads = queues["recall" if sequencer.external_cache else "fetch"]
+        _write(m, reads, paged=paged & (step.operand != Operand.TAPE))
     if sequencer.external_cache:
         same = {n: step[n] for n in ("operand", "address", "stride")}
         _write(m, queues["recall"], **same, words=words, tiles=tiles)

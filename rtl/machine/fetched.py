@@ -9,8 +9,8 @@ from celosia.rtl.stream.words import INDEX_WIDTH
 __all__ = [
     "CACHED_WIDTH",
     "EXPONENT_WIDTH",
-    "FRAME",
     "fetched_layout",
+    "frame_layout",
     "mark_layout",
     "score_layout",
 ]
@@ -18,9 +18,10 @@ __all__ = [
 CACHED_WIDTH = 8  # bits of a key or a value
 EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
 
-#: What a beat is on its way.
-FRAME = data.StructLayout(
-    {
+
+def frame_layout(pieces=False):
+    """What a beat is on its way; with ``pieces`` of tiles, whether it opens or closes one."""
+    frame = {
         "operand": Operand,
         "source": Source,
         "buffer": 2,
@@ -32,7 +33,7 @@ FRAME = data.StructLayout(
         "first": 1,
         "last": 1,
     }
-)
+    return data.StructLayout(frame | ({"opens": 1, "closes": 1} if pieces else {}))
 
 
 def mark_layout():

@@ -12,6 +12,7 @@ from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
+from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
 from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.bias import Bias
@@ -30,6 +31,7 @@ from celosia.rtl.machine.saturation_wiring import gate_width
 from celosia.rtl.machine.saturations import Saturations
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
+from celosia.rtl.machine.step import fetch_layout, recall_layout, scales_layout
 from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.memory.axi_tape import AxiTape, axi_pins
 from celosia.rtl.memory.sdram import sdram_pins
@@ -169,7 +171,12 @@ class Machine(wiring.Component):
         n_routes = len(sequencer.routes)
         exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
         units = {
-            "link": HostLink(self.info, LINK_TIMEOUT, self._loaded_bytes),
+            "link": HostLink(
+                self.info,
+                LINK_TIMEOUT,
+                self._loaded_bytes,
+                rings=any(v.wraps for v in s.layer_views),
+            ),
             "controller": Controller(s.max_seq_len, tokens),
             "sequencer": sequencer,
             "tape": self._tape(),
@@ -177,6 +184,7 @@ class Machine(wiring.Component):
             "fetch": OperandFetch(
                 *(rows, lanes, tokens, s.weight_width, s.groups, external, s.blocks),
                 exponent_width,
+                bool(s.paged_view) and not external,
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes),
@@ -200,7 +208,7 @@ class Machine(wiring.Component):
             "load": Buffer(unsigned(20)),
             "result": Buffer(result),
             **self._saturations(chains),
-            **self._caches(),
+            **self._caches(slots),
             "activations": ActivationMemory(
                 lanes,
                 tokens,
@@ -228,11 +236,18 @@ class Machine(wiring.Component):
             "saturated_scaled": Saturations(lanes, 2, 2),
         }
 
-    def _caches(self):
+    def _caches(self, slots):
         places, width = self.shape.places, self.shape.cache_width
         if width:
-            return {"cache": AxiCache(places, self.shape.tokens, width)}
-        return {"key_cache": KeyCache(places), "value_cache": ValueCache(places)}
+            units = {"cache": AxiCache(places, self.shape.tokens, width)}
+        else:
+            units = {"key_cache": KeyCache(places), "value_cache": ValueCache(places)}
+        if paged := self.shape.paged_view:
+            entry = slots.signature.members["entry"].shape
+            layout = recall_layout() if width else fetch_layout()
+            units["cache_runs"] = PageRuns(layout, places, paged, entry)
+            units["step_runs"] = PageRuns(scales_layout(), places, paged, entry)
+        return units
 
     def _bias_units(self, more, n_routes):
         if not any(self.program.bias_words):

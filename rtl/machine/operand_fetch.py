@@ -8,8 +8,8 @@ from celosia.rtl.mac.mac_fabric import activation_layout
 from celosia.rtl.machine.fetched import (
     CACHED_WIDTH,
     EXPONENT_WIDTH,
-    FRAME,
     fetched_layout,
+    frame_layout,
     mark_layout,
     score_layout,
 )
@@ -49,6 +49,8 @@ class OperandFetch(wiring.Component):
         In the activation memory: no mark lies above.
     exponent_width : int, 10 to 26
         Bits of the exponentials' exponents.
+    pieces : bool
+        Whether steps may be pieces of a tile.
 
     Members
     -------
@@ -94,6 +96,7 @@ class OperandFetch(wiring.Component):
         external_cache=False,
         blocks=(1 << INDEX_WIDTH) - 1,
         exponent_width=EXPONENT_WIDTH,
+        pieces=False,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -109,6 +112,7 @@ class OperandFetch(wiring.Component):
         self.external_cache = external_cache
         self.blocks = blocks
         self.exponent_width = exponent_width
+        self.pieces = pieces
         fetched = fetched_layout(rows, lanes, tokens, groups)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -117,7 +121,7 @@ class OperandFetch(wiring.Component):
         mantissas = data.ArrayLayout(signed(8), lanes)
         super().__init__(
             {
-                "step": In(stream.Signature(fetch_layout())),
+                "step": In(stream.Signature(fetch_layout(pieces))),
                 "tape": In(stream.Signature(weights)),
                 "cached": In(stream.Signature(cached)),
                 "filled": In(mark_layout()).array(3),
@@ -145,10 +149,11 @@ class OperandFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        beat = Signal(FRAME)  # of the beat that the memories are asked for
+        frame = frame_layout(self.pieces)
+        beat = Signal(frame)  # of the beat that the memories are asked for
         held = Signal()  # the memories' outputs are a beat
-        fetched = Signal(FRAME)  # that one
-        offered = Signal(FRAME)
+        fetched = Signal(frame)  # that one
+        offered = Signal(frame)
         advance = Signal()
         starved, crowded = Signal(), Signal()  # why there is no beat
         active, available = walk_tiles(m, self, beat, advance)
@@ -178,16 +183,18 @@ class OperandFetch(wiring.Component):
             self.recalling.eq(absent & ~reads_tape),
             offered.eq(fetched),
         ]
-        o = self.o.p
+        o, first, last = self.o.p, offered.first, offered.last
+        if self.pieces:
+            first, last = first & offered.opens, last & offered.closes
         m.d.comb += [
             self.operand.eq(offered.operand),
-            o.beat.first.eq(offered.first),
-            o.beat.last.eq(offered.last),
+            o.beat.first.eq(first),
+            o.beat.last.eq(last),
             o.embedding.eq(offered.embedding),
             o.row.eq(offered.row),
             o.upper.eq(offered.upper),
             o.sum.eq(offered.sum),
-            o.sum_last.eq(offered.last),
+            o.sum_last.eq(last),
         ]
         choose_weights(m, self, fetched, offered)
         for token in range(self.tokens):

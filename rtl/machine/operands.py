@@ -9,7 +9,7 @@ from celosia.rtl.memory.axi_tape import axi_pins
 from celosia.rtl.memory.flash_boot import FlashBoot
 from celosia.rtl.memory.spi_flash import SpiFlash
 
-__all__ = ["wire_cache", "wire_operands"]
+__all__ = ["read_by_page", "wire_cache", "wire_operands"]
 
 FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is long
 
@@ -129,12 +129,28 @@ def _loads(m, machine, u):
         connect(m, u.tape.checksum, memory.checksum)
 
 
+def read_by_page(m, machine, u, name):
+    """The sequencer's steps of that name, cut into pages where they may read of a paged cache."""
+    steps = getattr(u.sequencer, name)
+    if name not in u.sequencer.paged:
+        return steps
+    port = int(name == "scales")
+    runs = u.step_runs if port else u.cache_runs
+    connect(m, steps, runs.i)
+    m.d.comb += [
+        u.slots.entry[port].eq(runs.entry),
+        u.slots.entry_en[port].eq(runs.entry_en),
+        runs.block.eq(u.slots.block[port]),
+    ]
+    return runs.o
+
+
 def wire_cache(m, machine, u):
     """Values into the cache, keys and values on to the fabric; when each was written."""
     if machine.shape.cache_width:
         values, steps = u.cache.values, u.cache
         written = u.cache.written_keys, u.cache.written_values
-        connect(m, u.sequencer.recall, u.cache.recall)
+        connect(m, read_by_page(m, machine, u, "recall"), u.cache.recall)
         connect(m, u.cache.o, u.fetch.cached)
     else:
         values, steps = u.value_cache.i, u.key_cache

@@ -13,6 +13,7 @@ from celosia.rtl.machine.step import (
     Operand,
     fetch_layout,
     operation_layout,
+    paged_layout,
     recall_layout,
     scales_layout,
     step_layout,
@@ -62,7 +63,9 @@ class Sequencer(wiring.Component):
     more : dict, optional
         The members of WORD_MEMBERS that the operations have; by default all.
     views : sequence of celosia.reference.view.View
-        That a step's ``view`` numbers: a step reads no more than a ring has slots.
+        That a step's ``view`` numbers: a step reads no more than a ring has slots. Where one has
+        pages, the steps of row scales, and of the external cache or else of the fetcher, say
+        whether what they read is paged.
 
     Members
     -------
@@ -113,6 +116,9 @@ class Sequencer(wiring.Component):
         self.tokens = tokens
         self.external_cache = external_cache
         self.views = tuple(views)
+        self.paged = {"scales", "recall" if external_cache else "fetch"}
+        if not any(view.page for view in views):
+            self.paged = set()
         self.biased = any(program.bias_words)
         chosen = {}
         if program.runs:
@@ -124,20 +130,23 @@ class Sequencer(wiring.Component):
         operation = operation_layout(tokens, len(self.routes), more)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
+        layouts = {"fetch": fetch_layout(), "scales": scales_layout(), "recall": recall_layout()}
+        for name in self.paged:
+            layouts[name] = paged_layout(layouts[name])
         super().__init__(
             {
                 "run": In(stream.Signature(run)),
                 "load": In(stream.Signature(unsigned(20))),
                 "position": Out(20),
                 "group": Out(place),
-                "fetch": Out(stream.Signature(fetch_layout())),
+                "fetch": Out(stream.Signature(layouts["fetch"])),
                 "operation": Out(stream.Signature(operation)),
-                "scales": Out(stream.Signature(scales_layout())),
+                "scales": Out(stream.Signature(layouts["scales"])),
                 "weights": Out(stream.Signature(run_layout())),
                 "row_scales": Out(stream.Signature(run_layout())),
                 **({"biases": Out(stream.Signature(run_layout()))} if self.biased else {}),
                 **chosen,
-                "recall": Out(stream.Signature(recall_layout())),
+                "recall": Out(stream.Signature(layouts["recall"])),
                 "written": In(RESOURCES),
                 "retired": In(2),
                 "slots_ready": In(1, init=1),

@@ -128,6 +128,11 @@ class MachineShape:
         return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words)
 
     @property
+    def paged_view(self):
+        """The view of the layers whose caches have pages, or None."""
+        return next((view for view in self.layer_views if view.page), None)
+
+    @property
     def multipliers(self):
         """All multipliers of the MAC fabric."""
         return self.rows * self.lanes * self.tokens

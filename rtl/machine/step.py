@@ -17,6 +17,7 @@ __all__ = [
     "argument_layout",
     "fetch_layout",
     "operation_layout",
+    "paged_layout",
     "recall_layout",
     "scales_layout",
     "step_layout",
@@ -156,11 +157,17 @@ def _results_members(routes, more):
     }
 
 
-def fetch_layout():
+def paged_layout(layout):
+    """A step of ``layout`` that may read of a ``paged`` cache."""
+    return data.StructLayout({**layout.members, "paged": 1})
+
+
+def fetch_layout(pieces=False):
     """A step as the operand fetcher sees it.
 
     One that ``loads`` brings the embedding of ``row`` instead of operands; the activations of one
-    that ``sums`` are also summed.
+    that ``sums`` are also summed. It may be one of several ``pieces`` of a tile, of which the first
+    ``opens`` and the last ``closes`` it.
     """
     return data.StructLayout(
         {
@@ -178,6 +185,7 @@ def fetch_layout():
             "planes": 1,
             "buffer": unsigned(2),
             "row": unsigned(10),
+            **({"opens": 1, "closes": 1} if pieces else {}),
         }
     )
 

@@ -9,7 +9,7 @@ __all__ = ["walk_tiles"]
 
 def walk_tiles(m, fetch, beat, advance):
     """The beats of one step after the other; whether there is one, and its word was written."""
-    step = Signal(fetch_layout())  # all of this is in registers: known before its beat
+    step = Signal(fetch_layout(fetch.pieces))  # all of this is in registers: known before its beat
     active, available, begin = Signal(), Signal(), Signal()
     first_tile, last_tile, single = Signal(), Signal(), Signal()
     words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
@@ -21,7 +21,7 @@ def walk_tiles(m, fetch, beat, advance):
         fetch.step.ready.eq(~active | (begin & beat.last & last_tile)),
         accepted.eq(fetch.step.valid & fetch.step.ready),
     ]
-    _describe(m, beat, step, first_tile)
+    _describe(m, beat, step, first_tile, fetch.pieces)
     with m.If(begin):
         m.d.sync += [
             fetch.address.eq(fetch.address + 1),
@@ -68,7 +68,7 @@ def walk_tiles(m, fetch, beat, advance):
     return active, available
 
 
-def _describe(m, beat, step, first_tile):
+def _describe(m, beat, step, first_tile, pieces):
     """What all beats of a step, or of its first tile, have in common."""
     m.d.comb += [
         beat.operand.eq(step.operand),
@@ -78,6 +78,11 @@ def _describe(m, beat, step, first_tile):
         beat.from_tape.eq(step.operand == Operand.TAPE),
         beat.embedding.eq(step.loads),
         beat.sum.eq(step.sums & first_tile),
+        *(
+            beat[name].eq(step[name])
+            for name in ("opens", "closes")
+            if name in beat.shape().members
+        ),
     ]
 
 
