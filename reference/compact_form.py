@@ -29,6 +29,8 @@ def compact_form(model, window):
     ValueError
         If the machine has no instructions for that; the message names operation and field.
     """
+    if model.config.head_dim % 2:
+        raise ValueError(f"head_dim must be a multiple of 4, not {model.config.head_dim}")
     for rewrite in (centre_writers, fold_norm_biases, fold_gains, fold_factors):
         model = rewrite(model)
     d = model.description
@@ -39,7 +41,7 @@ def compact_form(model, window):
     for index, layer in enumerate(d.layers):
         _check_alike(index, layer, d.layers[0])
     if len({op.frequencies for op in d.find(Rotate)}) > 1:
-        raise ValueError("the compact machine has one set of frequencies of a rotate, not several")
+        raise ValueError("the compact machine has no rotates with different frequencies")
     return model
 
 
@@ -65,7 +67,7 @@ def _check_ends(d):
             (head, "bias", None),
         ):
             if getattr(op, field) != value:
-                raise ValueError(f"{_refusal(op, field)} with tied weights")
+                raise ValueError(f"{_refusal(op, field)} and tied weights")
 
 
 def _check_norms(d):
@@ -94,13 +96,14 @@ def _check_alike(index, layer, first):
         for field in fields(op):
             if getattr(a, field.name) != getattr(b, field.name):
                 raise ValueError(
-                    f"the {field.name} of layer {index}'s {_name(op)} is not layer 0's: the "
-                    "compact machine's layers are alike"
+                    f"layer {index}'s {_name(op)} has other {field.name} than layer 0's: the compact "
+                    "machine's layers are alike"
                 )
 
 
 def _refusal(op, field):
-    return ValueError(f"the compact machine has no {field} {getattr(op, field)!r} of a {_name(op)}")
+    value = getattr(op, field)
+    return ValueError(f"the compact machine has no {_name(op)} with {field} = {value!r}")
 
 
 def _name(op):

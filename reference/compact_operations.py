@@ -1,4 +1,4 @@
-"""What the compact machine's operations compute: one multiplication, one shift, one limit at a time.
+"""What the compact machine's operations compute: one multiplication, shift and limit at a time.
 
 Each has ``run(p)``, on the vectors of a :class:`celosia.reference.compact.Pass`.
 """

@@ -93,7 +93,8 @@ class _Quantizer:
 
     def _of_layers(self, kind, function):
         """What ``function`` gives for each operation of one kind."""
-        for self.layer, layer in enumerate(self.description.layers):
+        for index, layer in enumerate(self.description.layers):
+            self.layer = index
             yield from (function(op) for op in layer if isinstance(op, kind))
 
     def _fraction(self, name, largest, width, most, least):
@@ -172,7 +173,7 @@ class _Quantizer:
                     self.wants[op.up], self.widths[op.up] = self._hidden(op), HALF
             elif isinstance(op, Norm) and op.input != "x":
                 largest = self.margin * self.seen(f"{op.key} input").max()
-                self.wants[op.input] = 2.0 ** (22 - math.ceil(math.log2(largest)))
+                self.wants[op.input] = 2.0 ** (16 - math.ceil(math.log2(largest)))
 
     def _linear(self, op):
         """The matrix; the bias of what it adds is another one."""

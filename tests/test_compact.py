@@ -37,7 +37,7 @@ def test_tables():
     assert np.abs(compact_tables.root_table()[2:] * np.sqrt(i[1:] + 1) / 32768 - 1).max() < 2.5e-4
     assert compact_tables.root_table()[0] == 2048
     sigmoid = 256 / (1 + np.exp(8 - np.arange(256) / 16))
-    assert np.abs(compact_tables.sigmoid_table() - np.minimum(sigmoid, 255)).max() <= 0.5
+    assert np.abs(compact_tables.gate_table("silu") - np.minimum(sigmoid, 255)).max() <= 0.5
     assert compact_tables.scale_values().tolist()[::4] == [16, 32, 64, 128]
 
 
