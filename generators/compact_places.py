@@ -2,10 +2,12 @@
 
 from celosia.reference.operations import Norm, Rotate
 
-__all__ = ["MINUS", "ONE", "SIXTEEN", "TURNS", "CompactPlaces", "biased", "round_up"]
+__all__ = ["LEAST_BEATS", "MINUS", "ONE", "SIXTEEN", "TURNS", "CompactPlaces", "biased", "round_up"]
 
 ONE, MINUS, SIXTEEN = range(3)  # constants in the half memory
 TURNS = 4  # behind them the rotation of a position, and a position's sines and cosines
+
+LEAST_BEATS = 4  # of a dot product: a tile's results are scaled while the next is summed up
 
 
 class CompactPlaces:
@@ -25,7 +27,11 @@ class CompactPlaces:
     """
 
     def __init__(self, c, description, window):
-        heads, kv, hidden = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim, round_up(c.hidden_dim)
+        heads, kv, hidden = (
+            c.n_heads * c.head_dim,
+            c.n_kv_heads * c.head_dim,
+            round_up(c.hidden_dim),
+        )
         self.ones = c.dim
         constants = 4 if biased(description) or not description.find(Rotate) else 0
         self.work = round_up(max(c.dim + constants, TURNS + 4 * c.head_dim))

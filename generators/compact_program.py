@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from celosia.generators.compact_places import (
+    LEAST_BEATS,
     MINUS,
     ONE,
     SIXTEEN,
@@ -47,8 +48,6 @@ from celosia.rtl.compact.shape import CompactImage, CompactShape
 from celosia.rtl.memory.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
-
-LEAST_BEATS = 4  # of a dot product: a tile's results are scaled while the next is summed up
 
 
 def write_compact(model, max_seq_len):

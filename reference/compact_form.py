@@ -96,8 +96,8 @@ def _check_alike(index, layer, first):
         for field in fields(op):
             if getattr(a, field.name) != getattr(b, field.name):
                 raise ValueError(
-                    f"layer {index}'s {_name(op)} has other {field.name} than layer 0's: the compact "
-                    "machine's layers are alike"
+                    f"layer {index}'s {_name(op)} has other {field.name} than layer 0's: the "
+                    "compact machine's layers are alike"
                 )
 
 
