@@ -11,7 +11,7 @@ from celosia.reference.rewrites import (
     fold_norm_biases,
 )
 
-__all__ = ["compact_form"]
+__all__ = ["check_form", "compact_form"]
 
 KINDS = (Attention, Embed, Gate, Linear, Norm, Rotate)
 PLAIN = {
@@ -33,7 +33,12 @@ def compact_form(model, window):
         raise ValueError(f"head_dim must be a multiple of 4, not {model.config.head_dim}")
     for rewrite in (centre_writers, fold_norm_biases, fold_gains, fold_factors):
         model = rewrite(model)
-    d = model.description
+    check_form(model.description, window)
+    return model
+
+
+def check_form(d, window):
+    """Raise ``ValueError`` for a description that the machine has no instructions for."""
     for op in (*d.begin, *(op for layer in d.layers for op in layer), *d.end):
         _check(op, window)
     _check_ends(d)
@@ -42,7 +47,6 @@ def compact_form(model, window):
         _check_alike(index, layer, d.layers[0])
     if len({op.frequencies for op in d.find(Rotate)}) > 1:
         raise ValueError("the compact machine has no rotates with different frequencies")
-    return model
 
 
 def _check(op, window):

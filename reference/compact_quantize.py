@@ -132,7 +132,7 @@ class _Quantizer:
             if isinstance(op, CompactLinear):
                 _check(f"{op.name}'s shift", op.matrix.shift, SHIFTS)
             elif isinstance(op, CompactNorm):
-                _check(f"the shift of the norm of {op.input}", op.shift)
+                _check(f"the shift of a norm of {op.input}", op.shift)
         return CompactModel(
             config=self.config,
             description=self.description,
@@ -218,7 +218,7 @@ class _Quantizer:
             tables.append((embed.positions, fit(rows, 1.0), 0))
         for place, (name, matrix, factor) in enumerate(tables):
             shift = 12 + matrix.shift + factor - self.residual
-            _check(f"the shift of {name}", shift)
+            _check(f"{name}'s shift", shift)
             yield CompactEmbed(embed.out, name, matrix, shift, positions=place > 0)
 
     def _norm(self, op):
