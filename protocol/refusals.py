@@ -30,6 +30,8 @@ class Code(enum.IntEnum):
     VOCABULARY = 10
     TEMPERATURE = 11
     MEMORY = 12
+    START = 13
+    GREEDY = 14
 
 
 def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, plain=False):
@@ -61,11 +63,12 @@ def refusal(command, vocab_size, max_seq_len, busy=False, memory=0, holds=True, 
             Code.BUSY: busy,
             Code.EMPTY: not message.length,
             Code.COUNT: not message.count,
-            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len
-            or (plain and message.start > 0),
+            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len,
             Code.VOCABULARY: message.stop > vocab_size,
-            Code.TEMPERATURE: message.temperature >= (1 if plain else TEMPERATURE_LIMIT),
+            Code.TEMPERATURE: message.temperature >= TEMPERATURE_LIMIT,
             Code.MEMORY: not holds,
+            Code.START: plain and message.start > 0,
+            Code.GREEDY: plain and message.temperature > 0,
         }
     elif command.kind in MEMORY_COMMANDS:
         length = message.length if command.kind == Kind.CHECK else len(message.data)

@@ -17,6 +17,8 @@ REASONS = {
     Code.VOCABULARY: "a token is not in the machine's vocabulary",
     Code.TEMPERATURE: "the temperature is too high",
     Code.MEMORY: "its memory does not hold the model: load it",
+    Code.START: "its runs begin at position 0",
+    Code.GREEDY: "it takes the most likely token: the temperature must be 0",
 }
 MEMORY_REASONS = {
     Code.EMPTY: "it names no bytes",
