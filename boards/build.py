@@ -1,12 +1,9 @@
 """From a plan to a board's bitstream: its top's design, and what the board's flow makes of it."""
 
 import re
-from dataclasses import replace
 
 from celosia.boards.stage import TimingError
-from celosia.generators.compact.plan import CompactPlan
 from celosia.generators.config import ConfigError
-from celosia.generators.plan import FLASH_OFFSET
 from celosia.rtl.host.uart import line_divisor
 
 from celosia.output import write_text
@@ -18,9 +15,7 @@ BAUD = 1_000_000
 
 def with_clock(plan, board, megahertz):
     """``plan`` for a machine that tells its host the board's clock, and finds the board's flash."""
-    frequency = round(board.clock(megahertz))
-    plan = replace(plan, info=replace(plan.info, frequency=frequency))
-    return replace(plan, flash=FLASH_OFFSET) if isinstance(plan, CompactPlan) else plan
+    return plan.on_board(round(board.clock(megahertz)))
 
 
 def check(config, board, megahertz, baud):

@@ -1,18 +1,21 @@
-"""What a compact machine takes of a chip with block RAMs of 4 Kbit, before synthesis."""
+"""What a compact machine takes of a chip with block RAMs of 4 Kbit, and its configurations."""
 
-from celosia.generators.config import COMPACT, Config, ConfigError
+from celosia.boards.full_estimate import lengths
+from celosia.generators.compact_places import LEAST_BEATS, CompactPlaces, round_up
+from celosia.generators.config import MACHINES, Config, ConfigError
 from celosia.protocol.messages import PROMPT_TOKENS
+from celosia.reference.families import describe
+from celosia.reference.operations import Linear, Norm
 
-__all__ = ["compact_configs", "compact_needs"]
+__all__ = ["configs", "needs", "settings", "smallest"]
 
 SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of a block RAM: words, bits
-SHORTEST = 128  # positions
 LOGIC = 4600  # logic cells, measured with stories260K; sizes change little of it
 BLOCKS = 8  # multipliers: six of the fabric, two of the vector operations
 WORD = 8  # bytes: four rows of four columns of 4 bits
 
 
-def compact_needs(c, config):
+def needs(c, config):
     """``{"lut", "dsp", "bram", "spram"}``; the last in bytes.
 
     Parameters
@@ -20,23 +23,18 @@ def compact_needs(c, config):
     c : celosia.reference.model.ModelConfig
     config : celosia.generators.config.Config
     """
-    length, window = config.max_seq_len or c.seq_len, config.window
-    heads, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-    layer = [(heads, c.dim), (kv, c.dim), (kv, c.dim), (c.dim, heads)]
-    layer += [(c.hidden_dim, c.dim), (c.hidden_dim, c.dim), (c.dim, c.hidden_dim)]
-    matrices = layer * c.n_layers + [(c.vocab_size, c.dim)] * (1 if c.tied else 2)
-    words = sum(_up(rows) * _up(columns) // 16 for rows, columns in matrices)
-    work = max(c.dim, 4 + 4 * c.head_dim)
-    wide = work + max(c.dim + heads + kv, _up(c.hidden_dim), window) + 3 + 2 * c.head_dim
-    vectors = work + _up(window) + 2 * heads + _up(c.hidden_dim)
+    length, d = config.max_seq_len or c.seq_len, describe(c)
+    places = CompactPlaces(c, d, config.window)
+    matrices = list(_matrices(d, length))
+    words = sum(round_up(rows) * round_up(columns) // 16 for rows, columns in matrices)
     token = (c.vocab_size - 1).bit_length()
     memories = [
         (sum(rows + 1 for rows, _ in matrices), 4),  # scales and shifts
-        ((2 * c.n_layers + 1) * c.dim, 8),  # gains
-        (_up(vectors) // 4, 32),
-        (c.n_layers * 2 * kv * window // 4, 32),
-        (wide, 24),
-        (wide - 2 * c.head_dim, 16),
+        (sum(d.sizes[op.input] for op in d.find(Norm)), 8),  # gains
+        (round_up(places.vector_bytes) // 4, 32),
+        (2 * c.n_layers * places.values // 4, 32),
+        (places.wide_size, 24),
+        (places.half_size, 16),
         (256, 64),  # the program
         (512, 8),
         (256, 15),
@@ -51,24 +49,48 @@ def compact_needs(c, config):
     }
 
 
-def compact_configs(c, wish=None):
-    """Configurations of a compact machine for ``c``: the longest window first, then the longest
-    sequence; with ``wish`` nothing beyond it."""
-    length = (wish and wish.max_seq_len) or c.seq_len
-    longest = (wish and wish.window) or 64
-    lengths = [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
+def _matrices(d, length):
+    """Rows and columns of all tables and matrices; a bias is columns more, or one of its own."""
+    embed, centred = d.begin[0], any(op.centred for op in d.find(Norm))
+    tables = {op.weight for op in d.end if isinstance(op, Linear)}
+    size = d.sizes[embed.out]
+    if centred or embed.table not in tables:  # a tied head parts from a centred embedding
+        yield d.sizes["logits"], size
+    if embed.positions:
+        yield length, size
+    norms = {op.out: op.bias for op in d.find(Norm)}
+    for op in d.find(Linear):
+        rows, columns = d.sizes[op.out], d.sizes[op.input]
+        if op.add and op.bias:
+            yield rows, 4 * LEAST_BEATS
+        elif op.bias or norms.get(op.input):
+            columns += 4
+        yield rows, columns
+
+
+def configs(c, board, wish=None):
+    """Configurations for ``c``: the longest window first, then the longest sequence.
+
+    With ``wish`` nothing beyond it.
+    """
+    fixed, longest = MACHINES["compact"].fixed, (wish and wish.window) or 64
     for window in range(longest, 3, -4):
-        for max_seq_len in lengths:
+        for length in lengths((wish and wish.max_seq_len) or c.seq_len):
             try:
-                yield Config(
-                    **COMPACT, machine="compact", window=window, max_seq_len=max_seq_len, name="fit"
-                )
+                values = fixed | {"window": window, "max_seq_len": length}
+                yield Config(**values, machine="compact", name="fit")
             except ConfigError:
                 continue
 
 
-def _up(n):
-    return -(-n // 4) * 4
+def smallest(c):
+    """The configuration that takes least."""
+    return list(configs(c, None))[-1]
+
+
+def settings(config):
+    """How the command line says ``config``."""
+    return f"--config compact --set window={config.window} --set max_seq_len={config.max_seq_len}"
 
 
 def _blocks(depth, bits):

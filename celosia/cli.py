@@ -376,7 +376,8 @@ def simulate(
     check_apart([json_file, trace, waves], [model, tokenizer, config])
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
     parameters = _config(loaded, config, settings)
-    request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
+    length = parameters.max_seq_len or loaded.config.seq_len
+    request.check(loaded.config.vocab_size, length, parameters.kind.samples)
     with contextlib.ExitStack() as stack:
         write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
@@ -490,22 +491,20 @@ def _plan(model, parameters):
 
 def _scheme(config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
-    from celosia.generators.config import ConfigError, load_config
+    from celosia.generators.config import load_config
     from celosia.generators.plan import scheme_of
 
-    # The fabric's size plays no part here, but lanes must fit it.
-    large = ["weight_parallelism=1024", *settings]
-    try:
-        parameters = load_config(config, settings)
-    except ConfigError:
-        parameters = load_config(config, large)
+    if "weight_parallelism" not in load_config(config).kind.fixed:
+        # The fabric's size plays no part here, but lanes must fit it.
+        settings = ["weight_parallelism=1024", *settings]
+    parameters = load_config(config, settings)
     if name is not None:
         names = {f"w{n}a8kv8": n for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
-        if parameters.machine != "full":
+        if "weight_width" in parameters.kind.fixed:
             raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        parameters = load_config(config, [*large, f"weight_width={names[name]}"])
+        parameters = load_config(config, [*settings, f"weight_width={names[name]}"])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

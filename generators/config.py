@@ -9,22 +9,60 @@ from celosia.reference.checkpoint.schema import convert
 
 from celosia.printable import shown
 
-__all__ = ["COMPACT", "NAMED", "Config", "ConfigError", "load_config"]
+__all__ = ["MACHINES", "NAMED", "Config", "ConfigError", "MachineKind", "load_config"]
 
 FOLDER = Path(__file__).parent / "configs"
-COMPACT = {  # what the compact machine is
-    "weight_parallelism": 16,
-    "token_parallelism": 1,
-    "vector_lanes": 4,
-    "weight_width": 4,
-    "group_size": 0,
-    "head_width": 0,
-    "memory": "on_chip",
-    "boot": "flash",
-    "kv_memory": "on_chip",
-    "kv_page_size": 0,
-    "kv_pages": 0,
-    "control": "stream",
+
+
+@dataclass(frozen=True)
+class MachineKind:
+    """What a machine fixes of its configuration, and whether it samples.
+
+    Parameters
+    ----------
+    fixed : dict
+        The value of a field, or the range of its values.
+    samples : bool
+        Whether runs may have a temperature.
+    """
+
+    fixed: dict
+    samples: bool = True
+
+    def check(self, config):
+        """Raise :class:`ConfigError` for what the machine ``config`` cannot be."""
+        for name, value in self.fixed.items():
+            found = getattr(config, name)
+            if isinstance(value, range):
+                text = f"a multiple of {value.step} from {value[0]} to {value[-1]}"
+                if found not in value:
+                    raise ConfigError(f"{name} must be {text}, not {found}")
+            elif found != value:
+                raise ConfigError(
+                    f"{name} must be {value} for the {config.machine} machine, not {found}"
+                )
+
+
+MACHINES = {
+    "full": MachineKind({"window": 0}),
+    "compact": MachineKind(
+        {
+            "window": range(4, 257, 4),
+            "weight_parallelism": 16,
+            "token_parallelism": 1,
+            "vector_lanes": 4,
+            "weight_width": 4,
+            "group_size": 0,
+            "head_width": 0,
+            "memory": "on_chip",
+            "boot": "flash",
+            "kv_memory": "on_chip",
+            "kv_page_size": 0,
+            "kv_pages": 0,
+            "control": "stream",
+        },
+        samples=False,
+    ),
 }
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
@@ -148,7 +186,9 @@ class Config:
             )
         if self.memory not in ("on_chip", "axi", "sdram"):
             raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
-        flash = self.memory == "sdram" or self.machine == "compact"
+        if self.machine not in MACHINES:
+            raise ConfigError(f"machine must be {' or '.join(MACHINES)}, not {self.machine!r}")
+        flash = self.memory == "sdram" or "boot" in self.kind.fixed
         if self.boot != "host" and not (self.boot == "flash" and flash):
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         if self.kv_memory not in ("on_chip", "axi"):
@@ -157,22 +197,7 @@ class Config:
             raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()
         self._check_pages()
-        self._check_compact()
-
-    def _check_compact(self):
-        if self.machine not in ("full", "compact"):
-            raise ConfigError(f"machine must be full or compact, not {self.machine!r}")
-        if self.machine == "full":
-            if self.window:
-                raise ConfigError(f"window must be 0 for the full machine, not {self.window}")
-            return
-        if self.window not in range(4, 257, 4):
-            raise ConfigError(f"window must be a multiple of 4 from 4 to 256, not {self.window}")
-        for name, value in COMPACT.items():
-            if getattr(self, name) != value:
-                raise ConfigError(
-                    f"{name} must be {value} for the compact machine, not {getattr(self, name)}"
-                )
+        self.kind.check(self)
 
     def _check_groups(self):
         if self.group_size not in range(0, 257, self.vector_lanes):
@@ -213,6 +238,11 @@ class Config:
                 f"kv_pages must be from 0 to {min(1 << 16, (1 << 20) // size)} with a kv_page_size "
                 f"of {size}, not {self.kv_pages}"
             )
+
+    @property
+    def kind(self):
+        """What the machine is: :class:`MachineKind`."""
+        return MACHINES[self.machine]
 
     @property
     def rows(self):

@@ -10,7 +10,7 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.files.memory_map import formats, memory_map
 from celosia.generators.program.group_parts import group_format, pack_words
 from celosia.generators.program.program import Tapes, write_program
-from celosia.generators.program.tape_image import port_images
+from celosia.generators.program.tape_image import FLASH_OFFSET, port_images
 from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
@@ -26,9 +26,8 @@ from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
-__all__ = ["Plan", "digest", "make_plan", "scheme_of"]
+__all__ = ["FLASH_OFFSET", "Plan", "digest", "make_plan", "scheme_of"]
 
-FLASH_OFFSET = 1 << 21  # bytes: a bitstream lies before the tape
 FLASH_SIZE = 1 << 24
 CLOCK = 80e6  # Hz, of an SDRAM where there is no board to say so
 
@@ -137,6 +136,10 @@ class Plan:
         """What a KV cache in external memory takes there, from address 0 of its port on."""
         return self.shape.places.size(self.shape.cache_width)
 
+    def on_board(self, frequency):
+        """The plan of the machine on a board, whose clock has ``frequency`` Hz."""
+        return replace(self, info=replace(self.info, frequency=frequency))
+
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
         return self.model.description.macs(position + 1, logits)
@@ -154,18 +157,11 @@ def scheme_of(config):
     ValueError
         If they are out of range.
     """
-    if config.machine == "compact":
-        return CompactScheme(config.window)
-    return Scheme(
-        lanes=config.vector_lanes,
-        weight_width=config.weight_width,
-        group=config.group_size,
-        head_width=config.head_width,
-    )
+    return BACK_ENDS[config.machine][0](config)
 
 
 def make_plan(model, config, calibration=None):
-    """Quantise ``model`` and plan the machine of ``config`` for it: a Plan, or a CompactPlan.
+    """Quantise ``model`` and plan the machine of ``config`` for it: a Plan, or another back end's.
 
     Raises
     ------
@@ -176,8 +172,23 @@ def make_plan(model, config, calibration=None):
     max_seq_len = config.max_seq_len or c.seq_len
     if max_seq_len > c.seq_len:
         raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
-    if config.machine == "compact":
-        return make_compact_plan(model, replace(config, max_seq_len=max_seq_len), calibration)
+    config = replace(config, max_seq_len=max_seq_len)
+    return BACK_ENDS[config.machine][1](model, config, calibration)
+
+
+def _scheme(config):
+    """The full machine's widths."""
+    return Scheme(
+        lanes=config.vector_lanes,
+        weight_width=config.weight_width,
+        group=config.group_size,
+        head_width=config.head_width,
+    )
+
+
+def _make_plan(model, config, calibration):
+    """The full machine's plan."""
+    c, max_seq_len = model.config, config.max_seq_len
     _check_fit(c, config)
     config = _with_pages(config, max_seq_len)
     experts = model.description.find(Experts)
@@ -187,7 +198,7 @@ def make_plan(model, config, calibration=None):
             f"not {config.token_parallelism}: a prompt goes token by token"
         )
     try:
-        scheme = scheme_of(config)
+        scheme = _scheme(config)
         quantized = scheme.quantize(model, calibration)
         tokens = config.token_parallelism
         pages = config.kv_page_size, config.kv_pages
@@ -238,8 +249,14 @@ def make_plan(model, config, calibration=None):
         model_hash=digest(shape, tapes),
         name=(model.name or "model")[:16],
     )
-    config = replace(config, max_seq_len=max_seq_len)
     return Plan(config, quantized, shape, tapes, info)
+
+
+#: Of each machine what makes its scheme, and its plan.
+BACK_ENDS = {
+    "full": (_scheme, _make_plan),
+    "compact": (lambda config: CompactScheme(config.window), make_compact_plan),
+}
 
 
 def _hidden_dim(description):

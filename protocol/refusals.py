@@ -31,6 +31,8 @@ class Code(enum.IntEnum):
     TEMPERATURE = 11
     MEMORY = 12
     OVERWRITTEN = 13
+    START = 14
+    GREEDY = 15
 
 
 def refusal(
@@ -71,12 +73,13 @@ def refusal(
             Code.BUSY: busy,
             Code.EMPTY: not message.length,
             Code.COUNT: not message.count,
-            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len
-            or (plain and message.start > 0),
+            Code.SPAN: message.start + message.length + message.count - 1 > max_seq_len,
             Code.VOCABULARY: message.stop > vocab_size,
-            Code.TEMPERATURE: message.temperature >= (1 if plain else TEMPERATURE_LIMIT),
+            Code.TEMPERATURE: message.temperature >= TEMPERATURE_LIMIT,
             Code.MEMORY: not holds,
             Code.OVERWRITTEN: 0 < message.start < least_start,
+            Code.START: plain and message.start > 0,
+            Code.GREEDY: plain and message.temperature > 0,
         }
     elif command.kind in MEMORY_COMMANDS:
         length = message.length if command.kind == Kind.CHECK else len(message.data)

@@ -40,10 +40,8 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
     """:func:`perplexity_report` of ``model`` and its integer model of ``scheme`` over a text.
 
     Beside it ``saturated``: how many values reached the limits of their formats, by format, as the
-    machine counts them; nothing for the compact machine, which does not count.
-
-    ``scheme`` is a :class:`celosia.reference.quantization.quantize.Scheme` or a
-    :class:`celosia.reference.compact.quantize.CompactScheme`.
+    machine counts them, where it does. ``scheme`` is what the machine's configuration gives:
+    :func:`celosia.generators.plan.scheme_of`.
 
     The text is divided at :data:`END_OF_TEXT`; a part longer than ``window`` positions (by default
     the model's ``seq_len``) goes on in further windows, each predicted from the begin token on.

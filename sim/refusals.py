@@ -19,6 +19,8 @@ REASONS = {
     Code.MEMORY: "its memory does not hold the model: load it",
     Code.OVERWRITTEN: "start lies so far back that the positions its window sees were overwritten: "
     "begin at 0, or where the sequence ends",
+    Code.START: "its runs begin at position 0",
+    Code.GREEDY: "it takes the most likely token: the temperature must be 0",
 }
 MEMORY_REASONS = {
     Code.EMPTY: "it names no bytes",

@@ -37,8 +37,11 @@ class Request:
         """The temperature in steps of 1/256."""
         return round(self.temperature * TEMPERATURE_ONE)
 
-    def check(self, vocab_size, max_seq_len):
-        """Raise :class:`RequestError` if a machine of this vocabulary and length cannot do it."""
+    def check(self, vocab_size, max_seq_len, samples=True):
+        """Raise :class:`RequestError` if a machine of this vocabulary and length cannot do it.
+
+        ``samples`` says whether the machine does.
+        """
         if not self.prompt:
             raise RequestError("the prompt has no tokens")
         for token in self.prompt:
@@ -52,10 +55,15 @@ class Request:
                 f"a prompt of {len(self.prompt)} tokens and {self.count} generated ones take "
                 f"{positions} positions, more than max_seq_len, {max_seq_len}"
             )
-        self.check_sampling()
+        self.check_sampling(samples)
 
-    def check_sampling(self):
-        """Raise :class:`RequestError` if no machine samples like that."""
+    def check_sampling(self, samples=True):
+        """Raise :class:`RequestError` if no machine samples like that, or this one does not."""
+        if self.temperature and not samples:
+            raise RequestError(
+                f"temperature must be 0, not {self.temperature:g}: this machine takes the most "
+                "likely token"
+            )
         if not (self.temperature == 0 or 0.5 < self.temperature * TEMPERATURE_ONE < HEAT_LIMIT):
             raise RequestError(
                 f"temperature must be 0, or from 1/256 to less than 16, not {self.temperature:g}"

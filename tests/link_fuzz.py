@@ -18,7 +18,6 @@ from celosia.protocol.messages import (
     encode,
 )
 from celosia.protocol.refusals import Code, refusal
-from celosia.reference import integer
 from celosia.rtl.machine.machine import LINK_TIMEOUT
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
@@ -51,7 +50,7 @@ class LinkFuzz:
         self.plan, self.chip = plan, simulation
         self.counters = counters
         self.memory = SDRAM if plan.config.memory == "sdram" else 0
-        self.plain = plan.config.machine == "compact"
+        self.plain = not plan.config.kind.samples
         self.chooser = random.Random(seed)
         self.sent = self.requests = self.frames = 0
         self.codes = set()
@@ -185,9 +184,7 @@ class LinkFuzz:
 
 def reference(plan, prompt):
     """The three tokens that go on from ``prompt``."""
-    if plan.config.machine == "compact":
-        return plan.generate(prompt, 3, 0, 0)[0]
-    return integer.generate(plan.model, prompt, 3)[0]
+    return plan.generate(prompt, 3, 0, 0)[0]
 
 
 def frames_of(text):

@@ -147,6 +147,20 @@ def test_logits_of_tokens(tmp_path):
         path.unlink()
 
 
+def test_a_compact_machine_of_a_file(tmp_path):
+    """Its own numbers; and what is wrong in it is told."""
+    mine, path = tmp_path / "mine.toml", tmp_path / "report.json"
+    mine.write_text((FOLDER / "compact.toml").read_text())
+    command = ("evaluate", "demo", "--text", TEXT, "--max-tokens", 60, "--config", mine)
+    done = run(*command, "--json", path)
+    assert "w4a8kv8, 4 lanes" in done.stdout
+    assert json.loads(path.read_text())["saturated"] == {}
+    message = fails(*command, "--scheme", "w4a8kv8")
+    assert message == "--scheme must not be given for the compact machine"
+    message = fails(*command, "--set", "window=6")
+    assert message == "window must be a multiple of 4 from 4 to 256, not 6"
+
+
 def test_logits_need_tokens(tmp_path):
     for arguments in ((), ("--prompt-tokens", "1"), ("--logits", tmp_path / "a.npz")):
         result = run("evaluate", "demo", *arguments)

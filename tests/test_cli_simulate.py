@@ -171,6 +171,10 @@ def test_text_as_it_arrives(capsys):
             "temperature must be 0, or from 1/256",
         ),
         (["--prompt-tokens", "1", "--temperature", "-1"], "temperature must be 0, or from 1/256"),
+        (
+            ["--prompt-tokens", "1", "--temperature=1", "--config=compact", "--set=max_seq_len=16"],
+            "temperature must be 0, not 1: this machine takes the most likely token",
+        ),
         (["--prompt-tokens", "1", "--temperature", "0.001"], "temperature must be 0, or from"),
         (["--prompt-tokens", "1", "--temperature", "nan"], "temperature must be 0, or from"),
         (["--prompt-tokens", "1", "--seed", "-1"], r"seed must be from 0 to 2**32 - 1, not -1"),

@@ -6,10 +6,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from celosia.reference import float32
+from celosia.reference.checkpoint import load
 from celosia.reference.compact import arithmetic as compact
 from celosia.reference.compact import tables as compact_tables
-from celosia.reference.compact.quantize import fit, quantize_compact
+from celosia.reference.compact.quantize import quantize_compact
+from celosia.reference.compact_form import check_form
+from celosia.reference.compact_matrix import CONSTANTS, fit
 from celosia.reference.model import ModelConfig, random_model
+from families.cases import CASES
 
 SMALL = ModelConfig(
     dim=24, hidden_dim=22, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, vocab_size=37,
@@ -39,7 +43,7 @@ def test_tables():
     assert np.abs(compact_tables.root_table()[2:] * np.sqrt(i[1:] + 1) / 32768 - 1).max() < 2.5e-4
     assert compact_tables.root_table()[0] == 2048
     sigmoid = 256 / (1 + np.exp(8 - np.arange(256) / 16))
-    assert np.abs(compact_tables.sigmoid_table() - np.minimum(sigmoid, 255)).max() <= 0.5
+    assert np.abs(compact_tables.gate_table("silu") - np.minimum(sigmoid, 255)).max() <= 0.5
     assert compact_tables.scale_values().tolist()[::4] == [16, 32, 64, 128]
 
 
@@ -122,14 +126,79 @@ def test_errors():
 
 
 @pytest.mark.parametrize(
-    ("family", "message"),
+    ("name", "message"),
     [
-        ("granite", "the compact machine has no"),
-        ("gpt2", "the compact machine has no layers of norm linear"),
-        ("gemma3", "the compact machine has no layers of norm linear"),
+        ("gemma2-caps", "no attention with cap = 2.0"),
+        ("gemma2-uncapped", "no add"),
+        ("mixtral-two", "no experts"),
+        ("bitnet-packed", "no gate with activation = 'relu2'"),
+        ("olmo2-whole", "no copy"),
+        ("phi-qk", "no norm with bias = 'q_norm_bias'"),
+        ("smollm3-biases", "layer 1's rotate has other frequencies than layer 0's"),
+        ("gpt2-hub", "head_dim must be a multiple of 4, not 5"),
+        ("mistral-window", "window must be at most the model's own, 7, not 8"),
     ],
 )
-def test_refuses_what_it_does_not_compute(family, message):
-    model = random_model(replace(SMALL, family=family, n_kv_heads=SMALL.n_heads))
+def test_refuses_what_it_does_not_compute(name, message, tmp_path):
+    (case,) = (case for case in CASES if case.name == name)
     with pytest.raises(ValueError, match=message):
-        quantize_compact(model, 16)
+        quantize_compact(load(case.write(tmp_path / name)), 8)
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "fields", "message"),
+    [
+        ("begin", 0, {"factor": 2.0}, "no embed with factor = 2.0 and tied weights"),
+        ("end", 1, {"bias": "b"}, "no linear with bias = 'b' and tied weights"),
+        ("layer", 0, {"out": "x"}, "no norm with out = 'x'"),
+        ("layer", 0, {"input": "y"}, "no norm with input = 'y'"),
+        ("layer", 0, {"eps": 1.0}, "layer 1's norm has other eps than layer 0's"),
+        ("layer", 1, {"input": "x"}, "no linear with input = 'x'"),
+        ("layer", 4, {"frequencies": (1.0,) * 4}, "layer 1's rotate has other frequencies"),
+    ],
+)
+def test_refuses_other_fields(part, place, fields, message):
+    """Without the rewrites, which fold what they can."""
+    d = random_model(replace(SMALL, tied=True), seed=1).description
+    parts = {"begin": [*d.begin], "layer": [*d.layers[0]], "end": [*d.end]}
+    parts[part][place] = replace(parts[part][place], **fields)
+    begin, layer, end = (tuple(operations) for operations in parts.values())
+    with pytest.raises(ValueError, match=message):
+        check_form(replace(d, begin=begin, layers=(layer, d.layers[1]), end=end), 8)
+
+
+def test_refuses_other_operations():
+    d = random_model(replace(SMALL, tied=True), seed=1).description
+    with pytest.raises(ValueError, match="layer 1 has other operations than layer 0"):
+        check_form(replace(d, layers=(d.layers[0], d.layers[1][:-1])), 8)
+    with pytest.raises(ValueError, match="no embed behind the embedding"):
+        check_form(replace(d, begin=d.begin * 2), 8)
+    turned = [
+        replace(op, frequencies=(1.0,) * 4) if n == 4 else op for n, op in enumerate(d.layers[0])
+    ]
+    with pytest.raises(ValueError, match="no rotates with different frequencies"):
+        check_form(replace(d, layers=(tuple(turned),)), 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2-scales", "gpt_neox-parallel", "opt-untied", "qwen3-tied", "gemma-tied"]
+)
+def test_other_families_are_close_to_float(name, tmp_path):
+    (case,) = (case for case in CASES if case.name == name)
+    model = load(case.write(tmp_path / name))
+    quantized = quantize_compact(model, 40)
+    logits = compact.forward(quantized, case.tokens) * 2.0**-quantized.logit_fraction
+    exact = float32.forward(model, case.tokens)
+    assert np.corrcoef(logits.reshape(-1), exact.reshape(-1))[0, 1] > 0.95
+
+
+def test_biases_are_columns():
+    rng = np.random.default_rng(5)
+    weight, bias = rng.normal(size=(30, 8)), 300 * rng.normal(size=30)
+    op = fit(weight, 1.0, bias=bias)
+    found = op.codes[:, 8:] @ CONSTANTS * compact_tables.scale_values()[op.scale] * 2.0**-op.shift
+    assert np.abs(found - bias).max() <= np.abs(bias).max() / 500
+    plain = fit(weight, 1.0)
+    assert plain.codes.shape == (30, 8)
+    lone = fit(np.zeros((30, 0)), 1.0, bias=bias * 1e-6, most=15)
+    assert lone.shift == 15

@@ -19,6 +19,7 @@ from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.request import Request
 from celosia.sim.simulate import compare, machine_verilog, simulate, summary
+from families.cases import CASES
 
 # Odd sizes, groups of queries, an embedding of its own, a window shorter than the sequence.
 ODD = ModelConfig(
@@ -28,9 +29,10 @@ ODD = ModelConfig(
 SETTINGS = ["max_seq_len=24", "window=12"]
 
 
-def check(plan, requests):
+def check(plan, requests, **options):
     """Whether the machine's tokens and logits are the reference's; the last run."""
-    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
+    verilog = machine_verilog(plan)
+    with NativeSimulation(verilog, ("logits", "passes"), **options) as simulation:
         simulation.record(taps=True)
         for request in requests:
             run = simulate(plan, simulation, request)
@@ -59,9 +61,11 @@ def test_every_logit(plan):
 def test_what_it_refuses(plan):
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
         driver = Driver(NativeTransport(simulation), plan.counters)
-        with pytest.raises(DriverError, match="the temperature is too high"):
+        with pytest.raises(
+            DriverError, match="takes the most likely token: the temperature must be 0"
+        ):
             driver.run([1], 2, temperature=0.5)
-        with pytest.raises(DriverError, match="go beyond the machine's longest sequence"):
+        with pytest.raises(DriverError, match="refused run: its runs begin at position 0"):
             driver.run([1], 2, start=4)
         run = driver.run([1, 2], 20, stop=None)
         driver.abort()
@@ -76,6 +80,27 @@ def test_what_it_refuses(plan):
 class _Asked:
     def __init__(self, request):
         self.request = request
+
+
+#: Of each family a case: those of the first, between them, have every instruction of the machine.
+FIRST = ("gpt2-scales", "qwen3-window")
+OTHERS = (
+    *("llama-biases", "mistral-window", "qwen2-tied", "gemma-tied", "granite-factors"),
+    *("gpt_neo-relu", "gpt_neox-serial", "gpt_neox-parallel", "opt-untied", "starcoder2-window"),
+    *("phi3-fraction", "falcon_e-grouped"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_families(name, tmp_path):
+    """Biases, learned positions, norms of heads, other activations, parts that do not turn."""
+    (case,) = (case for case in CASES if case.name == name)
+    model = load(case.write(tmp_path / name))
+    plan = make_plan(model, load_config("compact", ["max_seq_len=40", "window=4"]))
+    prompt = tuple(int(token) for token in case.tokens[:11])
+    check(plan, [Request(prompt[:1], 2), Request(prompt, 8)], optimise="-O0")
 
 
 @pytest.mark.slow

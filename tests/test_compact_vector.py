@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from celosia.reference.arithmetic import bit_length
 from celosia.reference.compact.arithmetic import compute
-from celosia.reference.compact.tables import exp_table, root_table, sigmoid_table
+from celosia.reference.compact.tables import exp_table, gate_table, root_table
 from celosia.rtl.compact.operation import Add, Control, Group, Measure, Table, Width, control_value
 from celosia.rtl.compact.vector import CompactVector
 from python_bench import simulate
@@ -42,7 +42,7 @@ class Machine:
             return y.tolist(), taps
         looked_up = {
             Table.EXP: exp_table()[np.clip(-y, 0, 255)],
-            Table.SIGMOID: sigmoid_table()[np.clip(y, -128, 127) + 128],
+            Table.GATE: gate_table("silu")[np.clip(y, -128, 127) + 128],
             Table.ROOT: root_table()[y & 255],
         }[control.table]
         return np.where(masked, 0, looked_up).tolist(), taps
@@ -62,10 +62,10 @@ def instructions():
     controls += [Control(sum=True), Control(sum=True, more=True), Control(measure=Measure.SEVEN)]
     controls += [Control(largest=True), Control(add=Add.LARGEST)]
     controls += [Control(largest=True, masked=True), Control(add=Add.LARGEST, masked=True)]
-    controls += [Control(table=table) for table in (Table.SIGMOID, Table.ROOT)]
-    controls += [Control(table=Table.SIGMOID, masked=True)]
+    controls += [Control(table=table) for table in (Table.GATE, Table.ROOT)]
+    controls += [Control(table=Table.GATE, masked=True)]
     controls = [(c, int(rng.integers(0, 32))) for c in controls * 3]
-    controls += [(Control(table=Table.SIGMOID), 23), (Control(table=Table.ROOT), 21)]
+    controls += [(Control(table=Table.GATE), 23), (Control(table=Table.ROOT), 21)]
     for n in range(40):  # scores: the largest is subtracted, and what is left looked up
         masked, shift = bool(n % 2), int(rng.integers(18, 24))
         controls += [(Control(largest=True, masked=masked), shift)]

@@ -251,7 +251,7 @@ def test_a_run_needs_what_its_windows_see():
 
 def test_plain_machines_refuse_what_they_cannot():
     run = Run(0, 2, 1, VOCAB_SIZE, 0, 0)
-    for change, code in {"start": Code.SPAN, "temperature": Code.TEMPERATURE}.items():
+    for change, code in {"start": Code.START, "temperature": Code.GREEDY}.items():
         assert refusal(Frame(Kind.RUN, run.payload()), VOCAB_SIZE, MAX_SEQ_LEN, plain=True) is None
         command = Frame(Kind.RUN, replace(run, **{change: 1}).payload())
         assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, plain=True) == code

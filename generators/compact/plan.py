@@ -2,11 +2,12 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from celosia.generators.compact.program import write_compact
 from celosia.generators.config import Config, ConfigError
+from celosia.generators.program.tape_image import FLASH_OFFSET
 from celosia.protocol.messages import Info
 from celosia.reference.compact import arithmetic as compact
 from celosia.reference.compact.quantize import quantize_compact
@@ -65,6 +66,10 @@ class CompactPlan:
                 "temperature must be 0: the compact machine takes the likeliest token"
             )
         return compact.generate(self.model, prompt, count)
+
+    def on_board(self, frequency):
+        """The plan of the machine on a board, whose clock has ``frequency`` Hz."""
+        return replace(self, info=replace(self.info, frequency=frequency), flash=FLASH_OFFSET)
 
     def machine(self):
         """The machine, as a component."""

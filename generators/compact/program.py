@@ -1,8 +1,30 @@
 """The compact machine's program, tapes and first contents of its memories."""
 
+from dataclasses import replace
+
 import numpy as np
-from celosia.reference.compact.arithmetic import DOWN_SHIFT, EXTRA, ROPE_SHIFT, SIGMOID_FRACTION
+from celosia.generators.compact_places import (
+    LEAST_BEATS,
+    MINUS,
+    ONE,
+    TURNS,
+    biased,
+    round_up,
+)
+from celosia.generators.compact_steps import CompactSteps
 from celosia.reference.compact.tables import initial_state
+from celosia.reference.compact_matrix import CONSTANTS
+from celosia.reference.compact_operations import (
+    BYTE,
+    DOWN_SHIFT,
+    HALF,
+    ONES,
+    WIDE,
+    CompactAttention,
+    CompactGate,
+    CompactLinear,
+    CompactNorm,
+)
 from celosia.rtl.compact.operation import (
     A,
     Add,
@@ -10,20 +32,14 @@ from celosia.rtl.compact.operation import (
     Control,
     Exponent,
     Group,
-    Instruction,
-    Measure,
     Step,
     Stride,
-    Table,
     Width,
 )
 from celosia.rtl.compact.shape import CompactImage, CompactShape
 from celosia.rtl.memory.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
-
-ONE, MINUS, SIXTEEN = range(3)  # constants in the half memory
-TURNS = 4  # behind them the rotation of a position, and a position's sines and cosines
 
 
 def write_compact(model, max_seq_len):
@@ -51,69 +67,47 @@ def write_compact(model, max_seq_len):
     return _Writer(model, max_seq_len).write()
 
 
-class _Writer:
+class _Writer(CompactSteps):
     """Appends instructions, and to the tapes what each reads."""
 
     def __init__(self, model, max_seq_len):
-        self.model, self.config, self.max_seq_len = model, model.config, max_seq_len
-        c = self.config
-        self.program, self.weights, self.scales, self.gains = [], [], [], []
-        self.words = 0
-        # One place in the wide and the half memory, and in bytes that of softmax's powers.
-        self.work = _up(max(c.dim, TURNS + 4 * c.head_dim))
-        heads, hidden = c.n_heads * c.head_dim, _up(c.hidden_dim)
-        self.query = self.work + c.dim
-        self.key = self.query + heads
-        used = max(c.dim + heads + c.n_kv_heads * c.head_dim, hidden, model.window)
-        self.total = self.work + used
-        self.root, self.one = self.total + 1, self.total + 2
-        self.inverse = self.total + 2  # in the half memory
-        self.state = self.total + 3
-        self.before = self.state + c.head_dim
-        self.turn, self.sines = TURNS, TURNS + 2 * c.head_dim
-        # Of the activations, in bytes; the normed ones are at 0, the powers at ``work``.
-        self.attention = self.work + _up(model.window)
-        self.queries = self.attention + heads
-        self.hidden = self.queries + heads
-        self.vector_bytes = self.hidden + hidden
-        self.values = c.n_kv_heads * model.window * c.head_dim  # bytes of a layer's keys
+        super().__init__(model)
+        self.max_seq_len = max_seq_len
+        self.weights, self.scales, self.words = [], [], 0
+        self.tables = {}  # where on the tapes of weights and scales a table lies
 
     def write(self):
         """All of it."""
-        model, c = self.model, self.config
+        model, places = self.model, self.places
         self._begin()
         loop = len(self.program)
         for index, layer in enumerate(model.layers):
-            self._layer(layer, index == 0)
-        self._norm(model.head_gain, model.head_norm_shift, stop=True)
-        embedding_address, embedding_scale = self.words, len(self.scales) + 1
-        self._linear(model.head, 0, largest=True, end=True)
-        if not c.tied:
-            embedding_address, embedding_scale = self.words, len(self.scales)
-            self._tape(model.embedding)
-            self.scales += model.embedding.scale.tolist()
-        hd = c.head_dim
-        turn_cosine, turn_sine = model.rotation.T
-        turns = np.stack([turn_cosine, -turn_sine, turn_sine, turn_cosine], axis=-1).reshape(-1)
-        half = [1, -1, 16, 0, *turns.tolist()]
-        wide = [0] * (self.before + hd)
-        wide[self.one] = 1
-        wide[self.before :] = initial_state(model.rotation).reshape(-1).tolist()
+            self._layer(index, layer, loop)
+        self._mark(loop=True)
+        first = len(self.program)
+        self._operations(model.end)
+        self._mark(end=True)
+        self._mark(first, stop=True)
+        embedding_address, embedding_scale = self._embeddings()
+        wide, half = self._contents()
+        c = self.config
         shape = CompactShape(
             dim=c.dim,
-            head_dim=hd,
+            head_dim=c.head_dim,
             n_layers=c.n_layers,
             vocab_size=c.vocab_size,
             window=model.window,
             max_seq_len=self.max_seq_len,
             acc_width=self._acc_width(),
-            wide_depth=_depth(len(wide)),
-            half_depth=_depth(self.inverse + 1),
-            vector_words=_depth(self.vector_bytes // 4),
-            cache_words=2 * self.values // 4,
+            wide_depth=_depth(places.wide_size),
+            half_depth=_depth(places.half_size),
+            vector_words=_depth(places.vector_bytes // 4),
+            cache_words=2 * places.values // 4,
             embedding_address=embedding_address,
             embedding_scale=embedding_scale,
             loop=loop,
+            activation=next((op.source.activation for op in self._all(CompactGate)), "silu"),
+            positions=len(model.begin) > 1,
         )
         words = np.concatenate(self.weights)
         if len(words) > SPRAM_DEPTH:
@@ -130,195 +124,150 @@ class _Writer:
         )
         return shape, image
 
+    def _all(self, kind):
+        return [op for op in self.model.operations if isinstance(op, kind)]
+
+    def _contents(self):
+        """The first contents of the wide and the half memory."""
+        places, rotation = self.places, self.model.rotation
+        wide, half = [0] * places.wide_size, [1, -1, 16, 0]
+        wide[places.one] = 1
+        wide[places.constants :] = CONSTANTS[: places.wide_size - places.constants].tolist()
+        if rotation is not None:
+            cosine, sine = rotation.T
+            turns = np.stack([cosine, -sine, sine, cosine], axis=-1)
+            half += turns.reshape(-1).tolist()
+            wide[places.before : places.constants] = initial_state(rotation).reshape(-1).tolist()
+        return wide, half
+
     def _begin(self):
-        """The position's sines and cosines, and the token's embedding."""
-        hd, half = self.config.head_dim, self.config.head_dim // 2
+        """The position's sines and cosines, the biases' constants, the embedding."""
+        if self.model.rotation is not None:
+            self._turn()
+        if biased(self.model.description) or not self.program:
+            places, byte = self.places, Control(width=Width.BYTE, byte=True)
+            self._do(byte, 4, source=places.constants, second=ONE, target=places.ones)
+        for op in self.model.begin:
+            self._embed(op)
+        self._mark(rewind=True)
+
+    def _turn(self):
+        """The sines and cosines; the first instruction is left out behind position 0."""
+        hd, half, places = self.config.head_dim, self.config.head_dim // 2, self.places
         copy = Control(wide=True)
-        self._do(copy, hd, source=self.before, second=ONE, target=self.state)
+        self._do(copy, hd, source=places.before, second=ONE, target=places.state)
         turn = Control(step=Step.PAIRS, b_next=True, group=Group.TWO, wide=True)
-        self._do(turn, 2 * hd, source=self.state, second=self.turn, target=self.state, shift=15)
+        state = places.state
+        self._do(turn, 2 * hd, source=state, second=TURNS, target=state, shift=15)
         part = Control(step=Step.SECOND, half=True, width=Width.HALF, stride=Stride.FOUR)
         for place, (which, sign) in enumerate(((0, ONE), (1, MINUS), (1, ONE), (0, ONE))):
-            self._do(
-                part,
-                half,
-                source=self.state + which,
-                second=sign,
-                target=self.sines + place,
-                shift=8,
-            )
-        embed = Control(a=A.EMBEDDING, b=B.SCALE, wide=True, sum=True, rewind=True)
-        self._do(embed, self.config.dim, shift=self.model.embedding_shift)
+            target = places.sines + place
+            self._do(part, half, source=state + which, second=sign, target=target, shift=8)
 
-    def _layer(self, layer, first):
+    def _embed(self, op):
+        """Row by row the residual stream grows: of the token, of the position."""
+        a, add = (A.POSITION, Add.WIDE) if op.positions else (A.EMBEDDING, Add.NONE)
+        control = Control(a=a, b=B.SCALE, add=add, wide=True, sum=True)
+        self._do(control, self.config.dim, shift=op.shift)
+        self.vectors.put("wide", op.out, 0, self.config.dim)
+        self.vectors.put("measured", op.out)
+
+    def _embeddings(self):
+        """Where the embedding's weights and scales are: the head's, or behind these."""
+        for place, op in enumerate(self.model.begin):
+            if op.name in self.tables:
+                found = self.tables[op.name]
+                continue
+            if not place:
+                found = self.words, len(self.scales)
+            matrix = op.matrix
+            if op.positions:
+                rows = round_up(self.config.vocab_size)
+                self.scales += [0] * (found[1] + rows - len(self.scales))
+                codes, scale = matrix.codes[: self.max_seq_len], matrix.scale[: self.max_seq_len]
+                matrix = replace(matrix, codes=codes, scale=scale)
+            self._tape(matrix.codes)
+            self.scales += matrix.scale.tolist()
+        return found
+
+    def _layer(self, index, operations, loop):
         """One layer; all have the same instructions, so only the first one's are kept."""
         begin = len(self.program)
-        c, model, hd = self.config, self.model, self.config.head_dim
-        self._norm(layer.norm_gain, model.norm_shift)
-        self._linear(layer.q, self.query, wide=True)
-        self._linear(layer.k, self.key, wide=True)
-        self._linear(layer.v, self.values, value=True, stride=Stride.WINDOW, width=Width.BYTE)
-        for head in range(c.n_heads):
-            self._rope(self.query + head * hd, self.queries + head * hd, byte=True)
-        for head in range(c.n_kv_heads):
-            self._rope(self.key + head * hd, head * model.window * hd, key=True)
-        for head in range(c.n_heads):
-            self._attention(head)
-        self._linear(layer.o, 0, vector=self.attention, add=Add.WIDE, wide=True, sum=True)
-        self._norm(layer.ffn_gain, model.norm_shift)
-        self._feed_forward(layer)
-        if not first:
+        self._operations(operations)
+        if index:
+            if self.program[begin:] != self.program[loop:begin]:
+                raise ValueError(f"layer {index} has other instructions than layer 0")
             del self.program[begin:]
 
-    def _norm(self, gains, shift, stop=False):
-        self.gains += gains.tolist()
-        dim, work = self.config.dim, self.work
-        short = Control(
-            measure=Measure.FIFTEEN,
-            exponent=Exponent.PLUS,
-            width=Width.HALF,
-            wide=True,
-            half=True,
-            stop=stop,
-        )
-        self._do(short, dim, second=ONE, target=work)
-        squares = Control(b_next=True, group=Group.ALL, wide=True, sum=True)
-        self._do(
-            squares,
-            dim,
-            source=work,
-            second=work,
-            target=self.total,
-            shift=self.model.square_shift,
-        )
-        self._root()
-        self._do(Control(b=B.GAIN, wide=True), dim, source=work, target=work)
-        normed = Control(exponent=Exponent.HALF, width=Width.BYTE, byte=True)
-        self._do(normed, dim, source=work, second=self.root, shift=shift)
+    def _operations(self, operations):
+        self.ups = {op.source.up for op in operations if isinstance(op, CompactGate)}
+        self.gates = {op.source.gate: op for op in operations if isinstance(op, CompactGate)}
+        self.attention = next((op for op in operations if isinstance(op, CompactAttention)), None)
+        queries = self.attention and self.attention.source.q
+        norms = [op for op in operations if isinstance(op, CompactNorm)]
+        self.queries = {queries} | {op.input for op in norms if op.out == queries}
+        for op in operations:
+            getattr(self, f"_{type(op).__name__.removeprefix('Compact').lower()}")(op)
 
-    def _root(self):
-        """``1 / sqrt`` of the total."""
-        root = Control(
-            step=Step.STAY,
-            measure=Measure.EIGHT,
-            exponent=Exponent.PLUS,
-            table=Table.ROOT,
-            wide=True,
-            half=True,
-        )
-        self._do(root, 1, source=self.total, second=ONE, target=self.root)
-
-    def _rope(self, source, target, **where):
-        rope = Control(step=Step.PAIRS, b_next=True, group=Group.TWO, width=Width.BYTE, **where)
-        self._do(
-            rope,
-            2 * self.config.head_dim,
-            source=source,
-            second=self.sines,
-            target=target,
-            shift=ROPE_SHIFT + EXTRA,
-        )
-
-    def _attention(self, head):
-        c, window, work = self.config, self.model.window, self.work
-        kv_head = head // (c.n_heads // c.n_kv_heads)
-        words = window * c.head_dim // 4
-        dot = {"a": A.PRODUCT, "cache": True}
-        scores = Control(**dot, beats=c.head_dim // 4, wide=True, largest=True, masked=True)
-        self._do(
-            scores,
-            window,
-            source=kv_head * words,
-            second=SIXTEEN,
-            target=work,
-            vector=(self.queries + head * c.head_dim) // 4,
-            shift=self.model.score_shift,
-        )
-        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, masked=True)
-        self._do(powers, window, source=work, second=ONE, target=work)
-        total = Control(step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True)
-        self._do(total, window, source=self.one, second=work, target=self.total)
-        self._root()
-        square = Control(step=Step.STAY, width=Width.HALF, half=True)
-        self._do(square, 1, source=self.root, second=self.root, target=self.inverse, shift=9)
-        values = Control(
-            **dot, beats=window // 4, exponent=Exponent.PLUS, width=Width.BYTE, byte=True
-        )
-        self._do(
-            values,
-            c.head_dim,
-            source=self.values // 4 + kv_head * words,
-            second=self.inverse,
-            target=self.attention + head * c.head_dim,
-            vector=work // 4,
-            shift=21,
-        )
-
-    def _feed_forward(self, layer):
-        hidden, work = self.config.hidden_dim, self.work
-        self._linear(layer.gate, work, width=Width.HALF, wide=True)
-        sigmoid = Control(table=Table.SIGMOID, half=True)
-        step = self.model.gate_fraction - SIGMOID_FRACTION
-        self._do(sigmoid, hidden, source=work, second=ONE, target=work, shift=step)
-        silu = Control(b_next=True, wide=True)
-        self._do(silu, hidden, source=work, second=work, target=work, shift=8)
-        self._linear(layer.up, work, width=Width.HALF, half=True)
-        product = Control(b_next=True, width=Width.HALF, wide=True, sum=True)
-        self._do(
-            product,
-            hidden,
-            source=work,
-            second=work,
-            target=work,
-            shift=self.model.gate_fraction,
-        )
-        short = Control(measure=Measure.SEVEN, exponent=Exponent.PLUS, width=Width.BYTE, byte=True)
-        self._do(short, hidden, source=work, second=ONE, target=self.hidden)
-        self._linear(
-            layer.down,
-            0,
-            vector=self.hidden,
-            shift=DOWN_SHIFT,
-            exponent=Exponent.MINUS,
-            add=Add.WIDE,
-            wide=True,
-            sum=True,
-            loop=True,
-        )
-
-    def _linear(self, op, target, vector=0, shift=0, **control):
-        rows, columns = op.codes.shape
-        self.scales += [op.shift, *op.scale.tolist()]
-        self._tape(op)
+    def _linear(self, op):
+        """A matrix: onto the residual stream, to the cache, to a gate, as queries, keys, logits."""
+        places, rows, codes = self.places, len(op.matrix.codes), op.matrix.codes
+        vector, control, target = 0, {"wide": True}, 0
+        if op.input == ONES:
+            vector = places.ones + codes.shape[1] - 4 * LEAST_BEATS
+            codes = np.pad(codes, ((0, 0), (4 * LEAST_BEATS - codes.shape[1], 0)))
+        else:
+            vector = self.vectors.place("bytes", op.input)
+        if op.base == DOWN_SHIFT:
+            self.vectors.place("exponent", op.input)
+            control["exponent"] = Exponent.MINUS
+        if op.add:
+            control |= {"add": Add.WIDE, "sum": True}
+            self.vectors.put("measured", op.out)
+        elif op.out == "logits":
+            control = {"largest": True}
+        elif op.width == BYTE:
+            control = {"value": True, "stride": Stride.WINDOW}
+            target = places.values
+        elif op.out in self.ups:
+            control, target = {"half": True}, places.work
+            self.vectors.put("half", op.out, target, rows)
+        else:
+            target = self._target(op)
+            self.vectors.put("wide", op.out, target, rows)
+        width = {WIDE: Width.WIDE, HALF: Width.HALF, BYTE: Width.BYTE}[op.width]
+        self.tables[op.name] = self.words, len(self.scales) + 1
+        self.scales += [op.matrix.shift, *op.matrix.scale.tolist()]
+        self._tape(codes)
+        beats = round_up(codes.shape[1]) // 4
         control = Control(
-            a=A.PRODUCT, b=B.SCALE, tape_shift=True, beats=_up(columns) // 4, **control
+            a=A.PRODUCT, b=B.SCALE, tape_shift=True, beats=beats, width=width, **control
         )
-        self._do(control, rows, target=target, vector=vector // 4, shift=shift)
+        self._do(control, rows, target=target, vector=vector // 4, shift=op.base)
+        if op.out in self.gates:
+            self._activation(self.gates[op.out])
 
-    def _tape(self, op):
+    def _target(self, op):
+        """Gates, queries and keys have places of their own in the wide memory."""
+        if op.out in self.gates:
+            return self.places.work
+        return self.places.query if op.out in self.queries else self.places.key
+
+    def _tape(self, codes):
         """The codes, four rows of four columns in a word: uint8[words, 8]."""
-        rows, columns = op.codes.shape
-        padded = np.zeros((_up(rows), _up(columns)), np.uint8)
-        padded[:rows, :columns] = op.codes.view(np.uint8) & 15
-        tiles = padded.reshape(_up(rows) // 4, 4, _up(columns) // 4, 4).transpose(0, 2, 1, 3)
+        rows, columns = codes.shape
+        padded = np.zeros((round_up(rows), round_up(columns)), np.uint8)
+        padded[:rows, :columns] = codes.view(np.uint8) & 15
+        tiles = padded.reshape(-1, 4, round_up(columns) // 4, 4).transpose(0, 2, 1, 3)
         nibbles = tiles.reshape(-1, 8, 2)
         self.weights.append(nibbles[..., 0] | nibbles[..., 1] << 4)
         self.words += len(nibbles)
 
-    def _do(self, control, count, **numbers):
-        self.program.append(Instruction(control, count, **numbers))
-
     def _acc_width(self):
-        model, c = self.model, self.config
-        linears = ("q", "k", "v", "o", "gate", "up", "down")
-        ops = [model.head] + [getattr(layer, name) for layer in model.layers for name in linears]
-        sums = [int(np.abs(op.codes.astype(np.int64)).sum(axis=1).max()) for op in ops]
-        largest = 128 * max(*sums, 128 * c.head_dim, 128 * model.window)
+        c, codes = self.config, [op.matrix.codes for op in self._all(CompactLinear)]
+        sums = [int(np.abs(code.astype(np.int64)).sum(axis=1).max()) for code in codes]
+        largest = 128 * max(*sums, 128 * c.head_dim, 128 * self.model.window)
         return max(16, largest.bit_length() + 1)
-
-
-def _up(n):
-    return -(-n // 4) * 4
 
 
 def _depth(n):

@@ -4,8 +4,9 @@ import numpy as np
 from celosia.rtl.memory.axi_tape import port_width
 from celosia.rtl.memory.gearbox import packed_width
 
-__all__ = ["port_images"]
+__all__ = ["FLASH_OFFSET", "port_images"]
 
+FLASH_OFFSET = 1 << 21  # bytes of a board's flash before the tape: a bitstream lies there
 CHUNK = 1 << 23  # bits unpacked at once
 
 

@@ -4,27 +4,35 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.compact.arithmetic import (
+from celosia.reference.compact.arithmetic import CompactModel
+from celosia.reference.compact_form import compact_form
+from celosia.reference.compact_matrix import fit
+from celosia.reference.compact_operations import (
+    BYTE,
     DOWN_SHIFT,
     EXTRA,
     GATE_FRACTION,
     HALF,
+    ONES,
     SIGMOID_FRACTION,
     WIDE,
-    CompactLayer,
+    CompactAttention,
+    CompactEmbed,
+    CompactGate,
     CompactLinear,
-    CompactModel,
+    CompactNorm,
+    CompactRotate,
 )
-from celosia.reference.compact.tables import scale_values
-from celosia.reference.operations import Attention, Gate, Linear, Norm, Rotate
+from celosia.reference.operations import Attention, Gate, Norm, Rotate
 from celosia.reference.operations.attention import FEW
 from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.formats import LOG2E, LOGIT_FRACTION, check_model
 
-__all__ = ["CompactScheme", "quantize_compact"]
+__all__ = ["CompactScheme", "fit", "quantize_compact"]
 
 LARGEST = 127
 HIDDEN_WIDTH = 15
+SHIFTS = 16  # of a matrix
 
 
 @dataclass(frozen=True)
@@ -48,58 +56,46 @@ def quantize_compact(model, window, calibration=None, margin=1.25):
     Raises
     ------
     ValueError
-        If ``window`` is out of range, or the model's numbers are.
+        If ``window`` is out of range, the model's numbers are, or the machine does not compute it.
     """
     if window not in range(4, 257, 4):
         raise ValueError(f"window must be a multiple of 4 from 4 to 256, not {window!r}")
     check_model(model)
-    _check_operations(model.description)
+    model = compact_form(model, window)
     return _Quantizer(model, window, calibration or calibrate(model), margin).model()
 
 
-def _check_operations(description):
-    """Raise ``ValueError`` for what the compact machine does not compute."""
-    attention = Norm, Linear, Linear, Linear, Rotate, Rotate, Attention, Linear
-    kinds = [*attention, Norm, Linear, Linear, Gate, Linear]
-    operations = (*description.begin, *description.end)
-    for layer in description.layers:
-        if [type(op) for op in layer] != kinds:
-            names = " ".join(type(op).__name__.lower() for op in layer)
-            raise ValueError(f"the compact machine has no layers of {names}")
-        operations += layer
-    plain = {"bias": None, "centred": False, "groups": 1, "factor": 1.0, "positions": None}
-    plain |= {"window": None, "cap": None, "activation": "silu"}
-    for op in operations:
-        for name, value in plain.items():
-            found = getattr(op, name, value)
-            if found != value:
-                kind = type(op).__name__.lower()
-                raise ValueError(f"the compact machine has no {name} ({found!r}) of a {kind}")
-        if isinstance(op, Attention) and op.scale != op.head_dim**-0.5:
-            raise ValueError(f"the compact machine has no score factor {op.scale:g}")
-
-
 class _Quantizer:
-    """The static formats, found from the calibration; then the matrices."""
+    """The static formats, found from the calibration; then the operations' integers.
+
+    ``wants`` are what vectors are to be multiplied by to be integers (``steps``: divided),
+    ``widths`` their bits; ``units`` what bytes that matrices read are multiplied by to be real.
+    """
 
     def __init__(self, model, window, calibration, margin):
         self.source, self.config, self.window = model, model.config, window
-        self.seen, self.positions = calibration.largest, calibration.positions
-        self.residual_seen = calibration.residual()
-        self.margin = margin
-        dim = self.config.dim
-        self.root = math.sqrt(dim)
-        square = max(0, 30 + math.ceil(math.log2(dim)) - 23)
-        self.square_shift = square + square % 2
-        self.score_bits = min(self._score_bits(index) for index in range(self.config.n_layers))
-        self.fold = min(self._fold(index) for index in range(self.config.n_layers))
-        self.residual = self._residual()
-        gates = [self.seen("gate", index).max() for index in range(self.config.n_layers)]
-        self.gate_fraction = self._fraction(
-            "gates", max(gates), HALF, GATE_FRACTION, SIGMOID_FRACTION
-        )
-        logits = self.seen("logits", None).max()
+        self.description, self.calibration, self.margin = model.description, calibration, margin
+        self.room = 22 - math.ceil(math.log2(margin * calibration.residual()))
+        self.residual, self.most, self.layer = 0, None, None
+        self.rotation = self._rotation()
+        self.score_bits = min(self._of_layers(Attention, self._score_bits), default=0)
+        gates = max(self._of_layers(Gate, lambda op: self.seen("gate").max()), default=1.0)
+        self.gate_fraction = self._fraction("gates", gates, HALF, GATE_FRACTION, SIGMOID_FRACTION)
+        logits = calibration.largest("logits").max()
         self.logit_fraction = self._fraction("logits", logits, WIDE, LOGIT_FRACTION, 0)
+        self.folds = {}
+        for index, layer in enumerate(self.description.layers):
+            self._demand(layer, index)
+            for op in layer:
+                if isinstance(op, Norm):
+                    fold = self._fold(op)
+                    self.folds[_site(op)] = min(fold, self.folds.get(_site(op), fold))
+
+    def _of_layers(self, kind, function):
+        """What ``function`` gives for each operation of one kind."""
+        for index, layer in enumerate(self.description.layers):
+            self.layer = index
+            yield from (function(op) for op in layer if isinstance(op, kind))
 
     def _fraction(self, name, largest, width, most, least):
         """Bits behind the point, from ``least`` to ``most``, of values up to ``largest``."""
@@ -108,159 +104,206 @@ class _Quantizer:
             raise ValueError(f"{name} reach {largest:,.0f}, which no format holds")
         return fraction
 
+    def _rotation(self):
+        for op in self.description.find(Rotate)[:1]:
+            angles = np.array(op.frequencies)
+            rotation = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 32768)
+            return np.minimum(rotation.astype(np.int64), 32767)
+        return None
+
+    def seen(self, name):
+        """The largest magnitudes of ``name`` in this layer."""
+        return self.calibration.largest(name, self.layer)
+
+    def tensor(self, name):
+        """A tensor of the layer, or of the model, in float64."""
+        tensors = self.source.tensors if self.layer is None else self.source.layers[self.layer]
+        return tensors[name].astype(np.float64)
+
     def model(self):
-        c, source = self.config, self.source
-        angles = c.rope_frequencies
-        rotation = np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 32768)
-        step = 2.0 ** math.ceil(math.log2(self._step(("norm output", None))))
-        fold = math.floor(
-            math.log2(LARGEST * step / (np.abs(source.tensors["norm"]).max() * self.root))
-        )
-        head = self._head(source.tensors["embedding" if c.tied else "head"], step)
-        embedding, factor = head, round(math.log2(step * 2.0**self.logit_fraction))
-        if not c.tied:
-            embedding, factor = fit(source.tensors["embedding"], 1.0), 0
+        """The integer model."""
+        layers = self._layers()
+        adding = [op.matrix.shift for ops in layers for op in ops if getattr(op, "add", False)]
+        self.residual, self.most = min(self.room, *adding), SHIFTS - 1
+        layers = self._layers()
+        end = self._operations(self.description.end, None)
+        begin = [*self._embed(self.description.begin[0], end[-1])]
+        for op in (op for ops in (*layers, end) for op in ops):
+            if isinstance(op, CompactLinear):
+                _check(f"{op.name}'s shift", op.matrix.shift, SHIFTS)
+            elif isinstance(op, CompactNorm):
+                _check(f"the shift of a norm of {op.input}", op.shift)
         return CompactModel(
-            config=c,
-            description=source.description,
+            config=self.config,
+            description=self.description,
             window=self.window,
-            embedding_shift=_checked(
-                "embedding_shift", 12 + embedding.shift + factor - self.residual
-            ),
-            square_shift=self.square_shift,
-            norm_shift=_checked("norm_shift", self._norm_shift(self.fold)),
-            head_norm_shift=_checked("head_norm_shift", self._norm_shift(fold)),
-            score_shift=_checked("score_shift", 4 + self.score_bits),
+            begin=begin,
+            layers=layers,
+            end=end,
+            rotation=self.rotation,
             gate_fraction=self.gate_fraction,
             logit_fraction=self.logit_fraction,
-            rotation=np.minimum(rotation.astype(np.int64), 32767),
-            layers=[self._layer(index) for index in range(c.n_layers)],
-            head_gain=self._gain(source.tensors["norm"], step, fold),
-            head=_limited("head", head),
-            embedding=embedding,
         )
 
-    def _head(self, weight, step):
-        """The head; its logits get fewer bits behind the point where its scales need that."""
-        head = fit(weight, step * 2.0**self.logit_fraction)
-        if head.shift >= 0:
-            return head
-        self.logit_fraction += head.shift
+    def _layers(self):
+        return [self._operations(ops, n) for n, ops in enumerate(self.description.layers)]
+
+    def _operations(self, operations, layer):
+        self._demand(operations, layer)
+        return [
+            made for op in operations for made in getattr(self, f"_{type(op).__name__.lower()}")(op)
+        ]
+
+    def _demand(self, operations, layer):
+        """What each vector is multiplied by, as those behind it ask for it."""
+        self.layer, self.units, self.dynamic, self.rotated = layer, {}, set(), set()
+        self.wants = {"x": 2.0**self.residual, "logits": 2.0**self.logit_fraction}
+        self.steps, self.widths = {}, {}
+        for op in reversed(operations):
+            if isinstance(op, Attention):
+                q_fold, k_fold = (np.repeat(fold, 2, axis=-1) for fold in self._pairs(op))
+                q_fold = np.repeat(q_fold * 2.0**self.score_bits, op.group, axis=0)
+                self.wants[op.q], self.wants[op.k] = (
+                    fold.reshape(-1) * 2.0**EXTRA for fold in (q_fold, k_fold)
+                )
+                self.steps[op.v], self.widths[op.v] = self._value_step(op).reshape(-1), BYTE
+            elif isinstance(op, Gate):
+                self.wants[op.gate], self.widths[op.gate] = 2.0**self.gate_fraction, HALF
+                if op.up:
+                    self.wants[op.up], self.widths[op.up] = self._hidden(op), HALF
+            elif isinstance(op, Norm) and op.input != "x":
+                largest = self.margin * self.seen(f"{op.key} input").max()
+                self.wants[op.input] = 2.0 ** (16 - math.ceil(math.log2(largest)))
+
+    def _linear(self, op):
+        """The matrix; the bias of what it adds is another one."""
+        unit, weight = self.units[op.input], self.tensor(op.weight)
+        if np.ndim(unit):
+            weight, unit = weight * unit, 1.0
+        base = DOWN_SHIFT if op.input in self.dynamic else 0
+        matrix, bias = self._fit(op, weight, unit, base)
+        if op.out == "logits" and matrix.shift < 0:
+            self._fewer_logit_bits(-matrix.shift)
+            matrix, _ = self._fit(op, weight, unit, base)
+        width = self.widths.get(op.out, WIDE)
+        yield CompactLinear(op.input, op.out, op.weight, matrix, base, width, op.add)
+        if op.add and op.bias:
+            matrix = fit(np.zeros((len(bias), 0)), 1.0, 0, bias, self.most)
+            yield CompactLinear(ONES, op.out, op.bias, matrix, add=True)
+
+    def _fit(self, op, weight, unit, base):
+        step = self.steps.get(op.out)
+        want = self.wants[op.out] * op.factor if step is None else op.factor / step
+        bias = self.tensor(op.bias) * want if op.bias else None
+        factor = want * unit if step is None else op.factor * unit / step
+        return fit(weight, factor, base, None if op.add else bias), bias
+
+    def _fewer_logit_bits(self, n):
+        """Logits get fewer bits behind the point where the head's scales need that."""
+        self.logit_fraction -= n
         if self.logit_fraction < 0:
-            largest = self.seen("logits", None).max()
+            largest = self.seen("logits").max()
             raise ValueError(f"logits reach {largest:,.0f}, which no format holds")
-        return fit(weight, step * 2.0**self.logit_fraction)
+        self.wants["logits"] = 2.0**self.logit_fraction
 
-    def _layer(self, index):
-        c, layer, seen = self.config, self.source.layers[index], self.seen
-        group = c.n_heads // c.n_kv_heads
-        step = self._step(("attention_norm output", index))
-        q_fold, k_fold = self._folds(index)
-        q_fold = np.repeat(np.repeat(q_fold * 2.0**self.score_bits, 2, axis=-1), group, axis=0)
-        k_fold = np.repeat(k_fold, 2, axis=-1)
-        v_step = seen("values", index) * (self.margin + FEW / self.positions) / LARGEST  # [kv, hd]
-        ffn_step = self._step(("ffn_norm output", index))
-        up, hidden = self._hidden(index)
-        linears = {
-            "q": fit(layer["wq"], q_fold.reshape(-1) * step * 2**EXTRA),
-            "k": fit(layer["wk"], k_fold.reshape(-1) * step * 2**EXTRA),
-            "v": fit(layer["wv"], (step / v_step).reshape(-1)),
-            "o": fit(self._attention_columns(layer["wo"], v_step), 2.0**self.residual),
-            "gate": fit(layer["w_gate"], 2.0**self.gate_fraction * ffn_step),
-            "up": fit(layer["w_up"], up * ffn_step),
-            "down": fit(layer["w_down"], 2.0**self.residual / hidden, DOWN_SHIFT),
-        }
-        return CompactLayer(
-            norm_gain=self._gain(layer["attention_norm"], step, self.fold),
-            ffn_gain=self._gain(layer["ffn_norm"], ffn_step, self.fold),
-            **{name: _limited(name, op) for name, op in linears.items()},
+    def _embed(self, embed, head):
+        """The token's row, and the position's. A tied table has the head's codes."""
+        if embed.table == head.name:
+            step = self.units[head.input] * 2.0**self.logit_fraction
+            tables = [(embed.table, head.matrix, round(math.log2(step)))]
+        else:
+            tables = [(embed.table, fit(self.tensor(embed.table), 1.0), 0)]
+        if embed.positions:
+            rows = self.tensor(embed.positions)[embed.offset :]
+            tables.append((embed.positions, fit(rows, 1.0), 0))
+        for place, (name, matrix, factor) in enumerate(tables):
+            shift = 12 + matrix.shift + factor - self.residual
+            _check(f"{name}'s shift", shift)
+            yield CompactEmbed(embed.out, name, matrix, shift, positions=place > 0)
+
+    def _norm(self, op):
+        gains, want = self._gains(op)
+        fold = self._fold(op) if self.layer is None else self.folds[_site(op)]
+        codes = np.clip(np.round(gains * (want * 2.0**fold)), -128, LARGEST).astype(np.int8)
+        size = codes.size // op.groups
+        square_shift = _square_shift(size)
+        width = BYTE
+        if op.out in self.wants:
+            width = WIDE
+        else:
+            self.units[op.out] = self._step(op)
+        yield CompactNorm(
+            *(op.input, op.out, codes.reshape(op.groups, size), square_shift),
+            *(fold + 15 + square_shift // 2, width),
         )
 
-    def _attention_columns(self, wo, v_step):
-        group = self.config.n_heads // self.config.n_kv_heads
-        return wo * np.repeat(v_step[:, None], group, axis=1).reshape(-1)
+    def _fold(self, op):
+        """The exponent with which every gain has 8 bits."""
+        gains, want = self._gains(op)
+        return math.floor(math.log2(LARGEST / np.abs(gains * want).max()))
 
-    def _hidden(self, index):
-        """What ups and hidden values are multiplied by to be integers."""
-        up = HALF - 1 - math.ceil(math.log2(self.margin * self.seen("up", index).max()))
-        hidden = HIDDEN_WIDTH - math.ceil(math.log2(self.margin * self.seen("hidden", index).max()))
-        up = min(up, hidden)  # hidden = gate's fraction + up - hidden_shift
-        return 2.0**up, 2.0**up
+    def _gains(self, op):
+        """Gains, and what makes of their products with a vector over its length the result."""
+        n = self.description.sizes[op.input]
+        gains = np.tile(self.tensor(op.gain) if op.gain else np.ones(n // op.groups), op.groups)
+        want = self.wants.get(op.out)
+        return gains, math.sqrt(n // op.groups) * (1 / self._step(op) if want is None else want)
 
-    def _folds(self, index):
+    def _step(self, op):
+        """The step of a normed vector's 8 bits; the head's is a power of two."""
+        step = self.margin * float(self.seen(f"{op.key} output").max()) / LARGEST
+        return step if self.layer is not None else 2.0 ** math.ceil(math.log2(step))
+
+    def _rotate(self, op):
+        self.rotated.add(op.vector)
+        yield CompactRotate(op.vector, op.head_dim, self.rotation)
+
+    def _attention(self, op):
+        for vector in (op.q, op.k):
+            if vector not in self.rotated:
+                yield CompactRotate(vector, op.head_dim, None)
+        self.units[op.out] = np.repeat(self._value_step(op), op.group, axis=0).reshape(-1)
+        yield CompactAttention(op, self.window, 4 + self.score_bits)
+
+    def _value_step(self, op):
+        room = self.margin + FEW / self.calibration.positions
+        return self.seen("values") * room / LARGEST  # [kv, hd]
+
+    def _pairs(self, op):
         """Factors of queries [kv, pairs], but for ``2**score_bits``, and of keys."""
-        c = self.config
-        k_pair = self.seen("keys", index).reshape(c.n_kv_heads, -1, 2).max(axis=-1)
+        k_pair = self.seen("keys").reshape(op.n_kv_heads, -1, 2).max(axis=-1)
         k_fold = LARGEST / (self.margin * k_pair)
         k_fold = np.minimum(k_fold, 8 * k_fold.min(axis=-1, keepdims=True))
-        return c.head_dim**-0.5 * LOG2E * 32 / k_fold, k_fold
+        return op.scale * LOG2E * 32 / k_fold, k_fold
 
-    def _score_bits(self, index):
-        c = self.config
-        q_pair = self.seen("queries", index).reshape(c.n_kv_heads, -1, c.head_dim // 2, 2)
-        largest = (q_pair.max(axis=(1, 3)) * self._folds(index)[0]).max()
+    def _score_bits(self, op):
+        q_pair = self.seen("queries").reshape(op.n_kv_heads, -1, op.head_dim // 2, 2)
+        largest = (q_pair.max(axis=(1, 3)) * self._pairs(op)[0]).max()
         return math.floor(math.log2(LARGEST / (self.margin * largest)))
 
-    def _step(self, key):
-        """The step of a normed vector's 8 bits."""
-        return self.margin * float(self.seen(*key).max()) / LARGEST
+    def _gate(self, op):
+        self.dynamic.add(op.out)
+        self.units[op.out] = 1 / (self._hidden(op) if op.up else 2.0**self.gate_fraction)
+        yield CompactGate(op, self.gate_fraction)
 
-    def _fold(self, index):
-        """The exponent with which every gain of the layer's norms has 8 bits."""
-        layer = self.source.layers[index]
-        return min(
-            math.floor(math.log2(LARGEST * self._step(key) / (np.abs(gain).max() * self.root)))
-            for key, gain in (
-                (("attention_norm output", index), layer["attention_norm"]),
-                (("ffn_norm output", index), layer["ffn_norm"]),
-            )
-        )
-
-    def _gain(self, gains, step, fold):
-        codes = np.round(gains.astype(np.float64) * (self.root * 2.0**fold / step))
-        return np.clip(codes, -128, LARGEST).astype(np.int8)
-
-    def _norm_shift(self, fold):
-        return fold + 15 + self.square_shift // 2
-
-    def _residual(self):
-        """The residual stream's binary point: as far left as range and shifts allow."""
-        shifts = []
-        for index, layer in enumerate(self.source.layers):
-            v_step = self.seen("values", index) * (self.margin + FEW / self.positions) / LARGEST
-            shifts.append(fit(self._attention_columns(layer["wo"], v_step), 1.0).shift)
-            shifts.append(fit(layer["w_down"], 1 / self._hidden(index)[1]).shift - DOWN_SHIFT)
-        room = 22 - math.ceil(math.log2(self.margin * self.residual_seen))
-        return min(room, *shifts)
+    def _hidden(self, op):
+        """What ups, and with them hidden values, are multiplied by to be integers."""
+        up = HALF - 1 - math.ceil(math.log2(self.margin * self.seen("up").max()))
+        hidden = HIDDEN_WIDTH - math.ceil(math.log2(self.margin * self.seen("hidden").max()))
+        return 2.0 ** min(up, hidden)
 
 
-def fit(weight, factor, base=0):
-    """4-bit codes and a scale for each row of ``weight`` times ``factor``, a number or rows'.
-
-    Of the 16 scales each row takes the one with the least squared error.
-    """
-    wanted = weight.astype(np.float64) * np.reshape(factor, (-1, 1))
-    values = scale_values()
-    largest = max(np.abs(wanted).max() / 7, 1e-30)
-    shift = math.floor(math.log2(values[-1] / largest))
-    best = np.full(len(wanted), np.inf)
-    codes, scale = np.zeros(wanted.shape, np.int8), np.zeros(len(wanted), np.int64)
-    for code, value in enumerate(values * 2.0**-shift):
-        rounded = np.clip(np.round(wanted / value), -8, 7)
-        error = ((rounded * value - wanted) ** 2).sum(axis=1)
-        better = error < best
-        best = np.where(better, error, best)
-        codes[better], scale[better] = rounded[better], code
-    return CompactLinear(codes, scale, shift - base)
+def _site(norm):
+    """Norms of one kind have one shift: those of the residual stream, of queries, of keys."""
+    return "x" if norm.input == "x" else norm.out
 
 
-def _limited(name, op):
-    """``op``, if its shift has 4 bits."""
-    _checked(f"{name}'s shift", op.shift, 16)
-    return op
+def _square_shift(size):
+    """What sums of so many squares of 15 bits are shifted by to have 23, even."""
+    square = max(0, 30 + math.ceil(math.log2(size)) - 23)
+    return square + square % 2
 
 
-def _checked(name, value, limit=32):
+def _check(name, value, limit=32):
     if value not in range(limit):
         raise ValueError(f"{name} must be from 0 to {limit - 1}, not {value}")
-    return value

@@ -4,8 +4,20 @@ import functools
 
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate
+from celosia.reference.operations.gate import ACTIVATIONS
 
-__all__ = ["exp_table", "initial_state", "root_table", "rotations", "scale_values", "sigmoid_table"]
+__all__ = [
+    "GATE_SHIFTS",
+    "exp_table",
+    "gate_table",
+    "initial_state",
+    "root_table",
+    "rotations",
+    "scale_values",
+]
+
+#: Of the activations that there are tables for: what their share of 1 is, as a power of two.
+GATE_SHIFTS = {"silu": 8, "gelu": 8, "gelu_tanh": 8, "relu": 7}
 
 STATE_FRACTION = 22  # bits behind the point of the sines and cosines that are carried along
 
@@ -25,10 +37,12 @@ def exp_table():
 
 
 @functools.cache
-def sigmoid_table():
-    """``1 / (1 + exp(-(i - 128) / 16))`` in units of 2**-8, at most 255."""
-    exact = 256 / (1 + np.exp(-(np.arange(256) - 128) / 16))
-    return np.minimum(np.round(exact), 255).astype(np.int64)
+def gate_table(activation):
+    """``activation(x) / x`` for ``x = (i - 128) / 16``, in units of ``2**-shift``, at most 255."""
+    x = (np.arange(256) - 128) / 16
+    x[128] = 1e-9
+    share = ACTIVATIONS[activation](x) / x
+    return np.minimum(np.round(share * 2.0 ** GATE_SHIFTS[activation]), 255).astype(np.int64)
 
 
 @functools.cache

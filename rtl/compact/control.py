@@ -11,8 +11,8 @@ __all__ = ["CompactControl", "token_layout"]
 
 
 def token_layout():
-    """A token to be processed: whether it is a sequence's first, and whether logits are wanted."""
-    return data.StructLayout({"token": unsigned(20), "first": 1, "logits": 1})
+    """A token to be processed, its position, and whether logits are wanted."""
+    return data.StructLayout({"token": unsigned(20), "position": unsigned(20), "logits": 1})
 
 
 class CompactControl(wiring.Component):
@@ -74,7 +74,7 @@ class CompactControl(wiring.Component):
             write.data.eq(self.prompt.p.token),
             read.addr.eq(position),
             self.token.p.token.eq(Mux(generated, newest, read.data)),
-            self.token.p.first.eq(position == 0),
+            self.token.p.position.eq(position),
             self.token.p.logits.eq(generated | (position == length - 1)),
             self.result.p.token.eq(newest),
             self.result.p.cycles.eq(at_token),

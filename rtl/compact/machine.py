@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from celosia.rtl.compact.boot import CompactBoot
 from celosia.rtl.compact.control import CompactControl
 from celosia.rtl.compact.operands import CompactOperands
-from celosia.rtl.compact.operation import Stride
+from celosia.rtl.compact.operation import A, Stride
 from celosia.rtl.compact.products import CompactProducts
 from celosia.rtl.compact.sequencer import CompactSequencer
 from celosia.rtl.compact.vector import CompactVector
@@ -72,14 +72,18 @@ class CompactMachine(wiring.Component):
         m.submodules.sequencer = sequencer = CompactSequencer(s, image.program)
         m.submodules.products = products = CompactProducts(s)
         m.submodules.operands = operands = CompactOperands(s, image)
-        m.submodules.vector = vector = CompactVector()
+        m.submodules.vector = vector = CompactVector(s.activation)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.command, host.command)
         connect(m, host.result, link.result)
         connect(m, host.done, link.done)
         connect(m, host.token, sequencer.token)
-        run, token = sequencer.run, host.token.p.token
+        run, row = sequencer.run, Signal(20)
+        m.d.comb += row.eq(host.token.p.token)
+        if s.positions:  # their table lies behind the tokens', from a whole tile on
+            with m.If(run.control.a == A.POSITION):
+                m.d.comb += row.eq(-(-s.vocab_size // 4) * 4 + host.token.p.position)
         m.d.comb += [
             host.prompt.valid.eq(link.prompt.valid),
             host.prompt.payload.eq(link.prompt.payload),
@@ -97,7 +101,7 @@ class CompactMachine(wiring.Component):
             tape.addr.eq(products.addr),
             products.read.eq(tape.read),
             *(unit.run.eq(run) for unit in (products, operands)),
-            *(unit.token.eq(token) for unit in (products, operands)),
+            *(unit.row.eq(row) for unit in (products, operands)),
             operands.issue.eq(products.issue),
             operands.product.eq(products.product),
             operands.weight.eq(products.weight),

@@ -26,7 +26,8 @@ class CompactOperands(wiring.Component):
     -------
     run : In(run_layout)
     issue : In(1)
-    token : In(unsigned(20))
+    row : In(unsigned(20))
+        Of the embedding.
     adding : In(1)
         The next word to be added is read.
     product : In(signed(acc_width))
@@ -48,7 +49,7 @@ class CompactOperands(wiring.Component):
             {
                 "run": In(run_layout(shape)),
                 "issue": In(1),
-                "token": In(20),
+                "row": In(20),
                 "adding": In(1),
                 "product": In(signed(shape.acc_width)),
                 "weight": In(signed(4)),
@@ -75,7 +76,7 @@ class CompactOperands(wiring.Component):
     def _tapes(self, m):
         """Scales and gains in their order."""
         run, control = self.run, self.run.control
-        embeds = control.a == A.EMBEDDING
+        embeds = control.a >= A.EMBEDDING
         scales, scale_place = _tape(m, "scales", unsigned(4), self.image.scales)
         gains, gain_place = _tape(m, "gains", signed(8), self.image.gains)
         with m.If(run.valid & (control.b == B.SCALE) & ~embeds):
@@ -85,7 +86,7 @@ class CompactOperands(wiring.Component):
         with m.If(run.begin & embeds):
             m.d.comb += [
                 scale_place.load.eq(1),
-                scale_place.place.eq(self.shape.embedding_scale + self.token),
+                scale_place.place.eq(self.shape.embedding_scale + self.row),
             ]
         m.d.comb += gain_place.step.eq(run.valid & (control.b == B.GAIN))
         with m.If(run.rewind):

@@ -26,11 +26,15 @@ __all__ = [
 
 
 class A(enum.IntEnum):
-    """The first operand: of the wide memory, a dot product, or a weight of the embedding."""
+    """The first operand: of the wide memory, a dot product, or a weight of the embedding.
+
+    That is of the token's row, or of the position's.
+    """
 
     WIDE = 0
     PRODUCT = 1
     EMBEDDING = 2
+    POSITION = 3
 
 
 class B(enum.IntEnum):
@@ -97,7 +101,7 @@ class Table(enum.IntEnum):
 
     NONE = 0
     EXP = 1
-    SIGMOID = 2
+    GATE = 2
     ROOT = 3
 
 

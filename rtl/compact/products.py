@@ -23,11 +23,12 @@ class CompactProducts(wiring.Component):
     Members
     -------
     run : In(run_layout)
-    token : In(unsigned(20))
+    row : In(unsigned(20))
+        Of the embedding.
     issue : Out(1)
     product : Out(signed(acc_width))
     weight : Out(signed(4))
-        The next one of the token's embedding.
+        The next one of that row.
     addr, read : Out(unsigned(14)), In(unsigned(64))
         The tape of weights.
     target : In(unsigned)
@@ -42,7 +43,7 @@ class CompactProducts(wiring.Component):
         super().__init__(
             {
                 "run": In(run_layout(shape)),
-                "token": In(20),
+                "row": In(20),
                 "issue": Out(1),
                 "product": Out(signed(shape.acc_width)),
                 "weight": Out(signed(4)),
@@ -59,7 +60,7 @@ class CompactProducts(wiring.Component):
         m = Module()
         s, run, control = self.shape, self.run, self.run.control
         m.submodules.fabric = fabric = CompactFabric(s.acc_width)
-        products, embeds = control.a == A.PRODUCT, control.a == A.EMBEDDING
+        products, embeds = control.a == A.PRODUCT, control.a >= A.EMBEDDING
         place, lane, before = Signal(14), Signal(2), Signal(2)
         cache_place, vector_place = Signal(range(self.cache_depth)), Signal(range(s.vector_words))
         beat = Signal.like(control.beats)
@@ -93,13 +94,13 @@ class CompactProducts(wiring.Component):
                 cache_place.eq(run.cache_base + run.word.source),
             ]
             with m.If(embeds):
-                m.d.sync += place.eq(s.embedding_address + (self.token >> 2) * (s.dim // 4))
+                m.d.sync += place.eq(s.embedding_address + (self.row >> 2) * (s.dim // 4))
         with m.If(run.rewind):
             m.d.sync += place.eq(0)
 
         m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
         m.d.sync += before.eq(lane)
-        row = self.read.word_select(self.token[:2], 16)
+        weights = self.read.word_select(self.row[:2], 16)
         more, ready = Signal(2), Signal()  # results behind the one that is done
         m.d.comb += [
             fabric.first.eq(first),
@@ -109,7 +110,7 @@ class CompactProducts(wiring.Component):
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
             self.product.eq(fabric.result),
-            self.weight.eq(row.word_select(before, 4)),
+            self.weight.eq(weights.word_select(before, 4)),
             ready.eq(~products | fabric.done | (more != 0)),
             self.issue.eq(run.going & run.left & ready),
         ]

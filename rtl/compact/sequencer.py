@@ -81,7 +81,7 @@ class CompactSequencer(wiring.Component):
                 m.d.sync += [layer.eq(0), run.cache_base.eq(0), pc.eq(1)]
                 with m.If(token.valid):
                     m.next = "FETCH"
-                    with m.If(token.p.first):
+                    with m.If(token.p.position == 0):
                         m.d.sync += [pc.eq(0), run.positions.eq(1)]
                         m.d.sync += [run.slot.eq(0), run.slot_bytes.eq(0)]
             with m.State("FETCH"):

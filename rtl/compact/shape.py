@@ -22,6 +22,10 @@ class CompactShape:
         Where on the tape of weights and on that of scales the embedding begins.
     loop : int
         The first instruction of a layer.
+    activation : str
+        Of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    positions : bool
+        Whether there are learned positions.
     """
 
     dim: int
@@ -38,6 +42,8 @@ class CompactShape:
     embedding_address: int
     embedding_scale: int
     loop: int
+    activation: str = "silu"
+    positions: bool = False
 
     lanes = 1  # of what comes out
     multipliers = 16

@@ -3,7 +3,7 @@
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.reference.compact.tables import exp_table, root_table, sigmoid_table
+from celosia.reference.compact.tables import exp_table, gate_table, root_table
 from celosia.rtl.arithmetic.multiplier import RegisteredMultiplier
 from celosia.rtl.compact.operation import Add, Group, Measure, Table, Width, control_layout
 from celosia.rtl.stream.pipeline import bit_length
@@ -20,6 +20,11 @@ class CompactVector(wiring.Component):
     Bit-exact with :func:`celosia.reference.compact.arithmetic.compute`.
 
     Latency 6 cycles from operands to ``write``. Throughput 1 product per cycle.
+
+    Parameters
+    ----------
+    activation : str
+        Of the table of gates: see :func:`celosia.reference.compact.tables.gate_table`.
 
     Members
     -------
@@ -68,6 +73,10 @@ class CompactVector(wiring.Component):
     largest: Out(20)
     tap: Out(1)
     tapped: Out(signed(24))
+
+    def __init__(self, activation="silu"):
+        self.activation = activation
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
@@ -193,19 +202,19 @@ class CompactVector(wiring.Component):
         exp = [0] * 256
         for place, value in enumerate(exp_table().tolist()):
             exp[-place % 256] = value
-        sigmoid = [sigmoid_table()[(place + 128) % 256] for place in range(256)]
-        small = [*exp, *map(int, sigmoid)]
+        gates = gate_table(self.activation).tolist()
+        small = [*exp, *gates[128:], *gates[:128]]
         m.submodules.small = small = memory.Memory(shape=8, depth=512, init=small)
         m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
         place = Signal(8)
-        is_sigmoid = self.control.table == Table.SIGMOID
+        is_gate = self.control.table == Table.GATE
         m.d.comb += place.eq(y[:8])
-        with m.If(is_sigmoid & (y[7:] != y[-1].replicate(17))):
+        with m.If(is_gate & (y[7:] != y[-1].replicate(17))):
             m.d.comb += place.eq(Cat((~y[-1]).replicate(7), y[-1]))
         with m.Elif((self.control.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
             m.d.comb += place.eq(1)
         narrow, wide = small.read_port(), root.read_port()
-        m.d.comb += [narrow.addr.eq(Cat(place, is_sigmoid)), wide.addr.eq(place)]
+        m.d.comb += [narrow.addr.eq(Cat(place, is_gate)), wide.addr.eq(place)]
         return Mux(self.control.table == Table.ROOT, wide.data, narrow.data)
 
 

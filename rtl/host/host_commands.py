@@ -291,9 +291,7 @@ class HostCommands(wiring.Component):
                 with m.If(holds):
                     m.d.sync += code.eq(reason)
 
-        too_long, limit = payload.run_too_long, TEMPERATURE_LIMIT
-        if self.plain:
-            too_long, limit = too_long | (fields.start != 0), 1
+        plain = {Code.START: fields.start != 0, Code.GREEDY: fields.temperature != 0}
         with m.Switch(frame.kind):
             with m.Case(Kind.PROMPT):
                 refuse(
@@ -312,11 +310,12 @@ class HostCommands(wiring.Component):
                         Code.BUSY: self.busy,
                         Code.EMPTY: fields.length == 0,
                         Code.COUNT: fields.count == 0,
-                        Code.SPAN: too_long,
+                        Code.SPAN: payload.run_too_long,
                         Code.VOCABULARY: payload.run_unfit,
-                        Code.TEMPERATURE: fields.temperature >= limit,
+                        Code.TEMPERATURE: fields.temperature >= TEMPERATURE_LIMIT,
                         **({Code.MEMORY: ~self.memory.holds} if memory else {}),
                         **({Code.OVERWRITTEN: self._early(fields.start)} if self.rings else {}),
+                        **(plain if self.plain else {}),
                     }
                 )
             if memory:

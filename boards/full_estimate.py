@@ -1,0 +1,134 @@
+"""What a full machine takes of a chip with block RAMs of 18 Kbit, and its configurations."""
+
+import itertools
+
+from celosia.generators.config import Config, ConfigError
+from celosia.reference.families import describe
+from celosia.reference.operations import Experts
+from celosia.rtl.machine.step import BUFFERS
+
+__all__ = ["configs", "needs", "settings", "smallest"]
+
+SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+SMALLEST = 32  # words of a memory that goes into block RAM
+STEP_BITS = 300
+SHORTEST = 128  # positions of a shortened cache
+
+
+def needs(model, config):
+    """``{"lut", "dsp", "bram", "sdram"}``, the last in bytes: as a LUT4 of an ECP5 counts."""
+    rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
+    length = config.max_seq_len or model.seq_len
+    experts = describe(model).find(Experts)
+    beats, scale_words = _tape(model, experts, rows, lanes)
+    head = _up(model.head_dim, lanes)
+    heads = model.n_layers * model.n_kv_heads
+    slots = max(length, config.kv_pages * config.kv_page_size)
+    positions = _up(slots, lanes) // lanes
+    key_tiles, channel_tiles = _up(slots, rows) // rows, _up(head, rows) // rows
+    dim_words = _up(model.dim, lanes) // lanes
+    tape = (beats, rows * lanes * config.weight_width, False)
+    sdram = 0
+    if config.memory == "sdram":
+        sdram = beats * rows * lanes * config.weight_width // 8
+        tape = (1024, 18, False)  # read ahead
+    memories = [  # (depth, bits, whether bytes are written on their own)
+        tape,
+        (scale_words, 16 * lanes, False),
+        (heads * key_tiles * head // lanes, 8 * rows * lanes, True),
+        (heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
+        (heads * positions, 9 * lanes, True),
+        ((2 * model.n_layers + 1) * dim_words, 16 * lanes, False),
+        *[(BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
+        (length, 52, False),
+        (length, 20, False),
+        (
+            model.n_layers * (7 + 2 * model.n_heads) + sum(2 * op.k - 1 for op in experts) + 1,
+            *(STEP_BITS, False),
+        ),
+        *[(512, 36, False)] * (lanes + 5),  # tables
+    ]
+    multipliers = rows * lanes * tokens
+    lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
+    lut += 2200 if config.memory == "sdram" else 0
+    for op in experts[:1]:  # the router
+        lut += 2000 + 130 * lanes * min(op.k, -(-op.n // lanes))
+        multipliers += 1
+    return {
+        "lut": lut,
+        "dsp": multipliers + 7 * lanes,
+        "bram": sum(_blocks(*memory) for memory in memories if memory[0] > SMALLEST),
+        "sdram": sdram,
+    }
+
+
+def configs(model, board, wish=None):
+    """Configurations for ``model`` on ``board``: the widest weights first.
+
+    Of those the most multipliers, then the most positions, then the most lanes; all of them on chip
+    before any with the tape in the board's SDRAM. With ``wish`` nothing beyond it.
+    """
+    wish = wish or Config(weight_parallelism=1024, vector_lanes=32)
+    positions = lengths(wish.max_seq_len or model.seq_len)
+    widths = range(wish.weight_width, min(wish.weight_width, 4) - 1, -1)
+    parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
+    lanes = [n for n in (32, 16, 8, 4, 2) if n <= wish.vector_lanes]
+    largest = max(model.dim, model.hidden_dim, model.vocab_size)
+    memories = [name for name in board.memories if name == "sdram" or wish.memory != "sdram"]
+    names = ("memory", "weight_width", "weight_parallelism", "max_seq_len", "vector_lanes")
+    for values in itertools.product(memories, widths, parallelisms, positions, lanes):
+        try:
+            config = Config(**dict(zip(names, values, strict=True)), name="fit")
+        except ConfigError:
+            continue
+        if config.rows <= largest:
+            yield config
+
+
+def smallest(model):
+    """The configuration that takes least."""
+    length = lengths(model.seq_len)[-1]
+    return Config(weight_parallelism=8, vector_lanes=2, weight_width=4, max_seq_len=length)
+
+
+def settings(config):
+    """How the command line says ``config``."""
+    names = ("weight_parallelism", "vector_lanes", "weight_width", "max_seq_len")
+    if config.memory != "on_chip":
+        names += ("memory",)
+    return " ".join(f"--set {name}={getattr(config, name)}" for name in names)
+
+
+def lengths(length):
+    """The positions that a cache may have, from ``length`` down."""
+    return [length, *(length >> n for n in range(1, 8) if length >> n >= SHORTEST)]
+
+
+def _tape(model, experts, rows, lanes):
+    """Beats of the weights, words of their scales; all of the layers' ``experts``."""
+    dim, hidden = _up(model.dim, lanes), _up(model.hidden_dim, lanes)
+    head = _up(model.head_dim, lanes)
+    queries, keys = model.n_heads * head, model.n_kv_heads * head
+    layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries)]
+    matrices = layer * model.n_layers
+    matrices += [(2 * hidden, dim), (dim, hidden)] * (model.n_layers - len(experts))
+    for op in experts:
+        width = _up(op.hidden_dim, lanes)
+        matrices += [(op.n, dim), *[(2 * width, dim), (dim, width)] * op.n]
+    matrices += [(model.vocab_size, dim)] * (1 if model.tied else 2)
+    beats = sum(_up(height, rows) // rows * width // lanes for height, width in matrices)
+    scales = sum(_up(height, lanes) // lanes for height, _ in matrices)
+    scales += model.n_layers * queries // lanes
+    return beats, scales
+
+
+def _blocks(depth, bits, bytewise):
+    """Block RAMs of 18 Kbit in a memory, in the best of their shapes."""
+    if bytewise:  # bytes (or 9 bits) written on their own take 9 bits each
+        bits = -(-bits // 8) * 9 if bits % 9 else bits
+    shapes = [s for s in SHAPES if s[1] >= 9 or not bytewise]
+    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
+
+
+def _up(n, unit):
+    return -(-n // unit) * unit
