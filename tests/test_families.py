@@ -72,7 +72,7 @@ def test_names_of_architectures_are_told_apart():
         ("llama-tied", {"num_hidden_layers": 5000}, "5000 layers are not in 20 tensors"),
         ("llama-tied", {"head_dim": 2**30}, "heads of 1073741824 values are not in 20 tensors"),
         ("llama-tied", {"partial_rotary_factor": 0.5}, "partial_rotary_factor: only 1 is"),
-        ("llama-tied", {"rope_scaling": {"type": "yarn"}}, "rope_scaling.rope_type: 'yarn' is not"),
+        ("llama-tied", {"rope_scaling": {"type": "ntk"}}, "rope_scaling.rope_type: 'ntk' is not"),
         ("llama-linear", {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor: is missing"),
         ("llama-tied", {"hidden_act": "tanh"}, "hidden_act: 'tanh' is not supported"),
         ("llama-tied", {"hidden_size": 25}, "num_attention_heads: 6 does not divide"),

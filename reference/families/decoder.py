@@ -108,10 +108,12 @@ def head_norms(c, whole=False, layer_norm=False):
 
 def rotation(c, frequencies=None):
     """Queries and keys rotated, by default as the configuration says."""
+    factor = 1.0
     if frequencies is None:
         frequencies = c.frequencies(rotary_dim=c.options.get("rotary_dim"))
-    frequencies = tuple(frequencies.tolist())
-    return Rotate("q", c.head_dim, frequencies), Rotate("k", c.head_dim, frequencies)
+        factor = getattr(c.rope_scaling, "attention_factor", 1.0)
+    turns = c.head_dim, tuple(frequencies.tolist()), factor
+    return Rotate("q", *turns), Rotate("k", *turns)
 
 
 def window(c, index):

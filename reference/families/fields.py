@@ -4,10 +4,11 @@ Attributes have our names, and are encoded as the files spell them. Families add
 own; null and absent are two things.
 """
 
+import math
 from typing import Annotated, ClassVar
 
 import msgspec
-from celosia.reference.rope_scaling import LinearScaling, RopeScaling
+from celosia.reference.rope_scaling import LinearScaling, LongScaling, RopeScaling, YarnScaling
 
 from celosia.printable import shown
 
@@ -53,6 +54,14 @@ class Rope(msgspec.Struct):
     low_freq_factor: Number | None = None
     high_freq_factor: Number | None = None
     original_max_position_embeddings: Size | None = None
+    attention_factor: Number | None = None
+    beta_fast: Number | None = None
+    beta_slow: Number | None = None
+    mscale: Number | None = None
+    mscale_all_dim: Number | None = None
+    truncate: bool = True
+    short_factor: list[Number] | None = None
+    long_factor: list[Number] | None = None
 
 
 NAMES = {
@@ -133,6 +142,8 @@ def common(fields, partial=False, quantized=False, rope=True, **changes):
     if rope:
         theta, scaling, fraction = read_rope(fields)
         values |= {"rope_theta": theta, "rope_scaling": scaling}
+        if isinstance(scaling, LongScaling):  # beyond, all positions would have other factors
+            values["seq_len"] = min(fields.seq_len, scaling.original_seq_len)
         if fraction != 1 and not partial:
             refuse("partial_rotary_factor", "only 1 is supported")
     return values | changes
@@ -161,27 +172,56 @@ def read_rope(fields):
     return theta, _scaling(fields, rope, where), 1 if fraction is None else fraction
 
 
+#: Our names of scalings, and what each needs.
+_SCALINGS = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "yarn": (),
+    "longrope": ("short_factor",),
+}
+
+
 def _scaling(fields, rope, where):
     kind = rope.rope_type or rope.type or "default"
+    if kind == "su" or (kind == "yarn" and rope.short_factor):  # its older names
+        kind = "longrope"
     # Within the trained length "dynamic" changes nothing.
     if kind in ("default", "dynamic"):
         return None
-    if kind not in ("linear", "llama3"):
-        supported = "'default', 'dynamic', 'linear' and 'llama3'"
+    if kind not in _SCALINGS:
+        supported = ", ".join(map(repr, ("default", "dynamic", *_SCALINGS)))
         raise ValueError(f"{where}.rope_type: {shown(kind)} is not supported (only {supported})")
-    needed = ("factor", "low_freq_factor", "high_freq_factor")
-    for name in needed[:1] if kind == "linear" else needed:
+    for name in _SCALINGS[kind]:
         if getattr(rope, name) is None:
             raise ValueError(f"{where}.{name}: is missing")
-    if kind == "linear":
-        return None if rope.factor == 1 else LinearScaling(rope.factor)
     length = fields.original_max_position_embeddings or rope.original_max_position_embeddings
+    length = length or fields.seq_len
+    factor = rope.factor or fields.seq_len / length
     try:
-        return RopeScaling(
-            *(rope.factor, rope.low_freq_factor, rope.high_freq_factor), length or fields.seq_len
-        )
+        if kind == "linear":
+            return None if factor == 1 else LinearScaling(factor)
+        if kind == "llama3":
+            return RopeScaling(factor, rope.low_freq_factor, rope.high_freq_factor, length)
+        if kind == "yarn":
+            betas = rope.beta_fast or 32.0, rope.beta_slow or 1.0
+            return YarnScaling(factor, length, _yarn_factor(rope, factor), *betas, rope.truncate)
+        attention = math.sqrt(1 + math.log(max(factor, 1)) / math.log(max(length, 2)))
+        return LongScaling(tuple(rope.short_factor), length, rope.attention_factor or attention)
     except ValueError as fault:
         raise ValueError(f"{where}: {fault}") from None
+
+
+def _yarn_factor(rope, factor):
+    """What YaRN multiplies turned values by where the file does not say."""
+
+    def logarithm(scale):
+        return 0.1 * scale * math.log(max(factor, 1)) + 1
+
+    if rope.attention_factor:
+        return rope.attention_factor
+    if rope.mscale and rope.mscale_all_dim:
+        return logarithm(rope.mscale) / logarithm(rope.mscale_all_dim)
+    return logarithm(1)
 
 
 def windows(fields, width, windowed):

@@ -35,5 +35,5 @@ FAMILY = Family(
         model_types=("mistral",),
         ignored=("attention_bias", "mlp_bias", "layer_types"),
     ),
-    checked=3,
+    checked=4,
 )

@@ -64,5 +64,5 @@ FAMILY = Family(
         gguf_config,
         lambda c, f: decoder.gguf(c, joined(c, "attn_qkv", "ffn_up")),
     ),
-    checked=3,
+    checked=4,
 )

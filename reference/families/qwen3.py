@@ -63,5 +63,5 @@ FAMILY = Family(
         lambda f: metadata.common(f, options=fields.options(attention_bias=f.attention_bias)),
         lambda c, f: decoder.gguf(c),
     ),
-    checked=3,
+    checked=4,
 )
