@@ -24,7 +24,6 @@ __all__ = [
     "common",
     "options",
     "refuse",
-    "rotary",
     "windows",
 ]
 
@@ -81,6 +80,7 @@ class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     """config.json of most decoders, with the defaults that most have."""
 
     default_theta: ClassVar[float] = 10000.0
+    usual_activation: ClassVar[str] = "silu"
 
     dim: Size
     hidden_dim: Size
@@ -91,7 +91,7 @@ class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     n_kv_heads: Size | None = None
     head_dim: Size | None = None
     norm_eps: Epsilon | None = 1e-6
-    activation: str | None = "silu"
+    activation: str | None = None
     tied: bool | None = False
     rope_theta: Number | None = None
     partial_rotary_factor: float | None = None
@@ -123,11 +123,12 @@ def activation(value, usual):
     return None if ours == usual else ours
 
 
-def common(fields, partial=False, quantized=False, rope=True, **changes):
-    """The sizes, theta and scaling of config.json; ``changes`` come instead.
+def common(fields, partial=None, quantized=False, rope=True, **more):
+    """The sizes, theta, scaling and options of config.json; ``more`` are further options.
 
-    ``partial``: the family may rotate a part of each head; ``quantized``: it reads
-    ``quantization_config``; ``rope``: it has rotary positions.
+    ``partial``: the part of each head that is rotated if the file does not say, where a family may
+    rotate a part; ``quantized``: it reads ``quantization_config``; ``rope``: it has rotary
+    positions. Biases and another activation than the usual one are options of every family.
     """
     if fields.quantization_config is not None and not quantized:
         refuse("quantization_config", "quantised weights are not supported")
@@ -139,21 +140,25 @@ def common(fields, partial=False, quantized=False, rope=True, **changes):
     values["head_dim"] = fields.head_dim or fields.dim // fields.n_heads
     values["norm_eps"] = 1e-6 if fields.norm_eps is None else fields.norm_eps
     values["tied"] = bool(fields.tied)
+    given = {name: getattr(fields, name, None) for name in ("attention_bias", "mlp_bias")}
+    given["activation"] = activation(fields.activation, fields.usual_activation)
     if rope:
         theta, scaling, fraction = read_rope(fields)
         values |= {"rope_theta": theta, "rope_scaling": scaling}
         if isinstance(scaling, LongScaling):  # beyond, all positions would have other factors
             values["seq_len"] = min(fields.seq_len, scaling.original_seq_len)
-        if fraction != 1 and not partial:
+        fraction = partial if fraction is None else fraction
+        if partial is None and fraction not in (None, 1):
             refuse("partial_rotary_factor", "only 1 is supported")
-    return values | changes
+        given["rotary_dim"] = _rotary(values["head_dim"], fraction or 1)
+    return values | {"options": options(**given | more)}
 
 
-def rotary(fields, head_dim, fraction=None):
+def _rotary(head_dim, fraction):
     """How many values of a head are rotated, or None for all of them."""
-    stated = read_rope(fields)[2]
-    fraction = fraction if fraction is not None and stated == 1 else stated
     size = int(head_dim * fraction)
+    if fraction == 1:
+        return None
     if size % 2 or size not in range(2, head_dim + 1):
         refuse(
             "partial_rotary_factor",
@@ -163,13 +168,13 @@ def rotary(fields, head_dim, fraction=None):
 
 
 def read_rope(fields):
-    """theta, the scaling or None, and the fraction of a head that is rotated."""
+    """theta, the scaling or None, and the fraction of a head that is rotated, or None."""
     where = "rope_scaling" if fields.rope_scaling not in (None, Rope()) else "rope_parameters"
     rope = getattr(fields, where) or Rope()
     theta = rope.rope_theta or fields.rope_theta or fields.default_theta
     fraction = rope.partial_rotary_factor
     fraction = fields.partial_rotary_factor if fraction is None else fraction
-    return theta, _scaling(fields, rope, where), 1 if fraction is None else fraction
+    return theta, _scaling(fields, rope, where), fraction
 
 
 #: Our names of scalings, and what each needs.

@@ -4,34 +4,29 @@ from celosia.reference.families import decoder, fields, gemma, metadata
 from celosia.reference.families.family import Family, Format
 from celosia.reference.operations import Add, Cap
 
-__all__ = ["FAMILY", "NORMS", "Gemma2Fields", "describe", "score_factor"]
+__all__ = ["FAMILY", "NORMS", "Gemma2Fields", "config", "describe", "layer", "score_factor"]
 
 
-def describe(c, attention=None):
-    """Four norms a layer; ``attention(index)`` gives the operations from ``h`` to ``a``."""
+def layer(c, index, **more):
+    """Four norms; ``more`` is said to the attention."""
     o = c.options
-    bias = o.get("attention_bias", False)
+    return (
+        decoder.norm(c, "attention_norm"),
+        *decoder.attention(c, index, scale=o.get("score_factor"), cap=o.get("score_cap"), **more),
+        decoder.linear("a", "y", "wo", o.get("attention_bias", False)),
+        decoder.norm(c, "attention_post_norm", "y", "z"),
+        Add("z", "x"),
+        decoder.norm(c, "ffn_norm"),
+        *decoder.gated_mlp(c, "gelu_tanh", out="y"),
+        decoder.norm(c, "ffn_post_norm", "y", "z"),
+        Add("z", "x"),
+    )
 
-    def usual(index):
-        attend = decoder.attend(c, index, o.get("score_factor"), o.get("score_cap"))
-        return *decoder.projections(bias), *decoder.rotation(c), attend
 
-    def layer(index):
-        return (
-            decoder.norm(c, "attention_norm"),
-            *(attention or usual)(index),
-            decoder.linear("a", "y", "wo", bias),
-            decoder.norm(c, "attention_post_norm", "y", "z"),
-            Add("z", "x"),
-            decoder.norm(c, "ffn_norm"),
-            *decoder.gated_mlp(o.get("activation", "gelu_tanh"), out="y"),
-            decoder.norm(c, "ffn_post_norm", "y", "z"),
-            Add("z", "x"),
-        )
-
-    end = decoder.norm(c, "norm"), decoder.head(c)
-    if o.get("logit_cap"):
-        end += (Cap("logits", o["logit_cap"]),)
+def describe(c, layer=layer):
+    """A cap of the logits, if there is one."""
+    cap = c.options.get("logit_cap")
+    end = decoder.norm(c, "norm"), decoder.head(c), *((Cap("logits", cap),) if cap else ())
     return decoder.decoder(c, layer, gemma.begin(c), end)
 
 
@@ -41,7 +36,7 @@ class Gemma2Fields(
     """Gemma 2's."""
 
     n_kv_heads: fields.Size | None = 4
-    activation: str | None = "gelu_pytorch_tanh"
+    activation: str | None = None
     query_pre_attn_scalar: fields.Number = 256.0
     attn_logit_softcapping: fields.Number | None = 50.0
     final_logit_softcapping: fields.Number | None = 30.0
@@ -49,17 +44,15 @@ class Gemma2Fields(
     layer_types: list[str] | None = None
 
 
-def config(f):
+def config(f, windowed=lambda index: index % 2 == 0, **more):
     """The score's factor has its own field."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        activation=fields.activation(f.activation, "gelu_tanh"),
+    return fields.common(
+        f,
         score_factor=f.query_pre_attn_scalar**-0.5,
-        score_cap=f.attn_logit_softcapping,
         logit_cap=f.final_logit_softcapping,
-        windows=fields.windows(f, f.sliding_window, lambda index: index % 2 == 0),
+        windows=fields.windows(f, f.sliding_window, windowed),
+        **more,
     )
-    return fields.common(f, options=switches)
 
 
 NORMS = {
@@ -91,12 +84,10 @@ def gguf_config(f):
     """The layers with windows are not in the file."""
     return metadata.common(
         f,
-        options=fields.options(
-            score_factor=score_factor(f, 46),
-            score_cap=f.score_cap,
-            logit_cap=f.logit_cap,
-            windows=fields.windows(f, f.window, lambda index: index % 2 == 0),
-        ),
+        score_factor=score_factor(f, 46),
+        score_cap=f.score_cap,
+        logit_cap=f.logit_cap,
+        windows=fields.windows(f, f.window, lambda index: index % 2 == 0),
     )
 
 
@@ -107,10 +98,9 @@ FAMILY = Family(
     hugging_face=Format(
         ("Gemma2ForCausalLM",),
         Gemma2Fields,
-        config,
-        lambda c, f: decoder.llama(c, NORMS, one_plus=True),
-        model_types=("gemma2",),
+        lambda f: config(f, score_cap=f.attn_logit_softcapping),
+        lambda c, f: decoder.llama(c, changes=NORMS, one_plus=True),
     ),
-    gguf=Format(("gemma2",), Gemma2Metadata, gguf_config, lambda c, f: decoder.gguf(c)),
+    gguf=Format(("gemma2",), Gemma2Metadata, gguf_config, decoder.gguf),
     checked=3,
 )

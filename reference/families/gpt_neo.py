@@ -7,18 +7,14 @@ __all__ = ["FAMILY"]
 
 
 class GptNeoFields(
-    fields.Fields,
+    gpt2.GptFields,
     kw_only=True,
     rename=fields.NAMES | gpt2.RENAMED | {"n_layers": "num_layers", "n_heads": "num_heads"},
 ):
     """GPT-Neo's: ``attention_types`` is a list of kinds and how often they come."""
 
-    hidden_dim: fields.Size | None = None
     n_layers: fields.Layers
     n_heads: fields.Size
-    norm_eps: fields.Epsilon | None = 1e-5
-    activation: str | None = "gelu_new"
-    tied: bool | None = True
     attention_types: list[tuple[list[str], fields.Size]] | None = None
     window_size: fields.Size = 256
 
@@ -30,14 +26,8 @@ def config(f):
         kinds += names * min(times, f.n_layers)
     if len(kinds) < f.n_layers or not set(kinds) <= {"global", "local"}:
         fields.refuse("attention_types", f"must say of {f.n_layers} layers 'global' or 'local'")
-    switches = fields.options(
-        learned_positions=True,
-        unscaled=True,
-        plain_qkv=True,
-        activation=fields.activation(f.activation, "gelu_tanh"),
-        windows=fields.windows(f, f.window_size, lambda index: kinds[index] == "local"),
-    )
-    return fields.common(f, rope=False, hidden_dim=f.hidden_dim or 4 * f.dim, options=switches)
+    windows = fields.windows(f, f.window_size, lambda index: kinds[index] == "local")
+    return gpt2.gpt_config(f, unscaled=True, plain_qkv=True, windows=windows)
 
 
 def names(c, f):
@@ -50,8 +40,6 @@ FAMILY = Family(
     name="gpt_neo",
     models="GPT-Neo",
     describe=gpt2.describe,
-    hugging_face=Format(
-        ("GPTNeoForCausalLM",), GptNeoFields, config, names, model_types=("gpt_neo",)
-    ),
+    hugging_face=Format(("GPTNeoForCausalLM",), GptNeoFields, config, names),
     checked=3,
 )
