@@ -172,6 +172,11 @@ class Quantizer:
         layer = self.description.layers[self.layer]
         return any(isinstance(op, Norm) and op.out == vector for op in layer)
 
+    def taken_by_norm(self, vector):
+        """Whether a norm takes the vector on its way, in this layer."""
+        layer = self.description.layers[self.layer]
+        return any(isinstance(op, Norm) and op.input == vector for op in layer)
+
     def limit(self, vector):
         """Of a clipped vector, in this layer; else None."""
         layer = self.description.layers[self.layer]

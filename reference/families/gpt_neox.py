@@ -13,9 +13,10 @@ def layer(c, index):
     """LayerNorm; both norms are of the same stream, or one after the other."""
     bias = c.options.get("attention_bias", False)
     first = decoder.norm(c, "attention_norm", layer_norm=True)
-    second = decoder.norm(c, "ffn_norm", out="h2", layer_norm=True)
+    between = "h" if c.options.get("serial") else "h2"
+    second = decoder.norm(c, "ffn_norm", out=between, layer_norm=True)
     attention = *decoder.attention(c, index), decoder.linear("a", "x", "wo", bias)
-    mlp = decoder.plain_mlp(c, "gelu", input="h2")
+    mlp = decoder.plain_mlp(c, "gelu", input=between)
     if c.options.get("serial"):
         return first, *attention, second, *mlp
     return first, second, *attention, *mlp

@@ -131,7 +131,7 @@ class Attention:
         return np.minimum(step, (q.limit(self.v) or np.inf) / 127)
 
     def quantize(self, q):
-        normed = q.normed(self.out)
+        normed = q.taken_by_norm(self.out)
         largest = q.everywhere("attention") if normed else q.seen("attention").max()
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         value_scale = np.zeros((self.n_kv_heads, q.head_dim))
