@@ -4,7 +4,7 @@ from celosia.reference.families import decoder, fields, gemma, metadata
 from celosia.reference.families.family import Family, Format
 from celosia.reference.operations import Add, Cap
 
-__all__ = ["FAMILY", "NORMS", "Gemma2Fields", "config", "describe", "layer", "score_factor"]
+__all__ = ["FAMILY", "NAMED", "NORMS", "Gemma2Fields", "describe", "layer", "options"]
 
 
 def layer(c, index, **more):
@@ -30,29 +30,33 @@ def describe(c, layer=layer):
     return decoder.decoder(c, layer, gemma.begin(c), end)
 
 
-class Gemma2Fields(
-    gemma.GemmaFields, kw_only=True, rename=fields.NAMES | {"activation": "hidden_activation"}
-):
+_CAPS = {"score_cap": "attn_logit_softcapping", "logit_cap": "final_logit_softcapping"}
+NAMED = fields.NAMES | _CAPS | {"activation": "hidden_activation", "window": "sliding_window"}
+
+
+class Gemma2Fields(gemma.GemmaFields, kw_only=True, rename=NAMED):
     """Gemma 2's."""
 
     n_kv_heads: fields.Size | None = 4
     activation: str | None = None
     query_pre_attn_scalar: fields.Number = 256.0
-    attn_logit_softcapping: fields.Number | None = 50.0
-    final_logit_softcapping: fields.Number | None = 30.0
-    sliding_window: fields.Size | None = 4096
+    score_cap: fields.Number | None = 50.0
+    logit_cap: fields.Number | None = 30.0
+    window: fields.Size | None = 4096
     layer_types: list[str] | None = None
 
 
-def config(f, windowed=lambda index: index % 2 == 0, **more):
-    """The score's factor has its own field."""
-    return fields.common(
-        f,
-        score_factor=f.query_pre_attn_scalar**-0.5,
-        logit_cap=f.final_logit_softcapping,
-        windows=fields.windows(f, f.sliding_window, windowed),
-        **more,
-    )
+def options(f, largest=0, windowed=lambda index: index % 2 == 0, **more):
+    """Those of both formats; ``windowed(index)`` says which layers have a window.
+
+    GGUF files do not say the score's factor: 27B, of ``largest`` layers, has one of its own.
+    """
+    score_factor = (f.dim / f.n_heads) ** -0.5 if f.n_layers == largest else None
+    if hasattr(f, "query_pre_attn_scalar"):
+        score_factor = f.query_pre_attn_scalar**-0.5
+    windows = fields.windows(f, f.window, windowed)
+    caps = {"score_cap": f.score_cap, "logit_cap": f.logit_cap}
+    return {"score_factor": score_factor, "windows": windows, **caps, **more}
 
 
 NORMS = {
@@ -60,35 +64,15 @@ NORMS = {
     "ffn_norm": "pre_feedforward_layernorm",
     "ffn_post_norm": "post_feedforward_layernorm",
 }
-_RENAMED = {
-    "score_cap": "attn_logit_softcapping",
-    "logit_cap": "final_logit_softcapping",
-    "window": "attention.sliding_window",
-}
+_METADATA = metadata.NAMES | _CAPS | {"window": "attention.sliding_window"}
 
 
-class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
-    """Gemma 2's."""
+class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=_METADATA):
+    """Gemma 2's; the layers with windows are not in the file."""
 
     score_cap: fields.Number | None = 50.0
     logit_cap: fields.Number | None = 30.0
     window: fields.Size | None = 4096
-
-
-def score_factor(f, n_layers):
-    """``head_dim ** -0.5``, which files do not say; 27B, told by ``n_layers``, has another."""
-    return (f.dim / f.n_heads) ** -0.5 if f.n_layers == n_layers else None
-
-
-def gguf_config(f):
-    """The layers with windows are not in the file."""
-    return metadata.common(
-        f,
-        score_factor=score_factor(f, 46),
-        score_cap=f.score_cap,
-        logit_cap=f.logit_cap,
-        windows=fields.windows(f, f.window, lambda index: index % 2 == 0),
-    )
 
 
 FAMILY = Family(
@@ -98,9 +82,14 @@ FAMILY = Family(
     hugging_face=Format(
         ("Gemma2ForCausalLM",),
         Gemma2Fields,
-        lambda f: config(f, score_cap=f.attn_logit_softcapping),
+        lambda f: fields.common(f, **options(f)),
         lambda c, f: decoder.llama(c, changes=NORMS, one_plus=True),
     ),
-    gguf=Format(("gemma2",), Gemma2Metadata, gguf_config, decoder.gguf),
+    gguf=Format(
+        ("gemma2",),
+        Gemma2Metadata,
+        lambda f: metadata.common(f, **options(f, 46)),
+        decoder.gguf,
+    ),
     checked=3,
 )

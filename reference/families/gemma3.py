@@ -1,5 +1,7 @@
 """Gemma 3: Gemma 2 with norms of heads, two rotary bases and other windows; no cap of scores."""
 
+from typing import ClassVar
+
 import msgspec
 from celosia.reference.families import decoder, fields, gemma2, metadata
 from celosia.reference.families.family import Family, Format
@@ -22,12 +24,13 @@ class _Ropes(fields.Rope):
     sliding_attention: fields.Rope | None = None
 
 
-class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True):
+class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True, rename=gemma2.NAMED):
     """Gemma 3's. A cap of scores is read by nobody."""
 
-    final_logit_softcapping: fields.Number | None = None
     default_theta = 1e6
-    sliding_window: fields.Size = 4096
+
+    logit_cap: fields.Number | None = None
+    window: fields.Size = 4096
     rope_local_base_freq: fields.Number = 1e4
     rope_parameters: _Ropes | None = None
     sliding_window_pattern: fields.Size = 6
@@ -45,8 +48,8 @@ def config(f):
             fields.refuse("rope_parameters.sliding_attention.rope_type", "must be 'default'")
         local = sliding.rope_theta or local
         f = msgspec.structs.replace(f, rope_parameters=ropes.full_attention)
-    pattern = f.sliding_window_pattern
-    return gemma2.config(f, lambda index: (index + 1) % pattern, local_theta=local)
+    more, every = {"local_theta": local, "score_cap": None}, f.sliding_window_pattern
+    return fields.common(f, **gemma2.options(f, 0, lambda i: (i + 1) % every, **more))
 
 
 _RENAMED = {
@@ -59,6 +62,8 @@ _RENAMED = {
 
 class Gemma3Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 3's."""
+
+    score_cap: ClassVar = None
 
     rope_theta: fields.Number = 1e6
     logit_cap: fields.Number | None = None
@@ -73,13 +78,7 @@ def gguf_config(f):
     if isinstance(pattern, list) and len(pattern) < f.n_layers:
         fields.refuse("pattern", f"must have {f.n_layers} values, not {len(pattern)}")
     windowed = pattern.__getitem__ if isinstance(pattern, list) else lambda i: (i + 1) % pattern
-    return metadata.common(
-        f,
-        score_factor=gemma2.score_factor(f, 62),
-        logit_cap=f.logit_cap,
-        windows=fields.windows(f, f.window, windowed),
-        local_theta=f.local_theta,
-    )
+    return metadata.common(f, **gemma2.options(f, 62, windowed, local_theta=f.local_theta))
 
 
 #: Of models that see as well, the part that writes.
