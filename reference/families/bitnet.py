@@ -1,11 +1,10 @@
 """BitNet b1.58: Llama with ternary matrices, and norms before the last one of attention and MLP."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from celosia.reference.families import decoder, fields, llama, metadata, ternary
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.names import Part
 
 __all__ = ["FAMILY"]
 
@@ -66,23 +65,11 @@ def gguf_config(f):
     return metadata.common(f, activation=fields.activation(f.activation, "relu2"))
 
 
-@dataclass(frozen=True)
-class Scaled(Part):
-    """A module's tensor, times a number beside it where there is one."""
-
-    def read(self, file, place, suffix, shape):
-        array = super().read(file, place, suffix, shape)
-        number = f"{place}{self.name}.scale"
-        if not file.has(number):
-            return array
-        return file.checked(f"{place}{self.name}.{suffix}", array * file.take(number, (1,)))
-
-
 def gguf_names(c, f):
     """Norms as Hugging Face's files call them."""
     layer = {"attention_inner_norm": "attn_sub_norm", "ffn_inner_norm": "ffn_sub_norm"}
     weights = {name: each for name, each in decoder.GGUF_LAYER.items() if name.startswith("w")}
-    changes = layer | {name: Scaled(each) for name, each in weights.items()}
+    changes = layer | {name: ternary.Scaled(each) for name, each in weights.items()}
     return decoder.gguf(c, changes=changes)
 
 
