@@ -25,7 +25,7 @@ class ModelConfig:
         ``head_dim`` is even, unless the option ``learned_positions`` says that nothing is rotated;
         ``n_kv_heads`` divides ``n_heads``; ``n_heads * head_dim`` need not equal ``dim``.
     rope_theta : float, greater than 0
-    rope_scaling : RopeScaling or None
+    rope_scaling : RopeScaling or another of :mod:`celosia.reference.units.rope_scaling`, or None
     norm_eps : float, 0 or more
     tied : bool
         The output head is the embedding.
@@ -100,12 +100,10 @@ class ModelConfig:
         pair = np.arange(rotary_dim // 2, dtype=np.float64)
         with np.errstate(all="ignore"):  # who needs them finite checks that
             frequencies = (theta or self.rope_theta) ** (-2.0 * pair / rotary_dim)
+        if scaled and self.rope_scaling is not None:
+            frequencies = self.rope_scaling.scale(frequencies, self.rope_theta)
         frequencies = np.pad(frequencies, (0, (self.head_dim - rotary_dim) // 2))
-        if not scaled:
-            return frequencies
-        if self.rope_scaling is not None:
-            frequencies = self.rope_scaling.scale(frequencies)
-        if self.rope_factors is not None:
+        if scaled and self.rope_factors is not None:
             frequencies = frequencies / np.array(self.rope_factors, dtype=np.float64)
         return frequencies
 

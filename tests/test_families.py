@@ -1,13 +1,17 @@
 """What is said of families, and what is refused of their files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from celosia.reference import float32, integer
 from celosia.reference.checkpoint import CheckpointError, load
 from celosia.reference.families import FAMILIES, JUDGE, describe
 from celosia.reference.model import ModelConfig
+from celosia.reference.operations import Linear, Norm
+from celosia.reference.quantization.quantize import quantize
 from families.cases import CASES
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
@@ -72,7 +76,7 @@ def test_names_of_architectures_are_told_apart():
         ("llama-tied", {"num_hidden_layers": 5000}, "5000 layers are not in 20 tensors"),
         ("llama-tied", {"head_dim": 2**30}, "heads of 1073741824 values are not in 20 tensors"),
         ("llama-tied", {"partial_rotary_factor": 0.5}, "partial_rotary_factor: only 1 is"),
-        ("llama-tied", {"rope_scaling": {"type": "yarn"}}, "rope_scaling.rope_type: 'yarn' is not"),
+        ("llama-tied", {"rope_scaling": {"type": "ntk"}}, "rope_scaling.rope_type: 'ntk' is not"),
         ("llama-linear", {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor: is missing"),
         ("llama-tied", {"hidden_act": "tanh"}, "hidden_act: 'tanh' is not supported"),
         ("llama-tied", {"hidden_size": 25}, "num_attention_heads: 6 does not divide"),
@@ -198,3 +202,40 @@ def test_odd_heads_only_where_nothing_is_rotated():
     with pytest.raises(ValueError, match="head_dim must be even, not 5"):
         ModelConfig(**sizes)
     assert ModelConfig(**sizes, family="gpt2", options={"learned_positions": True}).head_dim == 5
+
+
+@pytest.mark.parametrize("name", ["qwen3-yarn", "phi3-long", "phi-qk", "olmoe-clip"])
+def test_integers_are_near(name, tmp_path):
+    """Scaled rotations, LayerNorms of heads and limits, in the formats of the integer model."""
+    (case,) = (case for case in CASES if case.name == name)
+    model = read(name, tmp_path)
+    form = quantize(model)
+    expected = float32.forward(model, case.tokens)
+    logits = integer.forward(form, case.tokens)[:, : expected.shape[1]] / 2.0**form.logit_fraction
+    assert np.sqrt(np.mean((logits - expected) ** 2)) < 0.05 * expected.std()
+
+
+def test_norms_of_the_stream_itself_have_no_unit(tmp_path):
+    model = read("opt-after", tmp_path)
+    with pytest.raises(ValueError, match="attention_norm replaces the residual stream by its norm"):
+        quantize(model)
+
+
+def test_limits_without_a_norm_have_no_unit(tmp_path):
+    model = read("olmoe-clip", tmp_path)
+    layers = tuple(
+        tuple(op for op in layer if not isinstance(op, Norm) or op.input == "x")
+        for layer in model.description.layers
+    )
+    layers = tuple(
+        tuple(
+            replace(op, out=op.out.removeprefix("raw_")) if isinstance(op, Linear) else op
+            for op in layer
+        )
+        for layer in layers
+    )
+    tensors = [{n: a for n, a in layer.items() if n[1:] != "_norm"} for layer in model.layers]
+    description = replace(model.description, layers=layers)
+    model = replace(model, description=description, layers=tensors)
+    with pytest.raises(ValueError, match="q is clipped without a norm"):
+        quantize(model)

@@ -71,40 +71,48 @@ def words_of(x, number, first, base=0):
                 }
 
 
+def offsets_of(n, sets, o_width):
+    rng = np.random.default_rng(n)
+    return rng.integers(-1 << o_width - 1, 1 << o_width - 1, (sets, n)) >> rng.integers(0, 16, n)
+
+
 def without(words):
     return [{name: value for name, value in word.items() if name != "set"} for word in words]
 
 
 @pytest.mark.parametrize(
-    ("lanes", "words", "shifts", "o_width", "tokens"),
+    ("lanes", "words", "shifts", "o_width", "tokens", "offset", "limit"),
     [
-        (4, 5, [0, -8, 3], 24, 3),
-        (8, 16, [-2], 20, 1),
-        (3, 1, [15, -8, -8, 0, 1], 16, 2),
-        (16, 2, [4, 4], 16, 4),
+        (4, 5, [0, -8, 3], 24, 3, True, None),
+        (8, 16, [-2], 20, 1, False, None),
+        (3, 1, [15, -8, -8, 0, 1], 16, 2, True, 20_000),
+        (16, 2, [4, 4], 16, 4, False, 900),
     ],
 )
-def test_matches_reference(lanes, words, shifts, o_width, tokens):
+def test_matches_reference(lanes, words, shifts, o_width, tokens, offset, limit):
     gains = gains_of(words * lanes, len(shifts), seed=words)
+    offsets = offsets_of(words * lanes, len(shifts), o_width) if offset else None
     inputs, expected = [], []
     for x, number, first in operations(words, lanes, tokens, len(shifts), seed=lanes):
         by_word = gains[number].reshape(words, lanes)
-        y = stream_norm(x, by_word, EPSILON, shifts[number], o_width)
+        added = offsets[number].reshape(words, lanes) if offset else 0
+        y = stream_norm(x, by_word, EPSILON, shifts[number], o_width, added, limit)
         inputs += words_of(x, number, first)
         expected += without(words_of(y, number, first))
     assert len({v for word in expected for v in word["data"]}) > 40
-    unit = StreamNorm(lanes, words, EPSILON, gains, shifts, o_width, tokens, layer=unsigned(2))
+    formats = shifts, o_width, tokens, offsets, limit
+    unit = StreamNorm(lanes, words, EPSILON, gains, *formats, layer=unsigned(2))
     cases = [{"inputs": inputs, "stall": stall, "seed": words} for stall in (0.0, 0.5)]
     smooth, stalled = bench.run_many(unit, cases)
     assert smooth.outputs["o"] == stalled.outputs["o"] == expected
     assert smooth.stream_cycles["i"] == [*range(len(inputs))]
 
 
-@pytest.mark.parametrize(("lanes", "latency"), [(4, 21), (16, 22)])
-def test_latency_and_throughput(lanes, latency):
+@pytest.mark.parametrize(("lanes", "latency", "limit"), [(4, 21, None), (16, 23, 9)])
+def test_latency_and_throughput(lanes, latency, limit):
     words, tokens = 16, 2
     gains = gains_of(words * lanes, 1, seed=1)
-    unit = StreamNorm(lanes, words, EPSILON, gains, [0], tokens=tokens, layer=unsigned(2))
+    unit = StreamNorm(lanes, words, EPSILON, gains, [0], 24, tokens, None, limit, layer=unsigned(2))
     assert unit.latency == latency
     x = vectors((12, words, lanes), seed=2).reshape(6, 2, words, lanes)
     inputs = [*words_of(x, 0, 0)]
@@ -188,6 +196,11 @@ GAINS = np.zeros((2, 16), int)
         ((4, 4, 1, GAINS, [0, 16]), "each of shifts must be from -8 to 15, not 16"),
         ((4, 4, 1, GAINS, [0, 0], 25), "o_width must be from 16 to 24, not 25"),
         ((4, 4, 1, GAINS, [0, 0], 24, 65), "tokens must be from 1 to 64, not 65"),
+        ((4, 4, 1, GAINS, [0, 0], 24, 1, GAINS[:1]), r"offsets must be int\[2, 16\] as gains"),
+        (
+            (4, 4, 1, GAINS, [0, 0], 16, 1, None, 1 << 15),
+            "limit must be from 1 to 32767",
+        ),
     ],
 )
 def test_bad_parameters(arguments, message):

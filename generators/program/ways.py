@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from celosia.reference.operations.add import IntegerAdd
 from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.gate import IntegerGate
 from celosia.reference.operations.norm import IntegerStreamNorm
 from celosia.reference.operations.rotate import IntegerRotate
@@ -22,6 +23,7 @@ class Way:
     end: object = None
     norm: IntegerStreamNorm | None = None
     rotate: IntegerRotate | None = None
+    limit: int | None = None
 
 
 class Ways:
@@ -30,6 +32,7 @@ class Ways:
     def __init__(self, model):
         self.model = model
         self.angles, self.norms, self.gates, self.caps, self.routers = [], {}, [], {}, []
+        self.limits = {}
         rotations = [op for op in model.operations if isinstance(op, IntegerRotate)]
         self.rotates = bool(rotations)
         if rotations:
@@ -38,16 +41,18 @@ class Ways:
     def after(self, operations, index):
         """The way of the results of the operation at ``index`` of a layer."""
         name = operations[index].out
-        norm = rotate = None
+        norm = rotate = limit = None
         for op in operations[index + 1 :]:
             if isinstance(op, IntegerStreamNorm) and op.input == name:
                 norm, name = op, op.out
             elif isinstance(op, IntegerRotate) and op.vector == name:
                 rotate = op
+            elif isinstance(op, IntegerClip) and op.vector == name:
+                limit = op.limit
             elif isinstance(op, IntegerAdd) and op.input == name:
                 return Way("added" if norm else "residual", name, op, norm)
             elif isinstance(op, IntegerAttention) and name in (op.source.q, op.source.k):
-                return Way(self._heads(op, name, norm), name, op, norm, rotate)
+                return Way(self._heads(op, name, norm), name, op, norm, rotate, limit)
             elif isinstance(op, IntegerAttention) and name == op.source.v:
                 return Way("values", name, op)
             elif isinstance(op, IntegerGate) and op.input == name:
@@ -72,6 +77,8 @@ class Ways:
             members["angles"] = _number(self.angles, increments)
         if way.norm:
             members["set"] = self._norm(route, way.norm)
+            if self.limits.setdefault(route, way.limit) != way.limit:
+                raise ValueError(f"{way.norm.source.key} with different limits needs two units")
         return members
 
     def _norm(self, route, norm):
@@ -151,6 +158,11 @@ class Ways:
             ("epsilon", norms[0].epsilon),
             ("o_width", norms[0].width),
         )
+        if any(norm.offsets is not None for norm in norms):
+            rows = (norm.gains * 0 if norm.offsets is None else norm.offsets for norm in norms)
+            settings += (("offsets", tuple(tuple(row.tolist()) for row in rows)),)
+        if self.limits[route] is not None:
+            settings += (("limit", self.limits[route]),)
         return (Unit("stream_norm", f"norm_of_{route}", settings),)
 
     def _cap(self, route):

@@ -38,7 +38,7 @@ def find_family(path, field, given, kind, values):
     named = {
         name: form
         for name, form in formats.items()
-        if given in (*form.architectures, *form.model_types)
+        if given in (*form.architectures, *(form.model_types or (name,)))
     }
     for name in sorted(named, key=lambda name: named[name].claims is None):
         if named[name].claims is None or named[name].claims(values):

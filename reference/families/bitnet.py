@@ -1,39 +1,33 @@
 """BitNet b1.58: Llama with ternary matrices, and norms before the last one of attention and MLP."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 from celosia.reference.families import decoder, fields, llama, metadata, ternary
 from celosia.reference.families.family import Family, Format
-from celosia.reference.families.names import Part
-from celosia.reference.operations import Gate
 
 __all__ = ["FAMILY"]
 
 
+def layer(c, index):
+    """Squared ReLU gates."""
+    bias = c.options.get("attention_bias", False)
+    gate, up, product, down = decoder.gated_mlp(c, "relu2")
+    return (
+        decoder.norm(c, "attention_norm"),
+        *decoder.attention(c, index),
+        decoder.norm(c, "attention_inner_norm", "a", "normed_a"),
+        decoder.linear("normed_a", "x", "wo", bias),
+        decoder.norm(c, "ffn_norm"),
+        *(gate, up, product),
+        decoder.norm(c, "ffn_inner_norm", "f", "normed_f"),
+        replace(down, input="normed_f"),
+    )
+
+
 def describe(c):
-    """Squared ReLU gates; ``input_norms`` are those of every matrix, if there are any."""
-    o = c.options
-    bias = o.get("attention_bias", False)
-
-    def layer(index):
-        return (
-            decoder.norm(c, "attention_norm"),
-            *decoder.projections(bias),
-            *decoder.rotation(c),
-            decoder.attend(c, index),
-            decoder.norm(c, "attention_inner_norm", "a", "normed_a"),
-            decoder.linear("normed_a", "x", "wo", bias),
-            decoder.norm(c, "ffn_norm"),
-            decoder.linear("h", "g", "w_gate"),
-            decoder.linear("h", "u", "w_up"),
-            Gate("g", "f", o.get("activation", "relu2"), up="u"),
-            decoder.norm(c, "ffn_inner_norm", "f", "normed_f"),
-            decoder.linear("normed_f", "x", "w_down"),
-        )
-
-    description = decoder.decoder(c, layer)
-    eps = o.get("input_norms")
+    """``input_norms`` are those of every matrix, if there are any."""
+    description, eps = decoder.decoder(c, layer), c.options.get("input_norms")
     return description if eps is None else ternary.norm_inputs(description, eps)
 
 
@@ -41,20 +35,15 @@ class BitNetFields(llama.LlamaFields, kw_only=True):
     """BitNet's."""
 
     default_theta: ClassVar[float] = 5e5
+    usual_activation: ClassVar[str] = "relu2"
 
     n_kv_heads: fields.Size | None = 5
     norm_eps: fields.Epsilon | None = 1e-5
-    activation: str | None = "relu2"
 
 
 def config(f):
     """Activations stay as they are: rounding them is the machine's matter."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        activation=fields.activation(f.activation, "relu2"),
-        **ternary.check(f.quantization_config),
-    )
-    return fields.common(f, quantized=True, options=switches)
+    return fields.common(f, quantized=True, **ternary.check(f.quantization_config))
 
 
 NORMS = {
@@ -73,28 +62,15 @@ class BitNetMetadata(
 
 def gguf_config(f):
     """The activation is in newer files."""
-    return metadata.common(
-        f, options=fields.options(activation=fields.activation(f.activation, "relu2"))
-    )
-
-
-@dataclass(frozen=True)
-class Scaled(Part):
-    """A module's tensor, times a number beside it where there is one."""
-
-    def read(self, file, place, suffix, shape):
-        array = super().read(file, place, suffix, shape)
-        number = f"{place}{self.name}.scale"
-        if not file.has(number):
-            return array
-        return file.checked(f"{place}{self.name}.{suffix}", array * file.take(number, (1,)))
+    return metadata.common(f, activation=fields.activation(f.activation, "relu2"))
 
 
 def gguf_names(c, f):
     """Norms as Hugging Face's files call them."""
     layer = {"attention_inner_norm": "attn_sub_norm", "ffn_inner_norm": "ffn_sub_norm"}
     weights = {name: each for name, each in decoder.GGUF_LAYER.items() if name.startswith("w")}
-    return decoder.gguf(c, layer | {name: Scaled(each) for name, each in weights.items()})
+    changes = layer | {name: ternary.Scaled(each) for name, each in weights.items()}
+    return decoder.gguf(c, changes=changes)
 
 
 FAMILY = Family(
@@ -105,8 +81,7 @@ FAMILY = Family(
         ("BitNetForCausalLM",),
         BitNetFields,
         config,
-        lambda c, f: ternary.names(decoder.llama(c, NORMS), f),
-        model_types=("bitnet",),
+        lambda c, f: ternary.names(decoder.llama(c, changes=NORMS), f),
         ignored=("mlp_bias",),
     ),
     gguf=Format(("bitnet",), BitNetMetadata, gguf_config, gguf_names),

@@ -23,7 +23,7 @@ class Format:
     names : callable(ModelConfig, fields) -> Names
         Where the tensors are.
     model_types : tuple of str
-        Names of the architecture where config.json does not give it.
+        Names of the architecture where config.json does not give it; by default the family's name.
     ignored : tuple of str
         Fields that other families read and that change nothing here.
     claims : callable(dict) -> bool, optional

@@ -7,7 +7,8 @@ own; null and absent are two things.
 from typing import Annotated, ClassVar
 
 import msgspec
-from celosia.reference.units.rope_scaling import LinearScaling, RopeScaling
+from celosia.reference.families.rope import Number, Rope, Size, read_rope
+from celosia.reference.units.rope_scaling import LongScaling
 
 from celosia.printable import shown
 
@@ -23,13 +24,10 @@ __all__ = [
     "common",
     "options",
     "refuse",
-    "rotary",
     "windows",
 ]
 
-Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
 Epsilon = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 #: Ours for what files call an activation.
@@ -40,19 +38,6 @@ _ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu2",
 }
-
-
-class Rope(msgspec.Struct):
-    """``rope_parameters``, or ``rope_scaling`` as it was called before."""
-
-    rope_type: str | None = None
-    type: str | None = None
-    rope_theta: Number | None = None
-    partial_rotary_factor: float | None = None
-    factor: Number | None = None
-    low_freq_factor: Number | None = None
-    high_freq_factor: Number | None = None
-    original_max_position_embeddings: Size | None = None
 
 
 NAMES = {
@@ -72,6 +57,7 @@ class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     """config.json of most decoders, with the defaults that most have."""
 
     default_theta: ClassVar[float] = 10000.0
+    usual_activation: ClassVar[str] = "silu"
 
     dim: Size
     hidden_dim: Size
@@ -82,7 +68,7 @@ class Fields(msgspec.Struct, kw_only=True, rename=NAMES):
     n_kv_heads: Size | None = None
     head_dim: Size | None = None
     norm_eps: Epsilon | None = 1e-6
-    activation: str | None = "silu"
+    activation: str | None = None
     tied: bool | None = False
     rope_theta: Number | None = None
     partial_rotary_factor: float | None = None
@@ -114,11 +100,12 @@ def activation(value, usual):
     return None if ours == usual else ours
 
 
-def common(fields, partial=False, quantized=False, rope=True, **changes):
-    """The sizes, theta and scaling of config.json; ``changes`` come instead.
+def common(fields, partial=None, quantized=False, rope=True, **more):
+    """The sizes, theta, scaling and options of config.json; ``more`` are further options.
 
-    ``partial``: the family may rotate a part of each head; ``quantized``: it reads
-    ``quantization_config``; ``rope``: it has rotary positions.
+    ``partial``: the part of each head that is rotated if the file does not say, where a family may
+    rotate a part; ``quantized``: it reads ``quantization_config``; ``rope``: it has rotary
+    positions. Biases and another activation than the usual one are options of every family.
     """
     if fields.quantization_config is not None and not quantized:
         refuse("quantization_config", "quantised weights are not supported")
@@ -130,58 +117,31 @@ def common(fields, partial=False, quantized=False, rope=True, **changes):
     values["head_dim"] = fields.head_dim or fields.dim // fields.n_heads
     values["norm_eps"] = 1e-6 if fields.norm_eps is None else fields.norm_eps
     values["tied"] = bool(fields.tied)
+    given = {name: getattr(fields, name, None) for name in ("attention_bias", "mlp_bias")}
+    given["activation"] = activation(fields.activation, fields.usual_activation)
     if rope:
         theta, scaling, fraction = read_rope(fields)
         values |= {"rope_theta": theta, "rope_scaling": scaling}
-        if fraction != 1 and not partial:
+        if isinstance(scaling, LongScaling):  # beyond, all positions would have other factors
+            values["seq_len"] = min(fields.seq_len, scaling.original_seq_len)
+        fraction = partial if fraction is None else fraction
+        if partial is None and fraction not in (None, 1):
             refuse("partial_rotary_factor", "only 1 is supported")
-    return values | changes
+        given["rotary_dim"] = _rotary(values["head_dim"], fraction or 1)
+    return values | {"options": options(**given | more)}
 
 
-def rotary(fields, head_dim, fraction=None):
+def _rotary(head_dim, fraction):
     """How many values of a head are rotated, or None for all of them."""
-    stated = read_rope(fields)[2]
-    fraction = fraction if fraction is not None and stated == 1 else stated
     size = int(head_dim * fraction)
+    if fraction == 1:
+        return None
     if size % 2 or size not in range(2, head_dim + 1):
         refuse(
             "partial_rotary_factor",
             f"{fraction} of {head_dim} values must be an even number from 2 to {head_dim}",
         )
     return None if size == head_dim else size
-
-
-def read_rope(fields):
-    """theta, the scaling or None, and the fraction of a head that is rotated."""
-    where = "rope_scaling" if fields.rope_scaling not in (None, Rope()) else "rope_parameters"
-    rope = getattr(fields, where) or Rope()
-    theta = rope.rope_theta or fields.rope_theta or fields.default_theta
-    fraction = rope.partial_rotary_factor
-    fraction = fields.partial_rotary_factor if fraction is None else fraction
-    return theta, _scaling(fields, rope, where), 1 if fraction is None else fraction
-
-
-def _scaling(fields, rope, where):
-    kind = rope.rope_type or rope.type or "default"
-    # Within the trained length "dynamic" changes nothing.
-    if kind in ("default", "dynamic"):
-        return None
-    if kind not in ("linear", "llama3"):
-        supported = "'default', 'dynamic', 'linear' and 'llama3'"
-        raise ValueError(f"{where}.rope_type: {shown(kind)} is not supported (only {supported})")
-    needed = ("factor", "low_freq_factor", "high_freq_factor")
-    for name in needed[:1] if kind == "linear" else needed:
-        if getattr(rope, name) is None:
-            raise ValueError(f"{where}.{name}: is missing")
-    if kind == "linear":
-        return None if rope.factor == 1 else LinearScaling(rope.factor)
-    length = fields.original_max_position_embeddings or rope.original_max_position_embeddings
-    try:
-        return RopeScaling(
-            *(rope.factor, rope.low_freq_factor, rope.high_freq_factor), length or fields.seq_len
-        )
-    except ValueError as fault:
-        raise ValueError(f"{where}: {fault}") from None
 
 
 def windows(fields, width, windowed):

@@ -4,62 +4,59 @@ from celosia.reference.families import decoder, fields, gemma, metadata
 from celosia.reference.families.family import Family, Format
 from celosia.reference.operations import Add, Cap
 
-__all__ = ["FAMILY", "NORMS", "Gemma2Fields", "describe", "score_factor"]
+__all__ = ["FAMILY", "NAMED", "NORMS", "Gemma2Fields", "describe", "layer", "options"]
 
 
-def describe(c, attention=None):
-    """Four norms a layer; ``attention(index)`` gives the operations from ``h`` to ``a``."""
+def layer(c, index, **more):
+    """Four norms; ``more`` is said to the attention."""
     o = c.options
-    bias = o.get("attention_bias", False)
+    return (
+        decoder.norm(c, "attention_norm"),
+        *decoder.attention(c, index, scale=o.get("score_factor"), cap=o.get("score_cap"), **more),
+        decoder.linear("a", "y", "wo", o.get("attention_bias", False)),
+        decoder.norm(c, "attention_post_norm", "y", "z"),
+        Add("z", "x"),
+        decoder.norm(c, "ffn_norm"),
+        *decoder.gated_mlp(c, "gelu_tanh", out="y"),
+        decoder.norm(c, "ffn_post_norm", "y", "z"),
+        Add("z", "x"),
+    )
 
-    def usual(index):
-        attend = decoder.attend(c, index, o.get("score_factor"), o.get("score_cap"))
-        return *decoder.projections(bias), *decoder.rotation(c), attend
 
-    def layer(index):
-        return (
-            decoder.norm(c, "attention_norm"),
-            *(attention or usual)(index),
-            decoder.linear("a", "y", "wo", bias),
-            decoder.norm(c, "attention_post_norm", "y", "z"),
-            Add("z", "x"),
-            decoder.norm(c, "ffn_norm"),
-            *decoder.gated_mlp(o.get("activation", "gelu_tanh"), out="y"),
-            decoder.norm(c, "ffn_post_norm", "y", "z"),
-            Add("z", "x"),
-        )
-
-    end = decoder.norm(c, "norm"), decoder.head(c)
-    if o.get("logit_cap"):
-        end += (Cap("logits", o["logit_cap"]),)
+def describe(c, layer=layer):
+    """A cap of the logits, if there is one."""
+    cap = c.options.get("logit_cap")
+    end = decoder.norm(c, "norm"), decoder.head(c), *((Cap("logits", cap),) if cap else ())
     return decoder.decoder(c, layer, gemma.begin(c), end)
 
 
-class Gemma2Fields(
-    gemma.GemmaFields, kw_only=True, rename=fields.NAMES | {"activation": "hidden_activation"}
-):
+_CAPS = {"score_cap": "attn_logit_softcapping", "logit_cap": "final_logit_softcapping"}
+NAMED = fields.NAMES | _CAPS | {"activation": "hidden_activation", "window": "sliding_window"}
+
+
+class Gemma2Fields(gemma.GemmaFields, kw_only=True, rename=NAMED):
     """Gemma 2's."""
 
     n_kv_heads: fields.Size | None = 4
-    activation: str | None = "gelu_pytorch_tanh"
+    activation: str | None = None
     query_pre_attn_scalar: fields.Number = 256.0
-    attn_logit_softcapping: fields.Number | None = 50.0
-    final_logit_softcapping: fields.Number | None = 30.0
-    sliding_window: fields.Size | None = 4096
+    score_cap: fields.Number | None = 50.0
+    logit_cap: fields.Number | None = 30.0
+    window: fields.Size | None = 4096
     layer_types: list[str] | None = None
 
 
-def config(f):
-    """The score's factor has its own field."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        activation=fields.activation(f.activation, "gelu_tanh"),
-        score_factor=f.query_pre_attn_scalar**-0.5,
-        score_cap=f.attn_logit_softcapping,
-        logit_cap=f.final_logit_softcapping,
-        windows=fields.windows(f, f.sliding_window, lambda index: index % 2 == 0),
-    )
-    return fields.common(f, options=switches)
+def options(f, largest=0, windowed=lambda index: index % 2 == 0, **more):
+    """Those of both formats; ``windowed(index)`` says which layers have a window.
+
+    GGUF files do not say the score's factor: 27B, of ``largest`` layers, has one of its own.
+    """
+    score_factor = (f.dim / f.n_heads) ** -0.5 if f.n_layers == largest else None
+    if hasattr(f, "query_pre_attn_scalar"):
+        score_factor = f.query_pre_attn_scalar**-0.5
+    windows = fields.windows(f, f.window, windowed)
+    caps = {"score_cap": f.score_cap, "logit_cap": f.logit_cap}
+    return {"score_factor": score_factor, "windows": windows, **caps, **more}
 
 
 NORMS = {
@@ -67,37 +64,15 @@ NORMS = {
     "ffn_norm": "pre_feedforward_layernorm",
     "ffn_post_norm": "post_feedforward_layernorm",
 }
-_RENAMED = {
-    "score_cap": "attn_logit_softcapping",
-    "logit_cap": "final_logit_softcapping",
-    "window": "attention.sliding_window",
-}
+_METADATA = metadata.NAMES | _CAPS | {"window": "attention.sliding_window"}
 
 
-class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
-    """Gemma 2's."""
+class Gemma2Metadata(metadata.Metadata, kw_only=True, rename=_METADATA):
+    """Gemma 2's; the layers with windows are not in the file."""
 
     score_cap: fields.Number | None = 50.0
     logit_cap: fields.Number | None = 30.0
     window: fields.Size | None = 4096
-
-
-def score_factor(f, n_layers):
-    """``head_dim ** -0.5``, which files do not say; 27B, told by ``n_layers``, has another."""
-    return (f.dim / f.n_heads) ** -0.5 if f.n_layers == n_layers else None
-
-
-def gguf_config(f):
-    """The layers with windows are not in the file."""
-    return metadata.common(
-        f,
-        options=fields.options(
-            score_factor=score_factor(f, 46),
-            score_cap=f.score_cap,
-            logit_cap=f.logit_cap,
-            windows=fields.windows(f, f.window, lambda index: index % 2 == 0),
-        ),
-    )
 
 
 FAMILY = Family(
@@ -107,10 +82,14 @@ FAMILY = Family(
     hugging_face=Format(
         ("Gemma2ForCausalLM",),
         Gemma2Fields,
-        config,
-        lambda c, f: decoder.llama(c, NORMS, one_plus=True),
-        model_types=("gemma2",),
+        lambda f: fields.common(f, **options(f)),
+        lambda c, f: decoder.llama(c, changes=NORMS, one_plus=True),
     ),
-    gguf=Format(("gemma2",), Gemma2Metadata, gguf_config, lambda c, f: decoder.gguf(c)),
+    gguf=Format(
+        ("gemma2",),
+        Gemma2Metadata,
+        lambda f: metadata.common(f, **options(f, 46)),
+        decoder.gguf,
+    ),
     checked=3,
 )

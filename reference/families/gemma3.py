@@ -1,5 +1,7 @@
 """Gemma 3: Gemma 2 with norms of heads, two rotary bases and other windows; no cap of scores."""
 
+from typing import ClassVar
+
 import msgspec
 from celosia.reference.families import decoder, fields, gemma2, metadata
 from celosia.reference.families.family import Family, Format
@@ -7,21 +9,12 @@ from celosia.reference.families.family import Family, Format
 __all__ = ["FAMILY"]
 
 
-def describe(c):
+def layer(c, index):
     """Layers with a window have the base ``local_theta``, unscaled."""
-    bias = c.options.get("attention_bias", False)
-    layers = c.options.get("windows", (None,) * c.n_layers)
-    local = c.frequencies(c.options.get("local_theta", 1e4), scaled=False)
-
-    def attention(index):
-        return (
-            *decoder.projections(bias, normed=True),
-            *decoder.head_norms(c),
-            *decoder.rotation(c, local if layers[index] else None),
-            decoder.attend(c, index, c.options.get("score_factor")),
-        )
-
-    return gemma2.describe(c, attention)
+    frequencies = None
+    if c.options.get("windows", (None,) * c.n_layers)[index]:
+        frequencies = c.frequencies(c.options.get("local_theta", 1e4), scaled=False)
+    return gemma2.layer(c, index, heads=decoder.head_norm, frequencies=frequencies)
 
 
 class _Ropes(fields.Rope):
@@ -31,12 +24,13 @@ class _Ropes(fields.Rope):
     sliding_attention: fields.Rope | None = None
 
 
-class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True):
+class Gemma3Fields(gemma2.Gemma2Fields, kw_only=True, rename=gemma2.NAMED):
     """Gemma 3's. A cap of scores is read by nobody."""
 
-    final_logit_softcapping: fields.Number | None = None
     default_theta = 1e6
-    sliding_window: fields.Size = 4096
+
+    logit_cap: fields.Number | None = None
+    window: fields.Size = 4096
     rope_local_base_freq: fields.Number = 1e4
     rope_parameters: _Ropes | None = None
     sliding_window_pattern: fields.Size = 6
@@ -54,18 +48,8 @@ def config(f):
             fields.refuse("rope_parameters.sliding_attention.rope_type", "must be 'default'")
         local = sliding.rope_theta or local
         f = msgspec.structs.replace(f, rope_parameters=ropes.full_attention)
-    chosen = fields.windows(
-        f, f.sliding_window, lambda index: (index + 1) % f.sliding_window_pattern
-    )
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        activation=fields.activation(f.activation, "gelu_tanh"),
-        score_factor=f.query_pre_attn_scalar**-0.5,
-        logit_cap=f.final_logit_softcapping,
-        windows=chosen,
-        local_theta=local,
-    )
-    return fields.common(f, options=switches)
+    more, every = {"local_theta": local, "score_cap": None}, f.sliding_window_pattern
+    return fields.common(f, **gemma2.options(f, 0, lambda i: (i + 1) % every, **more))
 
 
 _RENAMED = {
@@ -78,6 +62,8 @@ _RENAMED = {
 
 class Gemma3Metadata(metadata.Metadata, kw_only=True, rename=metadata.NAMES | _RENAMED):
     """Gemma 3's."""
+
+    score_cap: ClassVar = None
 
     rope_theta: fields.Number = 1e6
     logit_cap: fields.Number | None = None
@@ -92,13 +78,7 @@ def gguf_config(f):
     if isinstance(pattern, list) and len(pattern) < f.n_layers:
         fields.refuse("pattern", f"must have {f.n_layers} values, not {len(pattern)}")
     windowed = pattern.__getitem__ if isinstance(pattern, list) else lambda i: (i + 1) % pattern
-    switches = fields.options(
-        score_factor=gemma2.score_factor(f, 62),
-        logit_cap=f.logit_cap,
-        windows=fields.windows(f, f.window, windowed),
-        local_theta=f.local_theta,
-    )
-    return metadata.common(f, options=switches)
+    return metadata.common(f, **gemma2.options(f, 62, windowed, local_theta=f.local_theta))
 
 
 #: Of models that see as well, the part that writes.
@@ -106,24 +86,21 @@ _ALIASES = (
     (r"^language_model\.(?=model\.|lm_head\.)", ""),
     (r"^model\.language_model\.", "model."),
 )
+_IGNORED = (r"^(model\.)?(vision_tower|multi_modal_projector)\.",)
 
 FAMILY = Family(
     name="gemma3",
     models="Gemma 3",
-    describe=describe,
+    describe=lambda c: gemma2.describe(c, layer),
     hugging_face=Format(
         ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
         Gemma3Fields,
         config,
         lambda c, f: decoder.llama(
-            c,
-            gemma2.NORMS,
-            one_plus=True,
-            aliases=_ALIASES,
-            ignored=(r"^(model\.)?(vision_tower|multi_modal_projector)\.",),
+            c, changes=gemma2.NORMS, one_plus=True, aliases=_ALIASES, ignored=_IGNORED
         ),
         model_types=("gemma3_text", "gemma3"),
     ),
-    gguf=Format(("gemma3",), Gemma3Metadata, gguf_config, lambda c, f: decoder.gguf(c)),
+    gguf=Format(("gemma3",), Gemma3Metadata, gguf_config, decoder.gguf),
     checked=4,
 )

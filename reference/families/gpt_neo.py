@@ -1,24 +1,20 @@
 """GPT-Neo: GPT-2 with unscaled scores, and windows in some layers."""
 
-from celosia.reference.families import fields, gpt2
+from celosia.reference.families import fields, gpt
 from celosia.reference.families.family import Family, Format
 
 __all__ = ["FAMILY"]
 
 
 class GptNeoFields(
-    fields.Fields,
+    gpt.GptFields,
     kw_only=True,
-    rename=fields.NAMES | gpt2.RENAMED | {"n_layers": "num_layers", "n_heads": "num_heads"},
+    rename=fields.NAMES | gpt.RENAMED | {"n_layers": "num_layers", "n_heads": "num_heads"},
 ):
     """GPT-Neo's: ``attention_types`` is a list of kinds and how often they come."""
 
-    hidden_dim: fields.Size | None = None
     n_layers: fields.Layers
     n_heads: fields.Size
-    norm_eps: fields.Epsilon | None = 1e-5
-    activation: str | None = "gelu_new"
-    tied: bool | None = True
     attention_types: list[tuple[list[str], fields.Size]] | None = None
     window_size: fields.Size = 256
 
@@ -30,28 +26,20 @@ def config(f):
         kinds += names * min(times, f.n_layers)
     if len(kinds) < f.n_layers or not set(kinds) <= {"global", "local"}:
         fields.refuse("attention_types", f"must say of {f.n_layers} layers 'global' or 'local'")
-    switches = fields.options(
-        learned_positions=True,
-        unscaled=True,
-        plain_qkv=True,
-        activation=fields.activation(f.activation, "gelu_tanh"),
-        windows=fields.windows(f, f.window_size, lambda index: kinds[index] == "local"),
-    )
-    return fields.common(f, rope=False, hidden_dim=f.hidden_dim or 4 * f.dim, options=switches)
+    windows = fields.windows(f, f.window_size, lambda index: kinds[index] == "local")
+    return gpt.config(f, unscaled=True, plain_qkv=True, windows=windows)
 
 
 def names(c, f):
     """Matrices are [output, input], each alone."""
     attention = {f"w{x}": f"attn.attention.{x}_proj" for x in "qkv"}
-    return gpt2.gpt_names(attention | {"wo": "attn.attention.out_proj"})
+    return gpt.names(attention | {"wo": "attn.attention.out_proj"})
 
 
 FAMILY = Family(
     name="gpt_neo",
     models="GPT-Neo",
-    describe=gpt2.describe,
-    hugging_face=Format(
-        ("GPTNeoForCausalLM",), GptNeoFields, config, names, model_types=("gpt_neo",)
-    ),
+    describe=gpt.describe,
+    hugging_face=Format(("GPTNeoForCausalLM",), GptNeoFields, config, names),
     checked=3,
 )

@@ -7,81 +7,71 @@ from celosia.reference.operations import Embed
 __all__ = ["FAMILY"]
 
 
-def describe(c):
-    """Factors of the embedding, the scores, all that is added, and of the logits (divided)."""
+def layer(c, index):
+    """Llama's, with factors of the scores and of all that is added."""
     o = c.options
-    residual, bias = o.get("residual_factor", 1.0), o.get("attention_bias", False)
+    factor, bias = o.get("residual_factor", 1.0), o.get("attention_bias", False)
+    return (
+        decoder.norm(c, "attention_norm"),
+        *decoder.attention(c, index, scale=o.get("score_factor", 1.0)),
+        decoder.linear("a", "x", "wo", bias, factor),
+        decoder.norm(c, "ffn_norm"),
+        *decoder.gated_mlp(c, bias=o.get("mlp_bias", False), factor=factor),
+    )
 
-    def layer(index):
-        return (
-            decoder.norm(c, "attention_norm"),
-            *decoder.projections(bias),
-            *decoder.rotation(c),
-            decoder.attend(c, index, o.get("score_factor", 1.0)),
-            decoder.linear("a", "x", "wo", bias, residual),
-            decoder.norm(c, "ffn_norm"),
-            *decoder.gated_mlp(
-                o.get("activation", "silu"), o.get("mlp_bias", False), factor=residual
-            ),
-        )
 
+def describe(c):
+    """Factors of the embedding and of the logits (divided)."""
+    o = c.options
     begin = (Embed("x", "embedding", o.get("embedding_factor", 1.0)),)
     end = (decoder.norm(c, "norm"), decoder.head(c, factor=1 / o.get("logits_divisor", 1.0)))
     return decoder.decoder(c, layer, begin, end)
 
 
-class GraniteFields(llama.LlamaFields, kw_only=True):
-    """Granite's."""
+_MULTIPLIERS = {
+    "embedding_factor": "embedding_multiplier",
+    "score_factor": "attention_multiplier",
+    "residual_factor": "residual_multiplier",
+    "logits_divisor": "logits_scaling",
+}
+
+
+class GraniteFields(llama.LlamaFields, kw_only=True, rename=fields.NAMES | _MULTIPLIERS):
+    """Granite's: the score's factor comes in place of ``head_dim ** -0.5``."""
 
     quantization_config: dict | None = None
-    embedding_multiplier: fields.Number = 1.0
-    attention_multiplier: fields.Number = 1.0
-    residual_multiplier: fields.Number = 1.0
-    logits_scaling: fields.Number = 1.0
+    embedding_factor: fields.Number = 1.0
+    score_factor: fields.Number = 1.0
+    residual_factor: fields.Number = 1.0
+    logits_divisor: fields.Number = 1.0
 
 
-def factors(embedding, score, residual, logits):
-    """The options, but for factors of 1."""
-    values = {
-        "embedding_factor": embedding,
-        "score_factor": score,
-        "residual_factor": residual,
-        "logits_divisor": logits,
-    }
-    return {name: value for name, value in values.items() if value != 1}
-
-
-def config(f):
-    """The score's factor comes in place of ``head_dim ** -0.5``."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        mlp_bias=f.mlp_bias,
-        activation=fields.activation(f.activation, "silu"),
-    )
-    multipliers = f.embedding_multiplier, f.attention_multiplier, f.residual_multiplier
-    return fields.common(f, options=switches | factors(*multipliers, f.logits_scaling))
-
-
-_SCALES = {"score": "attention.scale", "embedding": "embedding_scale", "residual": "residual_scale"}
+_SCALES = ("embedding_scale", "attention.scale", "residual_scale", "logit_scale")
 
 
 class GraniteMetadata(
-    metadata.Metadata, kw_only=True, rename=metadata.NAMES | _SCALES | {"logits": "logit_scale"}
+    metadata.Metadata,
+    kw_only=True,
+    rename=metadata.NAMES | dict(zip(_MULTIPLIERS, _SCALES, strict=True)),
 ):
     """Granite's."""
 
-    score: fields.Number | None = None
-    embedding: fields.Number = 1.0
-    residual: fields.Number = 1.0
-    logits: fields.Number = 1.0
+    embedding_factor: fields.Number = 1.0
+    score_factor: fields.Number | None = None
+    residual_factor: fields.Number = 1.0
+    logits_divisor: fields.Number = 1.0
+
+
+def factors(f):
+    """The options, but for factors of 1."""
+    values = {name: getattr(f, name) for name in _MULTIPLIERS}
+    return {name: value for name, value in values.items() if value != 1}
 
 
 def gguf_config(f):
-    """As in config.json."""
-    given = metadata.common(f)
-    score = f.score or given["head_dim"] ** -0.5
-    switches = fields.options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
-    return given | {"options": switches | factors(f.embedding, score, f.residual, f.logits)}
+    """A score's factor that is not in the file is ``head_dim ** -0.5``."""
+    usual = (f.head_dim or f.dim // f.n_heads) ** -0.5
+    return llama.gguf_config(f, **factors(f) | {"score_factor": f.score_factor or usual})
 
 
 FAMILY = Family(
@@ -91,12 +81,9 @@ FAMILY = Family(
     hugging_face=Format(
         ("GraniteForCausalLM",),
         GraniteFields,
-        config,
-        lambda c, f: decoder.llama(c),
-        model_types=("granite",),
+        lambda f: fields.common(f, **factors(f)),
+        decoder.llama,
     ),
-    gguf=Format(
-        ("granite",), GraniteMetadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
-    ),
+    gguf=Format(("granite",), GraniteMetadata, gguf_config, decoder.gguf_llama),
     checked=3,
 )

@@ -6,24 +6,24 @@ from celosia.reference.families.family import Family, Format
 __all__ = ["FAMILY", "LlamaFields", "describe", "gguf_config", "layer"]
 
 
-def layer(c, index):
+def layer(c, index, frequencies=None):
     """RMSNorm before attention and before a gated MLP, both added; rotary positions."""
     o = c.options
     bias = o.get("attention_bias", False)
     return (
         decoder.norm(c, "attention_norm"),
-        *decoder.projections(bias or o.get("qkv_bias", False)),
-        *decoder.rotation(c),
-        decoder.attend(c, index),
+        *decoder.attention(
+            c, index, bias=bias or o.get("qkv_bias", False), frequencies=frequencies
+        ),
         decoder.linear("a", "x", "wo", bias),
         decoder.norm(c, "ffn_norm"),
-        *decoder.gated_mlp(o.get("activation", "silu"), o.get("mlp_bias", False)),
+        *decoder.gated_mlp(c, bias=o.get("mlp_bias", False)),
     )
 
 
 def describe(c):
     """As in :func:`layer`; RMSNorm before the head."""
-    return decoder.decoder(c, lambda index: layer(c, index))
+    return decoder.decoder(c, layer)
 
 
 class LlamaFields(fields.Fields, kw_only=True):
@@ -35,21 +35,15 @@ class LlamaFields(fields.Fields, kw_only=True):
 
 
 def config(f):
-    """Biases and the activation are switches."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        mlp_bias=f.mlp_bias,
-        activation=fields.activation(f.activation, "silu"),
-    )
+    """Ternary matrices have no norms of their own."""
     if ternary.check(f.quantization_config):
         raise ValueError("quantization_config.use_rms_norm: only BitNet's models have it")
-    return fields.common(f, quantized=True, options=switches)
+    return fields.common(f, quantized=True)
 
 
-def gguf_config(f):
+def gguf_config(f, **more):
     """Biases are where the tensors are."""
-    switches = fields.options(attention_bias=f.attention_bias, mlp_bias=f.mlp_bias)
-    return metadata.common(f, options=switches)
+    return metadata.common(f, attention_bias=f.attention_bias, mlp_bias=f.mlp_bias, **more)
 
 
 FAMILY = Family(
@@ -61,10 +55,7 @@ FAMILY = Family(
         LlamaFields,
         config,
         lambda c, f: ternary.names(decoder.llama(c), f),
-        model_types=("llama",),
     ),
-    gguf=Format(
-        ("llama",), metadata.Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
-    ),
+    gguf=Format(("llama",), metadata.Metadata, gguf_config, decoder.gguf_llama),
     checked=7,
 )

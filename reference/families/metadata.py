@@ -1,12 +1,12 @@
 """What decoders' GGUF metadata have in common, and what a ModelConfig takes of it."""
 
 import msgspec
-from celosia.reference.families.fields import Epsilon, Layers, Number, Size, refuse
+from celosia.reference.families.fields import Epsilon, Layers, Number, Size, options, refuse
 from celosia.reference.units.rope_scaling import LinearScaling
 
 from celosia.printable import shown
 
-__all__ = ["NAMES", "LayerNormMetadata", "Metadata", "common", "rotary"]
+__all__ = ["NAMES", "LayerNormMetadata", "Metadata", "common"]
 
 NAMES = {
     "dim": "embedding_length",
@@ -62,24 +62,21 @@ class LayerNormMetadata(
     norm_eps: Epsilon
 
 
-def rotary(fields):
-    """How many values of a head are rotated, or None for all of them."""
-    head_dim, size = fields.head_dim or fields.dim // fields.n_heads, fields.rotary_dim
-    if size is not None and (size % 2 or size > head_dim):
-        refuse("rotary_dim", f"must be an even number up to {head_dim}, not {size}")
-    return None if size == head_dim else size
+def common(fields, partial=False, **more):
+    """The sizes, theta and scaling of GGUF metadata, and the options ``more``.
 
-
-def common(fields, partial=False, **changes):
-    """The sizes, theta and scaling of GGUF metadata; ``changes`` come instead."""
+    ``partial``: the family may rotate a part of each head.
+    """
     if not fields.head_dim and fields.dim % fields.n_heads:
         refuse("n_heads", f"{fields.n_heads} does not divide the model's dim, {fields.dim}")
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len", "norm_eps")
     values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
-    head_dim = fields.head_dim or fields.dim // fields.n_heads
+    head_dim, size = fields.head_dim or fields.dim // fields.n_heads, fields.rotary_dim
     only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
     if not partial:
         only["rotary_dim"] = (head_dim,)
+    elif size is not None and (size % 2 or size > head_dim):
+        refuse("rotary_dim", f"must be an even number up to {head_dim}, not {size}")
     if hasattr(fields, "chosen"):
         del only["n_experts"]
     for name, supported in only.items():
@@ -88,4 +85,5 @@ def common(fields, partial=False, **changes):
     factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
     values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
     values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
-    return values | changes
+    more["rotary_dim"] = None if size == head_dim else size
+    return values | {"options": options(**more)}

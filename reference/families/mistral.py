@@ -15,11 +15,7 @@ class MistralFields(fields.Fields, kw_only=True):
 
 def config(f):
     """All layers have the window; biases are never."""
-    switches = fields.options(
-        windows=fields.windows(f, f.sliding_window, lambda index: True),
-        activation=fields.activation(f.activation, "silu"),
-    )
-    return fields.common(f, options=switches)
+    return fields.common(f, windows=fields.windows(f, f.sliding_window, lambda index: True))
 
 
 #: In GGUF files its models are Llama's, without a window.
@@ -31,9 +27,8 @@ FAMILY = Family(
         ("MistralForCausalLM",),
         MistralFields,
         config,
-        lambda c, f: decoder.llama(c),
-        model_types=("mistral",),
+        decoder.llama,
         ignored=("attention_bias", "mlp_bias", "layer_types"),
     ),
-    checked=3,
+    checked=4,
 )

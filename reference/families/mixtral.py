@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from celosia.reference.families import decoder, fields, metadata, moe
+from celosia.reference.families import decoder, fields, moe
 from celosia.reference.families.family import Family, Format
 
 __all__ = ["FAMILY"]
@@ -12,9 +12,7 @@ def layer(c, index):
     """Llama's attention, then experts."""
     return (
         decoder.norm(c, "attention_norm"),
-        *decoder.projections(),
-        *decoder.rotation(c),
-        decoder.attend(c, index),
+        *decoder.attention(c, index),
         decoder.linear("a", "x", "wo"),
         decoder.norm(c, "ffn_norm"),
         moe.experts(c),
@@ -35,43 +33,31 @@ class MixtralFields(fields.Fields, kw_only=True):
 
 def config(f):
     """The weights of the chosen experts always sum to 1."""
-    moe.check("num_experts_per_tok", f.num_local_experts, f.num_experts_per_tok)
-    switches = fields.options(
-        experts=f.num_local_experts,
-        chosen=f.num_experts_per_tok,
-        renormalise=True,
-        activation=fields.activation(f.activation, "silu"),
-        windows=fields.windows(f, f.sliding_window, lambda index: True),
-    )
-    return fields.common(f, options=switches)
-
-
-def gguf_config(f):
-    """The architecture is Llama's, with experts."""
-    moe.check("chosen", f.n_experts, f.chosen)
-    switches = {"experts": f.n_experts, "chosen": f.chosen, "renormalise": True}
-    return metadata.common(f, options=switches | fields.options(expert_dim=f.expert_dim))
+    experts = moe.options("num_experts_per_tok", f.num_local_experts, f.num_experts_per_tok, True)
+    windows = fields.windows(f, f.sliding_window, lambda index: True)
+    return fields.common(f, windows=windows, **experts)
 
 
 FAMILY = Family(
     name="mixtral",
     models="Mixtral 8x7B",
-    describe=lambda c: decoder.decoder(c, lambda index: layer(c, index)),
+    describe=lambda c: decoder.decoder(c, layer),
     hugging_face=Format(
         ("MixtralForCausalLM",),
         MixtralFields,
         config,
         lambda c, f: decoder.llama(
-            c, moe.names("w1", "w3", "w2"), aliases=((r"\.block_sparse_moe\.", ".mlp."),)
+            c,
+            changes=moe.names("w1", "w3", "w2"),
+            aliases=((r"\.block_sparse_moe\.", ".mlp."),),
         ),
-        model_types=("mixtral",),
         ignored=("attention_bias", "mlp_bias", "layer_types"),
     ),
     gguf=Format(
         ("llama",),
         moe.ExpertMetadata,
-        gguf_config,
-        lambda c, f: decoder.gguf(c, moe.GGUF, interleaved=True),
+        moe.gguf_config(True, expert_dim="expert_dim"),
+        lambda c, f: decoder.gguf(c, changes=moe.GGUF, interleaved=True),
         claims=lambda values: bool(values.get("expert_count")),
     ),
     checked=3,

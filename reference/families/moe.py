@@ -4,7 +4,7 @@ from celosia.reference.families import fields, metadata
 from celosia.reference.families.names import First, Slices, Stack
 from celosia.reference.operations import Experts
 
-__all__ = ["GGUF", "ExpertMetadata", "check", "experts", "names"]
+__all__ = ["GGUF", "ExpertMetadata", "experts", "gguf_config", "names", "options"]
 
 
 def experts(c):
@@ -50,7 +50,19 @@ class ExpertMetadata(
     expert_dim: fields.Size | None = None
 
 
-def check(name, n, k):
-    """Refuse more chosen experts (the field ``name``) than there are."""
+def options(name, n, k, renormalise):
+    """The options of ``n`` experts of which ``k``, the field ``name``, are chosen."""
     if not 1 <= k <= n:
         fields.refuse(name, f"must be from 1 to the number of experts, {n}, not {k}")
+    return {"experts": n, "chosen": k, "renormalise": renormalise}
+
+
+def gguf_config(renormalise, **more):
+    """A function of :class:`ExpertMetadata`; whether weights sum to 1 is not in the file."""
+
+    def config(f):
+        chosen = options("chosen", f.n_experts, f.chosen, renormalise)
+        given = {name: getattr(f, field) for name, field in more.items()}
+        return metadata.common(f, **chosen, **given)
+
+    return config

@@ -9,18 +9,14 @@ __all__ = ["FAMILY"]
 
 def layer(c, index):
     """Both read the stream as it is, and add what a norm makes of their results."""
-    bias = c.options.get("attention_bias", False)
     return (
         Copy("x", "h"),
-        *decoder.projections(bias, normed=True),
-        *decoder.head_norms(c, whole=True),
-        *decoder.rotation(c),
-        decoder.attend(c, index),
-        decoder.linear("a", "y", "wo", bias),
+        *decoder.attention(c, index, heads=decoder.whole_norm),
+        decoder.linear("a", "y", "wo", c.options.get("attention_bias", False)),
         decoder.norm(c, "attention_post_norm", "y", "z"),
         Add("z", "x"),
         Copy("x", "h"),
-        *decoder.gated_mlp(c.options.get("activation", "silu"), out="y"),
+        *decoder.gated_mlp(c, out="y"),
         decoder.norm(c, "ffn_post_norm", "y", "z"),
         Add("z", "x"),
     )
@@ -33,14 +29,6 @@ class Olmo2Fields(fields.Fields, kw_only=True):
     attention_bias: bool | None = False
 
 
-def config(f):
-    """Biases never on the MLP."""
-    switches = fields.options(
-        attention_bias=f.attention_bias, activation=fields.activation(f.activation, "silu")
-    )
-    return fields.common(f, options=switches)
-
-
 NORMS = {
     "attention_post_norm": "post_attention_layernorm",
     "ffn_post_norm": "post_feedforward_layernorm",
@@ -49,19 +37,18 @@ NORMS = {
 FAMILY = Family(
     name="olmo2",
     models="OLMo 2",
-    describe=lambda c: decoder.decoder(c, lambda index: layer(c, index)),
+    describe=lambda c: decoder.decoder(c, layer),
     hugging_face=Format(
         ("Olmo2ForCausalLM",),
         Olmo2Fields,
-        config,
-        lambda c, f: decoder.llama(c, NORMS),
-        model_types=("olmo2",),
+        fields.common,
+        lambda c, f: decoder.llama(c, changes=NORMS),
     ),
     gguf=Format(
         ("olmo2",),
         metadata.Metadata,
-        lambda f: metadata.common(f, options=fields.options(attention_bias=f.attention_bias)),
-        lambda c, f: decoder.gguf(c),
+        lambda f: metadata.common(f, attention_bias=f.attention_bias),
+        decoder.gguf,
     ),
     checked=3,
 )

@@ -16,12 +16,8 @@ class Phi3Fields(fields.Fields, kw_only=True):
 
 def config(f):
     """The window is that of every layer."""
-    switches = fields.options(
-        activation=fields.activation(f.activation, "silu"),
-        rotary_dim=fields.rotary(f, f.head_dim or f.dim // f.n_heads),
-        windows=fields.windows(f, f.sliding_window, lambda index: True),
-    )
-    return fields.common(f, partial=True, options=switches)
+    windows = fields.windows(f, f.sliding_window, lambda index: True)
+    return fields.common(f, partial=1, windows=windows)
 
 
 def joined(c, qkv, gate_up):
@@ -42,9 +38,7 @@ class Phi3Metadata(
 def gguf_config(f):
     """As in config.json."""
     chosen = fields.windows(f, max(f.window, 0), lambda index: f.window > 0)
-    return metadata.common(
-        f, partial=True, options=fields.options(rotary_dim=metadata.rotary(f), windows=chosen)
-    )
+    return metadata.common(f, partial=True, windows=chosen)
 
 
 FAMILY = Family(
@@ -55,14 +49,13 @@ FAMILY = Family(
         ("Phi3ForCausalLM",),
         Phi3Fields,
         config,
-        lambda c, f: decoder.llama(c, joined(c, "self_attn.qkv_proj", "mlp.gate_up_proj")),
-        model_types=("phi3",),
+        lambda c, f: decoder.llama(c, changes=joined(c, "self_attn.qkv_proj", "mlp.gate_up_proj")),
     ),
     gguf=Format(
         ("phi3",),
         Phi3Metadata,
         gguf_config,
-        lambda c, f: decoder.gguf(c, joined(c, "attn_qkv", "ffn_up")),
+        lambda c, f: decoder.gguf(c, changes=joined(c, "attn_qkv", "ffn_up")),
     ),
-    checked=3,
+    checked=4,
 )

@@ -25,28 +25,19 @@ def layer_windows(f):
 
 def config(f):
     """Biases on q, k and v always, nowhere else."""
-    switches = fields.options(
-        qkv_bias=True, windows=layer_windows(f), activation=fields.activation(f.activation, "silu")
-    )
-    return fields.common(f, options=switches)
+    return fields.common(f, qkv_bias=True, windows=layer_windows(f))
 
 
 FAMILY = Family(
     name="qwen2",
     models="Qwen2, Qwen2.5",
     describe=llama.describe,
-    hugging_face=Format(
-        ("Qwen2ForCausalLM",),
-        Qwen2Fields,
-        config,
-        lambda c, f: decoder.llama(c),
-        model_types=("qwen2",),
-    ),
+    hugging_face=Format(("Qwen2ForCausalLM",), Qwen2Fields, config, decoder.llama),
     gguf=Format(
         ("qwen2",),
         metadata.Metadata,
-        lambda f: metadata.common(f, options={"qkv_bias": True}),
-        lambda c, f: decoder.gguf(c),
+        lambda f: metadata.common(f, qkv_bias=True),
+        decoder.gguf,
     ),
     checked=3,
 )

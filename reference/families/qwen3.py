@@ -7,26 +7,19 @@ from celosia.reference.families.qwen2 import Qwen2Fields, layer_windows
 __all__ = ["FAMILY", "attention"]
 
 
-def attention(c, index, whole=False):
-    """Attention of normed queries and keys onto the stream."""
-    bias = c.options.get("attention_bias", False)
+def attention(c, index):
+    """Attention of normed queries and keys onto the stream, and the norm behind."""
     return (
         decoder.norm(c, "attention_norm"),
-        *decoder.projections(bias, normed=True),
-        *decoder.head_norms(c, whole),
-        *decoder.rotation(c),
-        decoder.attend(c, index),
-        decoder.linear("a", "x", "wo", bias),
+        *decoder.attention(c, index, heads=decoder.head_norm),
+        decoder.linear("a", "x", "wo", c.options.get("attention_bias", False)),
+        decoder.norm(c, "ffn_norm"),
     )
 
 
 def layer(c, index):
     """Llama's order."""
-    return (
-        *attention(c, index),
-        decoder.norm(c, "ffn_norm"),
-        *decoder.gated_mlp(c.options.get("activation", "silu")),
-    )
+    return *attention(c, index), *decoder.gated_mlp(c)
 
 
 class Qwen3Fields(Qwen2Fields, kw_only=True):
@@ -38,30 +31,19 @@ class Qwen3Fields(Qwen2Fields, kw_only=True):
 
 def config(f):
     """The norms of heads come behind the biases, if there are any."""
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        windows=layer_windows(f),
-        activation=fields.activation(f.activation, "silu"),
-    )
-    return fields.common(f, options=switches)
+    return fields.common(f, windows=layer_windows(f))
 
 
 FAMILY = Family(
     name="qwen3",
     models="Qwen3 (dense)",
-    describe=lambda c: decoder.decoder(c, lambda index: layer(c, index)),
-    hugging_face=Format(
-        ("Qwen3ForCausalLM",),
-        Qwen3Fields,
-        config,
-        lambda c, f: decoder.llama(c),
-        model_types=("qwen3",),
-    ),
+    describe=lambda c: decoder.decoder(c, layer),
+    hugging_face=Format(("Qwen3ForCausalLM",), Qwen3Fields, config, decoder.llama),
     gguf=Format(
         ("qwen3",),
         metadata.Metadata,
-        lambda f: metadata.common(f, options=fields.options(attention_bias=f.attention_bias)),
-        lambda c, f: decoder.gguf(c),
+        lambda f: metadata.common(f, attention_bias=f.attention_bias),
+        decoder.gguf,
     ),
-    checked=3,
+    checked=4,
 )

@@ -5,19 +5,14 @@ from typing import ClassVar
 import numpy as np
 from celosia.reference.families import decoder, fields, llama, metadata
 from celosia.reference.families.family import Family, Format
-from celosia.reference.operations import Rotate
 
 __all__ = ["FAMILY"]
 
 
 def layer(c, index):
-    """Llama's layer; where there is no rotation, its frequencies are 0."""
-    operations = llama.layer(c, index)
-    if index not in c.options.get("no_rope_layers", ()):
-        return operations
-    still = decoder.rotation(c, np.zeros(c.head_dim // 2))
-    still = {each.vector: each for each in still}
-    return tuple(still[op.vector] if isinstance(op, Rotate) else op for op in operations)
+    """Llama's; where there is no rotation, its frequencies are 0."""
+    still = index in c.options.get("no_rope_layers", ())
+    return llama.layer(c, index, np.zeros(c.head_dim // 2) if still else None)
 
 
 class SmolLM3Fields(llama.LlamaFields, kw_only=True):
@@ -45,38 +40,25 @@ def config(f):
             )
         still = tuple(index for index in range(f.n_layers) if not f.no_rope_layers[index])
     chosen = fields.windows(f, f.sliding_window, still.__contains__) if f.use_sliding_window else ()
-    switches = fields.options(
-        attention_bias=f.attention_bias,
-        mlp_bias=f.mlp_bias,
-        activation=fields.activation(f.activation, "silu"),
-        no_rope_layers=still,
-        windows=chosen,
-    )
-    return fields.common(f, options=switches)
-
-
-def gguf_config(f):
-    """The layers are not in the file: every fourth."""
-    given = llama.gguf_config(f)
-    return given | {
-        "options": given["options"] | {"no_rope_layers": tuple(range(3, f.n_layers, 4))}
-    }
+    return fields.common(f, no_rope_layers=still, windows=chosen)
 
 
 FAMILY = Family(
     name="smollm3",
     models="SmolLM3",
-    describe=lambda c: decoder.decoder(c, lambda index: layer(c, index)),
+    describe=lambda c: decoder.decoder(c, layer),
     hugging_face=Format(
         ("SmolLM3ForCausalLM",),
         SmolLM3Fields,
         config,
-        lambda c, f: decoder.llama(c),
-        model_types=("smollm3",),
+        decoder.llama,
         ignored=("max_window_layers",),
     ),
-    gguf=Format(
-        ("smollm3",), metadata.Metadata, gguf_config, lambda c, f: decoder.gguf(c, interleaved=True)
+    gguf=Format(  # the layers are not in the file: every fourth
+        ("smollm3",),
+        metadata.Metadata,
+        lambda f: llama.gguf_config(f, no_rope_layers=tuple(range(3, f.n_layers, 4))),
+        decoder.gguf_llama,
     ),
     checked=3,
 )

@@ -1,27 +1,27 @@
 """StarCoder2: Llama with LayerNorm, a plain MLP, biases everywhere and perhaps a window."""
 
+from typing import ClassVar
+
 from celosia.reference.families import decoder, fields, metadata
 from celosia.reference.families.family import Family, Format
 
 __all__ = ["FAMILY"]
 
 
+def layer(c, index):
+    """LayerNorm before attention and before the MLP."""
+    bias = not c.options.get("plain")
+    return (
+        decoder.norm(c, "attention_norm", layer_norm=True),
+        *decoder.attention(c, index, bias=bias),
+        decoder.linear("a", "x", "wo", bias),
+        decoder.norm(c, "ffn_norm", layer_norm=True),
+        *decoder.plain_mlp(c, bias=bias),
+    )
+
+
 def describe(c):
-    """LayerNorm before attention, before the MLP and before the head."""
-    o = c.options
-    bias = not o.get("plain")
-
-    def layer(index):
-        return (
-            decoder.norm(c, "attention_norm", layer_norm=True),
-            *decoder.projections(bias),
-            *decoder.rotation(c),
-            decoder.attend(c, index),
-            decoder.linear("a", "x", "wo", bias),
-            decoder.norm(c, "ffn_norm", layer_norm=True),
-            *decoder.plain_mlp(o.get("activation", "gelu_tanh"), bias),
-        )
-
+    """LayerNorm before the head."""
     end = decoder.norm(c, "norm", layer_norm=True), decoder.head(c)
     return decoder.decoder(c, layer, end=end)
 
@@ -31,9 +31,10 @@ class Starcoder2Fields(
 ):
     """StarCoder2's."""
 
+    usual_activation: ClassVar[str] = "gelu_tanh"
+
     n_kv_heads: fields.Size | None = 2
     norm_eps: fields.Epsilon | None = 1e-5
-    activation: str | None = "gelu_pytorch_tanh"
     tied: bool | None = True
     use_bias: bool = True
     sliding_window: fields.Size | None = None
@@ -41,12 +42,8 @@ class Starcoder2Fields(
 
 def config(f):
     """A window is that of every layer."""
-    switches = fields.options(
-        plain=not f.use_bias,
-        activation=fields.activation(f.activation, "gelu_tanh"),
-        windows=fields.windows(f, f.sliding_window, lambda index: True),
-    )
-    return fields.common(f, options=switches)
+    windows = fields.windows(f, f.sliding_window, lambda index: True)
+    return fields.common(f, plain=not f.use_bias, windows=windows)
 
 
 MLP = {"w_up": "mlp.c_fc", "w_down": "mlp.c_proj"}
@@ -59,15 +56,14 @@ FAMILY = Family(
         ("Starcoder2ForCausalLM",),
         Starcoder2Fields,
         config,
-        lambda c, f: decoder.llama(c, MLP),
-        model_types=("starcoder2",),
+        lambda c, f: decoder.llama(c, changes=MLP),
         ignored=("activation_function",),
     ),
     gguf=Format(
         ("starcoder2",),
         metadata.LayerNormMetadata,
-        lambda f: metadata.common(f, options=fields.options(plain=not f.mlp_bias)),
-        lambda c, f: decoder.gguf(c),
+        lambda f: metadata.common(f, plain=not f.mlp_bias),
+        decoder.gguf,
     ),
     checked=3,
 )

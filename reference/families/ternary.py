@@ -10,7 +10,7 @@ from celosia.reference.operations import Linear, Norm
 
 from celosia.printable import shown
 
-__all__ = ["Quantization", "Ternary", "check", "names", "norm_inputs"]
+__all__ = ["Quantization", "Scaled", "Ternary", "check", "names", "norm_inputs"]
 
 
 class Quantization(msgspec.Struct):
@@ -94,6 +94,18 @@ class Ternary:
         if codes.max() > 2:
             file.fail(name, "holds a code that is neither 0, 1 nor 2")
         return codes.astype(np.float32) - 1
+
+
+@dataclass(frozen=True)
+class Scaled(Part):
+    """A module's tensor in GGUF files, times a number beside it where there is one."""
+
+    def read(self, file, place, suffix, shape):
+        array = super().read(file, place, suffix, shape)
+        number = f"{place}{self.name}.scale"
+        if not file.has(number):
+            return array
+        return file.checked(f"{place}{self.name}.{suffix}", array * file.take(number, (1,)))
 
 
 def _rounded(weight):

@@ -15,7 +15,7 @@ An operation reads and writes named vectors. It has these methods:
     to the first.
 ``quantize(q)``
     Its integer form, an object with ``run(p)`` of its own, on the vectors of a
-    :class:`celosia.reference.integer.Pass`.
+    :class:`celosia.reference.integer.Pass`; None where the formats do it.
 """
 
 from celosia.reference.operations.add import Add

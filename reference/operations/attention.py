@@ -1,5 +1,6 @@
 """Attention: queries meet cached keys, softmax, weighted sums of cached values."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,11 +84,7 @@ class Attention:
         """Queries and keys: pairs are balanced between the two, so that both peak alike, and their
         product is the score in powers of two. Values: a step for each channel.
         """
-        queries, keys = q.seen("queries"), q.seen("keys")
-        if q.normed(self.q):  # one set of gains serves all heads
-            queries = np.broadcast_to(queries.max(axis=0), queries.shape)
-            keys = np.broadcast_to(keys.max(axis=0), keys.shape)
-        q_fold, k_fold, bits = self.folds(q.margin, queries, keys)
+        q_fold, k_fold, bits = self.folds(q)
         q.ask(
             self.q,
             np.repeat(np.repeat(q_fold * 2.0**bits, self._pair, axis=-1), self.group, axis=0),
@@ -101,8 +98,14 @@ class Attention:
         """Neighbours of a head that have one factor: pairs may be turned."""
         return 1 if self.head_dim % 2 else 2
 
-    def folds(self, margin, queries, keys):
+    def folds(self, q):
         """Factors of queries and keys, [kv, pairs], and a power of two for the queries."""
+        if limit := q.limit(self.q):
+            return self._alike(q, limit)
+        margin, queries, keys = q.margin, q.seen("queries"), q.seen("keys")
+        if q.normed(self.q):  # one set of gains serves all heads
+            queries = np.broadcast_to(queries.max(axis=0), queries.shape)
+            keys = np.broadcast_to(keys.max(axis=0), keys.shape)
         kv, group, pair = self.n_kv_heads, self.group, self._pair
         q_pair = queries.reshape(kv, group, -1, pair).max(axis=(1, 3))
         k_pair = keys.reshape(kv, -1, pair).max(axis=-1)
@@ -111,11 +114,24 @@ class Attention:
         q_fold = LOG2E * self.scale / k_fold
         return q_fold, k_fold, 14 - ceil_log2(margin * (q_pair * q_fold).max())
 
+    def _alike(self, q, limit):
+        """All clipped queries and keys of a model have one unit, in which they have one limit."""
+        if not q.normed(self.q):
+            raise ValueError(f"{self.q} is clipped without a norm, for which there is no unit")
+        largest = q.margin * max(q.everywhere("queries"), q.everywhere("keys"))
+        largest = min(math.sqrt(2) * limit, largest)  # of a pair that is turned
+        product = LOG2E * self.scale
+        bits = math.floor(2 * math.log2((2**15 - 4) / largest) - math.log2(product))
+        fold = np.full((self.n_kv_heads, self.head_dim // self._pair), (product * 2.0**bits) ** 0.5)
+        return product / fold, fold, bits
+
     def _value_step(self, q):
-        return q.seen("values") * (q.margin + FEW / q.positions) / 127  # [kv, hd]
+        """float64[kv, head_dim]; with a limit the largest codes are it, or less."""
+        step = q.seen("values") * (q.margin + FEW / q.positions) / 127
+        return np.minimum(step, (q.limit(self.v) or np.inf) / 127)
 
     def quantize(self, q):
-        normed = q.normed(self.out)
+        normed = q.taken_by_norm(self.out)
         largest = q.everywhere("attention") if normed else q.seen("attention").max()
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         value_scale = np.zeros((self.n_kv_heads, q.head_dim))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Clip"]
+__all__ = ["Clip", "IntegerClip"]
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,18 @@ class Clip:
         pass
 
     def quantize(self, q):
-        raise ValueError(f"{self.vector} is clipped, for which there is no unit")
+        """None for values, which the format of the cache limits; see Attention."""
+        if not q.normed(self.vector):
+            return None
+        return IntegerClip(self.vector, round(self.limit * q.want(self.vector).max()))
+
+
+@dataclass(eq=False)
+class IntegerClip:
+    """``limit`` in the one unit of all the vector's values, which a norm on its way makes."""
+
+    vector: str
+    limit: int
+
+    def run(self, p):
+        p.write(self.vector, np.clip(p.read(self.vector).values, -self.limit, self.limit))

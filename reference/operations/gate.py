@@ -79,7 +79,7 @@ class Gate:
         product = activation_fraction(self.activation, q.gate_fraction)
         if self.up:
             product += round(math.log2(q.want(self.up)[0]))
-        largest = q.everywhere("hidden") if q.normed(self.out) else q.seen("hidden").max()
+        largest = q.everywhere("hidden") if q.taken_by_norm(self.out) else q.seen("hidden").max()
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         fraction = min(fraction, product - bool(self.up))
         q.give(self.out, 2.0**-fraction)

@@ -67,7 +67,12 @@ class Norm:
             q.ask(self.input, 2.0 ** q.norm_input_fraction(self))
 
     def quantize(self, q):
-        if self.bias or self.centred:
+        if self.out == RESIDUAL:
+            raise ValueError(
+                f"{self.key} replaces the residual stream by its norm, for which there is no unit: "
+                "norms in front of attention and MLP, or of what these add, have one"
+            )
+        if self.centred or (self.bias and self.input == RESIDUAL):
             raise ValueError(f"{self.key}: this LayerNorm has no unit")
         if self.input != RESIDUAL:
             return self._stream(q)
@@ -97,7 +102,12 @@ class Norm:
         mantissas = np.zeros(padded, np.int64)
         mantissas[places] = np.round(real * 2.0**shift)
         epsilon = max(1, round(n * self.eps / unit**2))
-        return IntegerStreamNorm(self, mantissas[: padded // self.groups], shift, epsilon, width)
+        part, offsets = slice(padded // self.groups), None
+        if self.bias:
+            offsets = np.zeros(padded, np.int64)
+            offsets[places] = np.round(np.tile(q.tensor(self.bias), self.groups) * want)
+            offsets = offsets[part]
+        return IntegerStreamNorm(self, mantissas[part], shift, epsilon, width, offsets)
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ class IntegerNorm:
 
 @dataclass(eq=False)
 class IntegerStreamNorm:
-    """Each part of a vector over the root of its sum of squares, times gains.
+    """Each part of a vector over the root of its sum of squares, times gains, plus offsets.
 
     Parameters
     ----------
@@ -196,6 +206,8 @@ class IntegerStreamNorm:
         In squared units of the input, for the whole part.
     width : int
         Of the result, which goes to the activation memory where that is 23.
+    offsets : int[padded size of a part], optional
+        In units of the result.
     """
 
     source: Norm
@@ -203,6 +215,7 @@ class IntegerStreamNorm:
     shift: int
     epsilon: int
     width: int
+    offsets: np.ndarray | None = None
 
     @property
     def input(self):
@@ -218,7 +231,9 @@ class IntegerStreamNorm:
         x = p.read(self.source.input).values
         parts = x.reshape(len(x), self.source.groups, -1, p.lanes)
         gains = self.gains.reshape(-1, p.lanes)
-        y = stream_norm(parts, gains, self.epsilon, self.shift, self.width).reshape(x.shape)
+        offsets = 0 if self.offsets is None else self.offsets.reshape(gains.shape)
+        y = stream_norm(parts, gains, self.epsilon, self.shift, self.width, offsets)
+        y = y.reshape(x.shape)
         if self.width == ACTIVATION_WIDTH:
             p.count("activations", y, ACTIVATION_WIDTH)
             p.write(self.source.out, p.blocks(y))

@@ -13,24 +13,28 @@ __all__ = ["IntegerRotate", "Rotate"]
 class Rotate:
     """Pair ``(2i, 2i + 1)`` of each head turned by ``position * frequencies[i]`` radians.
 
+    Pairs that are turned are multiplied by ``factor`` too.
+
     Parameters
     ----------
     vector : str
     head_dim : int
     frequencies : tuple of head_dim / 2 floats
         Radians per position; 0 for pairs that are not turned.
+    factor : float
     """
 
     vector: str
     head_dim: int
     frequencies: tuple
+    factor: float = 1.0
 
     def shapes(self, sizes):
         return {}
 
     def run(self, p):
         x = p.read(self.vector)
-        cos, sin = p.once(self.frequencies, self._turns, p.positions)
+        cos, sin = p.once((self.frequencies, self.factor), self._turns, p.positions)
         heads = x.reshape(len(x), -1, self.head_dim)
         even, odd = heads[..., 0::2], heads[..., 1::2]
         turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
@@ -39,10 +43,19 @@ class Rotate:
     def _turns(self, positions):
         """Cosines and sines, float32[n, 1, head_dim / 2]."""
         angles = np.outer(positions, np.array(self.frequencies))[:, None, :]
-        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        return cos * self._factors, sin * self._factors
+
+    @property
+    def _factors(self):
+        """Of each pair."""
+        return np.where(self.frequencies, np.float32(self.factor), np.float32(1.0))
 
     def demand(self, q):
-        pass  # both values of a pair have one format, which turning keeps
+        """Both values of a pair have one format, which turning keeps; ``factor`` is folded in."""
+        if self.factor != 1.0:
+            want = q.want(self.vector).reshape(-1, self.head_dim)
+            q.ask(self.vector, want * np.repeat(self._factors, 2))
 
     def quantize(self, q):
         return IntegerRotate(self.vector, self.increments())

@@ -10,6 +10,7 @@ the rows that make and use them. What an operation makes of its formats stands a
 
 import numpy as np
 from celosia.reference.operations.attention import Attention
+from celosia.reference.operations.clip import Clip
 from celosia.reference.operations.experts import Experts, IntegerExperts
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import IntegerLinear
@@ -101,10 +102,9 @@ class Quantizer:
         attentions = self._of_layers(Attention)
         if attentions:
             scores = max(float(largest("scores", n)) for n, _ in attentions)
-            most = min(
-                op.folds(self.margin, largest("queries", n), largest("keys", n))[2]
-                for n, op in attentions
-            )
+            most = 64
+            for self.layer, op in attentions:
+                most = min(most, op.folds(self)[2])
             most -= 2 + ROOM + ceil_log2(self.config.head_dim)
             self.score_fraction, self.score_width = score_format(scores, self.margin, most)
         gates = [float(largest("gate", n).max()) for n, _ in self._of_layers((Gate, Experts))]
@@ -171,6 +171,17 @@ class Quantizer:
         """Whether a norm makes the vector, in this layer."""
         layer = self.description.layers[self.layer]
         return any(isinstance(op, Norm) and op.out == vector for op in layer)
+
+    def taken_by_norm(self, vector):
+        """Whether a norm takes the vector on its way, in this layer."""
+        layer = self.description.layers[self.layer]
+        return any(isinstance(op, Norm) and op.input == vector for op in layer)
+
+    def limit(self, vector):
+        """Of a clipped vector, in this layer; else None."""
+        layer = self.description.layers[self.layer]
+        limits = [op.limit for op in layer if isinstance(op, Clip) and op.vector == vector]
+        return limits[0] if limits else None
 
     def norm_input_fraction(self, norm):
         """Bits behind the point of what all such norms take: they share a unit, and its epsilon."""
@@ -263,7 +274,8 @@ class Quantizer:
         self.layer, self._wants, self._units = layer, {}, {}
         for operation in reversed(operations):
             operation.demand(self)
-        return [operation.quantize(self) for operation in operations]
+        forms = (operation.quantize(self) for operation in operations)
+        return [form for form in forms if form is not None]
 
     def _missing(self, layer, op):
         """Bits that the residual's binary point is too far right for what writes it."""

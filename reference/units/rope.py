@@ -18,7 +18,7 @@ def rope_increments(head_dim, base=10000.0, scaling=None):
         raise ValueError(f"base must be at least 1, not {base!r}")
     frequencies = float(base) ** (-2.0 * np.arange(head_dim // 2) / head_dim)
     if scaling is not None:
-        frequencies = scaling.scale(frequencies)
+        frequencies = scaling.scale(frequencies, base)
     return np.round(frequencies / (2 * np.pi) * 2.0**32).astype(np.int64)
 
 

@@ -10,13 +10,13 @@ __all__ = ["FRACTION", "stream_norm"]
 FRACTION = 19  # bits behind the point of a value by its vector's power of two
 
 
-def stream_norm(x, gains, epsilon, shift, width):
-    """``x * gains / sqrt(sum(x**2) + epsilon) / 2**shift`` of vectors ``x[..., words, lanes]``.
+def stream_norm(x, gains, epsilon, shift, width, offsets=0, limit=None):
+    """``x * gains / sqrt(sum(x**2) + epsilon) / 2**shift + offsets`` of ``x[..., words, lanes]``.
 
     The sum is that of :func:`celosia.reference.units.norm.sum_of_squares`, its root that of
     :func:`celosia.reference.functions.functions.rsqrt`: ``mantissa * 2**(-15 - exponent)``. ``x``
     is rounded down to units of ``2**(exponent - 19)``, ``gains * mantissa`` to units of ``2**14``,
-    their product by ``shift``, both half up; the result saturates to ``width`` bits.
+    their product by ``shift``, both half up; the sum saturates to ``width`` bits, and to ``limit``.
 
     For a normalised value ``z = x / sqrt(sum(x**2) + epsilon)`` the error against float64 is at
     most ``0.5 + (r |z gain| + 2**-18 |gain| + |z|) / 2**shift`` with ``r = 6.2e-5 +
@@ -33,10 +33,15 @@ def stream_norm(x, gains, epsilon, shift, width):
         The norm's, times the vector's size, in squared units of ``x``.
     shift : int, -8 to 15
     width : int
+    offsets : int[words, lanes]
+        Of ``width`` bits, in units of the result.
+    limit : int, optional
+        The largest magnitude of the result.
     """
     x = np.asarray(x, np.int64)
     root = rsqrt(sum_of_squares(x) + epsilon)
     mantissa, exponent = (part[..., None, None] for part in root)
     factor = round_shift(np.asarray(gains, np.int64) * mantissa, 14)
     y = round_shift(wrap_shift(x, exponent - FRACTION) * factor, FRACTION + 1 + shift)
-    return saturate(y, width)
+    y = saturate(y + offsets, width)
+    return y if limit is None else np.clip(y, -limit, limit)

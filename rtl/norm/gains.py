@@ -26,8 +26,8 @@ def check_gains(gains, n):
     return gains
 
 
-def read_gains(m, gains, lanes, index, number, en):
-    """Gains signed(16)[lanes] of word ``index`` of vector ``number``, a cycle of ``en`` later."""
+def read_gains(m, gains, lanes, index, number, en, width=16, name="gains"):
+    """Gains signed(width)[lanes] of word ``index`` of vector ``number``, an ``en`` later."""
     words = len(gains[0]) // lanes
     init = np.array(gains).reshape(len(gains), words, lanes)
     number, index = number[: ceil_log2(len(gains))], index[: ceil_log2(words)]
@@ -39,8 +39,8 @@ def read_gains(m, gains, lanes, index, number, en):
         padded = np.zeros((words, 1 << len(number), lanes), np.int64)
         padded[:, : len(gains)] = init.transpose(1, 0, 2)
     rows = padded.reshape(-1, lanes).tolist()
-    row = data.ArrayLayout(signed(16), lanes)
-    m.submodules.gains = memory = Memory(shape=row, depth=len(rows), init=rows)
+    row = data.ArrayLayout(signed(width), lanes)
+    m.submodules[name] = memory = Memory(shape=row, depth=len(rows), init=rows)
     port = memory.read_port()
     m.d.comb += [port.en.eq(en), port.addr.eq(address)]
     return port.data

@@ -1,5 +1,6 @@
 """RMSNorm of whole vectors that stream by: each waits for its own root."""
 
+import numpy as np
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
@@ -21,13 +22,14 @@ FRAME = ("token", "index", "argument", "last")
 
 
 class StreamNorm(wiring.Component):
-    """``x * gain / sqrt(sum(x**2) + epsilon) / 2**shift`` of each vector, saturated to ``o_width``.
+    """``x * gain / sqrt(sum(x**2) + epsilon) / 2**shift + offset`` of each vector, saturated.
 
     Bit-exact with :func:`celosia.reference.units.stream_norm.stream_norm`, where roundings and
     errors stand.
 
-    Latency :attr:`latency`, 21 cycles (22 where ``lanes`` exceeds 8), from a vector's last word to
-    the first of its result. Throughput 1 word per cycle, vector on vector.
+    Latency :attr:`latency`, 21 cycles (22 where ``lanes`` exceeds 8; one more with ``offsets`` or
+    ``limit``), from a vector's last word to the first of its result. Throughput 1 word per cycle,
+    vector on vector.
 
     Parameters
     ----------
@@ -40,6 +42,9 @@ class StreamNorm(wiring.Component):
     shifts : sequence of int, -8 to 15
         One for each of ``gains``.
     o_width : int, 16 to 24
+    offsets : sequence of int[words * lanes] of o_width bits, one for each of gains, optional
+    limit : int, 1 to 2**(o_width - 1) - 1, optional
+        The largest magnitude of a result.
     tokens : int, 1 to 64
         ``lanes * words * 4**23 + epsilon`` must be below ``2**62``.
     more
@@ -60,7 +65,19 @@ class StreamNorm(wiring.Component):
         If a parameter is out of range, or a sum could be.
     """
 
-    def __init__(self, lanes, words, epsilon, gains, shifts, o_width=24, tokens=1, **more):
+    def __init__(
+        self,
+        lanes,
+        words,
+        epsilon,
+        gains,
+        shifts,
+        o_width=24,
+        tokens=1,
+        offsets=None,
+        limit=None,
+        **more,
+    ):
         self._squares = SumOfSquares(lanes, words, 24, epsilon, tokens)
         self._rsqrt = Rsqrt(self._squares.total_width, spread=True)
         self.gains = check_gains(gains, words * lanes)
@@ -69,15 +86,22 @@ class StreamNorm(wiring.Component):
         for shift in shifts:
             check_range("each of shifts", shift, -8, 15)
         check_range("o_width", o_width, 16, 24)
+        for vector in [] if offsets is None else offsets:
+            if np.shape(vector) != (words * lanes,) or len(offsets) != len(gains):
+                raise ValueError(f"offsets must be int[{len(gains)}, {words * lanes}] as gains")
+        if limit is not None:
+            check_range("limit", limit, 1, (1 << o_width - 1) - 1)
         self.lanes = lanes
         self.words = words
         self.epsilon = epsilon
         self.shifts = list(shifts)
+        self.offsets = offsets
+        self.limit = limit
         self.o_width = o_width
         self.tokens = tokens
         self.more = more
         self._wait = self._squares.latency + self._rsqrt.latency + 1
-        self.latency = self._wait + 6
+        self.latency = self._wait + 6 + (offsets is not None or limit is not None)
         i = framed(lanes, 24, tokens, set=unsigned(10), **more)
         o = framed(lanes, o_width, tokens, **more)
         super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
@@ -88,6 +112,8 @@ class StreamNorm(wiring.Component):
         i = self._with_roots(m, self._with_gains(m, word), roots)
         pipe = Pipeline(m, i, self.o)
         frame = {name: i.p.word[name] for name in (*FRAME, *self.more)}
+        if self.offsets is not None:
+            frame["offsets"] = [*i.p.offsets]
 
         # The factor, gain by root; beside it the value moves to the root's power of two.
         factors = [multiply_registered(m, g, i.p.root.mantissa, pipe.advance) for g in i.p.gains]
@@ -113,6 +139,13 @@ class StreamNorm(wiring.Component):
         frame, shift, y = pipe.stage(frame, shift[:2], y)
         y = [halved(m, _extended(v >> shift, self.o_width + 2), self.o_width) for v in y]
         frame, y = pipe.stage(frame, y)
+        offsets = frame.pop("offsets", [0] * self.lanes)
+        if self.offsets is not None or self.limit is not None:
+            high = (1 << self.o_width - 1) - 1 if self.limit is None else self.limit
+            low = -high - (self.limit is None)
+            y = [v + offset for v, offset in zip(y, offsets, strict=True)]
+            y = [Mux(v > high, high, Mux(v < low, low, v))[: self.o_width].as_signed() for v in y]
+            frame, y = pipe.stage(frame, y)
         pipe.finish({**frame, "data": y})
         return m
 
@@ -159,17 +192,17 @@ class StreamNorm(wiring.Component):
         return o, root
 
     def _with_gains(self, m, word):
-        """A stream of {word, first, gains, shift}, two stages later: queues are slow."""
+        """A stream of {word, first, gains, shift, offsets}, two stages later: queues are slow."""
         lowest, highest = min(self.shifts), max(self.shifts)
-        shape = data.StructLayout(
-            {
-                "word": self.i.p.shape(),
-                "first": 1,
-                "gains": data.ArrayLayout(signed(16), self.lanes),
-                "shift": max((highest - lowest).bit_length(), 3),
-            }
-        )
-        o = stream.Signature(shape).create()
+        members = {
+            "word": self.i.p.shape(),
+            "first": 1,
+            "gains": data.ArrayLayout(signed(16), self.lanes),
+            "shift": max((highest - lowest).bit_length(), 3),
+        }
+        if self.offsets is not None:
+            members["offsets"] = data.ArrayLayout(signed(self.o_width), self.lanes)
+        o = stream.Signature(data.StructLayout(members)).create()
         pipe = Pipeline(m, word, o)
         (entry,) = pipe.stage(word.p)
         place, held = (Signal(range(self.words), name=n) for n in ("gain_place", "gain_held"))
@@ -184,13 +217,16 @@ class StreamNorm(wiring.Component):
             port = memory.read_port()
             m.d.comb += [port.en.eq(pipe.advance), port.addr.eq(number)]
             shift = port.data
-        gains = read_gains(m, self.gains, self.lanes, place, number, pipe.advance)
+        where = self.lanes, place, number, pipe.advance
+        found = {"gains": read_gains(m, self.gains, *where), "shift": shift}
+        if self.offsets is not None:
+            found["offsets"] = read_gains(m, self.offsets, *where, self.o_width, "offsets")
         word, first = pipe.stage(entry.word, entry.first)
-        pipe.finish({"word": word, "first": first, "gains": gains, "shift": shift})
+        pipe.finish({"word": word, "first": first, **found})
         return o
 
     def _with_roots(self, m, word, roots):
-        """A stream of {word, gains, shift, root}: a vector's first word waits for its root."""
+        """A stream of {word, gains, ..., root}: a vector's first word waits for its root."""
         members = {name: field.shape for name, field in word.p.shape()}
         o = stream.Signature(data.StructLayout(members | {"root": ROOT})).create()
         go = ~word.p.first | roots.valid
