@@ -101,9 +101,9 @@ class CompactModel:
     logit_fraction: int
     rotation: np.ndarray
     layers: list = field(default_factory=list)
-    head_gain: np.ndarray = None
-    head: CompactLinear = None
-    embedding: CompactLinear = None
+    head_gain: np.ndarray | None = None
+    head: CompactLinear | None = None
+    embedding: CompactLinear | None = None
 
     def logits(self, tokens):
         """The logits of tokens from position 0 on; nothing counts saturated values."""

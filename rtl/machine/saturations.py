@@ -65,5 +65,5 @@ class Saturations(wiring.Component):
             beyond = (above ^ sign.replicate(len(above))).any()
             limit = (low ^ sign.replicate(len(low))).all()
             m.d.sync += at_limit[n].eq(self.valid & (beyond | limit))
-        m.d.sync += self.count.eq(sum(Cat(at_limit)))
+        m.d.sync += self.count.eq(sum([*Cat(at_limit)]))
         return m

@@ -1,5 +1,7 @@
 """Register stages between two streams, and the arithmetic idioms that stages are made of."""
 
+from typing import Any
+
 from amaranth import Cat, Const, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
@@ -37,7 +39,7 @@ class Pipeline:
         self.valid = i.valid
         m.d.comb += [self.advance.eq(o.ready | ~o.valid), i.ready.eq(self.advance)]
 
-    def stage(self, *values):
+    def stage(self, *values) -> Any:
         """Registers holding ``values`` one stage later, in the same form.
 
         A value has any shape, structures included; lists and dicts of values go together.
