@@ -15,6 +15,8 @@ from celosia.reference.compact_tables import (
     scale_values,
     sigmoid_table,
 )
+from celosia.reference.description import Description
+from celosia.reference.model import ModelConfig
 
 __all__ = [
     "DOWN_SHIFT",
@@ -89,8 +91,8 @@ class CompactModel:
         The same codes where they are tied.
     """
 
-    config: object
-    description: object
+    config: ModelConfig
+    description: Description
     window: int
     embedding_shift: int
     square_shift: int
