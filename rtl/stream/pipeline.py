@@ -3,7 +3,6 @@
 from typing import Any
 
 from amaranth import Cat, Const, Mux, Signal, signed
-from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
 __all__ = [
@@ -195,7 +194,7 @@ def magnitude(m, values, drop=0):
     Bit-exact with ``maximum(magnitude_bits(values) - drop, 0)`` of
     :func:`celosia.reference.arithmetic.magnitude_bits`.
     """
-    values = [values[i] for i in range(len(values))] if isinstance(values, data.View) else values
+    values = list(values)
     width = max(len(v) for v in values) - 1
     together = Signal(width)
     folded = 0
