@@ -15,6 +15,8 @@ from celosia.reference.compact.tables import (
     scale_values,
     sigmoid_table,
 )
+from celosia.reference.description import Description
+from celosia.reference.model import ModelConfig
 
 __all__ = [
     "DOWN_SHIFT",
@@ -89,8 +91,8 @@ class CompactModel:
         The same codes where they are tied.
     """
 
-    config: object
-    description: object
+    config: ModelConfig
+    description: Description
     window: int
     embedding_shift: int
     square_shift: int
@@ -101,9 +103,9 @@ class CompactModel:
     logit_fraction: int
     rotation: np.ndarray
     layers: list = field(default_factory=list)
-    head_gain: np.ndarray = None
-    head: CompactLinear = None
-    embedding: CompactLinear = None
+    head_gain: np.ndarray | None = None
+    head: CompactLinear | None = None
+    embedding: CompactLinear | None = None
 
     def logits(self, tokens):
         """The logits of tokens from position 0 on; nothing counts saturated values."""
