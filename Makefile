@@ -1,7 +1,7 @@
 # make demo        generate the demo accelerator and let it tell a story in simulation
 # make test        linter and tests (a few minutes)
 # make test-slow   the tests that take minutes each
-# make lint        linter and format check
+# make lint        linter, format check and type checker
 #
 # PYTHON names the interpreter (3.11 or newer) from which .venv is made.
 
@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.celosia-installed
+SOURCES := $(VENV)/celosia-sources/celosia
 DEMO := $(BIN)/celosia simulate demo --prompt ROMEO: --tokens 90 --temperature 0.7 --seed 7
 
 .DEFAULT_GOAL := help
@@ -30,6 +31,7 @@ test-slow: setup compiler
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
 
 setup: $(STAMP)
 
@@ -43,6 +45,8 @@ $(STAMP): pyproject.toml
 	  echo "Could not make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; \
 	  exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@mkdir -p $(SOURCES)
+	@ln -sfn $(addprefix ../../../,celosia/__init__.py boards generators protocol reference rtl sim) $(SOURCES)
 	@touch $@
 
 .PHONY: compiler

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Stage:
     name: str
     inputs: tuple
     outputs: tuple
-    say: object
+    say: Callable
 
     def run(self, command):
         """Run the tool, unless that is done; its output goes to ``name.log``.

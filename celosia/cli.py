@@ -209,7 +209,7 @@ def evaluate(
         raise CommandError(
             f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
         )
-    parameters, scheme = _scheme(config, settings or [], scheme)
+    parameters, integers = _scheme(config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
         raise CommandError(
@@ -237,7 +237,7 @@ def evaluate(
                 bar.update(task, completed=done, total=total)
 
             try:
-                report = evaluate_text(loaded, words, scheme, window, max_tokens, progress)
+                report = evaluate_text(loaded, words, integers, window, max_tokens, progress)
             except NoFormatError as error:
                 raise CommandError(str(error)) from None
             except TextError as error:
@@ -246,7 +246,8 @@ def evaluate(
                 raise CommandError(f"{model}: {error}") from None
         write_json(report)
     floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
-    table = Table(title=f"{_title(loaded.name)}, w{scheme.weight_width}a8kv8, {scheme.lanes} lanes")
+    widths = f"w{integers.weight_width}a8kv8, {integers.lanes} lanes"
+    table = Table(title=f"{_title(loaded.name)}, {widths}")
     for column in ("tokens", "float32", "integer", "loss", "same top-1", "KL (nats)"):
         table.add_column(column, justify="right")
     table.add_row(

@@ -16,7 +16,9 @@ _lock = threading.Lock()
 _ended = threading.Event()
 
 
-def run(command, *, input=None, timeout=None, own_group=True, **options):
+def run(
+    command, *, input=None, timeout=None, own_group=True, **options
+) -> subprocess.CompletedProcess:
     """As ``subprocess.run(command, check=False)``; an exception leaves no process behind.
 
     Parameters

@@ -54,7 +54,7 @@ def prepare():
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = _wrapped(sys.stdout, 1, "the standard output")
     sys.stderr = _wrapped(sys.stderr, 2, "the standard error")
-    if sys.stdin is not None:
+    if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import zlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from celosia.generators.compact.plan import make_compact_plan
@@ -149,7 +150,7 @@ class Plan:
         return self.macs(position, logits) / self.shape.multipliers
 
 
-def scheme_of(config):
+def scheme_of(config) -> Any:
     """The widths of the integer model of ``config``'s machine.
 
     Raises

@@ -167,6 +167,8 @@ class _Emitter(rtlil.ModuleEmitter):
     bits stay unknown. So the bits that no condition reaches get a wire of their own.
     """
 
+    zeros = True  # whether memories that are all zero have contents
+
     def emit_operator(self, cell_idx, cell):
         if cell.width:
             super().emit_operator(cell_idx, cell)

@@ -167,5 +167,6 @@ class Info(Message):
         end = 1 + sum(cls.sizes)
         if len(payload) < end + 8:
             raise ValueError(f"INFO must have {end + 8} bytes or more")
+        numbers = from_bytes(payload[1:], cls.sizes)
         name = payload[end + 8 :].decode(errors="replace")
-        return cls(*from_bytes(payload[1:], cls.sizes), bytes(payload[end : end + 8]), name)
+        return cls(*numbers, model_hash=bytes(payload[end : end + 8]), name=name)

@@ -101,7 +101,7 @@ class Load(Message):
     def parse(cls, payload):
         if len(payload) < 4 or len(payload) % 2:
             raise ValueError("LOAD must have 4 bytes, and an even number of them")
-        return cls(*from_bytes(payload, [4]), bytes(payload[4:]))
+        return cls(*from_bytes(payload, [4]), data=bytes(payload[4:]))
 
 
 @dataclass(frozen=True)

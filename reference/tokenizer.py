@@ -57,6 +57,9 @@ class Tokenizer:
         start = [self.bos] if bos and self.bos is not None else []
         return start + self._cut(text)
 
+    def _cut(self, text):
+        raise NotImplementedError
+
     def piece(self, previous, token):
         """The bytes ``token`` prints after the token ``previous`` (None at the start).
 

@@ -15,6 +15,7 @@ what they are, and the proofs stay small. Yosys's own SAT solver does the work.
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from amaranth import ClockDomain, ClockSignal, Module, Signal
 from amaranth.hdl import Assert, Assume, Const
@@ -98,6 +99,8 @@ def prove(component, rule, depth=None, *, patience=4, idle=(), held=None, given=
 
 class _Rules(wiring.Component):
     """``component`` with everything around it free, and one rule asserted."""
+
+    clk: Any
 
     def __init__(self, component, rule, patience, idle, held, given):
         self._component, self._rule, self._patience = component, rule, patience

@@ -2,6 +2,7 @@
 
 import enum
 import sys
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape, ShapeCastable
@@ -10,7 +11,7 @@ from amaranth.lib import data
 __all__ = ["decode", "encode"]
 
 
-def _layout(shape):
+def _layout(shape) -> Any:
     """The layout of an aggregate shape, or None."""
     while isinstance(shape, ShapeCastable) and not isinstance(shape, data.Layout):
         shape = shape.as_shape()

@@ -55,5 +55,5 @@ async def attach(dut, chip, phase, delay):
         cycle = max(0, (now - origin) // period + 1)
         await Timer(origin + cycle * period - now, "ps")
         dq = int(dut.dq_o.value) if int(dut.dq_oe.value) else None
-        word = chip.edge(cycle, SdramPins(*(int(pin.value) for pin in pins), dq))
+        word = chip.edge(cycle, SdramPins(*(int(pin.value) for pin in pins), dq=dq))
         cocotb.start_soon(bus.give(word))

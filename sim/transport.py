@@ -49,6 +49,7 @@ class Transport(Protocol):
 
     def receive(self, timeout: float) -> bytes:
         """The bytes that came since the last call; waits up to `timeout` for the first."""
+        ...
 
     def close(self) -> None:
         """Give the machine up."""

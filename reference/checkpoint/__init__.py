@@ -67,12 +67,14 @@ def load_tokenizer(path):
     with _named(path):
         if path.suffix == ".json":
             return tokenizer_json.read_tokenizer(path)
-        return _reader(path).read_tokenizer(path)
+        return _file_reader(path).read_tokenizer(path)
 
 
 def _reader(path):
-    if path.is_dir():
-        return hugging_face
+    return hugging_face if path.is_dir() else _file_reader(path)
+
+
+def _file_reader(path):
     if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the directory that holds config.json and this file")
     check_file(path)

@@ -1,7 +1,7 @@
 """Foreign values as msgspec's structures: what a file must hold, and errors that name the field."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from celosia.reference.checkpoint.error import CheckpointError
@@ -17,7 +17,7 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _NOTHING = object()
 
 
-def convert(values, schema, path, prefix=""):
+def convert(values, schema, path, prefix="") -> Any:
     """``values``, as a parser gave them, as the msgspec type ``schema``.
 
     Parameters

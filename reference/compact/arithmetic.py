@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference.compact_matrix import CONSTANTS
 from celosia.reference.compact_operations import ONES, compute
+from celosia.reference.description import Description
+from celosia.reference.model import ModelConfig
 
 __all__ = ["CompactModel", "Pass", "compute", "forward", "generate"]
 
@@ -33,8 +35,8 @@ class CompactModel:
         Bits behind the point of gates and logits.
     """
 
-    config: object
-    description: object
+    config: ModelConfig
+    description: Description
     window: int
     begin: list
     layers: list

@@ -20,9 +20,8 @@ def _sigmoid(x):
 
 
 def _gelu(x):
-    return (0.5 * x * (1.0 + _erf(x.astype(np.float64) / math.sqrt(2)).astype(np.float64))).astype(
-        x.dtype
-    )
+    erf = np.asarray(_erf(x.astype(np.float64) / math.sqrt(2)), np.float64)
+    return (0.5 * x * (1.0 + erf)).astype(x.dtype)
 
 
 def _gelu_tanh(x):

@@ -149,6 +149,7 @@ def paired(q, source, outs, weights):
     )
     # Where up's scales leave the gates' too few bits, they are smaller.
     gates = np.broadcast_to(q.margin * q.seen("gate") * q.want(gate), gate_rows.shape)
+    matrix = want = None
     for _ in range(8):
         want = np.tile(np.repeat([*q.want(gate), *q.want(up)], size), n)
         factor = want * q.unit(source)

@@ -164,7 +164,7 @@ class IntegerNorm:
         In squared units of the residual, for the whole vector; None where nothing is normed.
     """
 
-    source: object
+    source: Norm
     gains: np.ndarray
     shift: int
     epsilon: int | None

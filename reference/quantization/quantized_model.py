@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 from celosia.reference import integer
+from celosia.reference.description import Description
+from celosia.reference.model import ModelConfig
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
 from celosia.reference.quantization.scheme import Scheme
@@ -32,8 +34,8 @@ class QuantizedModel:
         Of all gates (20 bits), of the routers' logarithms to base 2 and of the logits (24 bits).
     """
 
-    config: object
-    description: object
+    config: ModelConfig
+    description: Description
     scheme: Scheme
     begin: list
     layers: list

@@ -1,5 +1,7 @@
 """Counts the values of a stream of words that lie beyond a format, or at its limits."""
 
+from typing import Any
+
 from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -65,5 +67,6 @@ class Saturations(wiring.Component):
             beyond = (above ^ sign.replicate(len(above))).any()
             limit = (low ^ sign.replicate(len(low))).all()
             m.d.sync += at_limit[n].eq(self.valid & (beyond | limit))
-        m.d.sync += self.count.eq(sum(Cat(at_limit)))
+        bits: list[Any] = [*Cat(at_limit)]
+        m.d.sync += self.count.eq(sum(bits))
         return m

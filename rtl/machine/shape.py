@@ -1,6 +1,7 @@
 """The sizes of a machine, and where its tape lies: plain numbers that a plan fills in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
@@ -110,7 +111,7 @@ class MachineShape:
     score_width: int = 16
     gate_fraction: int = 12
     logit_fraction: int = 12
-    groups: object = None
+    groups: Any = None
     cache_width: int = 0
     register_port: bool = False
     routes: tuple = ()

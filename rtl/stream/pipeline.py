@@ -1,7 +1,8 @@
 """Register stages between two streams, and the arithmetic idioms that stages are made of."""
 
+from typing import Any
+
 from amaranth import Cat, Const, Mux, Signal, signed
-from amaranth.lib import data
 from amaranth.utils import ceil_log2, exact_log2
 
 __all__ = [
@@ -38,7 +39,7 @@ class Pipeline:
         self.valid = i.valid
         m.d.comb += [self.advance.eq(o.ready | ~o.valid), i.ready.eq(self.advance)]
 
-    def stage(self, *values):
+    def stage(self, *values) -> Any:
         """Registers holding ``values`` one stage later, in the same form.
 
         A value has any shape, structures included; lists and dicts of values go together.
@@ -202,7 +203,7 @@ def magnitude(m, values, drop=0):
     Bit-exact with ``maximum(magnitude_bits(values) - drop, 0)`` of
     :func:`celosia.reference.arithmetic.magnitude_bits`.
     """
-    values = [values[i] for i in range(len(values))] if isinstance(values, data.View) else values
+    values = list(values)
     width = max(len(v) for v in values) - 1
     together = Signal(width)
     folded = 0
