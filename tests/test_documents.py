@@ -1,12 +1,17 @@
 """What the documents point at is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
+DOCUMENTS = [*TOP, *sorted((ROOT / "docs").glob("*.md"))]
+# What docs/scripts/site.py makes.
+MADE = {"index.md", "command_line.md", "examples.md", "demo_model.md"}
+MADE |= {f"{path.stem.lower()}.md" for path in TOP}
 FOLDERS = "bench|boards|celosia|docs|examples|generators|protocol|reference|rtl|sim|tests"
 
 
@@ -18,3 +23,20 @@ def test_named_files_exist(document):
     missing = {name for name in named if not (ROOT / name).exists()}
     missing |= {name for name in linked if not (document.parent / name).exists()}
     assert not missing
+
+
+def test_every_page_has_its_place_on_the_site():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", text, re.MULTILINE)
+    assert len(named) == len(set(named))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert set(named) | {"readme.md"} == pages | MADE
+
+
+def test_the_first_page_is_what_commands_print():
+    """`python docs/scripts/generated.py` makes it anew."""
+    made = runpy.run_path(str(ROOT / "docs" / "scripts" / "generated.py"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(made["MARKED"].findall(text)) == 2
+    assert made["filled"](text) == text
+    assert made["machine_svg"]() == (ROOT / "docs" / "machine.svg").read_text(encoding="utf-8")
