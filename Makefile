@@ -35,7 +35,7 @@ lint: setup
 docs: setup compiler
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	$(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 setup: $(STAMP)
 

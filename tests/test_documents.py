@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
 DOCUMENTS = [*TOP, *sorted((ROOT / "docs").glob("*.md"))]
-# What docs/scripts/site.py makes.
+# What docs/scripts/hook.py makes.
 MADE = {"index.md", "command_line.md", "examples.md", "demo_model.md"}
 MADE |= {f"{path.stem.lower()}.md" for path in TOP}
 FOLDERS = "bench|boards|celosia|docs|examples|generators|protocol|reference|rtl|sim|tests"
@@ -40,3 +40,29 @@ def test_the_first_page_is_what_commands_print():
     assert len(made["MARKED"].findall(text)) == 2
     assert made["filled"](text) == text
     assert made["machine_svg"]() == (ROOT / "docs" / "machine.svg").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return runpy.run_path(str(ROOT / "docs" / "scripts" / "pages.py"))
+
+
+def test_a_units_page(pages):
+    page = pages["unit_page"]("softmax")
+    assert page.startswith("# Softmax\n\n`exp(unit * x) / sum(exp(unit * x))` of each vector")
+    assert "- `words`: int, 1 to 4096  \n    The most in a vector." in page
+    for line in ("| softmax | lanes 4,", "| softmax, n = 64, 8 bits |", "bench.run(Softmax("):
+        assert line in page
+    assert "Accuracy" not in pages["unit_page"]("transposer")
+
+
+def test_every_command_is_on_the_page_of_commands(pages):
+    page = pages["command_page"]()
+    for name in ("generate", "simulate", "report", "boards"):
+        assert f"## celosia {name}\n\n```text\nUsage: celosia {name} [OPTIONS]" in page
+
+
+def test_what_modules_offer(pages):
+    page = pages["api_page"]("protocol")
+    assert "## celosia.protocol.refusals" in page
+    assert ":class:" not in page

@@ -86,7 +86,8 @@ def command_page():
     runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb"})
     found = ["# Command line\n\n[What the commands promise](commands.md)."]
     for name in ("", *group.list_commands(click.Context(group))):
-        printed = runner.invoke(app, [*filter(None, [name]), "--help"]).stdout
+        arguments = [*filter(None, [name]), "--help"]
+        printed = runner.invoke(app, arguments, prog_name="celosia").stdout
         title = f"celosia {name}".strip()
         found.append(f"## {title}\n\n```text\n{printed.strip()}\n```")
     return "\n\n".join(found) + "\n"
