@@ -66,3 +66,17 @@ def test_what_modules_offer(pages):
     page = pages["api_page"]("protocol")
     assert "## celosia.protocol.refusals" in page
     assert ":class:" not in page
+
+
+def test_waveforms_are_those_of_the_simulation():
+    made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
+    clock, weights, activations, results = made["waveform"]("weight_stationary")["signal"]
+    assert clock["wave"] == "p" + "." * 13
+    assert weights[0] == "weights"
+    assert [row["wave"] for row in activations[1:]] == [
+        "1...0.........",
+        "0.1.0.........",
+        "=..=x.........",
+    ]
+    assert results[1] == {"name": "valid", "wave": "0........1.0.."}
+    assert results[3]["data"] == ["19 22", "43 50"]

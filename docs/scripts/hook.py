@@ -4,6 +4,7 @@ A block of code in the language ``sh run`` is executed, and followed by what it 
 that fails ends the build.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import wavedrom
 from mkdocs.structure.files import File
 from pages import PACKAGES, STANDARD, api_page, command_page, unit_pages
+from waveforms import WAVEFORMS, waveform
 
 __all__ = ["on_config", "on_files", "on_page_markdown"]
 
@@ -45,7 +48,10 @@ def on_config(config):
 def on_files(files, config):
     """Add the generated pages."""
     made = {"command_line.md": command_page()}
-    made |= {f"units/{name}.md": page for name, page in unit_pages().items()}
+    made |= {f"units/{name}.md": page for name, page in unit_pages(WAVEFORMS).items()}
+    for name in WAVEFORMS:
+        drawing = wavedrom.render(json.dumps(waveform(name)))
+        made[f"units/{name}.svg"] = drawing.tostring()
     made |= {f"api/{name}.md": api_page(name) for name in PACKAGES}
     for name, place in OUTSIDE.items():
         path = ROOT / name

@@ -44,18 +44,20 @@ def _entries(body):
     return "\n".join(lines)
 
 
-def unit_pages():
+def unit_pages(waves=()):
     """``{name: page}`` of all units of the standard set."""
-    return {name: unit_page(name) for name in STANDARD}
+    return {name: unit_page(name, waves) for name in STANDARD}
 
 
-def unit_page(name):
-    """A unit's contract, its price and its accuracy."""
+def unit_page(name, waves=()):
+    """A unit's contract, its waveform (if it is among ``waves``), its price and its accuracy."""
     unit, parameters = build(name)
     kind = type(unit)
     place = Path(inspect.getfile(kind)).resolve().relative_to(ROOT)
     at = ", ".join(f"{key} {value}" for key, value in parameters.items())
     parts = [f"# {kind.__name__}", contract(kind), f"In `{place}`, as `{kind.__module__}`."]
+    if name in waves:
+        parts.append(f"## Waveform\n\nOf the example below.\n\n![{name}]({name}.svg)")
     parts += [f"## Price\n\nAt its standard parameters: {at}."]
     for page, chip in (("components", "ECP5"), ("components_ice40", "iCE40 UP5K")):
         rows = _rows(page, lambda cell: cell == name)
