@@ -1,5 +1,7 @@
 """The page: what was read, as the numbers, bars and sentences that the template shows."""
 
+from dataclasses import asdict
+
 from markupsafe import Markup
 
 from celosia import __version__
@@ -112,6 +114,6 @@ def _options(config):
     """``--config`` and ``--set`` of a result's configuration."""
     base = str(config.get("name"))
     base = base if base in NAMED else "small"
-    usual = vars(load_config(base))
+    usual = asdict(load_config(base))
     changed = {n: v for n, v in config.items() if n != "name" and usual.get(n, v) != v}
     return f" --config {base}" + "".join(f" --set {name}={v}" for name, v in changed.items())
