@@ -154,6 +154,19 @@ def test_hostile_names_stay_text(tmp_path):
     assert "\u202e" not in page
 
 
+def test_numbers_that_are_none(tmp_path):
+    """JSON has no NaN, Python's reader takes it; a page is made all the same."""
+    odd = {"config": {}, "cycles": [float("nan"), 1e308, 1e308], "overhead": {"tape": float("inf")}}
+    path = written(tmp_path / "run.json", RUN | odd)
+    assert run("report", path, "--html", tmp_path / "page.html").exit_code == 0
+    huge = written(tmp_path / "huge.json", RUN | {"config": {}, "multipliers": 10**400})
+    message = fails("report", huge, "--html", tmp_path / "other.html")
+    assert "huge.json: multipliers:" in message
+    huge = written(tmp_path / "huge.json", RUN | {"config": {}, "utilisation": 10**400})
+    assert "huge.json: " in fails("report", huge, "--html", tmp_path / "other.html")
+    assert not (tmp_path / "other.html").exists()
+
+
 def test_what_is_no_result(tmp_path, folder):
     page = tmp_path / "page.html"
 

@@ -63,7 +63,9 @@ def _cycles(simulation):
     """Bars: ideal cycles and each cause of the others, the largest first, as shares of all."""
     parts = {"ideal": sum(simulation.ideal_cycles), **simulation.overhead}
     total = sum(simulation.cycles)
-    rows = [(name, count, _share(count, total)) for name, count in parts.items() if round(count)]
+    rows = [
+        (name, count, _share(count, total)) for name, count in parts.items() if abs(count) >= 0.5
+    ]
     highest = max(simulation.cycles, default=0)
     pairs = zip(simulation.cycles, simulation.ideal_cycles, strict=False)
     heights = [(_share(real, highest), _share(ideal, highest)) for real, ideal in pairs]

@@ -1,6 +1,7 @@
 """What a page is made of: folders and JSON files that our commands wrote, told by their content."""
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -13,6 +14,7 @@ from celosia.reference.checkpoint.schema import convert
 __all__ = ["PageError", "read_sources"]
 
 LIMIT = 64 << 20  # bytes of a file
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class PageError(ValueError):
@@ -30,29 +32,29 @@ class Route(msgspec.Struct):
 
 
 class Shape(msgspec.Struct):
-    rows: int = 0
-    lanes: int = 0
-    tokens: int = 1
+    rows: Number = 0
+    lanes: Number = 0
+    tokens: Number = 1
     routes: list[Route] = []
 
 
 class Section(msgspec.Struct):
     name: str
-    address: int
-    bytes: int
+    address: Number
+    bytes: Number
 
 
 class Tape(msgspec.Struct):
-    bytes: int
+    bytes: Number
     sections: list[Section]
 
 
 class Memory(msgspec.Struct):
     module: str
     name: str
-    width: int
-    depth: int
-    bits: int
+    width: Number
+    depth: Number
+    bits: Number
 
 
 class Machine(msgspec.Struct):
@@ -64,16 +66,16 @@ class Machine(msgspec.Struct):
     shape: Shape
     formats: dict[str, str]
     memory_map: dict[str, Tape]
-    multipliers: int
+    multipliers: Number
     ideal_cycles: dict[str, float]
     routes: list[str] = []
     memories: list[Memory] = []
-    memory_bits: int = 0
+    memory_bits: Number = 0
 
 
 class Used(msgspec.Struct):
-    used: int
-    available: int
+    used: Number
+    available: Number
 
 
 class Build(msgspec.Struct):
@@ -84,11 +86,11 @@ class Build(msgspec.Struct):
     config: dict[str, object]
     clock_mhz: float
     fmax_mhz: float | None
-    cycles_per_token: int
-    position: int
+    cycles_per_token: Number
+    position: Number
     tokens_per_second: float | None
     utilisation: float
-    multipliers: int
+    multipliers: Number
     notes: list[str]
     lut: Used | None = None
     ff: Used | None = None
@@ -102,16 +104,16 @@ class Simulation(msgspec.Struct):
 
     model: str
     config: dict[str, object]
-    prompt_tokens: list[int]
-    tokens: list[int]
+    prompt_tokens: list[Number]
+    tokens: list[Number]
     matches_reference: bool
     logits_match: bool
     cycles: list[float]
     ideal_cycles: list[float]
     utilisation: float
-    multipliers: int
+    multipliers: Number
     overhead: dict[str, float]
-    saturated: dict[str, int]
+    saturated: dict[str, Number]
 
 
 class Perplexity(msgspec.Struct):
@@ -121,18 +123,18 @@ class Perplexity(msgspec.Struct):
 class Evaluation(msgspec.Struct):
     """What ``celosia evaluate --json`` writes."""
 
-    tokens: int
+    tokens: Number
     floating: Perplexity = msgspec.field(name="float")
     integer: Perplexity
     top1_agreement: float
     kl: float
-    saturated: dict[str, int] | None = None
+    saturated: dict[str, Number] | None = None
 
 
 class Event(msgspec.Struct):
     name: str
     ph: str
-    tid: int = 0
+    tid: Number = 0
     ts: float = 0
     dur: float = 0
     args: dict[str, object] = {}

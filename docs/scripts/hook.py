@@ -15,16 +15,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import wavedrom
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from pages import PACKAGES, STANDARD, api_page, command_page, unit_pages
 from waveforms import WAVEFORMS, waveform
 
-__all__ = ["on_config", "on_files", "on_page_markdown"]
+__all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 
 ROOT = Path(__file__).parents[2]
 RUN = re.compile(r"```sh run\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(!?\[[^\]]*\])\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 BOARDS = sorted((ROOT / "bench" / "boards").glob("*.md"))
+LOADED = re.compile(r'(?:<link[^>]*\shref|\ssrc)=["\']?(?:https?:)?//[^>]*')
 #: Pages that lie outside docs/: the file, and its place on the site.
 OUTSIDE = {
     "README.md": "index.md",
@@ -72,6 +74,12 @@ def on_page_markdown(markdown, page, config, files):
         )
 
 
+def on_post_page(output, page, config):
+    """Refuse what a page would load from elsewhere."""
+    if found := LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri} loads {found[0]}")
+
+
 def _links(text, folder, place):
     """A page that lies in ``folder``, for ``place`` on the site; other files become code."""
 
@@ -96,5 +104,5 @@ def _ran(commands, folder):
         ["bash", "-euc", commands], cwd=folder, env=environment, capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(f"{commands}ended with {done.returncode}: {done.stderr}")
+        raise PluginError(f"{commands}ended with {done.returncode}: {done.stderr}")
     return f"```sh\n{commands}```\n\n```text\n{done.stdout.rstrip()}\n```"
