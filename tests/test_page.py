@@ -12,7 +12,7 @@ from celosia.reference.model import random_model
 from command_line import fails, run
 
 from celosia.manifest import write_manifest
-from celosia.page.sources import Event
+from celosia.page.schemas import Event
 from celosia.page.timeline import timeline
 
 VERILOG = "module tape(clk);\n  reg [63:0] memory [99:0];\nendmodule\n"

@@ -25,7 +25,7 @@ def machine_picture(machine):
 
     Parameters
     ----------
-    machine : celosia.page.sources.Machine
+    machine : celosia.page.schemas.Machine
 
     Returns
     -------

@@ -14,7 +14,7 @@ def timeline(events):
 
     Parameters
     ----------
-    events : list of celosia.page.sources.Event
+    events : list of celosia.page.schemas.Event
 
     Returns
     -------

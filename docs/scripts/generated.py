@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from celosia.cli import app
 from celosia.page.picture import machine_picture
-from celosia.page.sources import Machine
+from celosia.page.schemas import Machine
 
 __all__ = ["filled", "machine_svg", "table"]
 
