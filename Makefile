@@ -2,6 +2,7 @@
 # make test        linter and tests (a few minutes)
 # make test-slow   the tests that take minutes each
 # make lint        linter, format check and type checker
+# make docs        the documents as a site, in build/site
 #
 # PYTHON names the interpreter (3.11 or newer) from which .venv is made.
 
@@ -13,7 +14,7 @@ SOURCES := $(VENV)/celosia-sources/celosia
 DEMO := $(BIN)/celosia simulate demo --prompt ROMEO: --tokens 90 --temperature 0.7 --seed 7
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint setup clean
+.PHONY: help demo test test-slow lint docs setup clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +33,11 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
+
+docs: setup compiler
+	@$(BIN)/python -c 'import material' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 setup: $(STAMP)
 

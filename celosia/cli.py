@@ -40,6 +40,7 @@ from celosia.options import (
     TokenizerOption,
 )
 from celosia.output import check_apart, named, new_file, new_json
+from celosia.page.command import report
 from celosia.printable import MESSAGE, NAME, printable
 from celosia.terminal import utf8
 
@@ -57,6 +58,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx):
         from celosia.generators.config import ConfigError
+        from celosia.page.sources import PageError
         from celosia.reference.checkpoint import CheckpointError
         from celosia.reference.tokenizer_library import TokenizerError
         from celosia.sim.driver import DriverError
@@ -66,7 +68,7 @@ class Commands(TyperGroup):
         known = (CommandError, RequestError, ConfigError, CheckpointError, DriverError)
         try:
             return super().invoke(ctx)
-        except (*known, TokenizerError) as error:
+        except (*known, PageError, TokenizerError) as error:
             status = complain(str(error))
         except ToolError as error:
             status = complain(str(error), log=True)
@@ -93,6 +95,7 @@ app = typer.Typer(
     help="From a language model's checkpoint to a hardware accelerator.",
 )
 app.command()(components)
+app.command()(report)
 register_boards(app)
 progress_console = Console(stderr=True)
 

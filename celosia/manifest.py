@@ -8,7 +8,14 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["MANIFEST", "first_foreign", "is_unfinished", "remove_ours", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "first_foreign",
+    "is_unfinished",
+    "read_manifest",
+    "remove_ours",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 LARGEST = 1 << 20  # bytes of a manifest
@@ -61,7 +68,7 @@ def first_foreign(folder, made_by, patterns=()):
     names = sorted(os.listdir(folder))
     if not names:
         return None
-    manifest = _read(folder)
+    manifest = read_manifest(folder)
     if manifest is None:
         foreign = next((name for name in names if name != MANIFEST), MANIFEST)
         return f"{foreign}, which {made_by} did not write"
@@ -86,7 +93,7 @@ def first_foreign(folder, made_by, patterns=()):
 
 def is_unfinished(folder):
     """Whether whatever wrote into ``folder`` was ended in the middle."""
-    manifest = _read(folder)
+    manifest = read_manifest(folder)
     return manifest is not None and manifest["unfinished"]
 
 
@@ -98,14 +105,14 @@ def remove_ours(folder):
     OSError
         If somebody else's files are there.
     """
-    for name in _read(folder)["files"]:
+    for name in read_manifest(folder)["files"]:
         (folder / name).unlink(missing_ok=True)
     (folder / MANIFEST).unlink()
     folder.rmdir()
 
 
-def _read(folder):
-    """The manifest in ``folder``; None without one that is as we write it."""
+def read_manifest(folder):
+    """The manifest in ``folder``, a dict; None without one that is as we write it."""
     path = Path(folder) / MANIFEST
     with contextlib.suppress(OSError, ValueError, RecursionError):
         found = path.lstat()

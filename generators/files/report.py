@@ -29,6 +29,7 @@ def machine_report(plan, verilog=None):
         },
         "config": asdict(plan.config),
         "shape": {**asdict(shape), "multipliers": shape.multipliers},
+        "routes": list(getattr(plan.program, "routes", ())),
         "formats": plan.formats,
         "memory_map": plan.memory_map,
         "multipliers": shape.multipliers,

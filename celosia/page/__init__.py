@@ -1,0 +1,1 @@
+"""``celosia report``: what a command left, as one page of HTML."""

@@ -1,0 +1,106 @@
+"""Waveforms of units' streams, out of their simulation, for wavedrom to draw."""
+
+import re
+
+from amaranth.lib import stream, wiring
+from amaranth.sim import Simulator
+from celosia.rtl.attention.softmax import Softmax
+from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.weight_stationary import WeightStationary
+
+__all__ = ["WAVEFORMS", "wave_json", "waveform"]
+
+FRAME = {"token": 0, "argument": 0}
+#: Of a unit: what makes it, the payloads of its input streams, and how many cycles are shown. They
+#: are those of its script in examples/components.
+WAVEFORMS = {
+    "weight_stationary": (
+        lambda: WeightStationary(2, 2, SystolicFormat()),
+        {
+            "weights": [{"data": [5, 6], "last": 0}, {"data": [7, 8], "last": 1}],
+            "i": [{"data": [1, 2], "last": 0}, {"data": [3, 4], "last": 1}],
+        },
+        14,
+    ),
+    "softmax": (
+        lambda: Softmax(2, 8, 1 / 16),
+        {
+            "i": [
+                {"data": data, "mask": mask, "index": n, "last": int(n == 2), **FRAME}
+                for n, (data, mask) in enumerate([([16, 32], 3), ([0, 99], 1), ([48, 0], 1)])
+            ]
+        },
+        40,
+    ),
+}
+
+
+def waveform(name):
+    """What wavedrom draws of a unit in :data:`WAVEFORMS`."""
+    make, inputs, cycles = WAVEFORMS[name]
+    return wave_json(make(), inputs, cycles)
+
+
+def wave_json(component, inputs, cycles):
+    """What wavedrom draws of ``cycles`` of a component whose outputs are always taken.
+
+    Parameters
+    ----------
+    component : wiring.Component
+    inputs : dict
+        Name of a stream -> its payloads, offered one after the other.
+    cycles : int
+    """
+    streams = {
+        name: (member.flow == wiring.In, getattr(component, name))
+        for name, member in component.signature.members.items()
+        if not member.is_port and isinstance(member.signature, stream.Signature)
+    }
+    rows = {name: {"valid": [], "ready": [], "data": []} for name in streams}
+    waiting = {name: list(payloads) for name, payloads in inputs.items()}
+
+    async def run(ctx):
+        for _ in range(cycles):
+            for name, (given, s) in streams.items():
+                if not given:
+                    ctx.set(s.ready, 1)
+                    continue
+                ctx.set(s.valid, bool(waiting[name]))
+                if waiting[name]:
+                    ctx.set(s.payload, waiting[name][0])
+            for name, (given, s) in streams.items():
+                valid, ready = ctx.get(s.valid), ctx.get(s.ready)
+                rows[name]["valid"].append(valid)
+                rows[name]["ready"].append(ready)
+                data = " ".join(str(ctx.get(value)) for value in s.payload.data)
+                rows[name]["data"].append(data if valid else None)
+                if given and valid and ready:
+                    waiting[name].pop(0)
+            await ctx.tick()
+
+    simulator = Simulator(component)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(run)
+    simulator.run()
+    clock = {"name": "clk", "wave": "p" + "." * (cycles - 1)}
+    return {"signal": [clock, *_drawn(rows)], "config": {"hscale": 2}}
+
+
+def _drawn(rows):
+    """A group for each stream: its handshake, and its values while it is valid."""
+    for name, row in rows.items():
+        bits = [{"name": what, "wave": _wave(map(str, row[what]))} for what in ("valid", "ready")]
+        shown = row["data"]
+        values = [v for n, v in enumerate(shown) if v is not None and (n == 0 or v != shown[n - 1])]
+        steps = ["x" if v is None else f"={v}" for v in shown]
+        wave = re.sub("=[^=x.]*", "=", _wave(steps))
+        yield [name, *bits, {"name": "data", "wave": wave, "data": values}]
+
+
+def _wave(values):
+    """The values, a full stop where one is as before."""
+    last, found = None, []
+    for value in values:
+        found.append("." if value == last else value)
+        last = value
+    return "".join(found)
