@@ -47,7 +47,7 @@ def chat(
     loaded = load(model, tokenizer)
     if loaded.tokenizer is None:
         raise ConfigError(
-            f"{model}: a chat needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+            f"{model}: a chat needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
     with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
         from celosia.boards.chat import Chat

@@ -207,7 +207,7 @@ def evaluate(
         return
     if loaded.tokenizer is None:
         raise CommandError(
-            f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+            f"{model}: a text needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
     parameters, scheme = _scheme(config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
