@@ -13,7 +13,8 @@ from celosia.terminal import reader_gone
 
 __all__ = ["chat"]
 
-HELP = """Type a text and the machine goes on from it. /reset, /status, /quit."""
+HELP = "Type a text and the machine goes on from it. /reset, /status, /quit."
+CHAT_HELP = "Ask, and the model answers. /reset begins anew; /status, /quit."
 
 
 def chat(
@@ -27,15 +28,19 @@ def chat(
     tokenizer: TokenizerOption = None,
     config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "small",
     settings: SetOption = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Go on from each text; no chat template.")
+    ] = False,
     baud: BaudOption = 1_000_000,
     tokens: Annotated[int, typer.Option(min=1, metavar="N", help="At most, per text.")] = 200,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
 ):
-    """Talk with a machine, on a board or in simulation: type a text, and it goes on from it.
+    """Talk with a machine, on a board or in simulation.
 
-    The model is needed for its tokenizer alone, except with --simulated. Lines that begin with a
-    slash are commands: /reset, /status, /quit.
+    A model that brings a chat template answers; from any other's texts the machine goes on. The
+    model is needed for its tokenizer alone, except with --simulated. Lines that begin with a slash
+    are commands: /reset, /status, /quit.
     """
     from celosia.generators.config import ConfigError
     from celosia.reference.checkpoint import load
@@ -53,9 +58,11 @@ def chat(
         from celosia.boards.chat import Chat
 
         vocab_size = loaded.config.vocab_size
-        talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed, vocab_size)
+        template = None if plain else loaded.tokenizer.chat
+        options = tokens, temperature, seed, vocab_size, template
+        talk = Chat(transport, loaded.tokenizer, *options)
         print(talk.greeting())
-        print(HELP)
+        print(CHAT_HELP if template else HELP)
         lines = itertools.takewhile(lambda line: not reader_gone(), sys.stdin)
         talk.loop(lines, sys.stdout)
 

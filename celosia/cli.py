@@ -342,6 +342,10 @@ def simulate(
         typer.Option(metavar="T", help="0 is greedy; rounded to 1/256, less than 16."),
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT|TOKEN", help="End after it; may be repeated."),
+    ] = None,
     clock: Annotated[
         float, typer.Option(metavar="MHZ", help="For the projected tokens per second.")
     ] = 100.0,
@@ -361,7 +365,7 @@ def simulate(
     differs from the integer reference.
     """
     from celosia.sim.native import NativeSimulation
-    from celosia.sim.request import Request
+    from celosia.sim.request import Request, stop_tokens
     from celosia.sim.request import prompt_tokens as to_tokens
     from celosia.sim.simulate import compare, machine_verilog, simulate, summary
     from celosia.sim.trace import trace_events, write_trace
@@ -377,6 +381,7 @@ def simulate(
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
     parameters = _config(loaded, config, settings)
     request.check(loaded.config.vocab_size, parameters.max_seq_len or loaded.config.seq_len)
+    stops, texts = stop_tokens(loaded.tokenizer, loaded.config.vocab_size, stop or [])
     with contextlib.ExitStack() as stack:
         write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
@@ -388,8 +393,9 @@ def simulate(
             simulation = NativeSimulation(verilog, ("logits", "passes"), waves=waves_path)
         with named(waves, waves_path) if waves else contextlib.nullcontext(), simulation:
             simulation.record(taps=True, activity=trace is not None)
-            run = simulate(plan, simulation, request, _printer(loaded.tokenizer, request.prompt))
-            print()
+            hear = _printer(loaded.tokenizer, request.prompt, texts)
+            run = simulate(plan, simulation, request, hear, stops)
+            hear(None)
             if trace_path:
                 label = loaded.tokenizer.decode if loaded.tokenizer else str
                 labels = [repr(label([token])) for token in run.tokens]
@@ -406,14 +412,28 @@ def simulate(
         raise typer.Exit(MISMATCH)
 
 
-def _printer(tokenizer, prompt):
-    """Print the prompt; return a function that prints each further token as it comes."""
+def _printer(tokenizer, prompt, stops=()):
+    """Print the prompt; return a function that prints each further token as it comes.
+
+    It says whether one of the texts ``stops`` is there. With None it ends the line, after what is
+    left of an incomplete character.
+    """
     if tokenizer is None:
         print(*prompt, end="", flush=True)
-        return lambda token: print(f" {token}", end="", flush=True)
+        return lambda token: print("\n" if token is None else f" {token}", end="", flush=True)
     print(printable(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
     feed = tokenizer.stream(prompt[-1])
-    return lambda token: print(printable(feed(token), keep="\n\t"), end="", flush=True)
+    tokens = []
+
+    def hear(token):
+        print(printable(feed(token), keep="\n\t"), end="", flush=True)
+        if token is None:
+            print(flush=True)
+            return False
+        tokens.append(token)
+        return bool(stops) and any(stop in tokenizer.decode(tokens) for stop in stops)
+
+    return hear
 
 
 def _title(name):
@@ -424,7 +444,7 @@ def _title(name):
 def _show_simulation(plan, result, clock):
     cycles, ideal = (result[name] for name in ("cycles", "ideal_cycles"))
     first = len(result["prompt_tokens"]) - 1
-    n_tokens = len(result["tokens"])
+    n_tokens, n_made = len(result["tokens"]), len(cycles) - first  # more, if a stop came late
     made = sum(cycles[first:])
     all_cycles = sum(cycles)
     title = f"{_title(result['model'])} on {_title(plan.config.name)}"
@@ -432,9 +452,9 @@ def _show_simulation(plan, result, clock):
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="right")
-    table.add_row("cycles per generated token", f"{made / n_tokens:,.1f}", "")
+    table.add_row("cycles per generated token", f"{made / n_made:,.1f}", "")
     share = f"{result['utilisation']:.1%}"
-    table.add_row("  ideal", f"{sum(ideal[first:]) / n_tokens:,.1f}", share)
+    table.add_row("  ideal", f"{sum(ideal[first:]) / n_made:,.1f}", share)
     table.add_row("prompt", f"{result['prefill_cycles']:,} cycles", "")
     table.add_section()
     table.add_row(f"all {len(cycles)} positions", f"{all_cycles:,}", "100.0%")
@@ -443,7 +463,7 @@ def _show_simulation(plan, result, clock):
         if round(value):
             table.add_row(f"  {name}", f"{value:,.0f}", f"{value / all_cycles:.1%}")
     table.add_section()
-    speed = clock * 1e6 * n_tokens / made
+    speed = clock * 1e6 * n_made / made
     table.add_row(f"tokens per second at {clock:g} MHz", f"{speed:,.0f}", "")
     speed = result["simulated_cycles_per_second"]
     table.add_row("simulated", f"{speed:,.0f} cycles/s", f"{result['wall_seconds']:.1f} s")

@@ -57,6 +57,8 @@ def run(command, *, input=None, timeout=None, own_group=True, **options):
         with interrupt.held():
             _end(process, own_group)
             process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+                pipe.close()
         raise
     finally:
         with _lock:

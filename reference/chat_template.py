@@ -5,18 +5,16 @@ import subprocess
 import sys
 import tempfile
 
+from celosia.reference.checkpoint.error import CheckpointError
+
 from celosia import process
 from celosia.printable import cut
 
-__all__ = ["ChatTemplate", "ChatTemplateError"]
+__all__ = ["ChatTemplate"]
 
 SECONDS = 20  # for one conversation
 MEMORY = 1 << 30  # bytes
 LONGEST = 1 << 20  # characters of a conversation
-
-
-class ChatTemplateError(ValueError):
-    """A template that cannot be used; the message names its file."""
 
 
 class ChatTemplate:
@@ -50,7 +48,7 @@ class ChatTemplate:
 
         Raises
         ------
-        ChatTemplateError
+        CheckpointError
             If the template is broken, refuses the conversation, does what is not allowed, or finds
             no end.
         """
@@ -85,4 +83,4 @@ class ChatTemplate:
         return text.rpartition(mark)[2] if mark in text else ""
 
     def _error(self, text):
-        return ChatTemplateError(f"{self.path}: the chat template {cut(text, 200)}")
+        return CheckpointError(f"{self.path}: the chat template {cut(text, 200)}")

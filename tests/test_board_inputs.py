@@ -155,7 +155,7 @@ class Letters:
         return "".join(chr(96 + t) for t in tokens)
 
     def stream(self, previous):
-        return lambda token: chr(96 + token)
+        return lambda token: "" if token is None else chr(96 + token)
 
 
 class Board:
