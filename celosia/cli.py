@@ -29,6 +29,7 @@ from typer.core import TyperGroup
 from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
+from celosia.doctor import doctor
 from celosia.folder import check_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
@@ -93,6 +94,7 @@ app = typer.Typer(
     help="From a language model's checkpoint to a hardware accelerator.",
 )
 app.command()(components)
+app.command()(doctor)
 register_boards(app)
 progress_console = Console(stderr=True)
 
