@@ -115,8 +115,9 @@ def build(
 def _parameters(model, board, config, settings, fit):
     """The configuration that is asked for, or the largest one that fits."""
     from celosia.boards.estimate import fitting_config, smallest_config
-    from celosia.generators.config import ConfigError, load_config
+    from celosia.generators.config import AUTO, ConfigError, load_config
 
+    config = None if config == AUTO else config
     chosen = config is not None or bool(settings)
     if fit and chosen:
         raise ConfigError("--fit chooses the configuration: give no --config or --set with it")

@@ -26,7 +26,7 @@ def chat(
         bool, typer.Option("--simulated", help="A machine in simulation in place of a board.")
     ] = False,
     tokenizer: TokenizerOption = None,
-    config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "small",
+    config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "auto",
     settings: SetOption = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="Go on from each text; no chat template.")
@@ -73,7 +73,7 @@ def _transport(loaded, port, baud, config, settings):
         from celosia.boards.serial_port import SerialTransport
 
         return SerialTransport(port, baud)
-    from celosia.generators.config import load_config
+    from celosia.generators.automatic import choose_config
     from celosia.generators.plan import make_plan
     from celosia.sim.driver import Driver
     from celosia.sim.loader import load_memory
@@ -81,8 +81,10 @@ def _transport(loaded, port, baud, config, settings):
     from celosia.sim.native_transport import NativeTransport
     from celosia.sim.simulate import fill_memories, machine_verilog
 
+    parameters, why = choose_config(loaded, config, settings or [])
+    say(why or f"configuration {parameters.name}")
     say("building the simulation (kept for the next time) ...")
-    plan = make_plan(loaded, load_config(config, settings or []))
+    plan = make_plan(loaded, parameters)
     simulation = NativeSimulation(machine_verilog(plan), ())
     fill_memories(plan, simulation)
     transport = NativeTransport(simulation)

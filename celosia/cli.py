@@ -131,7 +131,10 @@ def configs():
     """List the named configurations."""
     from celosia.generators.config import NAMED, load_config
 
-    table = Table("name", "weight parallelism", "token parallelism", "vector lanes", "weight bits")
+    table = Table(
+        *("name", "weight parallelism", "token parallelism", "vector lanes", "weight bits"),
+        caption="auto, the default, is small, or for larger models large with external memory",
+    )
     for config in sorted(map(load_config, NAMED), key=lambda c: c.weight_parallelism):
         table.add_row(
             config.name,
@@ -182,7 +185,7 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Predict only the first N tokens.")
     ] = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
     json_file: JsonOption = None,
 ):
@@ -203,7 +206,7 @@ def evaluate(
         raise CommandError("--prompt-tokens and --logits belong together")
     loaded = _load(model, tokenizer, layers)
     if prompt_tokens is not None:
-        _, integers = _scheme(config, settings or [], scheme)
+        _, integers = _scheme(loaded, config, settings or [], scheme)
         check_apart([logits], [model, tokenizer, config])
         _write_logits(loaded, integers, prompt_tokens, logits)
         return
@@ -211,7 +214,7 @@ def evaluate(
         raise CommandError(
             f"{model}: a text needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
-    parameters, scheme = _scheme(config, settings or [], scheme)
+    parameters, scheme = _scheme(loaded, config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
         raise CommandError(
@@ -298,7 +301,7 @@ def generate(
     ],
     tokenizer: TokenizerOption = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
 ):
     """Write a machine's Verilog, memory images and report.
@@ -332,7 +335,7 @@ def simulate(
     model: ModelArgument,
     tokenizer: TokenizerOption = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to go on from.")] = None,
     prompt_tokens: Annotated[
@@ -495,10 +498,12 @@ def _load(model, tokenizer, layers):
 
 def _config(model, config, settings):
     """The configuration, which ``model`` fits."""
-    from celosia.generators.config import load_config
+    from celosia.generators.automatic import choose_config
     from celosia.generators.files.generate import check_memory
 
-    parameters = load_config(config, settings or [])
+    parameters, why = choose_config(model, config, settings or [])
+    if why:
+        print(f"celosia: {why}", file=sys.stderr, flush=True)
     check_memory(model, parameters)
     return parameters
 
@@ -510,24 +515,26 @@ def _plan(model, parameters):
         return make_plan(model, parameters)
 
 
-def _scheme(config, settings, name):
+def _scheme(model, config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
-    from celosia.generators.config import ConfigError, load_config
+    from celosia.generators.automatic import choose_config
+    from celosia.generators.config import ConfigError
     from celosia.generators.plan import scheme_of
 
     # The fabric's size plays no part here, but lanes must fit it.
     large = ["weight_parallelism=1024", *settings]
     try:
-        parameters = load_config(config, settings)
+        parameters, _ = choose_config(model, config, settings)
     except ConfigError:
-        parameters = load_config(config, large)
+        parameters, _ = choose_config(model, config, large)
     if name is not None:
         names = {f"w{n}a8kv8": n for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
         if parameters.machine != "full":
             raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        parameters = load_config(config, [*large, f"weight_width={names[name]}"])
+        width = f"weight_width={names[name]}"
+        parameters, _ = choose_config(model, config, [*large, width])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

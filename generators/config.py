@@ -9,7 +9,7 @@ from celosia.reference.checkpoint.schema import convert
 
 from celosia.printable import shown
 
-__all__ = ["COMPACT", "NAMED", "Config", "ConfigError", "load_config"]
+__all__ = ["AUTO", "COMPACT", "NAMED", "Config", "ConfigError", "change_config", "load_config"]
 
 FOLDER = Path(__file__).parent / "configs"
 COMPACT = {  # what the compact machine is
@@ -24,6 +24,7 @@ COMPACT = {  # what the compact machine is
     "kv_memory": "on_chip",
     "control": "stream",
 }
+AUTO = "auto"  # chosen by the model: celosia.generators.automatic
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -198,7 +199,7 @@ def _read_config(source):
     try:
         values = tomllib.loads(read_text(path, FILE_LIMIT))
     except OSError as e:
-        names = ", ".join(NAMED)
+        names = ", ".join((AUTO, *NAMED))
         why = e.strerror or e
         raise ConfigError(
             f"{str(source)!r} is no configuration ({names}), nor a file: {why}"
@@ -227,7 +228,19 @@ def load_config(source="small", settings=()):
     ConfigError
         If there is no such configuration, or a name or value is wrong.
     """
-    config = _read_config(source)
+    return change_config(_read_config(source), settings)
+
+
+def change_config(config, settings):
+    """``config`` changed by ``settings`` (``name=value``).
+
+    Where they change the parallelism alone, lanes are as many as it allows.
+
+    Raises
+    ------
+    ConfigError
+        If a name or value is wrong.
+    """
     names = {field.name: field.type for field in fields(Config)}
     changes = {}
     for setting in settings:
