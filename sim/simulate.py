@@ -31,7 +31,9 @@ PATIENCE = 5_000_000, 100  # cycles for one token: at least, and for each that i
 
 
 def machine_verilog(plan):
-    """``to_verilog(plan.machine())``, kept for the next time.
+    """The folder of ``top.v``, ``to_verilog(plan.machine())``, and of the files that it reads.
+
+    It is kept for the next time.
 
     A tape that the board's flash would bring is the host's to load: there is no flash beside the
     simulated chip, and its copying would take longer than most runs.
@@ -51,9 +53,9 @@ def machine_verilog(plan):
             digest.update(path.read_bytes())
 
     def build(folder):
-        (folder / "top.v").write_text(to_verilog(plan.machine()))
+        (folder / "top.v").write_text(to_verilog(plan.machine(), folder=folder))
 
-    return (cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
+    return cached(f"verilog-{digest.hexdigest()[:32]}", build)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def check_memory(model, config):
 def generate(plan, path):
     """Write ``plan``'s machine to the folder ``path``, which appears whole or not at all.
 
-    ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
+    ``top.v`` is self-contained, but for memories of more than 4 Mbit, which it reads from
+    ``memory0.hex`` and so on. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
     With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
     ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
@@ -63,7 +64,7 @@ def generate(plan, path):
         If the folder cannot be written, or holds anything but an earlier result, unchanged.
     """
     with new_folder(path, MADE_BY) as folder:
-        verilog = to_verilog(plan.machine())
+        verilog = to_verilog(plan.machine(), folder=folder)
         if (marked := annotated(verilog)) != verilog:
             verilog = marked
             script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")
