@@ -306,7 +306,7 @@ def generate(
 ):
     """Write a machine's Verilog, memory images and report.
 
-    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex, gains.hex
+    DIR appears when all is done: top.v, weights.hex, scales.hex, gains.hex
     ($readmemh), manifest.json, report.json. An earlier one is replaced.
     """
     from celosia.generators.files.generate import MADE_BY, generate
