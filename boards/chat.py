@@ -26,7 +26,7 @@ class Chat:
         Of the first text; the next text has the next one.
     vocab_size : int, optional
         Of the model; by default the tokenizer's, beyond which some models go.
-    template : celosia.reference.chat_template.ChatTemplate, optional
+    template : celosia.reference.checkpoint.chat_template.ChatTemplate, optional
         How a conversation is written: all of it goes to the machine, which computes what is new.
 
     Raises

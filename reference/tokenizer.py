@@ -34,7 +34,7 @@ class Tokenizer:
 
     Attributes
     ----------
-    chat : celosia.reference.chat_template.ChatTemplate or None
+    chat : celosia.reference.checkpoint.chat_template.ChatTemplate or None
         How the model writes a conversation, where its file says so.
     """
 

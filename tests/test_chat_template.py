@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 from celosia.boards.chat import Chat
 from celosia.protocol.messages import Reason, Token
-from celosia.reference import chat_template
-from celosia.reference.chat_template import ChatTemplate
-from celosia.reference.checkpoint import CheckpointError, load, load_tokenizer
+from celosia.reference.checkpoint import CheckpointError, chat_template, load, load_tokenizer
+from celosia.reference.checkpoint.chat_template import ChatTemplate
 from celosia.reference.model import random_model
 from celosia.reference.tokenizer import Tokenizer
 from celosia.sim.generation import Done

@@ -4,7 +4,7 @@ import math
 from typing import Annotated
 
 import msgspec
-from celosia.reference.chat_template import ChatTemplate
+from celosia.reference.checkpoint.chat_template import ChatTemplate
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.schema import Count, convert
 from celosia.reference.checkpoint.tokenizer_json import byte_level_piece, byte_value

@@ -1,7 +1,7 @@
 """tokenizer_config.json and chat_template.jinja: how a directory's texts are written."""
 
 import msgspec
-from celosia.reference.chat_template import ChatTemplate
+from celosia.reference.checkpoint.chat_template import ChatTemplate
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.foreign_json import LIMIT, read_json

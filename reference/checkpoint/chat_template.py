@@ -54,7 +54,7 @@ class ChatTemplate:
         """
         values = {"messages": messages, "add_generation_prompt": reply, **self.tokens}
         work = {"text": self.text, "values": values, "memory": MEMORY, "seconds": SECONDS}
-        command = [sys.executable, "-P", "-m", "celosia.reference.render_template"]
+        command = [sys.executable, "-P", "-m", "celosia.reference.checkpoint.render_template"]
         try:
             with tempfile.TemporaryDirectory(prefix="celosia-") as folder:
                 done = process.run(
