@@ -84,7 +84,7 @@ def test_broken_and_hostile_templates(text, message):
 def test_templates_without_end(monkeypatch):
     monkeypatch.setattr(chat_template, "SECONDS", 1)
     loop = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
-    with pytest.raises(CheckpointError, match=r"found no end within 1 s|too much memory or time"):
+    with pytest.raises(CheckpointError, match=r"found no end within 6 s|too much memory or time"):
         template(loop).render(TALK)
 
 
@@ -103,6 +103,12 @@ def test_of_a_directory(tmp_path):
     assert load_tokenizer(tmp_path).chat is None
     (tmp_path / "chat_template.jinja").write_text("j{{ bos_token }}")
     assert load_tokenizer(tmp_path).chat.render([]) == "j<s>"
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    )
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode(tokenizer.chat.end_of_turn(), bos=False) == [2]
+    assert tokenizer.piece(None, 2) == b""
     path.write_text('{"chat_template": 3}')
     with pytest.raises(CheckpointError, match=r"_config\.json: chat_template: 3 is of the"):
         load_tokenizer(tmp_path)

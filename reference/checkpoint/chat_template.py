@@ -12,7 +12,7 @@ from celosia.printable import cut
 
 __all__ = ["ChatTemplate"]
 
-SECONDS = 20  # for one conversation
+SECONDS = 10  # of the processor, for one conversation
 MEMORY = 1 << 30  # bytes
 LONGEST = 1 << 20  # characters of a conversation
 
@@ -21,7 +21,7 @@ class ChatTemplate:
     """A template in Jinja, as ``transformers`` and llama.cpp have it.
 
     It comes from elsewhere: it is rendered in Jinja's sandbox, by a process of its own that ends
-    after 20 seconds or at 1 GiB.
+    after 10 seconds of the processor or at 1 GiB.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ChatTemplate:
                 done = process.run(
                     command,
                     input=json.dumps(work),
-                    timeout=SECONDS,
+                    timeout=6 * SECONDS,
                     cwd=folder,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
@@ -68,7 +68,7 @@ class ChatTemplate:
                 )
             answer = json.loads(done.stdout) if done.returncode == 0 else {}
         except subprocess.TimeoutExpired:
-            raise self._error(f"found no end within {SECONDS} s") from None
+            raise self._error(f"found no end within {6 * SECONDS} s") from None
         except ValueError:
             answer = {}
         if "text" in answer and len(answer["text"]) <= LONGEST:

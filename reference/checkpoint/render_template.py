@@ -1,4 +1,4 @@
-"""Renders one chat template: the program that :mod:`celosia.reference.checkpoint.chat_template` runs.
+"""Renders one chat template: the program that :mod:`chat_template`, beside it, runs.
 
 The standard input is JSON with ``text``, ``values``, and the limits ``memory`` and ``seconds``; the
 standard output gets ``{"text": ...}`` or ``{"error": ...}``.
