@@ -11,7 +11,8 @@ from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.families import describe
 from celosia.reference.model import ModelConfig, random_model
-from small_checkpoint import CONFIG
+from command_line import run
+from small_checkpoint import CONFIG, write_checkpoint
 
 SMOLLM2 = ModelConfig(576, 1536, 30, 9, 3, 64, 49152, 8192)
 
@@ -60,3 +61,12 @@ def test_what_is_chosen_can_be_built(monkeypatch):
     config, _ = choose_config(model)
     assert (config.memory, config.kv_memory) == ("axi", "axi")
     assert make_plan(model, config).shape.cache_width == 512
+
+
+def test_it_is_the_default_and_said(tmp_path):
+    small = write_checkpoint(tmp_path)
+    done = run("simulate", small, "--prompt-tokens", "1", "--tokens", 99)
+    assert done.exit_code == 2  # so many positions are refused after the choice
+    assert "celosia: auto: 64 weights of 8 bits a cycle, 8 lanes; 0.0 MB of weights" in done.stderr
+    named = run("simulate", small, "--prompt-tokens", "1", "--tokens", 99, "--config", "small")
+    assert "auto" not in named.stderr
