@@ -90,9 +90,9 @@ def build(
         f"about {needs.lut:,} of {available['lut']:,} LUTs, {needs.dsp} of {available['dsp']} "
         f"multiplier blocks, {needs.bram} of {available['bram']} block RAMs"
     )
-    plan = make_plan(loaded, parameters)
     with working_folder(output, MADE_BY, NAMES), new_json(json_file) as write_json:
         target.flow.check_tools()
+        plan = make_plan(loaded, parameters)
         (output / REPORT).unlink(missing_ok=True)  # written again when all is done
         if parameters.memory == "sdram" or parameters.boot == "flash":
             write_tape(flow.with_clock(plan, target, megahertz), output)
@@ -115,8 +115,9 @@ def build(
 def _parameters(model, board, config, settings, fit):
     """The configuration that is asked for, or the largest one that fits."""
     from celosia.boards.estimate import fitting_config, smallest_config
-    from celosia.generators.config import ConfigError, load_config
+    from celosia.generators.config import AUTO, ConfigError, load_config
 
+    config = None if config == AUTO else config
     chosen = config is not None or bool(settings)
     if fit and chosen:
         raise ConfigError("--fit chooses the configuration: give no --config or --set with it")

@@ -2,6 +2,7 @@
 
 import time
 
+from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.tokenizer_library import TokenizerError
 from celosia.sim.driver import Driver, DriverError
 
@@ -12,7 +13,7 @@ __all__ = ["Chat"]
 
 
 class Chat:
-    """Texts in, their continuations out.
+    """Texts in, their continuations out; with a template, questions in and answers out.
 
     Parameters
     ----------
@@ -25,14 +26,20 @@ class Chat:
         Of the first text; the next text has the next one.
     vocab_size : int, optional
         Of the model; by default the tokenizer's, beyond which some models go.
+    template : celosia.reference.checkpoint.chat_template.ChatTemplate, optional
+        How a conversation is written: all of it goes to the machine, which computes what is new.
 
     Raises
     ------
     celosia.sim.driver.DriverError
         If nobody answers, or the machine is one for another vocabulary.
+    celosia.reference.checkpoint.CheckpointError
+        If the template cannot be used.
     """
 
-    def __init__(self, transport, tokenizer, tokens, temperature, seed, vocab_size=None):
+    def __init__(
+        self, transport, tokenizer, tokens, temperature, seed, vocab_size=None, template=None
+    ):
         self.tokenizer = tokenizer
         self.tokens = tokens
         self.temperature = temperature
@@ -46,7 +53,16 @@ class Chat:
                 f"the machine's model has {self.info.vocab_size} tokens, this one {expected}"
             )
         ends = sorted(tokenizer.stop, key=lambda token: (token != tokenizer.eos, token))
-        self.stops = [token for token in ends if token < expected]
+        ends += self._end_of_turn(template) if template else []
+        self.stops = [token for token in dict.fromkeys(ends) if token < expected]
+        self.template = template
+        self.messages = []
+        self.held = []  # the tokens whose keys and values the machine has
+
+    def _end_of_turn(self, template):
+        """The token that ends an answer, in a list, if it is one that prints nothing."""
+        first = self.tokenizer.encode(template.end_of_turn(), bos=False)[:1]
+        return first if first and not self.tokenizer.piece(None, first[0]) else []
 
     def greeting(self):
         """What the machine says it is, in a line."""
@@ -69,6 +85,7 @@ class Chat:
                 return
             if text == "/reset":
                 self.driver.reset()
+                self.messages, self.held = [], []
                 print("ready", file=output, flush=True)
             elif text == "/status":
                 status = self.driver.status()
@@ -80,10 +97,11 @@ class Chat:
                 self.answer(text, output)
 
     def answer(self, text, output):
-        """Continue ``text``; a line about the speed comes last."""
+        """Continue ``text``, or answer it; a line about the speed comes last."""
+        asked = [*self.messages, {"role": "user", "content": text}]
         try:
-            prompt = self.tokenizer.encode(text)
-        except TokenizerError as error:
+            prompt = self._prompt(text, asked)
+        except (CheckpointError, TokenizerError) as error:
             print(f"not answered: {error}", file=output, flush=True)
             return
         room = self.info.max_seq_len - len(prompt) + 1
@@ -91,21 +109,29 @@ class Chat:
             print("this model has no begin token: type a text", file=output, flush=True)
             return
         if room < 1:
-            print(f"too long: {len(prompt)} tokens", file=output, flush=True)
+            again = " (/reset begins anew)" if self.messages else ""
+            print(f"too long: {len(prompt)} tokens{again}", file=output, flush=True)
             return
         begin = time.monotonic()
-        count = min(self.tokens, room)
-        run = self.driver.run(prompt, count, self.temperature, self.seed, stop=self.stops)
-        self.seed = (self.seed + 1) % (1 << 32)
-        output.write(printable(self.tokenizer.decode(prompt), keep="\n\t"))
+        run = self._run(prompt, min(self.tokens, room))
+        if not self.template:
+            output.write(printable(self.tokenizer.decode(prompt), keep="\n\t"))
         feed = self.tokenizer.stream(prompt[-1])
-        n_tokens = 0
+        tokens, n_tokens = [], 0
         for token in run:
             n_tokens += 1
             if token.token not in self.stops:
+                tokens.append(token.token)
                 output.write(printable(feed(token.token), keep="\n\t"))
                 output.flush()
+        output.write(printable(feed(None), keep="\n\t"))
         seconds = time.monotonic() - begin
+        if self.template:
+            begun = self.tokenizer.decode(prompt[-1:])
+            reply = self.tokenizer.decode([prompt[-1], *tokens])[len(begun) :]
+            self.messages = [*asked, {"role": "assistant", "content": reply}]
+            # The last token was not processed; what came after a stop leaves nothing certain.
+            self.held = prompt + tokens[: n_tokens - 1] if run.given == n_tokens else []
         speed = f"{n_tokens} tokens, {n_tokens / seconds:,.0f} per second at the host"
         cycles = run.done.counters.get("counter_0")
         if cycles and self.info.frequency:
@@ -113,3 +139,22 @@ class Chat:
         elif cycles and run.given:
             speed += f", {cycles / run.given:,.0f} cycles each"
         print(f"\n[{speed}]", file=output, flush=True)
+
+    def _prompt(self, text, asked):
+        """The tokens of a text, or of the conversation that it ends."""
+        if not self.template:
+            return self.tokenizer.encode(text)
+        tokens = self.tokenizer.encode(self.template.render(asked), bos=False)
+        if max(tokens, default=0) >= self.info.vocab_size:
+            raise TokenizerError(f"token {max(tokens)} is not one of the model's")
+        return tokens
+
+    def _run(self, prompt, count):
+        """The machine's run, from the first position on that it does not hold."""
+        held = len(self.held)
+        start = held if held < len(prompt) and prompt[:held] == self.held else 0
+        run = self.driver.run(
+            prompt[start:], count, self.temperature, self.seed, stop=self.stops, start=start
+        )
+        self.seed = (self.seed + 1) % (1 << 32)
+        return run

@@ -13,7 +13,8 @@ from celosia.terminal import reader_gone
 
 __all__ = ["chat"]
 
-HELP = """Type a text and the machine goes on from it. /reset, /status, /quit."""
+HELP = "Type a text and the machine goes on from it. /reset, /status, /quit."
+CHAT_HELP = "Ask, and the model answers. /reset begins anew; /status, /quit."
 
 
 def chat(
@@ -25,17 +26,21 @@ def chat(
         bool, typer.Option("--simulated", help="A machine in simulation in place of a board.")
     ] = False,
     tokenizer: TokenizerOption = None,
-    config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "small",
+    config: Annotated[str, typer.Option("--config", metavar="C", help="If simulated.")] = "auto",
     settings: SetOption = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Go on from each text; no chat template.")
+    ] = False,
     baud: BaudOption = 1_000_000,
     tokens: Annotated[int, typer.Option(min=1, metavar="N", help="At most, per text.")] = 200,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
 ):
-    """Talk with a machine, on a board or in simulation: type a text, and it goes on from it.
+    """Talk with a machine, on a board or in simulation.
 
-    The model is needed for its tokenizer alone, except with --simulated. Lines that begin with a
-    slash are commands: /reset, /status, /quit.
+    A model that brings a chat template answers; from any other's texts the machine goes on. The
+    model is needed for its tokenizer alone, except with --simulated. Lines that begin with a slash
+    are commands: /reset, /status, /quit.
     """
     from celosia.generators.config import ConfigError, load_config
     from celosia.reference.checkpoint import load
@@ -48,15 +53,17 @@ def chat(
     loaded = load(model, tokenizer)
     if loaded.tokenizer is None:
         raise ConfigError(
-            f"{model}: a chat needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+            f"{model}: a chat needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
     with contextlib.closing(_transport(loaded, port, baud, config, settings)) as transport:
         from celosia.boards.chat import Chat
 
         vocab_size = loaded.config.vocab_size
-        talk = Chat(transport, loaded.tokenizer, tokens, temperature, seed, vocab_size)
+        template = None if plain else loaded.tokenizer.chat
+        options = tokens, temperature, seed, vocab_size, template
+        talk = Chat(transport, loaded.tokenizer, *options)
         print(talk.greeting())
-        print(HELP)
+        print(CHAT_HELP if template else HELP)
         lines = itertools.takewhile(lambda line: not reader_gone(), sys.stdin)
         talk.loop(lines, sys.stdout)
 
@@ -67,7 +74,7 @@ def _transport(loaded, port, baud, config, settings):
         from celosia.boards.serial_port import SerialTransport
 
         return SerialTransport(port, baud)
-    from celosia.generators.config import load_config
+    from celosia.generators.automatic import choose_config
     from celosia.generators.plan import make_plan
     from celosia.sim.driver import Driver
     from celosia.sim.loader import load_memory
@@ -75,8 +82,10 @@ def _transport(loaded, port, baud, config, settings):
     from celosia.sim.native_transport import NativeTransport
     from celosia.sim.simulate import fill_memories, machine_verilog
 
+    parameters, why = choose_config(loaded, config, settings or [])
+    say(why or f"configuration {parameters.name}")
     say("building the simulation (kept for the next time) ...")
-    plan = make_plan(loaded, load_config(config, settings or []))
+    plan = make_plan(loaded, parameters)
     simulation = NativeSimulation(machine_verilog(plan), ())
     fill_memories(plan, simulation)
     transport = NativeTransport(simulation)

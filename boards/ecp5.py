@@ -3,7 +3,7 @@
 from types import MappingProxyType
 
 from celosia.boards.nextpnr import NextpnrFlow
-from celosia.boards.tools import tool
+from celosia.sim.tools import tool
 
 __all__ = ["ECP5_SIZES", "Ecp5Flow"]
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from amaranth import Const, Instance, Signal
 from celosia.boards.clock import best_loop
 from celosia.boards.nextpnr import NextpnrFlow
-from celosia.boards.tools import tool
+from celosia.sim.tools import tool
 
 __all__ = ["GowinFlow", "GowinPll", "plan_gowin_pll"]
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from amaranth import ClockDomain, Instance, Signal
 from celosia.boards.clock import best_loop
 from celosia.boards.nextpnr import NextpnrFlow
-from celosia.boards.tools import tool
+from celosia.sim.tools import tool
 
 __all__ = ["Ice40Flow", "Ice40Pll", "plan_ice40_pll"]
 

@@ -47,7 +47,7 @@ class Measurement:
 
     def result(self):
         """``{"position", "cycles_per_token", "utilisation"}``."""
-        digest = hashlib.sha256(f"{self.position} {self.verilog}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self.position} {self.verilog.name}".encode()).hexdigest()
         if self.path.is_file():
             with contextlib.suppress(ValueError):  # cut off by a full disk, say
                 known = msgspec.structs.asdict(read_json(self.path, _Cycles))

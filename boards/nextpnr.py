@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from celosia.boards.stage import Stage, check_clock
-from celosia.boards.tools import tool
 from celosia.generators.components.synthesis import count_cells
+from celosia.sim.tools import tool
 
 from celosia.output import write_text
 

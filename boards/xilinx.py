@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from amaranth import Instance, Signal
 from celosia.boards.clock import best_loop
 from celosia.boards.stage import Stage, check_clock
-from celosia.boards.tools import tool
 from celosia.generators.components.synthesis import count_cells
 from celosia.sim.toolchain import ToolError, which
+from celosia.sim.tools import tool
 
 from celosia.output import write_text
 

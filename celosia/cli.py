@@ -29,6 +29,7 @@ from typer.core import TyperGroup
 from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
+from celosia.doctor import doctor
 from celosia.folder import check_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
@@ -96,6 +97,7 @@ app = typer.Typer(
 )
 app.command()(components)
 app.command()(report)
+app.command()(doctor)
 register_boards(app)
 progress_console = Console(stderr=True)
 
@@ -132,7 +134,10 @@ def configs():
     """List the named configurations."""
     from celosia.generators.config import NAMED, load_config
 
-    table = Table("name", "weight parallelism", "token parallelism", "vector lanes", "weight bits")
+    table = Table(
+        *("name", "weight parallelism", "token parallelism", "vector lanes", "weight bits"),
+        caption="auto, the default, is small, or for larger models large with external memory",
+    )
     for config in sorted(map(load_config, NAMED), key=lambda c: c.weight_parallelism):
         table.add_row(
             config.name,
@@ -183,7 +188,7 @@ def evaluate(
         int | None, typer.Option(min=1, metavar="N", help="Predict only the first N tokens.")
     ] = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
     json_file: JsonOption = None,
 ):
@@ -204,15 +209,15 @@ def evaluate(
         raise CommandError("--prompt-tokens and --logits belong together")
     loaded = _load(model, tokenizer, layers)
     if prompt_tokens is not None:
-        _, integers = _scheme(config, settings or [], scheme)
+        _, integers = _scheme(loaded, config, settings or [], scheme)
         check_apart([logits], [model, tokenizer, config])
         _write_logits(loaded, integers, prompt_tokens, logits)
         return
     if loaded.tokenizer is None:
         raise CommandError(
-            f"{model}: a text needs a tokenizer: give --tokenizer FILE (no tokenizer.model)"
+            f"{model}: a text needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
-    parameters, integers = _scheme(config, settings or [], scheme)
+    parameters, scheme = _scheme(loaded, config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
         raise CommandError(
@@ -300,12 +305,12 @@ def generate(
     ],
     tokenizer: TokenizerOption = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
 ):
     """Write a machine's Verilog, memory images and report.
 
-    DIR appears when all is done: top.v (self-contained), weights.hex, scales.hex, gains.hex
+    DIR appears when all is done: top.v, weights.hex, scales.hex, gains.hex
     ($readmemh), manifest.json, report.json. An earlier one is replaced.
     """
     from celosia.generators.files.generate import MADE_BY, generate
@@ -334,7 +339,7 @@ def simulate(
     model: ModelArgument,
     tokenizer: TokenizerOption = None,
     layers: LayersOption = None,
-    config: ConfigOption = "small",
+    config: ConfigOption = "auto",
     settings: SetOption = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to go on from.")] = None,
     prompt_tokens: Annotated[
@@ -346,6 +351,10 @@ def simulate(
         typer.Option(metavar="T", help="0 is greedy; rounded to 1/256, less than 16."),
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT|TOKEN", help="End after it; may be repeated."),
+    ] = None,
     clock: Annotated[
         float, typer.Option(metavar="MHZ", help="For the projected tokens per second.")
     ] = 100.0,
@@ -365,7 +374,7 @@ def simulate(
     differs from the integer reference.
     """
     from celosia.sim.native import NativeSimulation
-    from celosia.sim.request import Request
+    from celosia.sim.request import Request, stop_tokens
     from celosia.sim.request import prompt_tokens as to_tokens
     from celosia.sim.simulate import compare, machine_verilog, simulate, summary
     from celosia.sim.trace import trace_events, write_trace
@@ -382,6 +391,7 @@ def simulate(
     parameters = _config(loaded, config, settings)
     length = parameters.max_seq_len or loaded.config.seq_len
     request.check(loaded.config.vocab_size, length, parameters.kind.samples)
+    stops, texts = stop_tokens(loaded.tokenizer, loaded.config.vocab_size, stop or [])
     with contextlib.ExitStack() as stack:
         write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
@@ -393,8 +403,9 @@ def simulate(
             simulation = NativeSimulation(verilog, ("logits", "passes"), waves=waves_path)
         with named(waves, waves_path) if waves else contextlib.nullcontext(), simulation:
             simulation.record(taps=True, activity=trace is not None)
-            run = simulate(plan, simulation, request, _printer(loaded.tokenizer, request.prompt))
-            print()
+            hear = _printer(loaded.tokenizer, request.prompt, texts)
+            run = simulate(plan, simulation, request, hear, stops)
+            hear(None)
             if trace_path:
                 label = loaded.tokenizer.decode if loaded.tokenizer else str
                 labels = [repr(label([token])) for token in run.tokens]
@@ -411,14 +422,28 @@ def simulate(
         raise typer.Exit(MISMATCH)
 
 
-def _printer(tokenizer, prompt):
-    """Print the prompt; return a function that prints each further token as it comes."""
+def _printer(tokenizer, prompt, stops=()):
+    """Print the prompt; return a function that prints each further token as it comes.
+
+    It says whether one of the texts ``stops`` is there. With None it ends the line, after what is
+    left of an incomplete character.
+    """
     if tokenizer is None:
         print(*prompt, end="", flush=True)
-        return lambda token: print(f" {token}", end="", flush=True)
+        return lambda token: print("\n" if token is None else f" {token}", end="", flush=True)
     print(printable(tokenizer.decode(prompt), keep="\n\t"), end="", flush=True)
     feed = tokenizer.stream(prompt[-1])
-    return lambda token: print(printable(feed(token), keep="\n\t"), end="", flush=True)
+    tokens = []
+
+    def hear(token):
+        print(printable(feed(token), keep="\n\t"), end="", flush=True)
+        if token is None:
+            print(flush=True)
+            return False
+        tokens.append(token)
+        return bool(stops) and any(stop in tokenizer.decode(tokens) for stop in stops)
+
+    return hear
 
 
 def _title(name):
@@ -429,7 +454,7 @@ def _title(name):
 def _show_simulation(plan, result, clock):
     cycles, ideal = (result[name] for name in ("cycles", "ideal_cycles"))
     first = len(result["prompt_tokens"]) - 1
-    n_tokens = len(result["tokens"])
+    n_tokens, n_made = len(result["tokens"]), len(cycles) - first  # more, if a stop came late
     made = sum(cycles[first:])
     all_cycles = sum(cycles)
     title = f"{_title(result['model'])} on {_title(plan.config.name)}"
@@ -437,9 +462,9 @@ def _show_simulation(plan, result, clock):
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="right")
-    table.add_row("cycles per generated token", f"{made / n_tokens:,.1f}", "")
+    table.add_row("cycles per generated token", f"{made / n_made:,.1f}", "")
     share = f"{result['utilisation']:.1%}"
-    table.add_row("  ideal", f"{sum(ideal[first:]) / n_tokens:,.1f}", share)
+    table.add_row("  ideal", f"{sum(ideal[first:]) / n_made:,.1f}", share)
     table.add_row("prompt", f"{result['prefill_cycles']:,} cycles", "")
     table.add_section()
     table.add_row(f"all {len(cycles)} positions", f"{all_cycles:,}", "100.0%")
@@ -448,7 +473,7 @@ def _show_simulation(plan, result, clock):
         if round(value):
             table.add_row(f"  {name}", f"{value:,.0f}", f"{value / all_cycles:.1%}")
     table.add_section()
-    speed = clock * 1e6 * n_tokens / made
+    speed = clock * 1e6 * n_made / made
     table.add_row(f"tokens per second at {clock:g} MHz", f"{speed:,.0f}", "")
     speed = result["simulated_cycles_per_second"]
     table.add_row("simulated", f"{speed:,.0f} cycles/s", f"{result['wall_seconds']:.1f} s")
@@ -478,10 +503,12 @@ def _load(model, tokenizer, layers):
 
 def _config(model, config, settings):
     """The configuration, which ``model`` fits."""
-    from celosia.generators.config import load_config
+    from celosia.generators.automatic import choose_config
     from celosia.generators.files.generate import check_memory
 
-    parameters = load_config(config, settings or [])
+    parameters, why = choose_config(model, config, settings or [])
+    if why:
+        print(f"celosia: {why}", file=sys.stderr, flush=True)
     check_memory(model, parameters)
     return parameters
 
@@ -493,22 +520,29 @@ def _plan(model, parameters):
         return make_plan(model, parameters)
 
 
-def _scheme(config, settings, name):
+def _scheme(model, config, settings, name):
     """The configuration, and the integer model's Scheme in it, ``name`` or the default one."""
-    from celosia.generators.config import load_config
+    from celosia.generators.automatic import choose_config
+    from celosia.generators.config import ConfigError
     from celosia.generators.plan import scheme_of
 
-    if "weight_parallelism" not in load_config(config).kind.fixed:
-        # The fabric's size plays no part here, but lanes must fit it.
-        settings = ["weight_parallelism=1024", *settings]
-    parameters = load_config(config, settings)
+    # The fabric's size plays no part here, but lanes must fit it.
+    large = ["weight_parallelism=1024", *settings]
+    try:
+        parameters, _ = choose_config(model, config, settings)
+    except ConfigError as error:
+        try:
+            parameters, _ = choose_config(model, config, large)
+        except ConfigError:
+            raise error from None
     if name is not None:
         names = {f"w{n}a8kv8": n for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
         if "weight_width" in parameters.kind.fixed:
             raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        parameters = load_config(config, [*settings, f"weight_width={names[name]}"])
+        width = f"weight_width={names[name]}"
+        parameters, _ = choose_config(model, config, [*large, width])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

@@ -47,6 +47,7 @@ def components(
     from celosia.generators.config import ConfigError
     from celosia.output import named, new_file, new_json
     from celosia.sim.toolchain import ToolError
+    from celosia.sim.tools import tool
 
     try:
         if settings and name is None:
@@ -56,6 +57,8 @@ def components(
         values = dict(_setting(text) for text in settings or [])
         chosen = range(1, seeds + 1) if route else ()
         names = STANDARD if name is None else [name]
+        for needed in ("yosys", *(("nextpnr-ecp5",) if route and target == "ecp5" else ())):
+            tool(needed)  # missed before anything is done
         rows = [prices.price(each, target, values, chosen, _say) for each in names]
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None

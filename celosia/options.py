@@ -21,7 +21,7 @@ TokenizerOption = Annotated[
     typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),
 ]
 ConfigOption = Annotated[
-    str, typer.Option("--config", metavar="C", help="A name (celosia configs) or a TOML file.")
+    str, typer.Option("--config", metavar="C", help="auto, a name (celosia configs), a TOML file.")
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -59,6 +59,8 @@ def run(
         with interrupt.held():
             _end(process, own_group)
             process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+                pipe.close()
         raise
     finally:
         with _lock:

@@ -9,7 +9,16 @@ from celosia.reference.checkpoint.schema import convert
 
 from celosia.printable import shown
 
-__all__ = ["MACHINES", "NAMED", "Config", "ConfigError", "MachineKind", "load_config"]
+__all__ = [
+    "AUTO",
+    "MACHINES",
+    "NAMED",
+    "Config",
+    "ConfigError",
+    "MachineKind",
+    "change_config",
+    "load_config",
+]
 
 FOLDER = Path(__file__).parent / "configs"
 
@@ -64,6 +73,7 @@ MACHINES = {
         samples=False,
     ),
 }
+AUTO = "auto"  # chosen by the model: celosia.generators.automatic
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -256,7 +266,7 @@ def _read_config(source):
     try:
         values = tomllib.loads(read_text(path, FILE_LIMIT))
     except OSError as e:
-        names = ", ".join(NAMED)
+        names = ", ".join((AUTO, *NAMED))
         why = e.strerror or e
         raise ConfigError(
             f"{str(source)!r} is no configuration ({names}), nor a file: {why}"
@@ -285,7 +295,19 @@ def load_config(source="small", settings=()):
     ConfigError
         If there is no such configuration, or a name or value is wrong.
     """
-    config = _read_config(source)
+    return change_config(_read_config(source), settings)
+
+
+def change_config(config, settings):
+    """``config`` changed by ``settings`` (``name=value``).
+
+    Where they change the parallelism alone, lanes are as many as it allows.
+
+    Raises
+    ------
+    ConfigError
+        If a name or value is wrong.
+    """
     names = {field.name: field.type for field in fields(Config)}
     changes = {}
     for setting in settings:

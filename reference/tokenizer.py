@@ -29,9 +29,18 @@ class Tokenizer:
         Further tokens that end a text.
     strip : bool
         The space that ``encode`` puts before a text is taken off its first piece.
+    special : dict of str to int
+        Texts that become one token wherever they stand.
+
+    Attributes
+    ----------
+    chat : celosia.reference.checkpoint.chat_template.ChatTemplate or None
+        How the model writes a conversation, where its file says so.
     """
 
-    def __init__(self, pieces, bos, eos, *, stop=(), strip=False):
+    chat = None
+
+    def __init__(self, pieces, bos, eos, *, stop=(), strip=False, special=None):
         for name, token in (("bos", bos), ("eos", eos)):
             if token is not None and not 0 <= token < len(pieces):
                 raise ValueError(f"{name} must be a token below {len(pieces)}, not {token!r}")
@@ -41,6 +50,9 @@ class Tokenizer:
         self.eos = eos
         self.stop = frozenset(stop) | ({eos} - {None})
         self.strip = strip
+        self.special = special or {}
+        longest_first = sorted(filter(None, self.special), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     @property
     def vocab_size(self):
@@ -55,7 +67,12 @@ class Tokenizer:
             If the tokenizer cannot cut the text.
         """
         start = [self.bos] if bos and self.bos is not None else []
-        return start + self._cut(text)
+        tokens, end = start, 0
+        for match in self._special.finditer(text):
+            tokens += self._cut(text[end : match.start()])
+            tokens.append(self.special[match.group()])
+            end = match.end()
+        return tokens + self._cut(text[end:])
 
     def _cut(self, text):
         raise NotImplementedError
@@ -105,7 +122,7 @@ class ScoreTokenizer(Tokenizer):
 
     Parameters
     ----------
-    pieces, bos, eos, stop
+    pieces, bos, eos, stop, special
         As of :class:`Tokenizer`.
     vocabulary : dict of str to int
         The pieces that text may become.
@@ -113,8 +130,6 @@ class ScoreTokenizer(Tokenizer):
     byte_tokens : dict of int to int
         The token of each byte value.
     unknown : int or None
-    special : dict of str to int
-        Texts that become one token wherever they stand.
     add_space : bool
         A space is put before the text, and after each special token.
     """
@@ -133,25 +148,14 @@ class ScoreTokenizer(Tokenizer):
         add_space=True,
         stop=(),
     ):
-        super().__init__(pieces, bos, eos, stop=stop, strip=add_space)
+        super().__init__(pieces, bos, eos, stop=stop, strip=add_space, special=special)
         self.vocabulary = vocabulary
         self.scores = scores
         self.byte_tokens = byte_tokens
         self.unknown = unknown
-        self.special = special or {}
         self.add_space = add_space
-        longest_first = sorted(filter(None, self.special), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def _cut(self, text):
-        tokens, end = [], 0
-        for match in self._special.finditer(text):
-            tokens += self._join(text[end : match.start()])
-            tokens.append(self.special[match.group()])
-            end = match.end()
-        return tokens + self._join(text[end:])
-
-    def _join(self, text):
         if not text:
             return []
         parts = list(" " + text if self.add_space else text)  # None: joined to the part before

@@ -63,14 +63,14 @@ class Generation:
         if self.waiting:
             token = self.waiting.popleft()
             if token.token in self._stops:
-                self._stop()
+                self.stop()
             return token
         if self._failure:
             raise DriverError(self._failure)
         raise StopIteration
 
-    def _stop(self):
-        """End the run after the token that was taken last."""
+    def stop(self):
+        """End the run after the token that was taken last; what came beyond it is dropped."""
         if self.done is None:
             self._abort()
         while self.done is None:

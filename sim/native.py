@@ -1,5 +1,6 @@
 """The whole chip as a shared library: Verilator at full speed, without cocotb."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -32,8 +33,9 @@ class NativeSimulation:
 
     Parameters
     ----------
-    verilog : str
-        The text of the top module, called ``top``, and of the modules inside it.
+    verilog : str or pathlib.Path
+        The text of the top module, called ``top``, and of the modules inside it; or the folder of
+        its file ``top.v`` and of those that it reads.
     taps : iterable of str, optional
         The taps to record; by default all.
     waves : path, optional
@@ -61,6 +63,9 @@ class NativeSimulation:
 
     def __init__(self, verilog, taps=None, *, waves=None, optimise=None):
         optimise = optimise or os.environ.get("CELOSIA_OPTIMISE", "-O2")
+        folder = verilog if isinstance(verilog, Path) else Path()
+        if isinstance(verilog, Path):
+            verilog = (folder / "top.v").read_text()
         ports = read_ports(verilog)
         if taps is not None:
             ports = ports.tapping(taps)
@@ -71,7 +76,8 @@ class NativeSimulation:
         self._library = load(build(verilog, ports.header(), waves is not None, optimise))
         self._waves = waves and str(Path(waves).absolute())
         path = os.fsencode(self._waves or "")
-        self._chip = self._library.celosia_new(path)
+        with contextlib.chdir(folder):  # where $readmemh finds its files
+            self._chip = self._library.celosia_new(path)
         self._batch = 1000
         self._memories = {}
 

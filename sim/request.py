@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from celosia.protocol.refusals import TEMPERATURE_LIMIT, TEMPERATURE_ONE
 
-__all__ = ["Request", "RequestError", "prompt_tokens"]
+__all__ = ["Request", "RequestError", "prompt_tokens", "stop_tokens"]
 
 HEAT_LIMIT = TEMPERATURE_LIMIT - 0.5  # what is below rounds to what the machine takes
 
@@ -91,3 +91,25 @@ def prompt_tokens(tokenizer, text=None, tokens=None):
     if text is None and tokenizer.bos is None:
         raise RequestError("the tokenizer has no begin token: give a prompt")
     return tuple(tokenizer.encode(text or ""))
+
+
+def stop_tokens(tokenizer, vocab_size, stops):
+    """The tokens and the texts at which to stop, of what ``--stop`` says: ``(set, list)``.
+
+    A number is a token, and so is a text that is one of the tokenizer's control tokens.
+    """
+    tokens, texts = set(), []
+    for stop in stops:
+        if stop.isdecimal():
+            tokens.add(int(stop))
+        elif tokenizer is None:
+            raise RequestError("the model brings no tokenizer: give --stop as a token's number")
+        else:
+            cut = tokenizer.encode(stop, bos=False)
+            one = len(cut) == 1 and not tokenizer.piece(None, cut[0])
+            tokens.update(cut) if one else texts.append(stop)
+    if beyond := [token for token in tokens if token >= vocab_size]:
+        raise RequestError(f"--stop: token {beyond[0]} is not one of the model's {vocab_size}")
+    if "" in texts:
+        raise RequestError("--stop must not be empty")
+    return tokens, texts

@@ -31,7 +31,9 @@ PATIENCE = 5_000_000, 100  # cycles for one token: at least, and for each that i
 
 
 def machine_verilog(plan):
-    """``to_verilog(plan.machine())``, kept for the next time.
+    """The folder of ``top.v``, ``to_verilog(plan.machine())``, and of the files that it reads.
+
+    It is kept for the next time.
 
     A tape that the board's flash would bring is the host's to load: there is no flash beside the
     simulated chip, and its copying would take longer than most runs.
@@ -51,9 +53,9 @@ def machine_verilog(plan):
             digest.update(path.read_bytes())
 
     def build(folder):
-        (folder / "top.v").write_text(to_verilog(plan.machine()))
+        (folder / "top.v").write_text(to_verilog(plan.machine(), folder=folder))
 
-    return (cached(f"verilog-{digest.hexdigest()[:32]}", build) / "top.v").read_text()
+    return cached(f"verilog-{digest.hexdigest()[:32]}", build)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Run:
     simulated_cycles : int
         Of the simulation, the host link's included.
     wall_seconds : float
+    stopped : bool
+        Whether a stop ended it, before ``request.count`` tokens.
     """
 
     request: Request
@@ -85,6 +89,7 @@ class Run:
     counters: dict
     simulated_cycles: int
     wall_seconds: float
+    stopped: bool = False
 
     @property
     def cycles(self):
@@ -118,8 +123,10 @@ def _patience(plan, request, size):
     return least + slack * len(request.prompt) * (plan.ideal_cycles(last) + size)
 
 
-def simulate(plan, simulation, request, on_token=lambda token: None):
+def simulate(plan, simulation, request, on_token=lambda token: None, stops=()):
     """Let the simulated machine of ``plan`` carry out ``request``; ``on_token`` hears each token.
+
+    The run ends after one of the tokens ``stops``, and when ``on_token`` gives True.
 
     Parameters
     ----------
@@ -145,20 +152,26 @@ def simulate(plan, simulation, request, on_token=lambda token: None):
         load_memory(driver, plan.images()[0])  # so that the machine knows what it holds
     begin, first_cycle = time.monotonic(), simulation.cycle
     temperature = request.heat / TEMPERATURE_ONE
-    generation = driver.run(request.prompt, request.count, temperature, request.seed)
-    tokens = []
+    generation = driver.run(
+        request.prompt, request.count, temperature, request.seed, stop=sorted(stops)
+    )
+    tokens, stopped = [], False
     for token in generation:
         tokens.append(token.token)
-        on_token(token.token)
+        if on_token(token.token):
+            generation.stop()
+            stopped = True
+        stopped = stopped or token.token in stops
     wall_seconds = time.monotonic() - begin
     return Run(
         request=request,
         tokens=tokens,
-        logits=decode_logits(plan.shape, simulation.taps("logits")[1]),
+        logits=decode_logits(plan.shape, simulation.taps("logits")[1])[: len(tokens)],
         passes=_passes(*simulation.taps("passes")),
         counters=generation.done.counters,
         simulated_cycles=simulation.cycle - first_cycle,
         wall_seconds=wall_seconds,
+        stopped=stopped,
     )
 
 
@@ -188,7 +201,8 @@ def _passes(ends, payload):
 def compare(plan, run):
     """The reference's tokens and logits for the run's request: ``(list, int64[n, vocab_size])``."""
     request = run.request
-    return plan.generate(request.prompt, request.count, request.heat, request.seed)
+    count = len(run.tokens) if run.stopped else request.count
+    return plan.generate(request.prompt, count, request.heat, request.seed)
 
 
 def summary(plan, run, reference):

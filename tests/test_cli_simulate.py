@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 from celosia.reference.checkpoint import load
+from celosia.reference.tokenizer import ScoreTokenizer
 from celosia.sim import native
 from celosia.sim import simulate as module
-from celosia.sim.request import Request, RequestError, prompt_tokens
+from celosia.sim.request import Request, RequestError, prompt_tokens, stop_tokens
 from celosia.sim.simulate import decode_logits
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
@@ -147,6 +148,51 @@ def test_text_as_it_arrives(capsys):
         heard.append(capsys.readouterr().out)
     assert "".join(heard) == "café é!"
     assert "" in heard
+    for token in tokenizer.encode("é", bos=False)[:1]:
+        hear(token)
+    hear(None)  # the limit came in the middle of the character
+    assert capsys.readouterr().out == "\ufffd\n"
+
+
+def test_text_that_stops(capsys):
+    tokenizer = load("demo").tokenizer
+    hear = _printer(tokenizer, (tokenizer.bos,), ["JU", "fé "])
+    tokens = tokenizer.encode("café é!", bos=False)
+    ended = [hear(token) for token in tokens]
+    text = next(n for n in range(len(tokens)) if "fé " in tokenizer.decode(tokens[: n + 1]))
+    assert ended.index(True) == text
+    assert capsys.readouterr().out.endswith("café é!")
+
+
+def test_stops():
+    texts = ("<s>", "</s>", "<end>", "a", "b")
+    pieces = [b"", b"", b"", b"a", b"b"]
+    special = {text: token for token, text in enumerate(texts[:3])}
+    options = {"vocabulary": {"a": 3, "b": 4}, "scores": [0.0] * 5, "byte_tokens": {}}
+    tokenizer = ScoreTokenizer(pieces, 0, 1, special=special, add_space=False, **options)
+    assert stop_tokens(tokenizer, 5, ["<end>", "4", "a", "ab"]) == ({2, 4}, ["a", "ab"])
+    assert stop_tokens(None, 5, ["1"]) == ({1}, [])
+    for stop, message in (("5", "token 5 is not one of the model's 5"), ("", "must not be empty")):
+        with pytest.raises(RequestError, match=f"--stop.* {message}"):
+            stop_tokens(tokenizer, 5, [stop])
+    with pytest.raises(RequestError, match="give --stop as a token's number"):
+        stop_tokens(None, 5, ["a"])
+
+
+def test_stopping_tokens(tmp_path, command):
+    """The machine knows one of them; after another the host ends the run. All logits agree."""
+    path = tmp_path / "result.json"
+    prompt = (*command, "--prompt-tokens", "1,2,3,4,36", "--json", path)
+    assert run(*prompt, "--tokens", 6).exit_code == 0
+    whole = json.loads(path.read_text())["tokens"]
+    last = next(n for n in range(2, 6) if whole[n] not in whole[:n])
+    for stops in ([whole[last]], [36 if whole[last] < 36 else 0, whole[last]]):
+        assert stops[0] not in whole[:last]
+        done = run(*prompt, "--tokens", 6, *(f"--stop={stop}" for stop in stops))
+        assert done.exit_code == 0, done.stderr
+        result = json.loads(path.read_text())
+        assert result["tokens"] == result["reference_tokens"] == whole[: last + 1]
+        assert result["logits_match"]
 
 
 @pytest.mark.usefixtures("nothing_is_built")
@@ -178,6 +224,8 @@ def test_text_as_it_arrives(capsys):
         (["--prompt-tokens", "1", "--temperature", "0.001"], "temperature must be 0, or from"),
         (["--prompt-tokens", "1", "--temperature", "nan"], "temperature must be 0, or from"),
         (["--prompt-tokens", "1", "--seed", "-1"], r"seed must be from 0 to 2**32 - 1, not -1"),
+        (["--prompt-tokens", "1", "--stop", "37"], "--stop: token 37 is not one of the model's 37"),
+        (["--prompt-tokens", "1", "--stop", "a"], "give --stop as a token's number"),
         (["--prompt-tokens", "1", "--clock", "0"], "--clock must be more than 0, not 0"),
         (["--prompt-tokens", "1", "--config", "no"], "'no' is no configuration"),
         (["--prompt-tokens", "1", "--set", "vector_lanes=0"], "vector_lanes must be"),

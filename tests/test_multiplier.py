@@ -12,7 +12,6 @@ from amaranth import Module, Signal, signed, unsigned
 from amaranth.back import rtlil
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.boards.tools import tool
 from celosia.rtl.arithmetic.multiplier import (
     Multiplier,
     RegisteredMultiplier,
@@ -21,6 +20,7 @@ from celosia.rtl.arithmetic.multiplier import (
 )
 from celosia.sim import bench
 from celosia.sim.toolchain import run_tool
+from celosia.sim.tools import tool
 
 ECP5 = SimpleNamespace(family="ecp5")
 ICE40 = SimpleNamespace(family="iCE40", device="iCE40UP5K")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from celosia.generators.verilog import to_verilog
 from celosia.sim.native import NativeSimulation
@@ -186,3 +187,44 @@ def test_bad_arguments(verilog):
         pytest.raises(ValueError, match="the top module has no output called activity"),
     ):
         chip.record(activity=True)
+
+
+class Lookup(wiring.Component):
+    """Answers a byte by one of two memories, by turns."""
+
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        words = [pow(3, n, 1 << 37) for n in range(256)]
+        deep = m.submodules.deep = Memory(shape=37, depth=256, init=words)
+        flat = m.submodules.flat = Memory(shape=8, depth=256, init=range(255, -1, -1))
+        reads = [each.read_port(domain="comb") for each in (deep, flat)]
+        turn = Signal()
+        m.d.comb += [
+            self.rx.ready.eq(self.tx.ready),
+            self.tx.valid.eq(self.rx.valid),
+            *(read.addr.eq(self.rx.payload) for read in reads),
+            self.tx.payload.eq(reads[0].data[29:37]),
+        ]
+        with m.If(turn):
+            m.d.comb += self.tx.payload.eq(reads[1].data)
+        m.d.sync += turn.eq(turn ^ (self.rx.valid & self.rx.ready))
+        return m
+
+
+def test_contents_of_memories_in_files(tmp_path, monkeypatch):
+    """Large memories are read from files, of which the text knows the names alone."""
+    monkeypatch.setattr("celosia.generators.verilog.FILE_BITS", 256 * 37 - 1)
+    text = to_verilog(Lookup(), folder=tmp_path)
+    (tmp_path / "top.v").write_text(text)
+    assert text.count("$readmemh") == text.count('$readmemh("memory0.hex"') == 1
+    assert len((tmp_path / "memory0.hex").read_text().split()) == 256
+    assert "$readmemh" not in to_verilog(Lookup())
+    sent = bytes([7, 0, 255, 254, 31, 9])
+    expected = bytes(255 - x if n % 2 else pow(3, x, 1 << 37) >> 29 for n, x in enumerate(sent))
+    with NativeSimulation(tmp_path, optimise="-O0") as simulation:
+        simulation.send(sent)
+        simulation.step(100, len(sent))
+        assert simulation.received() == expected

@@ -62,7 +62,7 @@ class Liar:
 class Letters:
     """A tokenizer of 37 letters, which knows no others."""
 
-    vocab_size, bos, eos, stop = 37, None, None, ()
+    vocab_size, bos, eos, stop, chat = 37, None, None, (), None
     letters = "abcdefghijklmnopqrstuvwxyz0123456789."
 
     def encode(self, text):
@@ -72,7 +72,7 @@ class Letters:
         return "".join(self.letters[t] for t in tokens)
 
     def stream(self, previous):
-        return lambda token: self.letters[token]
+        return lambda token: "" if token is None else self.letters[token]
 
 
 def spoiler(chooser):

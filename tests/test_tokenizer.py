@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import struct
+import sys
 
 import gguf
 import pytest
@@ -13,6 +14,7 @@ from celosia.reference.tokenizer import ScoreTokenizer, Tokenizer
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 from hypothesis import given
 from hypothesis import strategies as st
+from sentencepiece_file import write_pieces
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from celosia.printable import printable
@@ -283,8 +285,9 @@ def test_hostile_tokenizer_json(tmp_path, capfd, changes, message):
     assert capfd.readouterr().err == ""
 
 
-def test_no_dropout(tmp_path):
+def test_no_dropout(tmp_path, caplog):
     tokenizer = load_tokenizer(changed(tmp_path / "tokenizer.json", model={"dropout": 0.5}))
+    assert "tokenizer.json: dropout is for training: not used" in caplog.text
     plain = load_tokenizer(changed(tmp_path / "tokenizer.json"))
     assert all(tokenizer.encode(CORPUS[0]) == plain.encode(CORPUS[0]) for _ in range(5))
 
@@ -518,6 +521,43 @@ def test_bad_ends():
         Tokenizer([b"a", b"b"], 0, 2)
 
 
-def test_sentencepiece_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="tokenizers of SentencePiece are not read"):
-        load_tokenizer(tmp_path / "tokenizer.model")
+def test_sentencepiece_needs_its_package(tmp_path, monkeypatch):
+    write_pieces(tmp_path / "tokenizer.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(CheckpointError, match=r"pip install 'celosia\[sentencepiece\]'"):
+        load_tokenizer(tmp_path)
+
+
+def test_sentencepiece(tmp_path):
+    """As the package cuts; control tokens and added ones are one token each."""
+    package = pytest.importorskip("sentencepiece")
+    path = write_pieces(tmp_path / "tokenizer.model")
+    tokenizer = load_tokenizer(tmp_path)
+    processor = package.SentencePieceProcessor(model_proto=path.read_bytes())
+    assert (tokenizer.bos, tokenizer.eos, tokenizer.stop) == (1, 2, {2})
+    for text in ("hello", "hello a", "é🙂", "hello\n"):
+        tokens = tokenizer.encode(text)
+        assert tokens == [1, *processor.encode(text)]
+        assert tokenizer.decode(tokens) == text
+    assert tokenizer.encode("<s>hello</s>") == [1, 1, 259, 2]
+    added = {"262": {"content": "<|im_end|>", "special": True}}
+    config = {"add_bos_token": False, "added_tokens_decoder": added}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.encode("hello<|im_end|>") == [259, 262]
+    assert tokenizer.piece(259, 262) == b""
+    assert (tokenizer.n_own, tokenizer.vocab_size) == (262, 263)
+
+
+def test_bad_sentencepiece(tmp_path, capfd):
+    pytest.importorskip("sentencepiece")
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(b"no such thing")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model: no tokenizer of SentencePiece"):
+        load_tokenizer(path)
+    write_pieces(path)
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text('{"added_tokens_decoder": {"99999": {"content": "x"}}}')
+    with pytest.raises(CheckpointError, match="added_tokens_decoder: 99999 is no token"):
+        load_tokenizer(path)
+    assert capfd.readouterr().err == ""

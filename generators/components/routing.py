@@ -6,9 +6,10 @@ from amaranth import Module
 from amaranth.hdl import Const, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
-from celosia.generators.components.synthesis import netlist, tool, tool_key
+from celosia.generators.components.synthesis import netlist, tool_key
 from celosia.sim.cache import cached
 from celosia.sim.toolchain import run_tool
+from celosia.sim.tools import tool
 
 __all__ = ["Registered", "route"]
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -10,7 +9,8 @@ from types import SimpleNamespace
 
 from celosia.generators.verilog import to_rtlil
 from celosia.sim.cache import cached, keep_only
-from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
+from celosia.sim.toolchain import ToolError, run_tool
+from celosia.sim.tools import tool
 
 __all__ = [
     "TARGETS",
@@ -18,7 +18,6 @@ __all__ = [
     "netlist",
     "run_yosys",
     "synthesise",
-    "tool",
     "tool_key",
     "version",
 ]
@@ -77,18 +76,6 @@ PLATFORMS = {
     "gowin": {"family": "GW1NR"},
     "xilinx": {"family": "series7"},
 }
-
-
-def tool(name):
-    """The command of a tool on the PATH, or of its wheel ``yowasp-...``."""
-    for command in (name, f"yowasp-{name}"):
-        if found := which(command):
-            return [found]
-    package = f"yowasp_{name.replace('-', '_')}"
-    if importlib.util.find_spec(package) is None:
-        raise ToolError(f"{name} is not there: pip install yowasp-{name}")
-    call = f"run_{name.replace('-', '_')}(sys.argv[1:])"
-    return python_tool("-c", f"import sys, {package} as p; sys.exit(p.{call})")
 
 
 @functools.cache

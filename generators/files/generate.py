@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from celosia.generators.automatic import memory_needs
 from celosia.generators.config import ConfigError
 from celosia.generators.files.report import machine_report
 from celosia.generators.files.vivado import annotated, package_script
@@ -27,13 +28,11 @@ def check_memory(model, config):
 
     With ``memory = axi`` or ``sdram`` the tape lies elsewhere, with ``kv_memory = axi`` the cache.
     """
-    c = model.config
-    weights = model.description.parameters
-    positions = config.max_seq_len or c.seq_len
-    cache = 2 * c.n_layers * c.n_kv_heads * c.head_dim * positions
+    tape, cache = memory_needs(model, config)
     if config.kv_memory == "axi":
-        cache = 9 * c.n_layers * c.n_kv_heads * positions // 8  # the keys' steps
-    tape = int(weights) * config.weight_width // 8 if config.memory == "on_chip" else 0
+        cache = 9 * cache // (16 * model.config.head_dim)  # the keys' steps
+    if config.memory != "on_chip":
+        tape = 0
     if tape + cache > MEMORY_LIMIT:
         raise ConfigError(
             f"tape and KV cache need {(tape + cache) / 2**20:.1f} MiB on chip, more than "
@@ -45,7 +44,8 @@ def check_memory(model, config):
 def generate(plan, path):
     """Write ``plan``'s machine to the folder ``path``, which appears whole or not at all.
 
-    ``top.v`` is self-contained. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
+    ``top.v`` is self-contained, but for memories of more than 4 Mbit, which it reads from
+    ``memory0.hex`` and so on. ``weights.hex``, ``scales.hex`` and ``gains.hex`` are the memories'
     contents for ``$readmemh``, a word to the line, lane 0 (of row 0) in the lowest bits.
     With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
     ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
@@ -64,7 +64,7 @@ def generate(plan, path):
         If the folder cannot be written, or holds anything but an earlier result, unchanged.
     """
     with new_folder(path, MADE_BY) as folder:
-        verilog = to_verilog(plan.machine())
+        verilog = to_verilog(plan.machine(), folder=folder)
         if (marked := annotated(verilog)) != verilog:
             verilog = marked
             script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")

@@ -5,7 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from celosia.reference.checkpoint import gguf_file, hugging_face, llama2c, tokenizer_json
+from celosia.reference.checkpoint import (
+    gguf_file,
+    hugging_face,
+    llama2c,
+    sentencepiece_file,
+    tokenizer_json,
+)
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.files import check_file
 from celosia.reference.checkpoint.known import FETCHED, KNOWN, fetch, locate
@@ -45,12 +51,16 @@ def load(path, tokenizer=None):
 
 
 def _name(path):
-    """A model's name: that of its file or folder, where bytes that are no text are U+FFFD."""
-    return os.fsencode(path.resolve().stem).decode("utf-8", "replace")
+    """A model's name: that of its file, without the ending of a format, or of its folder; bytes
+    that are no text are U+FFFD."""
+    whole = path.resolve()
+    name = whole.stem if whole.suffix in (".bin", ".gguf") and whole.is_file() else whole.name
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def load_tokenizer(path):
-    """The tokenizer in a llama2.c tok*.bin, a tokenizer.json (or its directory) or a GGUF file.
+    """The tokenizer in a llama2.c tok*.bin, a tokenizer.json, a tokenizer.model of SentencePiece,
+    a directory of one of these two, or a GGUF file.
 
     Raises
     ------
@@ -59,14 +69,13 @@ def load_tokenizer(path):
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "tokenizer.json"
-    if path.suffix == ".model":
-        raise CheckpointError(
-            f"{path}: tokenizers of SentencePiece are not read: give a tokenizer.json or tok*.bin"
-        )
+        names = [path / "tokenizer.json", path / "tokenizer.model"]
+        path = next((name for name in names if name.exists()), names[0])
     with _named(path):
         if path.suffix == ".json":
             return tokenizer_json.read_tokenizer(path)
+        if path.suffix == ".model":
+            return sentencepiece_file.read_tokenizer(path)
         return _file_reader(path).read_tokenizer(path)
 
 

@@ -4,6 +4,7 @@ import math
 from typing import Annotated
 
 import msgspec
+from celosia.reference.checkpoint.chat_template import ChatTemplate
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.schema import Count, convert
 from celosia.reference.checkpoint.tokenizer_json import byte_level_piece, byte_value
@@ -35,6 +36,7 @@ class _Fields(msgspec.Struct):
     unknown_token_id: Count | None = None
     add_bos_token: bool | None = None
     add_space_prefix: bool = True
+    chat_template: str | None = None
 
 
 def read_tokenizer(container):
@@ -68,7 +70,12 @@ def read_tokenizer(container):
     fields.token_type = fields.token_type or [_NORMAL] * size
     if len(fields.token_type) != size:
         raise error("token_type", f"must have {size} values, one for each token")
-    return readers[fields.model](fields, error)
+    tokenizer = readers[fields.model](fields, error)
+    if fields.chat_template is not None:
+        ends = {"bos_token": fields.bos_token_id, "eos_token": fields.eos_token_id}
+        texts = {name: fields.tokens[token] for name, token in ends.items() if token is not None}
+        tokenizer.chat = ChatTemplate(fields.chat_template, texts, container.path)
+    return tokenizer
 
 
 def _ends(fields, adds_bos):

@@ -2,8 +2,10 @@
 
 import logging
 import re
+from dataclasses import replace
 
-from celosia.reference.checkpoint import tokenizer_json
+import numpy as np
+from celosia.reference.checkpoint import sentencepiece_file, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.family_file import TensorFile, model_tensors
 from celosia.reference.checkpoint.hugging_face_config import read_config, read_ends
@@ -19,11 +21,16 @@ _BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$")
 def read_model(path, with_tokenizer=True):
     """The model in a directory, whose family says where its tensors are.
 
-    A directory without tokenizer.json gives a model without tokenizer.
+    A head that is in the files is used, also where config.json says that it is the embedding.
+    A directory without tokenizer.json and tokenizer.model gives a model without tokenizer.
     """
     config, family, fields = read_config(path)
     names = family.hugging_face.names(config, fields)
     tensors = _renamed(read_files(path), names.aliases)
+    if config.tied and _has_own_head(tensors, names):
+        text = "%s: tie_word_embeddings: not heeded, the files have a head of their own"
+        logging.getLogger(__name__).warning(text, path / "config.json")
+        config = replace(config, tied=False)
     size = sum(len(tensor.raw) for tensor in tensors.values())
     file = TensorFile(tensors.get, path, len(tensors), size)
     own, layers = model_tensors(config, names, file)
@@ -33,6 +40,14 @@ def read_model(path, with_tokenizer=True):
             _check_bias(tensor, family)
     tokenizer = _read_tokenizer(path, config) if with_tokenizer else None
     return Model(config, own, layers, tokenizer)
+
+
+def _has_own_head(tensors, names):
+    """Whether there is a head that differs from the embedding."""
+    head, embedding = (tensors.get(f"{names.own[n]}.weight") for n in ("head", "embedding"))
+    if head is None or embedding is None:
+        return False
+    return not np.array_equal(head.float32(), embedding.float32())
 
 
 def _renamed(tensors, aliases):
@@ -58,11 +73,14 @@ def _check_bias(tensor, family):
 
 def _read_tokenizer(path, config):
     """The tokenizer, or None where there is none that can be used."""
-    file = path / "tokenizer.json"
-    if not file.exists():
+    json, model = path / "tokenizer.json", path / "tokenizer.model"
+    if not (json.exists() or model.exists()):
         return None
+    bos, ends = read_ends(path, config.vocab_size)
     try:
-        return tokenizer_json.read_tokenizer(file, *read_ends(path, config.vocab_size))
+        if json.exists():
+            return tokenizer_json.read_tokenizer(json, bos, ends)
+        return sentencepiece_file.read_tokenizer(model, ends)
     except UnsupportedTokenizerError as error:
         logging.getLogger(__name__).warning("%s: read without tokenizer", error)
         return None

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 import re
 import struct
 
@@ -10,12 +11,13 @@ import tokenizers
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import explain
+from celosia.reference.checkpoint.tokenizer_config import read_chat, read_tokenizer_config
 from celosia.reference.tokenizer import LibraryTokenizer
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 
 from celosia.printable import shown
 
-__all__ = ["byte_level_piece", "byte_value", "read_tokenizer"]
+__all__ = ["byte_level_piece", "byte_value", "read_tokenizer", "space_piece"]
 
 LIMIT = 64 << 20  # bytes of a file
 MOST_TOKENS = 1 << 22
@@ -76,7 +78,7 @@ def byte_value(text):
     return int(match[1], 16) if match else None
 
 
-def _space_piece(text):
+def space_piece(text):
     """The bytes of a SentencePiece-like token: U+2581 is a space, <0xNN> a byte."""
     value = byte_value(text)
     return text.replace("\u2581", " ").encode("utf-8") if value is None else bytes([value])
@@ -111,7 +113,7 @@ def read_tokenizer(path, bos=None, ends=()):
         raise CheckpointError(str(error)) from None
     described = _describe(path, text)
     try:
-        library, first, vocabulary, n_own = _read_library(text)
+        library, first, vocabulary, n_own = _read_library(path, text)
     except TokenizerError as error:
         raise CheckpointError(f"{path}: no tokenizer.json: {error}") from None
     pieces = _pieces(path, library, vocabulary, described)
@@ -119,10 +121,12 @@ def read_tokenizer(path, bos=None, ends=()):
     bos = bos if first is None else first
     strip = described.decoder is not None and any(step.strips for step in described.decoder.steps)
     eos = next(iter(ends), None)
-    return LibraryTokenizer(library, pieces, bos, eos, stop=ends, strip=strip, n_own=n_own)
+    tokenizer = LibraryTokenizer(library, pieces, bos, eos, stop=ends, strip=strip, n_own=n_own)
+    tokenizer.chat = read_chat(path.parent, read_tokenizer_config(path.parent))
+    return tokenizer
 
 
-def _read_library(text):
+def _read_library(path, text):
     """The library's tokenizer, its begin token or None, its vocabulary, and how many of the
     vocabulary's tokens are not added ones."""
     with library_errors():
@@ -131,6 +135,7 @@ def _read_library(text):
         library.no_padding()
         if getattr(library.model, "dropout", None):
             library.model.dropout = None
+            logging.getLogger(__name__).warning("%s: dropout is for training: not used", path)
         encoding = library.encode("a", add_special_tokens=True)
         own = library.get_vocab(with_added_tokens=False)
         vocabulary = library.get_vocab(with_added_tokens=True)
@@ -196,6 +201,6 @@ def _converter(path, decoder):
     if "ByteLevel" in kinds:
         return byte_level_piece
     if kinds and kinds <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}:
-        return _space_piece
+        return space_piece
     named = ", ".join(sorted(kinds)) or "null"
     raise UnsupportedTokenizerError(f"{path}: decoder: {named} is not supported")

@@ -1,4 +1,4 @@
-"""The tools that make bitstreams: those on the PATH first, else those that come by pip."""
+"""Tools for synthesis, placement and bitstreams: those on the PATH first, else those by pip."""
 
 import importlib.util
 
@@ -37,9 +37,10 @@ def tool(name):
     ToolError
         If it is neither on the PATH nor installed; the message names the wheel.
     """
-    if found := which(name):
-        return [found]
+    for command in (name, f"yowasp-{name}"):
+        if found := which(command):
+            return [found]
     wheel, module, call = WHEELS[name]
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise ToolError(f"{name} is not there: pip install {wheel} (or celosia[boards])")
+        raise ToolError(f"{name} is not there: pip install {wheel} (or 'celosia[boards]')")
     return python_tool("-c", f"import sys, {module} as m; sys.exit(m.{call})")
