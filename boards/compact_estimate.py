@@ -1,7 +1,7 @@
 """What a compact machine takes of a chip with block RAMs of 4 Kbit, and its configurations."""
 
 from celosia.boards.full_estimate import lengths
-from celosia.generators.compact_places import LEAST_BEATS, CompactPlaces, round_up
+from celosia.generators.compact.places import LEAST_BEATS, CompactPlaces, round_up
 from celosia.generators.config import MACHINES, Config, ConfigError
 from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.families import describe

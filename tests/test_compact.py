@@ -9,9 +9,9 @@ from celosia.reference import float32
 from celosia.reference.checkpoint import load
 from celosia.reference.compact import arithmetic as compact
 from celosia.reference.compact import tables as compact_tables
+from celosia.reference.compact.form import check_form
+from celosia.reference.compact.matrix import CONSTANTS, fit
 from celosia.reference.compact.quantize import quantize_compact
-from celosia.reference.compact_form import check_form
-from celosia.reference.compact_matrix import CONSTANTS, fit
 from celosia.reference.model import ModelConfig, random_model
 from families.cases import CASES
 

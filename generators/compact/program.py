@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from celosia.generators.compact_places import (
+from celosia.generators.compact.places import (
     LEAST_BEATS,
     MINUS,
     ONE,
@@ -11,10 +11,9 @@ from celosia.generators.compact_places import (
     biased,
     round_up,
 )
-from celosia.generators.compact_steps import CompactSteps
-from celosia.reference.compact.tables import initial_state
-from celosia.reference.compact_matrix import CONSTANTS
-from celosia.reference.compact_operations import (
+from celosia.generators.compact.steps import CompactSteps
+from celosia.reference.compact.matrix import CONSTANTS
+from celosia.reference.compact.operations import (
     BYTE,
     DOWN_SHIFT,
     HALF,
@@ -25,6 +24,7 @@ from celosia.reference.compact_operations import (
     CompactLinear,
     CompactNorm,
 )
+from celosia.reference.compact.tables import initial_state
 from celosia.rtl.compact.operation import (
     A,
     Add,

@@ -2,14 +2,14 @@
 
 NumPy only. What :mod:`celosia.reference.integer` is to the big machine, this is to the compact one
 (docs/compact_machine.md). What an operation computes stands in
-:mod:`celosia.reference.compact_operations`.
+:mod:`celosia.reference.compact.operations`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from celosia.reference.compact_matrix import CONSTANTS
-from celosia.reference.compact_operations import ONES, compute
+from celosia.reference.compact.matrix import CONSTANTS
+from celosia.reference.compact.operations import ONES, compute
 from celosia.reference.description import Description
 from celosia.reference.model import ModelConfig
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.compact.arithmetic import CompactModel
-from celosia.reference.compact_form import compact_form
-from celosia.reference.compact_matrix import fit
-from celosia.reference.compact_operations import (
+from celosia.reference.compact.form import compact_form
+from celosia.reference.compact.matrix import fit
+from celosia.reference.compact.operations import (
     BYTE,
     DOWN_SHIFT,
     EXTRA,

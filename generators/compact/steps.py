@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from celosia.generators.compact_places import ONE, SIXTEEN, CompactPlaces, round_up
-from celosia.generators.compact_vectors import Vectors
+from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces, round_up
+from celosia.generators.compact.vectors import Vectors
+from celosia.reference.compact.operations import EXTRA, ROPE_SHIFT, SIGMOID_FRACTION, WIDE
 from celosia.reference.compact.tables import GATE_SHIFTS
-from celosia.reference.compact_operations import EXTRA, ROPE_SHIFT, SIGMOID_FRACTION, WIDE
 from celosia.rtl.compact.operation import (
     A,
     Add,

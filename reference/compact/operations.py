@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.arithmetic import bit_length, round_shift, saturate
+from celosia.reference.compact.matrix import CONSTANTS, CompactMatrix
 from celosia.reference.compact.tables import (
     GATE_SHIFTS,
     exp_table,
@@ -15,7 +16,6 @@ from celosia.reference.compact.tables import (
     rotations,
     scale_values,
 )
-from celosia.reference.compact_matrix import CONSTANTS, CompactMatrix
 
 __all__ = [
     "BYTE",
