@@ -217,7 +217,7 @@ def evaluate(
         raise CommandError(
             f"{model}: a text needs a tokenizer, and the model brings none: give --tokenizer FILE"
         )
-    parameters, scheme = _scheme(loaded, config, settings or [], scheme)
+    parameters, integers = _scheme(loaded, config, settings or [], scheme)
     window = parameters.max_seq_len or loaded.config.seq_len
     if window > loaded.config.seq_len:
         raise CommandError(

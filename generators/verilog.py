@@ -187,6 +187,7 @@ class _Emitter(rtlil.ModuleEmitter):
     """
 
     zeros = True  # whether memories that are all zero have contents
+    contents: dict | None = None  # of large memories, where files are to hold them
 
     def emit_operator(self, cell_idx, cell):
         if cell.width:

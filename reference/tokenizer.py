@@ -8,6 +8,7 @@ import codecs
 import heapq
 import re
 from itertools import pairwise
+from typing import Any
 
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 
@@ -38,7 +39,7 @@ class Tokenizer:
         How the model writes a conversation, where its file says so.
     """
 
-    chat = None
+    chat: Any = None
 
     def __init__(self, pieces, bos, eos, *, stop=(), strip=False, special=None):
         for name, token in (("bos", bos), ("eos", eos)):

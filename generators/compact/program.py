@@ -174,6 +174,7 @@ class _Writer(CompactSteps):
 
     def _embeddings(self):
         """Where the embedding's weights and scales are: the head's, or behind these."""
+        found = 0, 0
         for place, op in enumerate(self.model.begin):
             if op.name in self.tables:
                 found = self.tables[op.name]

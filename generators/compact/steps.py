@@ -4,7 +4,13 @@ from dataclasses import replace
 
 from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces, round_up
 from celosia.generators.compact.vectors import Vectors
-from celosia.reference.compact.operations import EXTRA, ROPE_SHIFT, SIGMOID_FRACTION, WIDE
+from celosia.reference.compact.operations import (
+    EXTRA,
+    ROPE_SHIFT,
+    SIGMOID_FRACTION,
+    WIDE,
+    CompactAttention,
+)
 from celosia.reference.compact.tables import GATE_SHIFTS
 from celosia.rtl.compact.operation import (
     A,
@@ -40,7 +46,8 @@ class CompactSteps:
     def __init__(self, model):
         self.model, self.config = model, model.config
         self.places = CompactPlaces(model.config, model.description, model.window)
-        self.vectors, self.program, self.gains, self.attention = Vectors(), [], [], None
+        self.vectors, self.program, self.gains = Vectors(), [], []
+        self.attention: CompactAttention | None = None
 
     def _norm(self, op):
         """Part by part; of the residual stream, or of queries or keys where they lie."""

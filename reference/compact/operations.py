@@ -16,6 +16,7 @@ from celosia.reference.compact.tables import (
     rotations,
     scale_values,
 )
+from celosia.reference.operations import Attention, Gate
 
 __all__ = [
     "BYTE",
@@ -179,7 +180,7 @@ class CompactAttention:
         Turns ``16 * q . k`` into 1/32 octaves.
     """
 
-    source: object
+    source: Attention
     window: int
     score_shift: int
 
@@ -211,7 +212,7 @@ class CompactGate:
         Bits behind the point of gates.
     """
 
-    source: object
+    source: Gate
     fraction: int
 
     @property
