@@ -182,12 +182,13 @@ def test_stops():
 def test_stopping_tokens(tmp_path, command):
     """The machine knows one of them; after another the host ends the run. All logits agree."""
     path = tmp_path / "result.json"
-    prompt = (*command, "--prompt-tokens", "1,2,3,4,36", "--json", path)
+    sampled = ("--temperature", 3, "--seed", 1)  # not the same token again and again
+    prompt = (*command, "--prompt-tokens", "1,2,3,4,36", *sampled, "--json", path)
     assert run(*prompt, "--tokens", 6).exit_code == 0
     whole = json.loads(path.read_text())["tokens"]
     last = next(n for n in range(2, 6) if whole[n] not in whole[:n])
-    for stops in ([whole[last]], [36 if whole[last] < 36 else 0, whole[last]]):
-        assert stops[0] not in whole[:last]
+    unused = next(token for token in range(37) if token not in whole)  # the machine's, if lower
+    for stops in ([whole[last]], [unused, whole[last]]):
         done = run(*prompt, "--tokens", 6, *(f"--stop={stop}" for stop in stops))
         assert done.exit_code == 0, done.stderr
         result = json.loads(path.read_text())
