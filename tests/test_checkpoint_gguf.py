@@ -1,5 +1,6 @@
 """GGUF files, written and quantised by the format's own library."""
 
+import math
 import struct
 
 import gguf
@@ -8,6 +9,7 @@ import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import CheckpointError, load
 from celosia.reference.model import Model, RopeScaling, random_model
+from celosia.reference.rope_scaling import YarnScaling
 from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 
@@ -146,6 +148,16 @@ def test_rope_factors(write, tiny_config):
     )
 
 
+def test_yarn(write, tiny_config):
+    """What converters write for YaRN, whose factor of scores is not in the file."""
+    plain = tiny_config(head_dim=16)
+    names = {"type": "yarn", "factor": 4.0, "original_context_length": 8}
+    names = {f"llama.rope.scaling.{name}": value for name, value in names.items()}
+    config = load(write(random_model(plain), names)).config
+    assert config.rope_scaling == YarnScaling(4.0, 8, 1 + 0.1 * math.log(4))
+    assert config.rope_frequencies[-1] == pytest.approx(plain.rope_frequencies[-1] / 4)
+
+
 def test_defaults(write, tiny_config):
     model = random_model(tiny_config(dim=24, n_kv_heads=6))
     names = ["head_count_kv", "key_length", "value_length"]
@@ -191,7 +203,7 @@ def test_tokenizer_inside(write, tiny_config):
         ),
         ({"llama.attention.value_length": 8}, "llama.attention.value_length: 8 is not supported"),
         ({"llama.rope.dimension_count": 2}, "llama.rope.dimension_count: 2 is not supported"),
-        ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: 'yarn' is not supported"),
+        ({"llama.rope.scaling.type": "longrope"}, "llama.rope.scaling.type: 'longrope' is not"),
         ({"llama.rope.scale_linear": 0.0}, "llama.rope.scale_linear: must be > 0.0, not 0.0"),
         ({"llama.expert_count": 8}, "llama.expert_used_count: is missing"),
         ({"llama.feed_forward_length": 21}, r"ffn_gate.weight must have the shape \[21, 12\]"),

@@ -133,6 +133,15 @@ def test_every_family_has_awkward_shapes():
     assert set(OPTIONS) == set(FAMILIES)
 
 
+@pytest.mark.parametrize(
+    ("family", "routes"), [("qwen3", {"heads"}), ("phi", {"heads"}), ("olmoe", {"queries", "keys"})]
+)
+def test_one_key_head_takes_the_way_of_the_queries(family, routes):
+    """Its norm is of the head, though that is the whole vector; unless the queries' is whole."""
+    found = set(awkward(family, "three").program.routes)
+    assert found & {"heads", "queries", "keys"} == routes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("family", OPTIONS)

@@ -52,7 +52,7 @@ class Ways:
             elif isinstance(op, IntegerAdd) and op.input == name:
                 return Way("added" if norm else "residual", name, op, norm)
             elif isinstance(op, IntegerAttention) and name in (op.source.q, op.source.k):
-                return Way(self._heads(op, name, norm), name, op, norm, rotate, limit)
+                return Way(self._heads(operations, op, name), name, op, norm, rotate, limit)
             elif isinstance(op, IntegerAttention) and name == op.source.v:
                 return Way("values", name, op)
             elif isinstance(op, IntegerGate) and op.input == name:
@@ -61,10 +61,11 @@ class Ways:
                 return Way("", name, op, norm)
         raise ValueError(f"nothing reads {name}")
 
-    def _heads(self, attention, name, norm):
+    def _heads(self, operations, attention, name):
         """Norms over all heads of queries and of keys are two units where their sizes differ."""
         s = attention.source
-        if norm and norm.source.groups == 1 and s.n_heads != s.n_kv_heads:
+        norms = [op for op in operations if isinstance(op, IntegerStreamNorm) and op.out == s.q]
+        if norms and norms[0].source.groups == 1 and s.n_heads != s.n_kv_heads:
             return "queries" if name == s.q else "keys"
         return "heads"
 

@@ -1,8 +1,10 @@
 """What decoders' GGUF metadata have in common, and what a ModelConfig takes of it."""
 
+import math
+
 import msgspec
 from celosia.reference.families.fields import Epsilon, Layers, Number, Size, options, refuse
-from celosia.reference.units.rope_scaling import LinearScaling
+from celosia.reference.units.rope_scaling import LinearScaling, YarnScaling
 
 from celosia.printable import shown
 
@@ -23,6 +25,8 @@ NAMES = {
     "scaling": "rope.scaling.type",
     "scaling_factor": "rope.scaling.factor",
     "scale_linear": "rope.scale_linear",
+    "original_seq_len": "rope.scaling.original_context_length",
+    "attention_factor": "rope.scaling.attn_factor",
     "n_experts": "expert_count",
 }
 
@@ -51,6 +55,8 @@ class Metadata(msgspec.Struct, kw_only=True, rename=NAMES):
     scaling: str = "none"
     scaling_factor: Number = 1.0
     scale_linear: Number = 1.0
+    original_seq_len: Size | None = None
+    attention_factor: Number = 1.0
     n_experts: int = 0
 
 
@@ -72,7 +78,7 @@ def common(fields, partial=False, **more):
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "seq_len", "norm_eps")
     values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
     head_dim, size = fields.head_dim or fields.dim // fields.n_heads, fields.rotary_dim
-    only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear")}
+    only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear", "yarn")}
     if not partial:
         only["rotary_dim"] = (head_dim,)
     elif size is not None and (size % 2 or size > head_dim):
@@ -84,6 +90,10 @@ def common(fields, partial=False, **more):
             refuse(name, f"{shown(value)} is not supported")
     factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
     values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
+    if fields.scaling == "yarn":
+        factor, length = fields.scaling_factor, fields.original_seq_len or fields.seq_len
+        attention = fields.attention_factor * (1 + 0.1 * math.log(max(factor, 1)))
+        values["rope_scaling"] = YarnScaling(factor, length, attention)
     values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
     more["rotary_dim"] = None if size == head_dim else size
     return values | {"options": options(**more)}

@@ -72,7 +72,7 @@ class QuantizedModel:
         """Whether queries and keys share their units: not where norms over all heads differ."""
         norms = [op for op in self.operations if isinstance(op, IntegerStreamNorm)]
         c = self.config
-        whole = any(op.source.groups == 1 and op.out in ("q", "k") for op in norms)
+        whole = any(op.source.groups == 1 and op.out == "q" for op in norms)
         return not whole or c.n_heads == c.n_kv_heads
 
     @cached_property
