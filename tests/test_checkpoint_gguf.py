@@ -9,7 +9,7 @@ import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import CheckpointError, load
 from celosia.reference.model import Model, RopeScaling, random_model
-from celosia.reference.rope_scaling import YarnScaling
+from celosia.reference.units.rope_scaling import YarnScaling
 from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 
@@ -146,6 +146,24 @@ def test_rope_factors(write, tiny_config):
     np.testing.assert_allclose(
         loaded.config.rope_frequencies, scaled.rope_frequencies, rtol=1e-6, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "factor"),
+    [
+        ({"rope.scaling.factor": 4.0}, 4.0),
+        ({"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}, 4.0),
+        ({"rope.scaling.type": "none", "rope.scaling.factor": 4.0}, 1.0),
+        ({"rope.scale_linear": 2.0}, 2.0),
+        ({"rope.scaling.factor": 4.0, "rope.scale_linear": 2.0}, 4.0),
+    ],
+)
+def test_linear_scaling(write, tiny_config, names, factor):
+    """As llama.cpp has it: a factor without a type is a linear one."""
+    plain = tiny_config(head_dim=16)
+    names = {f"llama.{name}": value for name, value in names.items()}
+    config = load(write(random_model(plain), names)).config
+    np.testing.assert_allclose(config.rope_frequencies, plain.rope_frequencies / factor)
 
 
 def test_yarn(write, tiny_config):

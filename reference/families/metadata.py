@@ -52,8 +52,8 @@ class Metadata(msgspec.Struct, kw_only=True, rename=NAMES):
     value_dim: Size | None = None
     rope_theta: Number = 10000.0
     rotary_dim: Size | None = None
-    scaling: str = "none"
-    scaling_factor: Number = 1.0
+    scaling: str = "linear"  # llama.cpp takes a factor without a type for this one
+    scaling_factor: Number | None = None
     scale_linear: Number = 1.0
     original_seq_len: Size | None = None
     attention_factor: Number = 1.0
@@ -88,10 +88,11 @@ def common(fields, partial=False, **more):
     for name, supported in only.items():
         if (value := getattr(fields, name)) is not None and value not in supported:
             refuse(name, f"{shown(value)} is not supported")
-    factor = fields.scaling_factor if fields.scaling == "linear" else fields.scale_linear
-    values["rope_scaling"] = None if factor == 1 else LinearScaling(factor)
+    factor = fields.scale_linear if fields.scaling_factor is None else fields.scaling_factor
+    scaled = fields.scaling != "none" and factor != 1
+    values["rope_scaling"] = LinearScaling(factor) if scaled else None
     if fields.scaling == "yarn":
-        factor, length = fields.scaling_factor, fields.original_seq_len or fields.seq_len
+        length = fields.original_seq_len or fields.seq_len
         attention = fields.attention_factor * (1 + 0.1 * math.log(max(factor, 1)))
         values["rope_scaling"] = YarnScaling(factor, length, attention)
     values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
