@@ -15,7 +15,7 @@ from celosia.reference.units.hadamard import hadamard
 from celosia.reference.units.quantizer import static_quantize
 from celosia.reference.units.softmax import softmax
 from celosia.rtl.attention.softmax import Softmax
-from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.systolic_parts import word_layout
 from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.quantize.hadamard import Hadamard
@@ -65,9 +65,9 @@ class AttentionHead(wiring.Component):
         m.submodules.quantize = quantize = StaticQuantizer(
             SIZE, [1], STEP.bit_length() - 1, X_WIDTH
         )
-        m.submodules.scores = scores = WeightStationary(SIZE, SIZE, SystolicFormat(8, 8))
+        m.submodules.scores = scores = WeightStationary(SIZE, SIZE, MacFormat(8, 8))
         m.submodules.softmax = softmax = Softmax(SIZE, 1, UNIT, scores.acc_width, o_width=8)
-        m.submodules.mix = mix = WeightStationary(SIZE, SIZE, SystolicFormat(8, 8))
+        m.submodules.mix = mix = WeightStationary(SIZE, SIZE, MacFormat(8, 8))
 
         connect(m, flipped(self.i), transform.i)
         connect(m, transform.o, quantize.i)

@@ -17,7 +17,7 @@ from amaranth.hdl._nir import Net, Value
 from amaranth.lib import wiring
 from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
 
-__all__ = ["to_rtlil", "to_verilog"]
+__all__ = ["from_rtlil", "to_rtlil", "to_verilog"]
 
 # Python throws away an interrupt that comes while an object is freed by a method in Python. This
 # one only warns of designs that were made and not used, thousands of times in a machine.
@@ -92,6 +92,11 @@ def to_verilog(component, name="top", folder=None):
         with (folder / files[memory]).open("w") as file:
             file.writelines(f"{word:0{-(-width // 4)}x}\n" for word in words)
     return _with_contents(_translate(rtlil_text), files)
+
+
+def from_rtlil(text):
+    """The Verilog of what :func:`to_rtlil` made without `zeros`: that of :func:`to_verilog`."""
+    return _with_contents(_translate(text), {})
 
 
 def _translate(text):

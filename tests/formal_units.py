@@ -271,7 +271,6 @@ QUICK = {
     "frame_receiver",
     "frame_transmitter",
     "head_quantize",
-    "rope_angles",
 }
 
 

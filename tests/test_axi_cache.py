@@ -15,9 +15,9 @@ SHAPES = [
     ((8, 2, (13, 13), 3, 3, 2), 32),  # a column is a transfer
     ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
-    ((8, 2, (16, 5, 29), 2, 3, 2), 32),
+    pytest.param((8, 2, (16, 5, 29), 2, 3, 2), 32, marks=pytest.mark.slow),
     ((6, 2, (11, 14), 1, 4, 1), 32),  # rows that are no power of two
-    ((12, 4, (29, 29), 2, 5, 2), 64),
+    pytest.param((12, 4, (29, 29), 2, 5, 2), 64, marks=pytest.mark.slow),
 ]
 INPUTS = ("keys__valid", "values__valid", "recall__valid", "o__ready", "step_en", "step_address")
 

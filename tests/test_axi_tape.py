@@ -52,7 +52,8 @@ class Reads(wiring.Component):
 
 
 @pytest.mark.parametrize(
-    ("width", "data_width", "ports"), [(64, 32, 1), (1089, 64, 2), (145, 256, 1)]
+    ("width", "data_width", "ports"),
+    [(64, 32, 1), pytest.param(1089, 64, 2, marks=pytest.mark.slow), (145, 256, 1)],
 )
 def test_delivers_runs(width, data_width, ports):
     n = 3000

@@ -2,7 +2,7 @@
 
 import json
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from amaranth.lib.wiring import Out
@@ -127,6 +127,9 @@ class EchoPlan:
 
     def machine(self):
         return Echo()
+
+    def on_board(self, frequency):
+        return replace(self, info=replace(self.info, frequency=frequency))
 
 
 @pytest.fixture

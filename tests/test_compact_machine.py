@@ -78,6 +78,8 @@ def test_what_it_refuses(plan):
 
 
 class _Asked:
+    stopped = False
+
     def __init__(self, request):
         self.request = request
 

@@ -9,7 +9,7 @@ from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.sim import bench
 from framing import data_of
 
-SHAPES = [(4, 5, 12, 3, 2), (1, 2, 18, 1, 1), (16, 1, 8, 0, 3)]
+SHAPES = [(4, 5, 12, 3, 2), (1, 2, 18, 1, 1), pytest.param(16, 1, 8, 0, 3, marks=pytest.mark.slow)]
 
 
 def vectors(n, width, seed):

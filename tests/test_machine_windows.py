@@ -28,7 +28,9 @@ MACHINES = {
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=[pytest.mark.slow] if "cache" in n else []) for n in MACHINES],
+    params=[
+        pytest.param(n, marks=[] if n.startswith("two") else [pytest.mark.slow]) for n in MACHINES
+    ],
 )
 def machine(request):
     """A plan, its simulation, and the slots that its layers should have."""

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from amaranth.back import rtlil
 from amaranth.sim import Simulator
 from celosia.rtl.arithmetic.pair_multiplier import PairMultiplier
@@ -40,6 +41,7 @@ def test_exact():
         assert (p, q) == (a * b, c * d)
 
 
+@pytest.mark.slow
 def test_block_is_proved_equal():
     unit, texts = PairMultiplier(), {}
     ports = {name: (getattr(unit, name).as_value(), None) for name in ("a", "b", "p")}

@@ -41,7 +41,7 @@ def expected(word, gains, lanes):
 
 @pytest.mark.parametrize(
     ("lanes", "words", "width", "n_norms", "tokens"),
-    [(4, 3, 24, 5, 4), (16, 5, 28, 2, 3), (2, 1, 20, 1, 1)],
+    [(4, 3, 24, 5, 4), pytest.param(16, 5, 28, 2, 3, marks=pytest.mark.slow), (2, 1, 20, 1, 1)],
 )
 def test_matches_reference(lanes, words, width, n_norms, tokens):
     rng = np.random.default_rng(5)
@@ -63,7 +63,9 @@ def test_matches_reference(lanes, words, width, n_norms, tokens):
         assert result.outputs == {"o": y, "scalars": scalars}
 
 
-@pytest.mark.parametrize(("lanes", "after"), [(4, 15), (16, 16)])
+@pytest.mark.parametrize(
+    ("lanes", "after"), [(4, 15), pytest.param(16, 16, marks=pytest.mark.slow)]
+)
 def test_latency_and_throughput(lanes, after):
     words, tokens = 8, 2
     frame = {"data": [1] * lanes, "argument": 0, "norm": 0}

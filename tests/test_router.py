@@ -13,7 +13,7 @@ SHAPES = [
     (4, 4, 4, 10, True),
     (1, 3, 1, 14, False),
     (2, 5, 2, 0, True),
-    (16, 64, 8, 12, False),
+    pytest.param(16, 64, 8, 12, False, marks=pytest.mark.slow),
 ]
 
 

@@ -37,7 +37,13 @@ def expected(vectors, lanes, fraction, temperature, seed=0):
 
 @pytest.mark.parametrize(
     ("lanes", "vocab_size", "fraction"),
-    [(8, 61, 12), (2, 10, 19), (1, 5, 11), (4, 30, 5), (2, 9, 0)],
+    [
+        pytest.param(8, 61, 12, marks=pytest.mark.slow),
+        (2, 10, 19),
+        (1, 5, 11),
+        (4, 30, 5),
+        (2, 9, 0),
+    ],
 )
 def test_matches_reference(lanes, vocab_size, fraction):
     vectors = [*operations(vocab_size, seed=lanes, n=20)]

@@ -45,7 +45,10 @@ def elaborate(component):
         waiting += [inner[0] for inner in fragment.subfragments]
 
 
-@pytest.mark.parametrize("seed", range(6))
+SEEDS = [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 6))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_odd_shapes(seed):
     made, refusals = 0, []
     for n in range(4):

@@ -41,7 +41,9 @@ def expected(word, position, lanes, fraction=8, width=16):
     return word | {"data": power.tolist(), "exponent": int(exponent)}
 
 
-@pytest.mark.parametrize(("lanes", "tokens"), [(8, 4), (16, 3), (2, 1)])
+@pytest.mark.parametrize(
+    ("lanes", "tokens"), [(8, 4), pytest.param(16, 3, marks=pytest.mark.slow), (2, 1)]
+)
 def test_matches_reference(lanes, tokens):
     cases, y = [], []
     for position in (0, 1, lanes - 1, lanes, 5 * lanes - 2, (1 << 20) - 3 * lanes):
@@ -92,7 +94,7 @@ def seen_by(t, view):
     [
         (4, 4, (View(12, 9),)),  # the least slots
         (2, 3, (View(8, 5), View(40), View(6, 1))),
-        (16, 1, (View(40), View(16, 16))),
+        pytest.param(16, 1, (View(40), View(16, 16)), marks=pytest.mark.slow),
     ],
 )
 def test_sees_windows(lanes, tokens, views):

@@ -84,9 +84,9 @@ def without(words):
     ("lanes", "words", "shifts", "o_width", "tokens", "offset", "limit"),
     [
         (4, 5, [0, -8, 3], 24, 3, True, None),
-        (8, 16, [-2], 20, 1, False, None),
+        pytest.param(8, 16, [-2], 20, 1, False, None, marks=pytest.mark.slow),
         (3, 1, [15, -8, -8, 0, 1], 16, 2, True, 20_000),
-        (16, 2, [4, 4], 16, 4, False, 900),
+        pytest.param(16, 2, [4, 4], 16, 4, False, 900, marks=pytest.mark.slow),
     ],
 )
 def test_matches_reference(lanes, words, shifts, o_width, tokens, offset, limit):
@@ -108,7 +108,9 @@ def test_matches_reference(lanes, words, shifts, o_width, tokens, offset, limit)
     assert smooth.stream_cycles["i"] == [*range(len(inputs))]
 
 
-@pytest.mark.parametrize(("lanes", "latency", "limit"), [(4, 21, None), (16, 23, 9)])
+@pytest.mark.parametrize(
+    ("lanes", "latency", "limit"), [(4, 21, None), pytest.param(16, 23, 9, marks=pytest.mark.slow)]
+)
 def test_latency_and_throughput(lanes, latency, limit):
     words, tokens = 16, 2
     gains = gains_of(words * lanes, 1, seed=1)

@@ -27,7 +27,8 @@ def payloads(groups, interleaved):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "words", "width", "tokens"), [(4, 3, 24, 4), (2, 1, 12, 1), (16, 5, 28, 3)]
+    ("lanes", "words", "width", "tokens"),
+    [(4, 3, 24, 4), (2, 1, 12, 1), pytest.param(16, 5, 28, 3, marks=pytest.mark.slow)],
 )
 def test_matches_reference(lanes, words, width, tokens):
     epsilon = 1234567

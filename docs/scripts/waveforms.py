@@ -5,7 +5,7 @@ import re
 from amaranth.lib import stream, wiring
 from amaranth.sim import Simulator
 from celosia.rtl.attention.softmax import Softmax
-from celosia.rtl.mac.systolic_format import SystolicFormat
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
 
 __all__ = ["WAVEFORMS", "wave_json", "waveform"]
@@ -15,7 +15,7 @@ FRAME = {"token": 0, "argument": 0}
 #: are those of its script in examples/components.
 WAVEFORMS = {
     "weight_stationary": (
-        lambda: WeightStationary(2, 2, SystolicFormat()),
+        lambda: WeightStationary(2, 2, MacFormat()),
         {
             "weights": [{"data": [5, 6], "last": 0}, {"data": [7, 8], "last": 1}],
             "i": [{"data": [1, 2], "last": 0}, {"data": [3, 4], "last": 1}],
