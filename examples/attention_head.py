@@ -16,7 +16,7 @@ from celosia.reference.units.quantizer import static_quantize
 from celosia.reference.units.softmax import softmax
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.mac.format import MacFormat
-from celosia.rtl.mac.systolic_parts import word_layout
+from celosia.rtl.mac.parts import word_layout
 from celosia.rtl.mac.weight_stationary import WeightStationary
 from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.rtl.quantize.quantizer import StaticQuantizer
