@@ -1,5 +1,5 @@
 # make demo        generate the demo accelerator and let it tell a story in simulation
-# make test        linter and tests (a few minutes)
+# make test        linter, type checker and tests (under 20 minutes on two cores)
 # make test-slow   the tests that take minutes each
 # make lint        linter, format check and type checker
 # make docs        the documents as a site, in build/site
