@@ -100,7 +100,14 @@ def broken(words):
     yield "too long", [*[{**w, "last": 0} for w in words], {**words[-1], "index": WORDS}]
 
 
-@pytest.mark.parametrize("name", [*UNITS])
+#: Units of each kind of frame; the others are guarded in the slow tests.
+FIRST = ("guard", "hadamard", "head_quantize", "sampler", "softmax", "top_k")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in UNITS],
+)
 def test_the_vector_behind_a_broken_one_is_right(name):
     shape = guarded(name).i.payload.shape()
     first, second, third = ([*vector(shape, k)] for k in range(3))

@@ -137,6 +137,7 @@ SLOW = (
     "groups of 8 bits, untied",
     "head of 1.5 blocks",
     "external cache",
+    "odd sizes, untied",
 )
 
 
