@@ -183,7 +183,7 @@ def test_equals_reference(machine, prompt_length, count, temperature, seed):
 
 @pytest.fixture(scope="module")
 def external():
-    return random_machine(*MACHINES["narrow formats, external memory"][::2])
+    return random_machine(*MACHINES["narrow formats, external memory"][::2], narrow=True)
 
 
 def test_a_memory_fault_ends_the_run(external):

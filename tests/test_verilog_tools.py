@@ -17,7 +17,13 @@ from celosia.sim import toolchain
 COMMANDS = Path(__file__).parents[1] / "docs" / "commands.md"
 
 
-@pytest.fixture(scope="module", params=[(), ("token_parallelism=2", "memory=axi", "axi_width=32")])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), marks=pytest.mark.slow),
+        ("token_parallelism=2", "memory=axi", "axi_width=32"),
+    ],
+)
 def folder(tmp_path_factory, request):
     """A folder with the ``top.v`` of a tiny machine, of the tape on chip and of one outside."""
     from small_checkpoint import CONFIG
