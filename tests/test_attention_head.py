@@ -8,6 +8,7 @@ import pytest
 from celosia.generators.components import synthesis
 from celosia.sim import bench
 
+pytestmark = pytest.mark.slow  # half a minute to build
 EXAMPLE = Path(__file__).parents[1] / "examples" / "attention_head.py"
 
 
