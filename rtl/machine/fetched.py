@@ -37,7 +37,7 @@ def frame_layout(pieces=False):
 
 
 def mark_layout():
-    """How far a region is filled: up to ``end``, which no word has.
+    """How far a region is filled: words below ``end`` are valid.
 
     In this cycle a word is written to ``fresh`` where ``moves`` is set, and ``end`` goes behind it;
     where ``falls`` is set, back to where the region begins.

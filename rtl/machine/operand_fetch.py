@@ -27,8 +27,8 @@ class OperandFetch(wiring.Component):
     activations ``source_base + word``, in a step of two planes ``source_base + word / 2``.
 
     A beat waits until its activation word lies below its region's fill mark and, for operands from
-    the tape, until the tape delivers. None has to wait once it is offered: while ``full`` is high
-    no further beat begins, and ``o`` must have room for the two that have. Exponentials are aligned
+    the tape, until the tape delivers. ``o`` has no back pressure: while ``full`` is high no further
+    beat begins, and ``o`` must have room for the two that have. Exponentials are aligned
     to the largest exponent of their score vector, as :func:`celosia.reference.units.softmax.align`
     does.
 
