@@ -22,7 +22,7 @@ from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.quantization.calibration import calibrate
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

@@ -20,7 +20,7 @@ from celosia.generators.config import Config
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation

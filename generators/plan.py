@@ -20,9 +20,9 @@ from celosia.reference.operations import Experts, Gate
 from celosia.reference.quantization.quantize import QuantizedModel, Scheme
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.reference.view import layer_view
-from celosia.rtl.machine.controller import COUNTERS
 from celosia.rtl.machine.machine import Machine
 from celosia.rtl.machine.routes import watched
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from celosia.generators.verilog import to_verilog
 from celosia.protocol.refusals import TEMPERATURE_ONE
-from celosia.rtl.machine.controller import CAUSES, SATURATED
+from celosia.rtl.machine.run_counters import CAUSES, SATURATED
 from celosia.sim.cache import cached
 from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from celosia.rtl.machine.controller import Cause
+from celosia.rtl.machine.run_counters import Cause
 
 __all__ = ["trace_events", "write_trace"]
 

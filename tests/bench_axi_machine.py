@@ -5,7 +5,7 @@ from axi_memory import reading, watch, writing
 from axi_rules import ReadRules, WriteRules
 from celosia.protocol.messages import Reason
 from celosia.rtl.host.axi_registers import Register
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.sim.bench_cocotb import arguments, reply, start
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.register_transport import RegisterTransport

@@ -1,6 +1,6 @@
 """A machine that repeats its prompt: the smallest thing to put behind a host link."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Array, Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -48,9 +48,7 @@ class EchoMachine(wiring.Component):
             read.addr.eq(run.start + place),
             link.result.p.token.eq(read.data),
             link.done.p.reason.eq(reason),
-            link.done.p.counters[0].eq(given),
-            link.done.p.counters[1].eq(run.temperature),
-            link.done.p.counters[2].eq(run.seed),
+            link.value.eq(Array((given, run.temperature, run.seed, 0))[link.number[:2]]),
         ]
         with m.FSM():
             with m.State("IDLE"):

@@ -7,7 +7,7 @@ from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.checkpoint import load
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.machine.controller import COUNTERS, SATURATED
+from celosia.rtl.machine.run_counters import COUNTERS, SATURATED
 from celosia.sim import bench
 from celosia.sim.simulate import decode_logits
 

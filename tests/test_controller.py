@@ -2,13 +2,16 @@ import random
 
 import pytest
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.rtl.machine.controller import COUNTERS, Cause, Controller
+from celosia.rtl.machine.controller import Controller
+from celosia.rtl.machine.run_counters import COUNTERS, TURNS, Cause
 from celosia.sim import bench
+from counted import done_layout
 
 PLACES = 40  # of the token memory
 WORK = 5  # cycles from a pass's last load to its end
+SETTLE = TURNS + 2  # cycles until the counters have their values
 STREAMS = (
     *("prompt", "command", "sampled"),
     *("result", "done", "run", "load", "seed", "passes"),
@@ -20,6 +23,7 @@ class Loop(wiring.Component):
 
     ``cause`` is LINEAR from a pass's acceptance to its last load, then DRAIN, CONTROL between. In
     each LINEAR cycle a value of the residual reaches its limits, in each DRAIN cycle 3 activations.
+    ``done`` has the counters, which are read one by one, from ``SETTLE`` cycles on.
     """
 
     def __init__(self, tokens):
@@ -28,6 +32,7 @@ class Loop(wiring.Component):
         super().__init__(
             {
                 **{name: members[name] for name in STREAMS},
+                "done": Out(stream.Signature(done_layout(len(COUNTERS)))),
                 "abort": In(1),
                 "busy": Out(1),
                 "temperature": Out(12),
@@ -38,8 +43,9 @@ class Loop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.controller = c = self.controller
-        for name in STREAMS:
+        for name in set(STREAMS) - {"done"}:
             connect(m, flipped(getattr(self, name)), getattr(c, name))
+        self._collect(m, c)
         loading, working = Signal(8), Signal(8)
         taken = c.load.valid & c.load.ready
         with m.If(c.run.valid & c.run.ready):
@@ -59,6 +65,23 @@ class Loop(wiring.Component):
         m.d.comb += self.temperature.eq(c.temperature)
         m.d.sync += self.busy_cycles.eq(self.busy_cycles + c.busy)
         return m
+
+    def _collect(self, m, c):
+        """The counters, one by one, then the end of the run."""
+        scan, counters = Signal(6), Signal.like(self.done.p.counters)
+        m.d.comb += [
+            c.number[0].eq(scan - SETTLE),
+            self.done.valid.eq(c.done.valid & (scan == SETTLE + len(COUNTERS))),
+            self.done.p.reason.eq(c.done.p.reason),
+            self.done.p.counters.eq(counters),
+            c.done.ready.eq(self.done.valid & self.done.ready),
+        ]
+        with m.If(self.done.valid & self.done.ready):
+            m.d.sync += scan.eq(0)
+        with m.Elif(c.done.valid & ~self.done.valid):
+            m.d.sync += scan.eq(scan + 1)
+            with m.If(scan >= SETTLE):
+                m.d.sync += counters[c.number[0]].eq(c.value[0])
 
 
 def expected(order, memory, tokens, sampled, abort):

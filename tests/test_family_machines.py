@@ -11,7 +11,7 @@ from celosia.reference import checkpoint, integer
 from celosia.reference.families import FAMILIES
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.rewrites.rewrites import machine_form
-from celosia.rtl.machine.controller import CAUSES, COUNTERS, SATURATED
+from celosia.rtl.machine.run_counters import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

@@ -26,6 +26,7 @@ from celosia.rtl.host.frame import FrameReceiver, FrameTransmitter
 from celosia.rtl.host.host_link import HostLink
 from celosia.sim import bench
 from celosia.sim.native import NativeSimulation
+from counted import CountedLink
 from echo_machine import EchoMachine
 
 INFO = Info(300, 100, 8, 4, 3, 25_000_000, b"abcdefgh", "a link")
@@ -160,7 +161,7 @@ def test_busy_machine():
     answers = [Error(2, Code.BUSY), Error(3, Code.BUSY), INFO, Ack(4), Status(1, 0)]
     size = sum(len(encode(answer)) for answer in answers)
     counts = {"prompt": 0, "command": 0, "tx": size}
-    result = bench.run(HostLink(INFO, TIMEOUT), counts=counts, **arguments)
+    result = bench.run(CountedLink(INFO, TIMEOUT), counts=counts, **arguments)
     assert said(result.outputs["tx"]) == answers
     assert result.signals["abort"] == 0
 
@@ -237,7 +238,7 @@ def test_tokens_and_ends(stall):
     size = sum(len(encode(answer)) for answer in answers) + 30 * 12 + 3 * (5 + 4 + 12)
     counts = {"prompt": 12, "command": 0, "tx": size}
     inputs = {"rx": b"".join(map(encode, commands)), "result": results, "done": ends}
-    result = bench.run(HostLink(INFO, TIMEOUT), inputs, counts, stall=stall, seed=5)
+    result = bench.run(CountedLink(INFO, TIMEOUT), inputs, counts, stall=stall, seed=5)
     found = said(result.outputs["tx"])
     assert [m for m in found if not isinstance(m, Token | Done)] == answers
     assert [vars(m) for m in found if isinstance(m, Token)] == results
@@ -253,7 +254,7 @@ def test_tokens_and_ends(stall):
 
 
 def test_latency_and_throughput():
-    link = HostLink(INFO, TIMEOUT)
+    link = CountedLink(INFO, TIMEOUT)
     quiet = {"prompt": 0, "command": 0, "tx": None}
     token = {"token": 1, "cycles": 2}
     end = {"reason": 0, "counters": [1, 2, 3]}
@@ -337,7 +338,7 @@ def test_limits_of_parameters():
         answers = [info, Ack(Kind.PROMPT), Ack(Kind.RUN)]
         end = Done(Reason.STOP, 0, tuple(counters))
         result = bench.run(
-            HostLink(info, 1000),
+            CountedLink(info, 1000),
             {
                 "rx": b"".join(map(encode, [AskInfo(), last, run])),
                 "done": [{"reason": 1, "counters": counters}],

@@ -6,7 +6,7 @@ from celosia.generators.plan import make_plan
 from celosia.protocol.frames import LONGEST_FRAME, SYNC
 from celosia.protocol.refusals import Code
 from celosia.reference.model import random_model
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.sim.native import NativeSimulation
 from celosia.sim.simulate import machine_verilog
 from link_fuzz import LinkFuzz, frames_of

@@ -9,7 +9,7 @@ from celosia.protocol.messages import Reason
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.quantization.calibration import calibrate
-from celosia.rtl.machine.controller import CAUSES, COUNTERS, SATURATED
+from celosia.rtl.machine.run_counters import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

@@ -9,7 +9,7 @@ from celosia.protocol.messages import Done, Error, Kind, Prompt, Run, Token, dec
 from celosia.protocol.refusals import Code
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.sim import bench
 
 PROMPT = [3, 1, 4, 1, 5]

@@ -8,7 +8,7 @@ from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.units.kv_controller import KvPaged, Operation
-from celosia.rtl.machine.controller import COUNTERS, SATURATED
+from celosia.rtl.machine.run_counters import COUNTERS, SATURATED
 from celosia.sim.driver import Driver
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

@@ -10,7 +10,7 @@ from celosia.generators.verilog import to_verilog
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.view import View, least_start
-from celosia.rtl.machine.controller import COUNTERS
+from celosia.rtl.machine.run_counters import COUNTERS
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport

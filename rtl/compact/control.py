@@ -26,6 +26,8 @@ class CompactControl(wiring.Component):
     -------
     prompt, command, result, done, abort
         The host link's.
+    cycles : Out(unsigned(32))
+        Of the run that has ended.
     busy : Out(1)
     token : Out(stream of token_layout)
         Taken when the token has been processed.
@@ -43,7 +45,8 @@ class CompactControl(wiring.Component):
                 "prompt": In(stream.Signature(prompt, always_ready=True)),
                 "command": In(stream.Signature(command)),
                 "result": Out(stream.Signature(result)),
-                "done": Out(stream.Signature(done(1))),
+                "done": Out(stream.Signature(done)),
+                "cycles": Out(32),
                 "abort": In(1),
                 "busy": Out(1),
                 "token": Out(stream.Signature(token_layout())),
@@ -79,7 +82,7 @@ class CompactControl(wiring.Component):
             self.result.p.token.eq(newest),
             self.result.p.cycles.eq(at_token),
             self.done.p.reason.eq(reason),
-            self.done.p.counters[0].eq(at_token),
+            self.cycles.eq(at_token),
             self.passes.p.position.eq(position),
             self.passes.p.cycles.eq(spent - before),
         ]

@@ -78,6 +78,7 @@ class CompactMachine(wiring.Component):
         connect(m, link.command, host.command)
         connect(m, host.result, link.result)
         connect(m, host.done, link.done)
+        m.d.comb += link.value.eq(host.cycles)
         connect(m, host.token, sequencer.token)
         run, row = sequencer.run, Signal(20)
         m.d.comb += row.eq(host.token.p.token)

@@ -74,7 +74,8 @@ class AxiRegisters(wiring.Component):
         From a write to STOP to the end of the run; without a run it does nothing.
     busy, fault, ended : In(1)
         A run is going on; it had a fault; high for a cycle when it has ended.
-    counters : In(unsigned(32), n_counters times)
+    number, value : Out(unsigned(6)), In(unsigned(32))
+        Of a counter, in the same cycle.
     interrupt : Out(1)
 
     Raises
@@ -96,7 +97,8 @@ class AxiRegisters(wiring.Component):
                 "busy": In(1),
                 "fault": In(1),
                 "ended": In(1),
-                "counters": In(32).array(n_counters),
+                "number": Out(6),
+                "value": In(32),
                 "interrupt": Out(1),
             }
         )
@@ -137,6 +139,7 @@ class AxiRegisters(wiring.Component):
             Register.N_COUNTERS: self.n_counters,
         }
         m.d.comb += [
+            self.number.eq(address[2:] - (Register.COUNTERS >> 2)),
             self.s_axi_arready.eq(~self.s_axi_rvalid),
             given.eq(self.s_axi_arvalid & self.s_axi_arready),
         ]
@@ -148,9 +151,9 @@ class AxiRegisters(wiring.Component):
                 for register, word in words.items():
                     with m.Case(register >> 2):
                         m.d.sync += self.s_axi_rdata.eq(word)
-                for n, counter in enumerate(self.counters):
+                for n in range(self.n_counters):
                     with m.Case((Register.COUNTERS >> 2) + n):
-                        m.d.sync += self.s_axi_rdata.eq(counter)
+                        m.d.sync += self.s_axi_rdata.eq(self.value)
                 with m.Default():
                     m.d.sync += [self.s_axi_rdata.eq(0), self.s_axi_rresp.eq(SLVERR)]
             m.d.comb += from_machine.r_en.eq(address[2:] == Register.RECEIVE >> 2)

@@ -16,11 +16,8 @@ finished = data.StructLayout(
     {"position": unsigned(20), "group": unsigned(8), "cycles": unsigned(32)}
 )
 
-
-def done(n_counters):
-    """The layout of a run's end."""
-    counters = data.ArrayLayout(unsigned(32), n_counters)
-    return data.StructLayout({"reason": unsigned(8), "counters": counters})
+# The end of a run.
+done = data.StructLayout({"reason": unsigned(8)})
 
 
 class HostAnswers(wiring.Component):
@@ -42,7 +39,9 @@ class HostAnswers(wiring.Component):
     result : In(stream of result)
         ``{token, cycles}``
     done : In(stream of done)
-        ``{reason, counters}``
+        ``{reason}``
+    number, value : Out(unsigned(6)), In(unsigned(32))
+        Of a counter of the run that has ended.
     busy : In(1)
     tokens : In(unsigned(20))
         Number of tokens that were taken in this run.
@@ -60,7 +59,9 @@ class HostAnswers(wiring.Component):
             {
                 "answer": In(stream.Signature(answer)),
                 "result": In(stream.Signature(result)),
-                "done": In(stream.Signature(done(info.n_counters))),
+                "done": In(stream.Signature(done)),
+                "number": Out(6),
+                "value": In(32),
                 "busy": In(1),
                 "tokens": In(NUMBER),
                 **({"checksum": In(unsigned(32))} if memory else {}),
@@ -76,15 +77,16 @@ class HostAnswers(wiring.Component):
         left = Signal(8)
         place = Signal(8)
         rom = self.info.payload()
-        counters = self.done.p.counters.as_value()
+        behind = Const(int.from_bytes(rom[4:], "little"), 8 * len(rom[4:]))
         later = {  # payload behind its first word
-            Kind.INFO: Const(int.from_bytes(rom[4:], "little"), 8 * len(rom[4:])),
-            Kind.DONE: counters,
+            Kind.INFO: behind.word_select(place[2:], 32),
+            Kind.DONE: self.value,
         }
+        m.d.comb += self.number.eq(place[2:])
 
         def begin(kind, *values):
             """Begin a frame whose payload begins with `values`."""
-            length = {Kind.INFO: len(rom), Kind.DONE: 4 + len(counters) // 8}
+            length = {Kind.INFO: len(rom), Kind.DONE: 4 + 4 * self.info.n_counters}
             size = length.get(kind, len(Cat(*values)) // 8)
             m.d.sync += [head.kind.eq(kind), head.length.eq(size), left.eq(size)]
             m.d.sync += [text.eq(Cat(*values)), place.eq(0)]
@@ -92,9 +94,9 @@ class HostAnswers(wiring.Component):
 
         following = Signal(32)  # the word behind this one, known before its first byte is sent
         with m.Switch(head.kind):
-            for kind, words in later.items():
+            for kind, word in later.items():
                 with m.Case(kind):
-                    m.d.sync += following.eq(words.word_select(place[2:], 32))
+                    m.d.sync += following.eq(word)
 
         with m.FSM():
             with m.State("CHOOSE"):

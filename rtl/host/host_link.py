@@ -54,8 +54,10 @@ class HostLink(wiring.Component):
     result : In(stream of result)
         ``{token, cycles}``: a generated token. Taken when its frame begins.
     done : In(stream of done)
-        ``{reason, counters}``: the end of the run (:class:`Reason`), after
+        ``{reason}``: the end of the run (:class:`Reason`), after
         its last result was taken. Taken when its frame ends.
+    number, value : Out(unsigned(6)), In(unsigned(32))
+        While ``done`` is valid, the value of the run's counter of this number, in the same cycle.
     busy : In(1)
         Prompts and runs are refused, for another reason than a run of this link. It is low
         by the time that ``done`` is taken.
@@ -91,7 +93,9 @@ class HostLink(wiring.Component):
                 "prompt": Out(stream.Signature(prompt)),
                 "command": Out(stream.Signature(command)),
                 "result": In(stream.Signature(result)),
-                "done": In(stream.Signature(done(info.n_counters))),
+                "done": In(stream.Signature(done)),
+                "number": Out(6),
+                "value": In(32),
                 "busy": In(1),
                 "abort": Out(1),
                 **({"least_start": In(20)} if rings else {}),
@@ -116,6 +120,7 @@ class HostLink(wiring.Component):
         wiring.connect(m, commands.command, wiring.flipped(self.command))
         wiring.connect(m, wiring.flipped(self.result), answers.result)
         wiring.connect(m, wiring.flipped(self.done), answers.done)
+        m.d.comb += [self.number.eq(answers.number), answers.value.eq(self.value)]
         wiring.connect(m, answers.frame, transmitter.frame)
         wiring.connect(m, answers.data, transmitter.data)
         wiring.connect(m, transmitter.o, wiring.flipped(self.tx))

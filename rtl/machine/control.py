@@ -10,9 +10,9 @@ from amaranth.utils import ceil_log2
 from celosia.reference.view import least_start
 from celosia.rtl.host.axi_registers import AxiRegisters, register_pins
 from celosia.rtl.host.host_answers import result
-from celosia.rtl.machine.controller import COUNTERS, Cause
 from celosia.rtl.machine.operands import read_by_page, wire_cache
 from celosia.rtl.machine.routes import routes_of
+from celosia.rtl.machine.run_counters import COUNTERS, Cause
 from celosia.rtl.machine.saturation_wiring import wire_saturations
 from celosia.rtl.machine.step import Operand
 from celosia.rtl.memory.axi_port import join_pins
@@ -150,7 +150,8 @@ def _registers(m, machine, u):
         registers.ended.eq(done.valid & done.ready),
         u.controller.abort.eq(link.abort | registers.stop),
         machine.interrupt.eq(registers.interrupt),
-        *(a.eq(b) for a, b in zip(registers.counters, done.p.counters, strict=True)),
+        u.controller.number[1].eq(registers.number),
+        registers.value.eq(u.controller.value[1]),
     ]
 
 
@@ -172,6 +173,8 @@ def _results_queue(m, machine, u):
         queue.r_en.eq(u.result.i.ready),
         u.link.done.payload.eq(done.payload),
         u.link.done.valid.eq(done.valid & empty),
+        u.controller.number[0].eq(u.link.number),
+        u.link.value.eq(u.controller.value[0]),
         done.ready.eq(u.link.done.ready & empty),
     ]
 

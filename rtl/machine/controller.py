@@ -1,40 +1,16 @@
 """The controller: closes the autoregressive loop, from a host's command to its last token."""
 
 from amaranth import Module, Mux, Signal, unsigned
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.protocol.messages import Reason
 from celosia.rtl.host.host_answers import done, finished, result
 from celosia.rtl.host.host_commands import command, prompt
+from celosia.rtl.machine.run_counters import SATURATED, Cause, RunCounters
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import token_width
 
-__all__ = ["CAUSES", "COUNTERS", "SATURATED", "Cause", "Controller"]
-
-
-class Cause(enum.Enum, shape=4):
-    """What a cycle was spent on. Every cycle of a run has exactly one cause."""
-
-    LINEAR = 0  # a beat of the tape
-    SCORES = 1  # a beat of keys
-    VALUES = 2  # a beat of values
-    EMBEDDING = 3  # a word of an embedding
-    ACTIVATIONS = 4  # waiting for the vector that the next operation reads
-    ORDER = 5  # waiting for a cache or a buffer to be written
-    TAPE = 6  # waiting for the tape
-    RESULTS = 7  # waiting for room behind the fabric
-    DISPATCH = 8  # steps on their way to the fetcher
-    DRAIN = 9  # the last results of a pass on their way
-    CONTROL = 10  # between passes
-    CACHE = 11  # waiting for a cache in external memory
-
-
-CAUSES = tuple(cause.name.lower() for cause in Cause)
-SATURATED = tuple(
-    f"saturated_{name}"
-    for name in ("residual", "activations", "values", "heads", "scores", "gates", "scaled")
-)
-COUNTERS = ("cycles", *CAUSES, *SATURATED)
+__all__ = ["Controller"]
 
 
 class _Registers:
@@ -53,7 +29,6 @@ class _Registers:
         self.fetched = Signal()
         self.cycles = Signal(32)  # since the last pass ended
         self.spent = Signal(32)  # cycles of the run when it ended
-        self.counters = Signal(data.ArrayLayout(unsigned(32), len(COUNTERS)))
         self.reason = Signal(8)
         self.counting = Signal()
 
@@ -73,12 +48,14 @@ class Controller(wiring.Component):
         Places in the token memory.
     tokens : int, 1 to 64
         Tokens in a group.
+    readers : int, 1 to 2
+        Of the counters.
 
     Members
     -------
     prompt, command, result, done, abort, busy
         The host link's, see ``HostLink``. ``cycles`` of a result are
-        those of the run up to its token. Counters are in the order of ``COUNTERS``.
+        those of the run up to its token.
     run, load : Out(stream)
         Passes and their tokens, for the sequencer.
     idle : In(1)
@@ -95,8 +72,9 @@ class Controller(wiring.Component):
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
     saturated : In(unsigned(7), 7 times)
-        Values that reached the limits of their formats, in the order of ``SATURATED``; counted
-        like the causes.
+        Counted like the causes.
+    number, value
+        The counters of the run, see :class:`RunCounters`.
     passes : Out(stream of ``position``, ``group``, ``cycles``), always ready
         Each finished pass and the cycles since the one before it, or since the run began.
 
@@ -106,11 +84,12 @@ class Controller(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, max_seq_len, tokens):
+    def __init__(self, max_seq_len, tokens, readers=1):
         check_range("max_seq_len", max_seq_len, 1, 1 << 20)
         check_range("tokens", tokens, 1, 64)
         self.max_seq_len = max_seq_len
         self.tokens = tokens
+        self.counters = RunCounters(readers)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         super().__init__(
@@ -118,7 +97,7 @@ class Controller(wiring.Component):
                 "prompt": In(stream.Signature(prompt, always_ready=True)),
                 "command": In(stream.Signature(command)),
                 "result": Out(stream.Signature(result)),
-                "done": Out(stream.Signature(done(len(COUNTERS)))),
+                "done": Out(stream.Signature(done)),
                 "abort": In(1),
                 "busy": Out(1),
                 "run": Out(stream.Signature(run)),
@@ -131,6 +110,8 @@ class Controller(wiring.Component):
                 "faulty": Out(1),
                 "cause": In(Cause),
                 "saturated": In(7).array(len(SATURATED)),
+                "number": In(6).array(readers),
+                "value": Out(32).array(readers),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
             }
         )
@@ -163,7 +144,6 @@ class Controller(wiring.Component):
             self.result.p.token.eq(at.token),
             self.result.p.cycles.eq(at.spent),
             self.done.p.reason.eq(at.reason),
-            self.done.p.counters.eq(at.counters),
             self.passes.p.position.eq(at.position),
             self.passes.p.group.eq(self.run.p.group),
             self.passes.p.cycles.eq(at.cycles + 1),
@@ -179,14 +159,16 @@ class Controller(wiring.Component):
 
     def _count(self, m, at):
         """The cycles of the run, by their causes, and what saturated."""
+        m.submodules.counters = counters = self.counters
+        m.d.comb += [
+            counters.counting.eq(at.counting),
+            counters.cause.eq(self.cause),
+            *(a.eq(b) for a, b in zip(counters.saturated, self.saturated, strict=True)),
+            *(a.eq(b) for a, b in zip(counters.number, self.number, strict=True)),
+            *(a.eq(b) for a, b in zip(self.value, counters.value, strict=True)),
+        ]
         with m.If(at.counting):
-            for n, more in enumerate(self.saturated):
-                counter = at.counters[1 + len(CAUSES) + n]
-                m.d.sync += counter.eq(counter + more)
-            m.d.sync += [at.cycles.eq(at.cycles + 1), at.counters[0].eq(at.counters[0] + 1)]
-            for number, cause in enumerate(Cause, 1):
-                with m.If(self.cause == cause):
-                    m.d.sync += at.counters[number].eq(at.counters[number] + 1)
+            m.d.sync += at.cycles.eq(at.cycles + 1)
 
     def _begin(self, m, at):
         """A command comes; the sampler gets its seed."""
@@ -200,12 +182,11 @@ class Controller(wiring.Component):
             with m.If(self.command.valid):
                 m.next = "SEED"
         with m.State("SEED"):
-            m.d.comb += self.seed.valid.eq(1)
+            m.d.comb += [self.seed.valid.eq(1), self.counters.clear.eq(1)]
             m.d.sync += [
                 at.made.eq(0),
                 at.generated.eq(0),
                 self.faulty.eq(0),
-                at.counters.eq(0),
                 at.cycles.eq(0),
             ]
             with m.If(self.seed.ready):
@@ -235,7 +216,7 @@ class Controller(wiring.Component):
                 m.d.comb += self.passes.valid.eq(1)
                 m.d.sync += [
                     at.cycles.eq(0),
-                    at.spent.eq(at.counters[0] + 1),
+                    at.spent.eq(self.counters.cycles + 1),
                     at.position.eq(at.position + self.run.p.group + 1),
                     at.left.eq(Mux(at.generated, 0, at.left - at.group - 1)),
                     at.token.eq(self.sampled.payload),

@@ -177,7 +177,7 @@ class Machine(wiring.Component):
                 self._loaded_bytes,
                 rings=any(v.wraps for v in s.layer_views),
             ),
-            "controller": Controller(s.max_seq_len, tokens),
+            "controller": Controller(s.max_seq_len, tokens, 1 + s.register_port),
             "sequencer": sequencer,
             "tape": self._tape(),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),

@@ -2,7 +2,7 @@
 
 from amaranth import Cat, Const, Mux
 from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
-from celosia.rtl.machine.controller import SATURATED
+from celosia.rtl.machine.run_counters import SATURATED
 
 __all__ = ["gate_width", "wire_saturations"]
 

@@ -8,7 +8,7 @@ from celosia.rtl.stream.checks import check_power_of_two, check_range
 
 __all__ = ["Queue"]
 
-SLICE = 160  # bits of a payload that share addresses
+SLICE = 64  # bits of a payload that share addresses
 
 
 class Queue(wiring.Component):
