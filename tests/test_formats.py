@@ -171,3 +171,23 @@ def test_swiglu_of_any_fraction_is_near_the_exact_one(fraction):
     y = gated(np.round(gate * 2.0**fraction).astype(np.int64), up, fraction, 30, fraction=fraction)
     exact = rounded_gate / (1 + np.exp(-rounded_gate)) * up
     assert np.abs(y - exact).max() < 2.0**-fraction * (1 << 16) * 0.51 + 20
+
+
+def test_norms_of_wide_vectors_on_their_way():
+    """Before the output and the down projection, as BitNet has them: gains times a large root."""
+    sizes = {"dim": 512, "hidden_dim": 768, "n_heads": 8, "n_kv_heads": 4, "head_dim": 64}
+    model = random_model(
+        ModelConfig(**sizes, n_layers=1, vocab_size=64, seq_len=16, family="bitnet"), seed=1
+    )
+    tokens = [1, 5, 9, 33, 2, 7]
+    quantized = quantize(model)
+    logits = integer.forward(quantized, tokens, integer.IntegerCache.empty(quantized))
+    exact = float32.forward(model, tokens)
+    error = logits * 2.0**-quantized.logit_fraction - exact
+    assert np.std(error) < 0.2 * np.std(exact)  # of random weights; a Llama's is 0.1
+
+
+def test_formats_that_are_never_found_end(monkeypatch):
+    monkeypatch.setattr("celosia.reference.quantization.quantize.excess", lambda *_, **__: 1)
+    with pytest.raises(ValueError, match="residual stream is in reach of no format"):
+        quantize(random_model(UNTIED))

@@ -7,7 +7,7 @@ import numpy as np
 from celosia.reference.functions.functions import rsqrt
 from celosia.reference.quantization.matrix import ceil_log2
 from celosia.reference.units.norm import gain, sum_of_squares
-from celosia.reference.units.stream_norm import stream_norm
+from celosia.reference.units.stream_norm import LEAST_SHIFT, stream_norm
 
 __all__ = ["ACTIVATION_WIDTH", "Copy", "IntegerNorm", "IntegerStreamNorm", "Norm"]
 
@@ -86,14 +86,16 @@ class Norm:
         """Of a vector other than the residual stream, on its way."""
         size = q.size(self.input)
         n = size // self.groups
+        gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
         if q.wanted(self.out):
             unit, want, width = 1 / q.want(self.input)[0], q.want(self.out), 24
         else:  # an activation
             unit, width = q.unit(self.input), ACTIVATION_WIDTH
             fraction = width - 2 - ceil_log2(q.margin * q.seen(f"{self.key} output").max())
+            most = 14 - LEAST_SHIFT - ceil_log2(max(np.abs(gains).max() * math.sqrt(n), 2.0**-100))
+            fraction = min(fraction, most)
             want = np.array([2.0**fraction])
             q.give(self.out, 2.0**-fraction)
-        gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
         real = np.tile(gains, self.groups) * math.sqrt(n) * want
         if self.groups > 1 and np.ptp(real.reshape(self.groups, n), axis=0).any():
             raise ValueError(f"{self.key}: its parts need gains of their own")

@@ -36,6 +36,7 @@ from celosia.reference.quantization.matrix import ceil_log2, recoded, rounded, s
 from celosia.reference.quantization.quantized_model import QuantizedModel
 from celosia.reference.quantization.scheme import Scheme
 from celosia.reference.rewrites.rewrites import machine_form
+from celosia.reference.units import stream_norm
 from celosia.reference.units.scale import LEAST_SHIFT, ROOM
 
 __all__ = [
@@ -48,9 +49,9 @@ __all__ = [
     "quantize",
 ]
 
+ROUNDS = 16  # in which the formats of the residual stream and the routers are found
 RESIDUAL_FRACTION = 18  # the most
 NORM_INPUT_BITS = 19  # of the magnitude of a vector that is normed on its way
-LEAST_NORM_SHIFT = -8
 
 
 def quantize(model, scheme=None, calibration=None, margin=1.25):
@@ -242,7 +243,7 @@ class Quantizer:
                 factor = 2.0**fraction * embed.factor
                 shift = scaled(self.table(name), factor).shift
                 self.residual = min(self.residual, fraction - max(0, LEAST_SHIFT - shift))
-        while True:
+        for _ in range(ROUNDS):
             layers = [self._operations(ops, n) for n, ops in enumerate(d.layers)]
             found = [(n, op) for n, ops in enumerate(layers) for op in ops]
             missing = max(self._missing(n, op) for n, op in found)
@@ -251,6 +252,8 @@ class Quantizer:
                 break
             self.residual -= max(missing, 0)
             self.router_fraction -= max(routers)
+        else:
+            raise ValueError("what is added to the residual stream is in reach of no format")
         end = self._operations(d.end, None)
         begin = self._operations(d.begin, None)
         self._epsilon([*layers, end])
@@ -280,7 +283,7 @@ class Quantizer:
     def _missing(self, layer, op):
         """Bits that the residual's binary point is too far right for what writes it."""
         if isinstance(op, IntegerStreamNorm):
-            return LEAST_NORM_SHIFT - op.shift
+            return stream_norm.LEAST_SHIFT - op.shift
         if isinstance(op, IntegerExperts):
             return op.missing(self._outputs(f"{op.source.down} output", layer))
         if not isinstance(op, IntegerLinear) or not op.add:

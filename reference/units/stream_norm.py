@@ -5,8 +5,9 @@ from celosia.reference.arithmetic import round_shift, saturate, wrap_shift
 from celosia.reference.functions.functions import rsqrt
 from celosia.reference.units.norm import sum_of_squares
 
-__all__ = ["FRACTION", "stream_norm"]
+__all__ = ["FRACTION", "LEAST_SHIFT", "stream_norm"]
 
+LEAST_SHIFT = -8
 FRACTION = 19  # bits behind the point of a value by its vector's power of two
 
 
