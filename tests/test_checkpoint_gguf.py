@@ -227,7 +227,10 @@ def test_tokenizer_inside(write, tiny_config):
         ({"llama.feed_forward_length": 21}, r"ffn_gate.weight must have the shape \[21, 12\]"),
         ({"general.alignment": 0}, "general.alignment: 0 is wrong"),
         ({"general.alignment": 48}, "general.alignment: 48 is wrong"),
-        ({"split.no": 1, "split.count": 2}, "split.count: part 2 of 2 of a split file"),
+        (
+            {"split.no": 1, "split.count": 2},
+            "part 2 of 2 of a split file, whose name must",
+        ),
         ({"llama.attention.layer_norm_rms_epsilon": 1e10}, "rms_epsilon: must be <= 1.0, not"),
     ],
 )
@@ -236,6 +239,56 @@ def test_refused(write, tiny_config, fields, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.fixture
+def parts(tmp_path, tiny_config):
+    """A model, and the three parts of its file; the first has the metadata."""
+    model = random_model(tiny_config(tied=False), seed=4)
+    tensors, paths = foreign_tensors(model), []
+    for number, names in enumerate(np.array_split([*tensors], 3)):
+        fields = foreign_fields(model.config) if number == 0 else {}
+        fields |= {"split.no": number, "split.count": 3}
+        path = tmp_path / f"small-{number + 1:05}-of-00003.gguf"
+        paths.append(write_gguf(path, fields, {name: tensors[name] for name in names}))
+    return model, paths
+
+
+@pytest.mark.parametrize("given", range(3))
+def test_parts_are_joined(parts, given):
+    model, paths = parts
+    assert_same(load(paths[given]), model)
+
+
+def test_a_part_that_is_not_there(parts):
+    _, paths = parts
+    paths[1].unlink()
+    with pytest.raises(CheckpointError, match=r"its part small-00002-of-00003\.gguf is not beside"):
+        load(paths[2])
+
+
+def test_a_part_of_another_file(parts):
+    _, paths = parts
+    paths[1].write_bytes(paths[2].read_bytes())
+    message = r"small-00002-of-00003\.gguf: split.no and split.count do not say part 2 of 3"
+    with pytest.raises(CheckpointError, match=message):
+        load(paths[0])
+
+
+def test_a_tensor_in_two_parts(parts):
+    model, paths = parts
+    names = ("output_norm.weight", "blk.0.attn_q.weight")
+    tensors = {name: foreign_tensors(model)[name] for name in names}
+    write_gguf(paths[2], {"split.no": 2, "split.count": 3}, tensors)
+    with pytest.raises(CheckpointError, match=r"output_norm\.weight is in small-00001-of"):
+        load(paths[0])
+
+
+def test_a_cut_part_is_named(parts):
+    _, paths = parts
+    paths[2].write_bytes(paths[2].read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match=r"00003-of-00003\.gguf: .*ends within this tensor"):
+        load(paths[0])
 
 
 def test_refused_tensors(tmp_path, write, tiny_config):

@@ -56,6 +56,8 @@ class Container:
         The metadata.
     shapes : dict of str to tuple of int
         The tensors' shapes in NumPy's order, ``(output, input)``.
+    size : int
+        Bytes of the file.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class Container:
     def __init__(self, path):
         self.path = path
         self._data = map_file(path)
+        self.size = len(self._data)
         self._offset = 0
         self._values = 0
         self._reading = "the header"
@@ -122,6 +125,10 @@ class Container:
                 raise CheckpointError(f"{self.path}: {name}: overlaps {last}")
             _, values, size = _TYPES.get(number, (None, 1, 0))
             last, end = name, offset + math.prod(self.shapes[name]) // values * size
+
+    def part(self, name):
+        """What holds the tensor ``name``: this file, where it is whole."""
+        return self
 
     def kind(self, name):
         """The name of the tensor's type, or its number."""

@@ -2,7 +2,6 @@
 
 import logging
 
-import msgspec
 from celosia.reference.checkpoint import gguf_tokenizer
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError, spelled
 from celosia.reference.checkpoint.family_file import (
@@ -12,8 +11,8 @@ from celosia.reference.checkpoint.family_file import (
     model_tensors,
     our_names,
 )
-from celosia.reference.checkpoint.gguf_container import Container
-from celosia.reference.checkpoint.schema import Count, convert
+from celosia.reference.checkpoint.gguf_parts import open_gguf
+from celosia.reference.checkpoint.schema import convert
 from celosia.reference.model import Model, ModelConfig
 
 __all__ = ["read_model", "read_tokenizer"]
@@ -21,18 +20,11 @@ __all__ = ["read_model", "read_tokenizer"]
 _FACTORS = "rope_freqs.weight"
 
 
-class _Part(msgspec.Struct, rename={"number": "split.no", "count": "split.count"}):
-    """Which part of a split file this is."""
-
-    number: Count = 0
-    count: Count = 0
-
-
 class _Tensor:
     """One tensor of the container, as :class:`TensorFile` asks for it."""
 
     def __init__(self, container, name):
-        self._container = container
+        self._container = container = container.part(name)
         self.path, self.name = container.path, name
         self.shape, self.kind = container.shapes[name], container.kind(name)
 
@@ -41,19 +33,20 @@ class _Tensor:
 
 
 def read_model(path, with_tokenizer=True):
-    """The model in a GGUF file.
+    """The model in a GGUF file, or in the parts of a split one.
 
     Without a tensor output.weight the head is tied. ``rope_freqs.weight`` becomes
     ``rope_factors``.
     """
-    container = Container(path)
-    _check_whole(container)
+    container = open_gguf(path)
     config, family, fields = _read_config(container)
     names = family.gguf.names(config, fields)
     shapes = container.shapes
-    size = path.stat().st_size
     file = TensorFile(
-        lambda name: _Tensor(container, name) if name in shapes else None, path, len(shapes), size
+        lambda name: _Tensor(container, name) if name in shapes else None,
+        path,
+        len(shapes),
+        container.size,
     )
     own, layers = model_tensors(config, names, file)
     for name in shapes:
@@ -72,17 +65,7 @@ def read_model(path, with_tokenizer=True):
 
 def read_tokenizer(path):
     """The tokenizer of a GGUF file, which need not hold a model."""
-    return gguf_tokenizer.read_tokenizer(Container(path))
-
-
-def _check_whole(container):
-    """Refuse a part of a split file."""
-    part = convert(container.fields, _Part, container.path)
-    if part.count > 1:
-        raise CheckpointError(
-            f"{container.path}: split.count: part {part.number + 1} of {part.count} of a split "
-            "file, which is not supported: join the parts first"
-        )
+    return gguf_tokenizer.read_tokenizer(open_gguf(path))
 
 
 def _read_config(container):
@@ -117,4 +100,4 @@ def _read_config(container):
 def _factors(container):
     if len(container.shapes[_FACTORS]) != 1:
         raise CheckpointError(f"{container.path}: {_FACTORS} must have one dimension")
-    return tuple(container.float32(_FACTORS).tolist())
+    return tuple(container.part(_FACTORS).float32(_FACTORS).tolist())
