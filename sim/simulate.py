@@ -74,7 +74,7 @@ class Run:
         Each pass over the tape: its first position, how many tokens it served, the cycle of the
         simulation in which it ended, and its cycles since the pass before it.
     counters : dict
-        Of the whole run, see :data:`celosia.rtl.machine.controller.COUNTERS`.
+        Of the whole run, see :data:`celosia.rtl.machine.run_counters.COUNTERS`.
     simulated_cycles : int
         Of the simulation, the host link's included.
     wall_seconds : float
