@@ -129,6 +129,14 @@ def _parameters(model, board, config, settings, fit):
         return smallest_config(model, board)  # which is refused, with its numbers
 
 
+def _tools(names):
+    """Of each tool its version, and where it came from."""
+    from celosia.sim.tools import find_tool
+
+    found = {name: find_tool(name) for name in names}
+    return {name: {"version": one.version, "source": one.source} for name, one in found.items()}
+
+
 def _report(plan, board, baud, result, measured):
     """What ``report.json`` says: of what the tools found, and of the simulation."""
     speed = None
@@ -149,6 +157,7 @@ def _report(plan, board, baud, result, measured):
         "multipliers": plan.shape.multipliers,
         "utilisation": measured["utilisation"],
         "seed": result["seed"],
+        "tools": _tools(board.flow.tools),
         "baud": baud,
         "notes": result["notes"],
     }

@@ -52,6 +52,7 @@ class Ecp5Flow(NextpnrFlow):
 
     files = ("top.il", "top.lpf")
     target = "ecp5"
+    tools = ("yosys", "nextpnr-ecp5", "ecppack")
     cells = MappingProxyType(
         {
             "lut": {"TRELLIS_COMB": 1},

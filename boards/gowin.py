@@ -35,6 +35,7 @@ class GowinFlow(NextpnrFlow):
         "hierarchy -check\nblackbox =A:whitebox\nwrite_json top.json"
     )
     target = "gowin"
+    tools = ("yosys", "nextpnr-himbaechel-gowin", "gowin_pack")
     cells = MappingProxyType(
         {
             "lut": {"LUT4": 1, "ALU": 1, "RAM16SDP4": 4},

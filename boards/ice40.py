@@ -26,6 +26,7 @@ class Ice40Flow(NextpnrFlow):
     package : str
     """
 
+    tools = ("yosys", "nextpnr-ice40", "icepack")
     files = ("top.il", "top.pcf")
     synthesis = "synth_ice40 -device u -top top -json top.json"
     cells = MappingProxyType(

