@@ -14,7 +14,16 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+FIRST = ("embedding", "softmax", "vector_matrix")  # the others' units are built in other tests, too
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in FIRST else [pytest.mark.slow])
+        for path in EXAMPLES
+    ],
+)
 def test_example_runs_and_prints(path, capsys):
     runpy.run_path(str(path), run_name="__main__")
     printed = capsys.readouterr().out

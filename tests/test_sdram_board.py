@@ -64,6 +64,7 @@ class Pins(wiring.Component):
         return m
 
 
+@pytest.mark.slow
 def test_text_comes_out_of_the_pins(plan):
     image = plan.images()[0].tobytes()
     parts = [image[n : n + LOAD_BYTES] for n in range(0, len(image), LOAD_BYTES)]
