@@ -124,6 +124,10 @@ class Model:
     name : str
     description : Description, optional
         By default what the config's family says.
+    codes : dict of (int or None, str) to Coded, optional
+        Of matrices that were rounded before, by layer and name: the codes that the machine keeps.
+    settings : dict of str to int, optional
+        The parameters of a machine that holds the codes.
 
     Raises
     ------
@@ -138,6 +142,8 @@ class Model:
     tokenizer: Any = None
     name: str = ""
     description: Any = None
+    codes: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         config = self.config
