@@ -12,7 +12,7 @@ from celosia.reference.checkpoint.hugging_face_config import read_config, read_e
 from celosia.reference.checkpoint.hugging_face_files import read_files
 from celosia.reference.model import Model
 
-__all__ = ["read_model"]
+__all__ = ["read_model", "read_tokenizer"]
 
 #: Buffers that conversions left behind: what they hold is computed from the configuration.
 _BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$")
@@ -38,7 +38,7 @@ def read_model(path, with_tokenizer=True):
     for name, tensor in tensors.items():
         if tensor.name not in file.used and not any(re.search(each, name) for each in ignored):
             _check_bias(tensor, family)
-    tokenizer = _read_tokenizer(path, config) if with_tokenizer else None
+    tokenizer = read_tokenizer(path, config) if with_tokenizer else None
     return Model(config, own, layers, tokenizer)
 
 
@@ -71,7 +71,7 @@ def _check_bias(tensor, family):
         )
 
 
-def _read_tokenizer(path, config):
+def read_tokenizer(path, config):
     """The tokenizer, or None where there is none that can be used."""
     json, model = path / "tokenizer.json", path / "tokenizer.model"
     if not (json.exists() or model.exists()):

@@ -26,8 +26,8 @@ def pack(tensors, codes):
     return arrays
 
 
-def unpack(arrays):
-    """What :func:`pack` was given, as ``(tensors, codes)``.
+def unpack(arrays, place=""):
+    """What :func:`pack` was given, as ``(tensors, codes)``; ``place`` comes before their names.
 
     Raises
     ------
@@ -41,9 +41,9 @@ def unpack(arrays):
             tensors[name] = array
         elif part == "codes":
             parts = [arrays.get(f"{weight}.{each}") for each in PARTS[1:]]
-            codes[weight] = _coded(weight, array, *parts)
+            codes[weight] = _coded(place + weight, array, *parts)
         elif f"{weight}.codes" not in arrays:
-            raise ValueError(f"{name}: there is no {weight}.codes")
+            raise ValueError(f"{place}{name}: there is no {place}{weight}.codes")
     return tensors, codes
 
 
@@ -60,11 +60,12 @@ def _coded(name, codes, groups, scales, offsets):
     if groups.ndim != 1 or not len(groups) or (np.diff(groups) < 0).any() or groups[0] < 0:
         raise ValueError(f"{name}.groups must not decrease")
     n, columns = int(groups[-1]) + 1, len(groups)
-    if codes.dtype == np.uint8:
+    packed = codes.dtype == np.uint8
+    if codes.ndim != 2 or codes.shape[1] != (-(-columns // 2) if packed else columns):
+        raise ValueError(f"{name}.codes must have {columns} columns, as many as its groups")
+    if packed:
         codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(codes), -1)
         codes = codes[:, :columns].astype(np.int8) - np.int8(8)
-    if codes.ndim != 2 or codes.shape[1] != columns:
-        raise ValueError(f"{name}.codes must have {columns} columns, as many as its groups")
     for part, array in (("scales", scales), ("offsets", offsets)):
         if array is not None and array.shape != (len(codes), n):
             shape = [len(codes), n]

@@ -73,20 +73,22 @@ class _Work:
         stream, layers = None, self.description.layers
         if self.recipe.calibrated:
             stream = Windows(self.model, windows)
+        tell = progress or (lambda done, total: None)
         for index, operations in enumerate(layers):
-            if progress:
-                progress(index, len(layers) + 1)
+            tell(index, len(layers) + 1)
             self.layer, tensors = index, self.model.layers[index]
             make = partial(self._layer, stream, operations)
             self._take(tensors, keep(f"layer{index}", make))
             if stream:
                 stream.advance(operations, index)
         self.layer = None
+        tell(len(layers), len(layers) + 1)
         self._take(self.model.tensors, keep("end", partial(self._end, stream)))
         return replace(self.model, codes=self.codes)
 
     def _take(self, tensors, made):
-        changed, codes = unpack(made)
+        place = "" if self.layer is None else f"layers.{self.layer}."
+        changed, codes = unpack(made, place)
         self.codes |= {(self.layer, name): coded for name, coded in codes.items()}
         tensors = tensors | changed | {name: coded.float32() for name, coded in codes.items()}
         if self.layer is None:

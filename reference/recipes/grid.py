@@ -1,9 +1,11 @@
-"""The grid of a matrix: each group's scale and offset, by its range or by the range that loses least.
+"""The grid of a matrix: each group's scale and offset, by the range that loses least.
 
 A range is narrowed by steps; each group of each row takes the step whose error, as the matrix's
 results see it, is the least: ``e H e`` with the inputs' ``H``, as AWQ's search of clips does
 (arXiv 2306.00978).
 """
+
+import itertools
 
 import numpy as np
 from celosia.reference.quantization.coded import Coded
@@ -61,5 +63,5 @@ def _losses(coded, weight, hessian, starts):
     """Each group's error: float64[rows, groups]."""
     error = coded.float32().astype(np.float64) - weight
     bounds = [*starts, weight.shape[1]]
-    parts = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
     return np.stack([output_error(error[:, p], hessian[p, p]) for p in parts], axis=1)
