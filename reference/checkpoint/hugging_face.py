@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from celosia.reference.checkpoint import sentencepiece_file, tokenizer_json
+from celosia.reference.checkpoint import packed, sentencepiece_file, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.family_file import TensorFile, model_tensors
 from celosia.reference.checkpoint.hugging_face_config import read_config, read_ends
@@ -24,9 +24,11 @@ def read_model(path, with_tokenizer=True):
     A head that is in the files is used, also where config.json says that it is the embedding.
     A directory without tokenizer.json and tokenizer.model gives a model without tokenizer.
     """
-    config, family, fields = read_config(path)
+    config, family, fields, packing = read_config(path)
     names = family.hugging_face.names(config, fields)
     tensors = _renamed(read_files(path), names.aliases)
+    if packing:
+        tensors = packed.unpacked(tensors, packing)
     if config.tied and _has_own_head(tensors, names):
         text = "%s: tie_word_embeddings: not heeded, the files have a head of their own"
         logging.getLogger(__name__).warning(text, path / "config.json")
@@ -39,7 +41,11 @@ def read_model(path, with_tokenizer=True):
         if tensor.name not in file.used and not any(re.search(each, name) for each in ignored):
             _check_bias(tensor, family)
     tokenizer = read_tokenizer(path, config) if with_tokenizer else None
-    return Model(config, own, layers, tokenizer)
+    model = Model(config, own, layers, tokenizer)
+    if not packing:
+        return model
+    codes = packed.codes_of(model.description, names, tensors, own, layers)
+    return replace(model, codes=codes, settings=packed.settings_of(packing, codes))
 
 
 def _has_own_head(tensors, names):

@@ -12,10 +12,9 @@ OWN = 2048, 512  # tokens that a model writes itself; one of more than 16 millio
 LARGE = 1 << 24
 
 
-def own_text(model, seed, progress=None):
-    """Texts that the model writes itself from the begin token, at a temperature of 1."""
+def own_text(model, count, seed, progress=None):
+    """Texts of ``count`` tokens that the model writes itself, at a temperature of 1."""
     size = min(WINDOW, model.config.seq_len)
-    count = OWN[model.description.parameters > LARGE]
     texts, parts = [], -(-count // size)
     for number in range(parts):
         texts.append(float32.generate(model, [_begin(model)], size, 1.0, seed + number))
@@ -45,14 +44,16 @@ def split_windows(model, text, recipe, measured, progress=None):
     celosia.reference.evaluate.TextError
         If it has tokens other than the model's.
     """
-    texts = own_text(model, recipe.seed, progress) if text is None else text_tokens(model, text)
+    count = OWN[model.description.parameters > LARGE]
+    count = min(count, (recipe.tokens if recipe.calibrated else 0) + 4 * measured)
+    own = (model, count, recipe.seed, progress)
+    texts = own_text(*own) if text is None else text_tokens(model, text)
     bos = model.tokenizer.bos if model.tokenizer else None
     if text is None:
         bos = _begin(model)
     windows = list(text_windows(texts, min(WINDOW, model.config.seq_len), bos))
     total = sum(len(fed) for fed, _ in windows)
-    count = 0
-    held, rest = [], windows
+    held, rest, count = [], windows, 0
     while len(rest) > 1 and count < min(measured, total // 4):
         held.append(rest[-1])
         rest = rest[:-1]
