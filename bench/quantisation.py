@@ -4,10 +4,11 @@ W4A8KV8 in the integer model against float32, as `celosia evaluate` measures it:
 of 32 with offsets (``--rows``: one scale for each row), embedding and head in 8 bits.
 
 ``stories260K`` (beside the repository, ../shared/models): 20 kB of its own text from byte 300 on,
-story by story; calibrated by what follows byte 60,000. ``smollm2`` (`celosia fetch smollm2`), whose
-file has 4 bits in groups of 32: the first ``--tokens`` of bench/texts/shakespeare.txt in windows of
-512; calibrated by tests/data/shakespeare_heldout.txt. ``smollm2-rotated``: the same model after a
-random R1, so that its weights are on no grid, as those of a bfloat16 file would be.
+the first 511 tokens of each story (7,979); calibrated by what follows byte 60,000. ``smollm2``
+(`celosia fetch smollm2`), whose file has 4 bits in groups of 32: the first ``--tokens`` of
+bench/texts/shakespeare.txt in windows of 512; calibrated by tests/data/shakespeare_heldout.txt.
+``smollm2-rotated``: the same model after a random R1, so that its weights are on no grid, as those
+of a bfloat16 file would be.
 
 FILE keeps what was measured before.
 """
@@ -33,10 +34,11 @@ SHARED = ROOT.parent / "shared" / "models" / "stories260K"
 TEXTS = ROOT / "bench" / "texts" / "shakespeare.txt", ROOT / "tests/data/shakespeare_heldout.txt"
 
 
-def windows(model, text, most):
-    """Windows of up to 512 positions with the first ``most`` tokens of a text."""
+def windows(model, text, most, each=None):
+    """Windows of up to 512 positions: ``most`` tokens of a text, of each part at most ``each``."""
     found, count = [], 0
-    for fed, predicted in text_windows(text_tokens(model, text), 512, model.tokenizer.bos):
+    parts = [tokens[:each] for tokens in text_tokens(model, text)]
+    for fed, predicted in text_windows(parts, 512, model.tokenizer.bos):
         if count < most:
             found.append((fed[: most - count], predicted[: most - count]))
             count += len(predicted)
@@ -50,7 +52,7 @@ def stories260k(most):
     own, rest = (
         text[part].decode(errors="ignore") for part in (slice(300, 20_300), slice(60_000, 140_000))
     )
-    return model, windows(model, own, most), windows(model, rest, 16_384)
+    return model, windows(model, own, most, 511), windows(model, rest, 16_384)
 
 
 def smollm2(most):
