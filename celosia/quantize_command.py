@@ -58,6 +58,7 @@ def register(app, load, scheme_of):
         from celosia.reference.recipes.recipe import RecipeError, best_recipe, load_recipe
 
         check_folder(output, MADE_BY)
+        steps = load_recipe(recipe) if recipe else None
         source = load(model, tokenizer, layers)
         if source.codes:
             raise RecipeError(f"{model}: its weights are in codes already")
@@ -66,7 +67,7 @@ def register(app, load, scheme_of):
         _, integers = scheme_of(source, config, settings, scheme)
         name = recipe or best_recipe(integers.weight_width)
         print(f"celosia: {_sentence(scheme, name, integers)}", file=sys.stderr, flush=True)
-        made, coded = _made(source, integers, load_recipe(name), text, measure)
+        made, coded = _made(source, integers, steps or load_recipe(name), text, measure)
         made |= {"scheme": scheme, "recipe": {"name": Path(name).stem} | made["recipe"]}
         _write(output, model, tokenizer, coded, made)
         _show(coded.name, output, made)

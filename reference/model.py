@@ -169,7 +169,9 @@ class Model:
             )
         description = replace(self.description, layers=self.description.layers[:layers])
         config = replace(self.config, n_layers=layers)
-        return replace(self, config=config, layers=self.layers[:layers], description=description)
+        codes = {key: each for key, each in self.codes.items() if key[0] in (None, *range(layers))}
+        parts = {"layers": self.layers[:layers], "description": description, "codes": codes}
+        return replace(self, config=config, **parts)
 
 
 def _check_all(prefix, tensors, shapes):

@@ -14,11 +14,6 @@ RTN = ("--recipe", "rtn", "--measure", 40)
 TEXT = Path(__file__).parent / "data" / "shakespeare_heldout.txt"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def recipe(tmp_path):
     """A recipe that takes few tokens."""
@@ -27,8 +22,9 @@ def recipe(tmp_path):
     return path
 
 
-def test_a_folder_is_a_model(tmp_path, recipe):
-    """The same bytes from scratch and from the cache; evaluate and simulate's plan take them."""
+def test_a_folder_is_a_model(tmp_path, recipe, monkeypatch):
+    """The same bytes from scratch and from the cache; evaluate takes them, with every code."""
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "cache"))
     folder, again = tmp_path / "a", tmp_path / "b"
     command = ("quantize", "demo", "--text", TEXT, "--recipe", recipe, "--measure", 200)
     done = run(*command, "-o", folder)
@@ -86,6 +82,8 @@ def test_bad_input(tmp_path, recipe):
     assert "a text needs a tokenizer" in message
     message = fails("quantize", "demo", "-o", out, "--scheme", "w4a4")
     assert "--scheme must be one of" in message
+    message = fails("quantize", "demo", "-o", out, "--config", "compact")
+    assert message == "--scheme must not be given for the compact machine"
     recipe.write_text("rounds = 3")
     message = fails("quantize", "demo", "-o", out, "--recipe", recipe)
     assert message.startswith(f"{recipe}: unknown field 'rounds'; known: rotate, ")

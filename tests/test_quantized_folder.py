@@ -18,6 +18,7 @@ from celosia.reference.recipes.apply import apply_recipe
 from celosia.reference.recipes.recipe import Recipe
 from celosia.reference.rewrites.rewrites import machine_form
 from families.cases import CASES
+from test_checkpoint_gguf import write_gguf
 
 SCHEME = Scheme(lanes=2, weight_width=4, group=4, head_width=8)
 
@@ -86,6 +87,14 @@ def test_rewrites_drop_the_codes_of_what_they_change(tmp_path):
     assert set(machine_form(replace(model, codes=codes)).codes) == {(0, "wq")}
 
 
+def test_fewer_layers(tiny_config, tmp_path):
+    _, read = written(random_model(tiny_config()), tmp_path / "a")
+    short = read.shortened(1)
+    assert {layer for layer, _ in short.codes} == {0, None}
+    whole, part = quantize(read, SCHEME), quantize(short, SCHEME)
+    np.testing.assert_array_equal(part.matrices[0].weight, whole.matrices[0].weight)
+
+
 def test_codes_that_a_machine_cannot_hold(tiny_config, tmp_path):
     model = random_model(tiny_config())
     coded, _ = written(model, tmp_path / "a")
@@ -117,6 +126,24 @@ def test_tokenizers_come_along(tmp_path):
     assert (read.bos, read.stop) == (model.tokenizer.bos, model.tokenizer.stop)
     files = tokenizer_files("nothing", KNOWN["demo"] / "tokenizer.json")
     assert list(files) == ["tokenizer.json"]
+
+
+def test_a_gguf_files_tokenizer(tiny_config, tmp_path):
+    """Its fields alone, without tensors."""
+    fields = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "\u2581", "a"],
+        "tokenizer.ggml.scores": [0.0] * 5,
+        "tokenizer.ggml.token_type": [2, 3, 3, 1, 1],
+        "tokenizer.ggml.bos_token_id": 1,
+    }
+    model = random_model(tiny_config())
+    path = write_gguf(tmp_path / "a.gguf", fields, {"x": model.layers[0]["wq"]})
+    (name, data), *_ = tokenizer_files("nothing", path).items()
+    assert len(data) < path.stat().st_size - model.layers[0]["wq"].nbytes
+    written(model, tmp_path / "a")
+    (tmp_path / "a" / name).write_bytes(data)
+    assert load(tmp_path / "a").tokenizer.encode("a a") == [1, 3, 4, 3, 4]
 
 
 def broken(folder, change):

@@ -62,10 +62,8 @@ class Recipe:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            kinds = {float: (float, int)}.get(field.type, field.type)
-            if not isinstance(value, kinds) or (
-                field.type is not bool and value in (True, False) and isinstance(value, bool)
-            ):
+            kinds = (float, int) if field.type is float else field.type
+            if not isinstance(value, kinds) or isinstance(value, bool) != (field.type is bool):
                 words = {bool: "true or false", str: "a text", int: "a whole number"}
                 word = words.get(field.type, "a number")
                 raise RecipeError(f"{field.name} must be {word}, not {shown(value)}")
