@@ -80,7 +80,7 @@ def build(
     check_folder(output, MADE_BY, NAMES)
     loaded = load(model, tokenizer)
     check_apart([json_file], [model, tokenizer, config])
-    parameters = _parameters(loaded.config, target, config, settings, fit)
+    parameters = _parameters(loaded, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
     flow.check(parameters, target, megahertz, baud)
     available = target.resources
@@ -125,9 +125,9 @@ def _parameters(model, board, config, settings, fit):
     if chosen or model.settings:
         return choose_config(model, config or "small", settings or [])[0]
     try:
-        return fitting_config(model, board)
+        return fitting_config(model.config, board)
     except LookupError:
-        return smallest_config(model, board)  # which is refused, with its numbers
+        return smallest_config(model.config, board)  # which is refused, with its numbers
 
 
 def _report(plan, board, baud, result, measured):
