@@ -80,7 +80,7 @@ def build(
     check_folder(output, MADE_BY, NAMES)
     loaded = load(model, tokenizer)
     check_apart([json_file], [model, tokenizer, config])
-    parameters = _parameters(loaded.config, target, config, settings, fit)
+    parameters = _parameters(loaded, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
     flow.check(parameters, target, megahertz, baud)
     available = target.resources
@@ -115,18 +115,19 @@ def build(
 def _parameters(model, board, config, settings, fit):
     """The configuration that is asked for, or the largest one that fits."""
     from celosia.boards.estimate import fitting_config, smallest_config
-    from celosia.generators.config import AUTO, ConfigError, load_config
+    from celosia.generators.automatic import choose_config
+    from celosia.generators.config import AUTO, ConfigError
 
     config = None if config == AUTO else config
     chosen = config is not None or bool(settings)
     if fit and chosen:
         raise ConfigError("--fit chooses the configuration: give no --config or --set with it")
-    if chosen:
-        return load_config(config or "small", settings or [])
+    if chosen or model.settings:
+        return choose_config(model, config or "small", settings or [])[0]
     try:
-        return fitting_config(model, board)
+        return fitting_config(model.config, board)
     except LookupError:
-        return smallest_config(model, board)  # which is refused, with its numbers
+        return smallest_config(model.config, board)  # which is refused, with its numbers
 
 
 def _tools(names):

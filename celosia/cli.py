@@ -43,6 +43,7 @@ from celosia.options import (
 from celosia.output import check_apart, named, new_file, new_json
 from celosia.page.command import report
 from celosia.printable import MESSAGE, NAME, printable
+from celosia.quantize_command import register as register_quantize
 from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
@@ -61,6 +62,7 @@ class Commands(TyperGroup):
         from celosia.generators.config import ConfigError
         from celosia.page.sources import PageError
         from celosia.reference.checkpoint import CheckpointError
+        from celosia.reference.recipes.recipe import RecipeError
         from celosia.reference.tokenizer_library import TokenizerError
         from celosia.sim.driver import DriverError
         from celosia.sim.request import RequestError
@@ -69,7 +71,7 @@ class Commands(TyperGroup):
         known = (CommandError, RequestError, ConfigError, CheckpointError, DriverError)
         try:
             return super().invoke(ctx)
-        except (*known, PageError, TokenizerError) as error:
+        except (*known, PageError, RecipeError, TokenizerError) as error:
             status = complain(str(error))
         except ToolError as error:
             status = complain(str(error), log=True)
@@ -561,6 +563,9 @@ def _step(text):
     else:
         print(f"celosia: {text}", file=sys.stderr, flush=True)
         yield
+
+
+register_quantize(app, _load, _scheme)
 
 
 def main():

@@ -14,7 +14,10 @@ __all__ = [
     "TokenizerOption",
 ]
 
-MODEL_HELP = "A llama2.c file, a Hugging Face directory, a GGUF file, or a name: demo, smollm2."
+MODEL_HELP = (
+    "A llama2.c file, a Hugging Face directory, a GGUF file, a folder of quantize, or a name: "
+    "demo, smollm2."
+)
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 TokenizerOption = Annotated[
     str | None,

@@ -110,7 +110,8 @@ def check_apart(outputs, inputs):
 def _is_read(name):
     """Whether a model's folder may have a file of its own that is called ``name``."""
     model = ("config.json", "generation_config.json", "tokenizer", "special_tokens", "added_tokens")
-    return not name.endswith(".json") or name.startswith((*model, "vocab", "model", "processor"))
+    model += ("vocab", "model", "processor", "celosia")
+    return not name.endswith(".json") or name.startswith(model)
 
 
 def beside(path):

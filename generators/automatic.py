@@ -20,6 +20,9 @@ def memory_needs(model, config):
 def choose_config(model, source=AUTO, settings=()):
     """The configuration ``source`` for ``model``, changed by ``settings``: ``(Config, str)``.
 
+    Before these come the model's own settings, which say what its codes need; a machine that has
+    formats of its own does without.
+
     With ``auto`` it is that of "small" where tape and cache have at most 4 MiB each; else that of
     "large", one token at a time, with what is larger than that behind AXI ports: four of 512 bits
     for the tape, which give it all its weights in each cycle. The text says so; it is empty where
@@ -30,6 +33,10 @@ def choose_config(model, source=AUTO, settings=()):
     celosia.generators.config.ConfigError
         If there is no such configuration, or a setting is wrong.
     """
+    if model.settings:
+        kind = load_config("small" if source == AUTO else source, settings).kind
+        own = [f"{name}={value}" for name, value in model.settings.items()]
+        settings = [*own, *settings] if not model.settings.keys() & kind.fixed.keys() else settings
     if source != AUTO:
         return load_config(source, settings), ""
     small = change_config(load_config("small"), settings)

@@ -14,7 +14,10 @@ __all__ = [
     "integer_model",
     "perplexity_report",
     "split_texts",
+    "text_tokens",
+    "text_windows",
     "token_logits",
+    "windows_report",
 ]
 
 #: The line between the texts of a file, as in TinyStories.
@@ -55,17 +58,7 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
     ValueError
         If the model has no tokenizer, or comes to values that are not finite.
     """
-    if model.tokenizer is None:
-        raise ValueError("a text needs a tokenizer, and the model brings none")
-    try:
-        texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
-    except TokenizerError as error:
-        raise TextError(str(error)) from error
-    beyond = max((max(tokens, default=0) for tokens in texts), default=0)
-    if beyond >= model.config.vocab_size:
-        raise TextError(f"token {beyond} is not one of the model's {model.config.vocab_size}")
-    if not any(texts):
-        raise TextError("tokens must have at least one token to predict")
+    texts = text_tokens(model, text)
     quantized, saturated = integer_model(model, scheme), Counter()
 
     def integer_logits(tokens):
@@ -78,6 +71,22 @@ def evaluate_text(model, text, scheme, window=None, max_tokens=None, progress=No
         model, integer_logits, texts, window, max_tokens=max_tokens, progress=progress
     )
     return report | {"saturated": dict(saturated)}
+
+
+def text_tokens(model, text):
+    """The tokens of each part of a text; errors as of :func:`evaluate_text`."""
+    if model.tokenizer is None:
+        raise ValueError("a text needs a tokenizer, and the model brings none")
+    try:
+        texts = [model.tokenizer.encode(part, bos=False) for part in split_texts(text)]
+    except TokenizerError as error:
+        raise TextError(str(error)) from error
+    beyond = max((max(tokens, default=0) for tokens in texts), default=0)
+    if beyond >= model.config.vocab_size:
+        raise TextError(f"token {beyond} is not one of the model's {model.config.vocab_size}")
+    if not any(texts):
+        raise TextError("tokens must have at least one token to predict")
+    return texts
 
 
 def integer_model(model, scheme):
@@ -162,9 +171,14 @@ def perplexity_report(
         bos = model.tokenizer.bos
     tokens = list(tokens)
     texts = [tokens] if tokens and np.ndim(tokens[0]) == 0 else tokens
+    windows = list(_first(max_tokens, text_windows(texts, window, bos)))
+    return windows_report(model, integer_logits, windows, progress)
+
+
+def windows_report(model, integer_logits, windows, progress=None):
+    """The same of ``windows``: pairs of the tokens fed and the tokens to predict, of one length."""
     sums = np.zeros(4)  # float and integer log-likelihood, agreement, KL
     count = 0
-    windows = list(_first(max_tokens, _windows(texts, window, bos)))
     total = sum(len(targets) for _, targets in windows)
     for inputs, targets in windows:
         pair = [float32.forward(model, inputs)]
@@ -192,7 +206,7 @@ def perplexity_report(
     return report
 
 
-def _windows(texts, window, bos):
+def text_windows(texts, window, bos):
     """Pairs of the tokens to feed and the tokens to predict, of one length."""
     for text in texts:
         text = list(text)

@@ -124,6 +124,10 @@ class Model:
     name : str
     description : Description, optional
         By default what the config's family says.
+    codes : dict of (int or None, str) to Coded, optional
+        Of matrices that were rounded before, by layer and name: the codes that the machine keeps.
+    settings : dict of str to int, optional
+        The parameters of a machine that holds the codes.
 
     Raises
     ------
@@ -138,6 +142,8 @@ class Model:
     tokenizer: Any = None
     name: str = ""
     description: Any = None
+    codes: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         config = self.config
@@ -163,7 +169,9 @@ class Model:
             )
         description = replace(self.description, layers=self.description.layers[:layers])
         config = replace(self.config, n_layers=layers)
-        return replace(self, config=config, layers=self.layers[:layers], description=description)
+        codes = {key: each for key, each in self.codes.items() if key[0] in (None, *range(layers))}
+        parts = {"layers": self.layers[:layers], "description": description, "codes": codes}
+        return replace(self, config=config, **parts)
 
 
 def _check_all(prefix, tensors, shapes):

@@ -1,5 +1,6 @@
 """``--config auto``: what is chosen for which model, and what it says."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ SMOLLM2 = ModelConfig(576, 1536, 30, 9, 3, 64, 49152, 8192)
 
 
 def shaped(config):
-    return SimpleNamespace(config=config, description=describe(config))
+    return SimpleNamespace(config=config, description=describe(config), settings={})
 
 
 def test_small_models_have_todays_machine(stories260k_model):
@@ -70,3 +71,13 @@ def test_it_is_the_default_and_said(tmp_path):
     assert "celosia: auto: 64 weights of 8 bits a cycle, 8 lanes; 0.0 MB of weights" in done.stderr
     named = run("simulate", small, "--prompt-tokens", "1", "--tokens", 99, "--config", "small")
     assert "auto" not in named.stderr
+
+
+def test_a_models_own_settings(tiny_config):
+    """Codes say what holds them, before --set does; the compact machine has formats of its own."""
+    settings = {"weight_width": 4, "group_size": 32, "head_width": 8}
+    model = replace(random_model(tiny_config()), settings=settings)
+    for source in ("auto", "large"):
+        config, _ = choose_config(model, source, ["group_size=16"])
+        assert (config.weight_width, config.group_size, config.head_width) == (4, 16, 8)
+    assert choose_config(model, "compact")[0].machine == "compact"

@@ -9,6 +9,7 @@ from celosia.reference.checkpoint import (
     gguf_file,
     hugging_face,
     llama2c,
+    quantized_folder,
     sentencepiece_file,
     tokenizer_json,
 )
@@ -20,7 +21,8 @@ __all__ = ["FETCHED", "KNOWN", "CheckpointError", "fetch", "load", "load_tokeniz
 
 
 def load(path, tokenizer=None):
-    """The model in a llama2.c file, a Hugging Face directory or a GGUF file, or of a known name.
+    """The model in a llama2.c file, a Hugging Face directory, a GGUF file, a folder of ours; or of
+    a known name.
 
     Where the format allows, float32 tensors stay mapped to the file.
 
@@ -80,7 +82,9 @@ def load_tokenizer(path):
 
 
 def _reader(path):
-    return hugging_face if path.is_dir() else _file_reader(path)
+    if path.is_dir():
+        return quantized_folder if quantized_folder.is_one(path) else hugging_face
+    return _file_reader(path)
 
 
 def _file_reader(path):

@@ -54,6 +54,8 @@ class Container:
     -------
     fields : dict of str to bool, int, float, str or list
         The metadata.
+    metadata : bytes
+        From the beginning of the file to the end of these.
     shapes : dict of str to tuple of int
         The tensors' shapes in NumPy's order, ``(output, input)``.
     size : int
@@ -90,6 +92,7 @@ class Container:
             if name in self.fields:
                 raise CheckpointError(f"{self.path}: {name} is there twice")
             self.fields[name] = self._value(self._scalar("u4"))
+        self.metadata = self._data[: self._offset].tobytes()
         self.shapes, self._places = {}, {}
         for index in range(n_tensors):
             self._describe(index)

@@ -5,14 +5,14 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from celosia.reference.checkpoint import sentencepiece_file, tokenizer_json
+from celosia.reference.checkpoint import packed, sentencepiece_file, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.family_file import TensorFile, model_tensors
 from celosia.reference.checkpoint.hugging_face_config import read_config, read_ends
 from celosia.reference.checkpoint.hugging_face_files import read_files
 from celosia.reference.model import Model
 
-__all__ = ["read_model"]
+__all__ = ["read_model", "read_tokenizer"]
 
 #: Buffers that conversions left behind: what they hold is computed from the configuration.
 _BUFFERS = (r"rotary_emb\.inv_freq$", r"\.masked_bias$")
@@ -24,9 +24,11 @@ def read_model(path, with_tokenizer=True):
     A head that is in the files is used, also where config.json says that it is the embedding.
     A directory without tokenizer.json and tokenizer.model gives a model without tokenizer.
     """
-    config, family, fields = read_config(path)
+    config, family, fields, packing = read_config(path)
     names = family.hugging_face.names(config, fields)
     tensors = _renamed(read_files(path), names.aliases)
+    if packing:
+        tensors = packed.unpacked(tensors, packing)
     if config.tied and _has_own_head(tensors, names):
         text = "%s: tie_word_embeddings: not heeded, the files have a head of their own"
         logging.getLogger(__name__).warning(text, path / "config.json")
@@ -38,8 +40,12 @@ def read_model(path, with_tokenizer=True):
     for name, tensor in tensors.items():
         if tensor.name not in file.used and not any(re.search(each, name) for each in ignored):
             _check_bias(tensor, family)
-    tokenizer = _read_tokenizer(path, config) if with_tokenizer else None
-    return Model(config, own, layers, tokenizer)
+    tokenizer = read_tokenizer(path, config) if with_tokenizer else None
+    model = Model(config, own, layers, tokenizer)
+    if not packing:
+        return model
+    codes = packed.codes_of(model.description, names, tensors, own, layers)
+    return replace(model, codes=codes, settings=packed.settings_of(packing, codes))
 
 
 def _has_own_head(tensors, names):
@@ -71,7 +77,7 @@ def _check_bias(tensor, family):
         )
 
 
-def _read_tokenizer(path, config):
+def read_tokenizer(path, config):
     """The tokenizer, or None where there is none that can be used."""
     json, model = path / "tokenizer.json", path / "tokenizer.model"
     if not (json.exists() or model.exists()):

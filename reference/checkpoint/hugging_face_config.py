@@ -5,6 +5,7 @@ from celosia.reference.checkpoint.error import CheckpointError, spelled
 from celosia.reference.checkpoint.family_file import check_fields, find_family, our_names
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.foreign_json import LIMIT, parse_json, read_json
+from celosia.reference.checkpoint.packed import read_packing
 from celosia.reference.checkpoint.schema import convert
 from celosia.reference.model import ModelConfig
 
@@ -29,7 +30,7 @@ class _Ends(msgspec.Struct):
 
 
 def read_config(path):
-    """The ModelConfig, the family and its fields that the directory's config.json describes.
+    """The ModelConfig, the family, its fields and the Packing or None that config.json describes.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def read_config(path):
     path = path / "config.json"
     if not path.exists():
         raise CheckpointError(f"{path}: no such file")
-    values = parse_json(_text(path), path)
+    packing, values = read_packing(path, parse_json(_text(path), path))
     kind = convert(values, _Kind, path)
     rest = "hugging_face", values
     if kind.architectures:
@@ -55,7 +56,7 @@ def read_config(path):
     fields = convert(values, form.fields, path, prefix)
     with spelled(path, our_names(form.fields)):
         config = ModelConfig(**form.config(fields), family=family.name)
-    return config, family, fields
+    return config, family, fields, packing
 
 
 def _outer(values):

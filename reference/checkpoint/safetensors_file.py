@@ -1,4 +1,4 @@
-"""The safetensors format: tensors of F32, F16 and BF16 as float32."""
+"""The safetensors format: tensors of F32, F16 and BF16 as float32, and some of integers."""
 
 import math
 import struct
@@ -26,6 +26,8 @@ _TYPES = {
     "F16": ("<f2", lambda raw: raw.astype(np.float32)),
     "BF16": ("<u2", bfloat16),
 }
+
+_INTEGERS = {"U8": "u1", "I8": "i1", "I32": "<i4"}
 
 _Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -58,6 +60,12 @@ class _Tensor:
         storage, convert = _TYPES[self.kind]
         return np.require(convert(self._stored(storage)), np.float32, "A")
 
+    def array(self):
+        """Its values as they are, mapped to the file: of integers; else float32[shape]."""
+        if self.kind in _INTEGERS:
+            return self._stored(_INTEGERS[self.kind])
+        return self.float32()
+
     def bytes(self):
         """uint8[shape], mapped to the file, of a tensor of the kind "U8"."""
         return self._stored("u1")
@@ -73,7 +81,8 @@ class _Tensor:
 
 
 def read_tensors(path):
-    """A dict from each tensor's name to an object with ``shape``, ``kind`` and ``float32()``.
+    """A dict from each tensor's name to an object with ``shape``, ``kind``, ``float32()`` and
+    ``array()``.
 
     Raises
     ------

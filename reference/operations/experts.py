@@ -90,7 +90,8 @@ class Experts:
 
     def quantize(self, q):
         weight = np.stack([q.tensor(self.gate), q.tensor(self.up)], axis=1)
-        matrix, _, _ = paired(q, self.input, PAIR, weight)
+        weight = weight.reshape(-1, weight.shape[-1])
+        matrix, _, _ = paired(q, self.input, PAIR, weight, self.n)
         gate = self._gate.quantize(q)
         pair = IntegerLinear(self.input, gate.input, f"{self.gate}+{self.up}", matrix)
         rows, size = q.places(self.out)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from celosia.reference.arithmetic import saturate
+from celosia.reference.quantization.coded import Coded
 from celosia.reference.quantization.formats import excess
 from celosia.reference.quantization.matrix import Matrix, linear, recoded, rounded, scaled
 from celosia.reference.units.scale import scale
@@ -61,7 +62,7 @@ class Linear:
         else:
             factor = q.want(self.out) * self.factor * q.unit(self.input)
             places = q.places(self.input), q.places(self.out)
-            matrix = linear(q.tensor(self.weight), factor, q.scheme, *places)
+            matrix = linear(q.weight(self.weight), factor, q.scheme, *places)
         want = q.want(self.out) * self.factor
         bias = q.biases(self.out, q.tensor(self.bias) * want) if self.bias else None
         return IntegerLinear(self.input, self.out, self.weight, matrix, bias, self.add)
@@ -111,8 +112,12 @@ class LinearPair:
         pass
 
     def quantize(self, q):
-        weights = np.stack([q.tensor(name) for name in self.weights])
-        matrix, want, places = paired(q, self.input, self.outs, weights[None])
+        weights = [q.weight(name) for name in self.weights]
+        if all(isinstance(weight, Coded) for weight in weights):
+            weights = Coded.joined(weights)
+        else:
+            weights = np.concatenate([q.tensor(name) for name in self.weights])
+        matrix, want, places = paired(q, self.input, self.outs, weights)
         n, bias = q.size(self.outs[0]), None
         if any(self.biases):
             parts = [q.tensor(b) if b else np.zeros(n, np.float32) for b in self.biases]
@@ -121,7 +126,7 @@ class LinearPair:
         return IntegerLinear(self.input, self.out, "+".join(self.weights), matrix, bias)
 
 
-def paired(q, source, outs, weights):
+def paired(q, source, outs, weights, n=1):
     """The matrix of gates and ups of the vector ``source``, block by block in turn.
 
     Parameters
@@ -130,23 +135,23 @@ def paired(q, source, outs, weights):
     source : str
     outs : (str, str)
         The vectors of gates and ups, in whose formats the results are.
-    weights : float32[n, 2, rows, columns]
+    weights : float32[n * 2 * rows, columns] or Coded
         Of ``n`` such pairs, one behind the other in the matrix, which has one shift.
+    n : int
 
     Returns
     -------
     Matrix, float64[n * 2 * rows], int[n * 2 * rows]
         What results are multiplied by, and the place in the matrix, of each row of ``weights``.
     """
-    (gate, up), (n, _, size, columns), lanes = outs, weights.shape, q.scheme.lanes
+    (gate, up), lanes = outs, q.scheme.lanes
+    size = len(weights.codes if isinstance(weights, Coded) else weights) // (2 * n)
     rows = np.arange(size) // lanes * 2 * lanes + np.arange(size) % lanes
     padded = 2 * q.scheme.padded(size)
     gate_rows = np.arange(n)[:, None] * padded + rows
     places = np.stack([gate_rows, gate_rows + lanes], axis=1).reshape(-1)
-    codes = rounded(
-        *(weights.reshape(-1, columns), q.scheme.weight_width, q.scheme),
-        *(q.places(source), (places, n * padded)),
-    )
+    rows = places, n * padded
+    codes = rounded(weights, q.scheme.weight_width, q.scheme, q.places(source), rows)
     # Where up's scales leave the gates' too few bits, they are smaller.
     gates = np.broadcast_to(q.margin * q.seen("gate") * q.want(gate), gate_rows.shape)
     matrix = want = None

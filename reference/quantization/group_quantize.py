@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["OFFSET_WIDTH", "SCALE_WIDTH", "Groups", "group_quantize", "group_starts"]
+__all__ = [
+    "OFFSET_WIDTH",
+    "SCALE_WIDTH",
+    "Groups",
+    "group_grid",
+    "group_quantize",
+    "group_starts",
+    "integer_groups",
+]
 
 SCALE_WIDTH = 8  # bits of a group's scale, unsigned
 OFFSET_WIDTH = 12  # bits of a group's offset, signed
@@ -80,17 +88,33 @@ def group_quantize(weight, width, group, offsets):
     ValueError
         If a row is shorter than a group.
     """
-    rows, columns = weight.shape
-    starts = group_starts(columns, group)
-    body = len(starts) - 1
-    parts = [weight[:, : body * group].reshape(rows, body, group)] if body else []
-    parts.append(weight[:, None, body * group :])
+    starts = group_starts(weight.shape[1], group)
+    codes, scales, bases = group_grid(weight, width, starts, offsets)
+    return codes, *integer_groups(starts, scales, bases, offsets)
+
+
+def group_grid(weight, width, starts, offsets):
+    """Codes int8[rows, columns], scales and offsets float64[rows, groups], by those rules."""
+    (rows, _), body = weight.shape, len(starts) - 1
+    cut = starts[-1]
+    parts = [weight[:, :cut].reshape(rows, body, -1)] if body else []
+    parts.append(weight[:, None, cut:])
     rule = _with_offsets if offsets else _symmetric
     codes, scales, bases = zip(
         *(rule(part.astype(np.float64), width) for part in parts), strict=True
     )
     codes = np.concatenate([c.reshape(rows, -1) for c in codes], axis=1).astype(np.int8)
-    scales, bases = np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
+    return codes, np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
+
+
+def integer_groups(starts, scales, bases, offsets):
+    """Scales and offsets float64[rows, groups] as the machine has them.
+
+    Returns
+    -------
+    Groups, float64[rows]
+        And the rows' steps.
+    """
     step = scales.max(axis=1) / ((1 << SCALE_WIDTH) - 1)
     step = np.maximum(step, np.abs(bases).max(axis=1) / ((1 << (OFFSET_WIDTH - 1)) - 1))
     divisor = np.where(step > 0, step, 1.0)[:, None]
@@ -99,7 +123,7 @@ def group_quantize(weight, width, group, offsets):
         scales=np.round(scales / divisor).astype(np.uint8),
         offsets=np.round(bases / divisor).astype(np.int16) if offsets else None,
     )
-    return codes, groups, step
+    return groups, step
 
 
 def _symmetric(x, width):

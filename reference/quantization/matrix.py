@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from celosia.reference.quantization.coded import Coded, row_steps
 from celosia.reference.quantization.group_quantize import Groups, group_quantize
 
 __all__ = [
@@ -66,7 +67,13 @@ def linear(weight, factor, scheme, columns, rows=None):
 
 
 def rounded(weight, width, scheme, columns, rows=None):
-    """Codes of ``weight``, placed, their groups or None, the rows' steps, and the rows' places."""
+    """Codes of ``weight``, placed, their groups or None, the rows' steps, and the rows' places.
+
+    A :class:`celosia.reference.quantization.coded.Coded` weight keeps its codes.
+    """
+    if isinstance(weight, Coded):
+        n = len(weight.codes)
+        return weight.placed(width, scheme, columns, rows or (np.arange(n), n))
     places, n_rows = rows or (np.arange(len(weight)), len(weight))
     placed = np.zeros((n_rows, columns[1]), np.float32)
     placed[np.ix_(places, columns[0])] = weight
@@ -74,7 +81,7 @@ def rounded(weight, width, scheme, columns, rows=None):
         offsets = scheme.has_offsets(width)
         codes, groups, step = group_quantize(placed, width, scheme.group, offsets)
         return codes, groups, step, places
-    step = np.abs(placed).max(axis=1).astype(np.float64) / ((1 << (width - 1)) - 1)
+    step = row_steps(placed, width)
     divisor = np.where(step > 0, step, 1.0)[:, None].astype(np.float32)
     return np.round(placed / divisor).astype(np.int8), None, step, places
 

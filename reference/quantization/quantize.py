@@ -8,6 +8,8 @@ the rows that make and use them. What an operation makes of its formats stands a
 :mod:`celosia.reference.quantization.formats`.
 """
 
+import logging
+
 import numpy as np
 from celosia.reference.operations.attention import Attention
 from celosia.reference.operations.clip import Clip
@@ -66,7 +68,11 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
         If there are no formats that hold the model's values.
     """
     check_model(model)
-    model = machine_form(model)
+    given, model = model, machine_form(model)
+    if len(model.codes) < len(given.codes):
+        text = "%s: the machine's form of it changes %d of %d matrices, which are rounded anew"
+        lost = len(given.codes) - len(model.codes)
+        logging.getLogger(__name__).warning(text, model.name, lost, len(given.codes))
     scheme = scheme or Scheme()
     return Quantizer(model, scheme, calibration or calibrate(model), margin).model()
 
@@ -131,17 +137,17 @@ class Quantizer:
         tensors = self.source.tensors if self.layer is None else self.source.layers[self.layer]
         return tensors[name]
 
+    def weight(self, name):
+        """The same, or a :class:`celosia.reference.quantization.coded.Coded` one."""
+        return self.source.codes.get((self.layer, name)) or self.tensor(name)
+
     def size(self, vector):
         """Values in a vector."""
         return self.description.sizes[vector]
 
     def places(self, vector):
         """Where a vector's values lie in its padded form, and the size of that."""
-        n = self.size(vector)
-        if vector in self.description.heads:
-            n_heads = self.description.heads[vector]
-            return self.scheme.heads_of(n_heads, n // n_heads)
-        return self.scheme.columns_of(n)
+        return self.scheme.places(self.description, vector)
 
     def biases(self, vector, values):
         """Integers of a padded vector."""
@@ -217,7 +223,8 @@ class Quantizer:
         if name not in self._codes:
             width = self.scheme.head_width or self.scheme.weight_width
             columns = self.scheme.columns_of(self.config.dim)
-            self._codes[name] = rounded(self.source.tensors[name], width, self.scheme, columns)
+            weight = self.source.codes.get((None, name)) or self.source.tensors[name]
+            self._codes[name] = rounded(weight, width, self.scheme, columns)
         return self._codes[name]
 
     def head(self, name, normed):

@@ -71,6 +71,14 @@ class Scheme:
         """``n`` rounded up to whole blocks."""
         return -(-n // self.lanes) * self.lanes
 
+    def places(self, description, vector):
+        """Where a vector's values lie in its padded form, and the size of that."""
+        n = description.sizes[vector]
+        if vector in description.heads:
+            n_heads = description.heads[vector]
+            return self.heads_of(n_heads, n // n_heads)
+        return self.columns_of(n)
+
     def columns_of(self, n):
         """Places of ``n`` values in a padded vector, and its size."""
         return np.arange(n), self.padded(n)

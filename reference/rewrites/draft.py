@@ -65,7 +65,10 @@ class Draft:
         self.parts = [(list(d.begin), own), *layers, (list(d.end), own)]
 
     def model(self):
-        """The changed model, without the tensors that no operation names any more."""
+        """The changed model, without the tensors that no operation names any more.
+
+        Codes of tensors that have changed are gone.
+        """
         (begin, own), *layers, (end, _) = self.parts
         description = replace(
             self._model.description,
@@ -78,12 +81,19 @@ class Draft:
             self._model,
             config=self.config,
             description=description,
+            codes={key: coded for key, coded in self._model.codes.items() if self._kept(*key)},
             tensors={name: own[name] for name in description.shapes},
             layers=[
                 {name: tensors[name] for name in named}
                 for named, (_, tensors) in zip(shapes, layers, strict=True)
             ],
         )
+
+    def _kept(self, layer, name):
+        """Whether the tensor is what it was."""
+        model, (_, now) = self._model, self.parts[0 if layer is None else layer + 1]
+        before = model.tensors if layer is None else model.layers[layer]
+        return now.get(name) is before[name]
 
     def readers(self, operations, index):
         """Places of the operations that read what the one at ``index`` writes, in its part."""

@@ -6,7 +6,7 @@ import numpy as np
 from celosia.reference.operations import Embed, Experts, Linear, Norm
 from celosia.reference.rewrites.draft import Draft, reads, writes
 
-__all__ = ["centre_writers", "fold_gains", "fold_norm_biases"]
+__all__ = ["centre_writers", "fold_gain", "fold_gains", "fold_norm_biases"]
 
 
 def centre_writers(model):
@@ -99,7 +99,7 @@ def fold_gains(model):
         pair = _twins(draft, operations)
         while pair:
             for index in pair:
-                _fold_gain(draft, operations, tensors, index)
+                fold_gain(draft, operations, tensors, index)
             first, second = pair
             out = operations[first].out
             for place in draft.readers(operations, second):
@@ -132,7 +132,7 @@ def _foldable(draft, operations, first, second):
     return kinds and kept
 
 
-def _fold_gain(draft, operations, tensors, index):
+def fold_gain(draft, operations, tensors, index):
     """The gain of the norm at ``index`` into the columns of what reads it."""
     op = operations[index]
     if not op.gain:

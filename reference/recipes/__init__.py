@@ -1,0 +1,1 @@
+"""Recipes of quantisation: from a float Model to one in codes."""

@@ -1,0 +1,115 @@
+"""``celosia quantize``, and its folders as MODEL of the other commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+from celosia.reference.checkpoint import load
+from celosia.reference.quantization.quantize import quantize
+from celosia.reference.quantization.scheme import Scheme
+from command_line import fails, run
+from small_checkpoint import write_checkpoint
+
+RTN = ("--recipe", "rtn", "--measure", 40)
+TEXT = Path(__file__).parent / "data" / "shakespeare_heldout.txt"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe that takes few tokens."""
+    path = tmp_path / "quick.toml"
+    path.write_text('rounding = "gptq"\ntokens = 300\n')
+    return path
+
+
+def test_a_folder_is_a_model(tmp_path, recipe, monkeypatch):
+    """The same bytes from scratch and from the cache; evaluate takes them, with every code."""
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "cache"))
+    folder, again = tmp_path / "a", tmp_path / "b"
+    command = ("quantize", "demo", "--text", TEXT, "--recipe", recipe, "--measure", 200)
+    done = run(*command, "-o", folder)
+    assert done.exit_code == 0, done.stderr
+    assert "w4a8kv8 by the recipe " in done.stderr
+    assert "a scale and an offset for each 32 columns, head and embedding in 8 bits" in done.stderr
+    assert "quick" in done.stdout
+    assert run(*command, "-o", again).exit_code == 0
+    assert (folder / "manifest.json").read_bytes() == (again / "manifest.json").read_bytes()
+    made = json.loads((folder / "celosia.json").read_text())
+    assert made["settings"] == {"weight_width": 4, "group_size": 32, "head_width": 8}
+    assert made["calibrated_tokens"] >= 300
+    found = made["measured"]
+    assert found["tokens"] >= 200
+    assert found["float"]["perplexity"] < found["recipe"]["perplexity"]
+    assert found["nearest"]["kl"] > 0
+    path = tmp_path / "report.json"
+    evaluate = ("evaluate", folder, "--text", TEXT, "--max-tokens", 100, "--json", path)
+    done = run(*evaluate)
+    assert "w4a8kv8, 8 lanes" in done.stdout, done.stderr
+    model = load(folder)
+    scheme = Scheme(lanes=8, weight_width=4, group=32, head_width=8)
+    codes = quantize(model, scheme).matrices[0].weight
+    assert (codes == model.codes[0, "wq"].codes).all()
+    message = fails(*evaluate, "--set", "group_size=64")
+    assert "a group of 64 (group_size) spans groups of columns that differ in scale" in message
+    message = fails("quantize", folder, "-o", tmp_path / "c")
+    assert message == f"{folder}: its weights are in codes already"
+
+
+def test_without_a_text_or_tokenizer(tmp_path):
+    """The model writes its own text; rows of few columns have no groups."""
+    done = run("quantize", write_checkpoint(tmp_path), "-o", tmp_path / "a", *RTN)
+    assert done.exit_code == 0, done.stderr
+    assert "one scale for each row, head and embedding in 4 bits" in done.stderr
+    read = load(tmp_path / "a")
+    assert read.tokenizer is None
+    assert len(read.codes) == 2 * 7 + 1
+    assert "loses more" not in done.stderr
+
+
+def test_bad_input(tmp_path, recipe):
+    small, short, out = write_checkpoint(tmp_path), tmp_path / "short", tmp_path / "out"
+    short.write_text("A few words.")
+    (tmp_path / "binary").write_bytes(b"\xff")
+    message = fails("quantize", "demo", "-o", out, "--recipe", "finest")
+    assert message.startswith("'finest' is no recipe (rtn, smoothquant, awq, gptq, quarot), nor")
+    message = fails("quantize", "demo", "-o", out, "--recipe", "gptq", "--text", short)
+    assert message.startswith(f"{short}: the text is too short: it gives ")
+    message = fails("quantize", "demo", "-o", out, "--text", tmp_path / "binary")
+    assert "can't decode byte 0xff" in message
+    message = fails("quantize", small, "-o", out, "--set", "group_size=24", *RTN)
+    assert message == "layers.0.wq: its 16 columns have no group of 24 (group_size)"
+    message = fails("quantize", small, "-o", out, "--text", short)
+    assert "a text needs a tokenizer" in message
+    message = fails("quantize", "demo", "-o", out, "--scheme", "w4a4")
+    assert "--scheme must be one of" in message
+    message = fails("quantize", "demo", "-o", out, "--config", "compact")
+    assert message == "--scheme must not be given for the compact machine"
+    recipe.write_text("rounds = 3")
+    message = fails("quantize", "demo", "-o", out, "--recipe", recipe)
+    assert message.startswith(f"{recipe}: unknown field 'rounds'; known: rotate, ")
+    assert not out.exists()
+
+
+def test_a_recipe_that_loses_more_says_so(tmp_path, monkeypatch):
+    from celosia.reference.recipes import measure
+
+    def measured(*_):
+        one = {"perplexity": 3.0, "top1_agreement": 0.5, "kl": 0.2}
+        two = {"perplexity": 2.5, "top1_agreement": 0.6, "kl": 0.1}
+        return {"tokens": 9, "float": {"perplexity": 2.0}, "recipe": one, "nearest": two}
+
+    monkeypatch.setattr(measure, "measured", measured)
+    done = run("quantize", write_checkpoint(tmp_path), "-o", tmp_path / "a", *RTN)
+    assert "this recipe loses more here than rounding to the nearest (rtn)" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_machine_keeps_the_codes(tmp_path, recipe):
+    """Every logit of a simulated machine is the integer reference's."""
+    folder, path = tmp_path / "a", tmp_path / "run.json"
+    run("quantize", "demo", "--text", TEXT, "--recipe", recipe, "--measure", 200, "-o", folder)
+    done = run("simulate", folder, "--prompt", "What", "--tokens", 6, "--json", path)
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["matches_reference"]
+    assert result["logits_match"]
