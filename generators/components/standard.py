@@ -55,8 +55,8 @@ def _layer_norm(lanes, words, width, epsilon, tokens):
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
 
 
-def _mac_fabric(rows, lanes, tokens, weight_width, acc_width, results_in_blocks):
-    form = MacFormat(weight_width=weight_width)
+def _mac_fabric(rows, lanes, tokens, weight_width, ternary, acc_width, results_in_blocks):
+    form = MacFormat(weight_width=weight_width, ternary=ternary)
     return MacFabric(rows, lanes, tokens, form, acc_width, None, results_in_blocks)
 
 
@@ -143,6 +143,7 @@ STANDARD = {
             "lanes": 8,
             "tokens": 1,
             "weight_width": 8,
+            "ternary": False,
             "acc_width": 40,
             "results_in_blocks": True,
         },

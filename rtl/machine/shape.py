@@ -1,8 +1,9 @@
 """The sizes of a machine, and where its tape lies: plain numbers that a plan fills in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from amaranth.utils import ceil_log2
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
 
@@ -90,6 +91,10 @@ class MachineShape:
         Those that programs may take; a machine has those that its program takes.
     views : tuple of celosia.reference.view.View
         Of each layer; by default linear caches of ``max_seq_len``.
+    norms : int
+        The most norms of one residual stream: each has its place in the activation memory.
+    ternary : bool
+        The fabric has no multipliers.
     """
 
     rows: int
@@ -116,6 +121,8 @@ class MachineShape:
     register_port: bool = False
     routes: tuple = ()
     views: tuple = ()
+    norms: int = field(default=1, repr=False)
+    ternary: bool = field(default=False, repr=False)
 
     @property
     def layer_views(self):
@@ -147,12 +154,12 @@ class MachineShape:
     @property
     def attention_start(self):
         """Where the activation memory's second region, attention's result, begins."""
-        return self.dim_words
+        return self.dim_words + (self.norms - 1 << ceil_log2(self.dim_words))
 
     @property
     def hidden_start(self):
         """Where its third region, the hidden layer, begins."""
-        return self.dim_words + self.n_heads * self.head_words
+        return self.attention_start + self.n_heads * self.head_words
 
     @property
     def blocks(self):
