@@ -106,8 +106,8 @@ class Config:
     weight_width : int, 2 to 8
         Bits of a weight.
     weight_format : str
-        ``integer``, or ``ternary`` where all weights of a row are -s, 0 and s, in 2 bits: a fabric
-        without multipliers.
+        ``integer``, or where all weights of a row are -s, 0 and s ``ternary``, in 2 bits each, or
+        ``trits``, five in a byte: a fabric without multipliers.
     group_size : int, 0 or a multiple of ``vector_lanes`` to 256
         Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
     head_width : int
@@ -215,6 +215,11 @@ class Config:
         self._check_pages()
         self.kind.check(self)
 
+    @property
+    def ternary(self):
+        """Whether weights are ternary, however many bits they take on the tape."""
+        return self.weight_format != "integer"
+
     def _check_groups(self):
         if self.group_size not in range(0, 257, self.vector_lanes):
             raise ConfigError(
@@ -231,14 +236,14 @@ class Config:
             )
 
     def _check_format(self):
-        if self.weight_format not in ("integer", "ternary"):
+        if self.weight_format not in ("integer", "ternary", "trits"):
             raise ConfigError(
-                f"weight_format must be integer or ternary, not {shown(self.weight_format)}"
+                f"weight_format must be integer, ternary or trits, not {shown(self.weight_format)}"
             )
-        if self.weight_format == "ternary" and (self.weight_width != 2 or self.group_size):
+        if self.ternary and (self.weight_width != 2 or self.group_size):
             raise ConfigError(
-                "weight_format=ternary needs weight_width=2 and no group_size, not weight_width="
-                f"{self.weight_width} and group_size={self.group_size}"
+                f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
+                f"weight_width={self.weight_width} and group_size={self.group_size}"
             )
 
     def _check_axi(self):

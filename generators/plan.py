@@ -18,6 +18,7 @@ from celosia.reference import integer
 from celosia.reference.compact.quantize import CompactScheme
 from celosia.reference.operations import Attention, Experts, Gate, Recur
 from celosia.reference.quantization.quantize import QuantizedModel, Scheme
+from celosia.reference.quantization.trits import pack_trits
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.controller import COUNTERS
@@ -104,6 +105,8 @@ class Plan:
     def tape_words(self):
         """The words of the weight tape: uint8[words, bytes], lowest bits first."""
         t, groups = self.tapes, self.shape.groups
+        if self.shape.trits:
+            return pack_trits(t.weights.reshape(len(t.weights), -1))
         if groups is None and self.shape.weight_width == 8:
             return t.weights.reshape(len(t.weights), -1).view(np.uint8)
         part_width = groups.part_width if groups else 0
@@ -184,7 +187,7 @@ def _scheme(config):
         weight_width=config.weight_width,
         group=config.group_size,
         head_width=config.head_width,
-        ternary=config.weight_format == "ternary",
+        ternary=config.ternary,
     )
 
 
@@ -236,6 +239,7 @@ def _make_plan(model, config, calibration):
         routes=routes,
         norms=tapes.program.norms,
         ternary=scheme.ternary,
+        trits=config.weight_format == "trits",
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
     check_units(shape, tapes, config)
@@ -266,10 +270,10 @@ def _check_operations(description, config):
                 f"token_parallelism must be 1 for a model with {what}, "
                 f"not {config.token_parallelism}: a prompt goes token by token"
             )
-    if description.find(Attention) and config.weight_format == "ternary":
+    if description.find(Attention) and config.ternary:
         raise ConfigError(
-            "weight_format must be integer for a model with attention, not ternary: its keys and "
-            "values need multipliers"
+            "weight_format must be integer for a model with attention, not "
+            f"{config.weight_format}: its keys and values need multipliers"
         )
     if not description.find(Attention):
         for name, usual in (("kv_memory", "on_chip"), ("kv_page_size", 0)):

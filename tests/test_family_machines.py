@@ -52,7 +52,7 @@ OTHERS = {
     "qwen3-yarn": FOUR,
     "phi-qk": (),
     "olmoe-clip": (),
-    "hgrn_bit-odd": (),
+    "hgrn_bit-odd": ("weight_width=2", "head_width=0", "weight_format=trits"),
 }
 MACHINES = FIRST | OTHERS
 

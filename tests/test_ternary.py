@@ -1,4 +1,4 @@
-"""Ternary weights in integers: nothing is rounded, tables are sums of digits, the rest is refused."""
+"""Ternary weights in integers: nothing is rounded, tables are sums of digits."""
 
 from dataclasses import replace
 
@@ -101,8 +101,10 @@ def test_attention_needs_multipliers():
 
 
 def test_formats_refused():
-    with pytest.raises(ConfigError, match="weight_format must be integer or ternary, not 'trits'"):
-        Config(weight_format="trits")
+    with pytest.raises(
+        ConfigError, match="weight_format must be integer, ternary or trits, not 'bits'"
+    ):
+        Config(weight_format="bits")
     with pytest.raises(ConfigError, match="weight_format=ternary needs weight_width=2 and no grou"):
         Config(weight_format="ternary")
     with pytest.raises(ValueError, match="ternary weights have 2 bits and no groups, not 4"):

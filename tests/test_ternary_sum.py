@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import Value
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.ternary_sum import TernaryChain, sum_width
@@ -12,12 +13,13 @@ def test_carry_chains_are_proved_equal(terms, before):
     texts = {}
     for name, platform in (("gold", None), ("gate", ECP5)):
         unit = TernaryChain(terms, before)
-        ports = {n: (getattr(unit, n), None) for n in unit.signature.members}
+        ports = {n: (Value.cast(getattr(unit, n)), None) for n in unit.signature.members}
         texts[name] = rtlil.convert(unit, name=name, ports=ports, platform=platform)
     assert "CCU2C" in texts["gate"]
     assert "CCU2C" not in texts["gold"]
     said = yosys(
-        "read_rtlil gate.il; read_verilog -defer +/ecp5/cells_sim.v; hierarchy -top gate\n"
+        "read_rtlil gate.il; read_verilog -overwrite -defer +/ecp5/cells_sim.v\n"
+        "hierarchy -top gate\n"
         "read_rtlil gold.il; proc; setattr -mod -unset top gold gate; flatten; opt_clean\n"
         "miter -equiv -flatten gold gate miter; sat -verify -prove trigger 0 miter\n",
         **texts,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.reference.quantization.trits import packed_size
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.host.axi_registers import register_pins
@@ -41,6 +42,7 @@ from celosia.rtl.memory.sdram_bursts import CAPACITY
 from celosia.rtl.memory.sdram_tape import SdramTape
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.memory.tape import Tape
+from celosia.rtl.memory.ternary_words import TernaryWords
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.merge import Merge
@@ -236,6 +238,8 @@ class Machine(wiring.Component):
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
+        if s.trits:
+            units["ternary_words"] = TernaryWords(rows, lanes)
         return {n: unit for n, unit in units.items() if attends or n not in ATTENTION}
 
     @property
@@ -290,6 +294,8 @@ class Machine(wiring.Component):
     def _tape(self):
         s = self.shape
         layout = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), s.lanes), s.rows)
+        if s.trits:
+            layout = data.ArrayLayout(unsigned(8), packed_size(s.rows * s.lanes))
         if s.groups:
             layout = grouped_word(s.rows, s.lanes, s.groups)
         if isinstance(self.weights, AxiMemory):

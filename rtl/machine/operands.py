@@ -16,11 +16,12 @@ FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is
 
 def wire_operands(m, machine, u):
     """Operands to the fabric, embeddings past it, exponentials also to their sum."""
-    if machine.shape.groups:
-        connect(m, u.tape.o, u.group_scales.i)
-        connect(m, u.group_scales.o, u.fetch.tape)
-    else:
-        connect(m, u.tape.o, u.fetch.tape)
+    words = u.tape.o
+    between = [name for name in ("group_scales", "ternary_words") if hasattr(u, name)]
+    for unit in (getattr(u, name) for name in between):
+        connect(m, words, unit.i)
+        words = unit.o
+    connect(m, words, u.fetch.tape)
     outside = {}  # units with ports to external memory
     if isinstance(machine.weights, AxiMemory):
         outside[u.tape] = axi_pins(machine.weights)

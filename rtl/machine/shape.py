@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amaranth.utils import ceil_log2
+from celosia.reference.quantization.trits import packed_size
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
 
@@ -95,6 +96,8 @@ class MachineShape:
         The most norms of one residual stream: each has its place in the activation memory.
     ternary : bool
         The fabric has no multipliers.
+    trits : bool
+        The tape has five weights in a byte.
     """
 
     rows: int
@@ -123,6 +126,7 @@ class MachineShape:
     views: tuple = ()
     norms: int = field(default=1, repr=False)
     ternary: bool = field(default=False, repr=False)
+    trits: bool = field(default=False, repr=False)
 
     @property
     def layer_views(self):
@@ -148,6 +152,8 @@ class MachineShape:
     @property
     def word_width(self):
         """Bits of a word of the weight tape."""
+        if self.trits:
+            return 8 * packed_size(self.rows * self.lanes)
         width = self.rows * self.lanes * self.weight_width
         return width + (self.rows * self.groups.part_width + 1 if self.groups else 0)
 
