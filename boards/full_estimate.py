@@ -4,7 +4,7 @@ import itertools
 
 from celosia.generators.config import Config, ConfigError
 from celosia.reference.families import describe
-from celosia.reference.operations import Attention, Experts
+from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
 
 __all__ = ["configs", "needs", "settings", "smallest"]
@@ -111,6 +111,8 @@ def _tape(model, experts, rows, lanes):
     head = _up(model.head_dim, lanes)
     queries, keys = model.n_heads * head, model.n_kv_heads * head
     layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries)]
+    if describe(model).find(Recur):
+        layer = [(dim, dim)] * 4
     matrices = layer * model.n_layers
     matrices += [(2 * hidden, dim), (dim, hidden)] * (model.n_layers - len(experts))
     for op in experts:

@@ -237,6 +237,7 @@ def _make_plan(model, config, calibration):
         register_port=config.control == "axi_lite",
         views=views,
         routes=routes,
+        mixed_words=tapes.program.recurs * scheme.padded(c.dim) // lanes,
         norms=tapes.program.norms,
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",

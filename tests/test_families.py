@@ -94,7 +94,6 @@ def test_names_of_architectures_are_told_apart():
         ("hgrn_bit-bounds", {"use_short_conv": True}, "use_short_conv: is not supported"),
         ("hgrn_bit-bounds", {"expand_ratio": 2}, "expand_ratio: only 1 is supported, not 2"),
         ("hgrn_bit-bounds", {"tie_word_embeddings": True}, "tie_word_embeddings: is not supported"),
-        ("hgrn_bit-bounds", {"hidden_size": 25}, "hidden_size: must be even, not 25"),
         ("opt-before", {"word_embed_proj_dim": 12}, "word_embed_proj_dim: only hidden_size, 24"),
         ("mixtral-two", {"num_experts_per_tok": 9}, "num_experts_per_tok: must be from 1 to"),
         (

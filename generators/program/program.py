@@ -91,7 +91,9 @@ class Writer:
         self.most_norms = max(1, *map(len, self._norms.values()))
         # Regions of the activation memory.
         self.attention_start = self.dim_words + (self.most_norms - 1) * self.norm_stride
-        self.hidden_start = self.attention_start + c.n_heads * self.head_words
+        recurs = any(isinstance(op, IntegerRecur) for op in model.operations)
+        mixed = self.dim_words if recurs else c.n_heads * self.head_words
+        self.hidden_start = self.attention_start + mixed
         slots = tuple(view.slots for view in views)
         self.places = CachePlaces(rows, self.lanes, slots, c.n_kv_heads, self.head_words)
         _, self.view_numbers = view_table(views)

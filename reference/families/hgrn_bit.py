@@ -73,19 +73,17 @@ class HgrnFields(fields.Fields, kw_only=True, rename=fields.NAMES | {"n_heads": 
 
 
 def config(f):
-    """Heads change nothing: the state is of each channel alone."""
+    """Heads change nothing, and there are none: the state is of each channel alone."""
     if f.use_short_conv:
         fields.refuse("use_short_conv", "is not supported")
     if f.expand_ratio not in (None, 1):
         fields.refuse("expand_ratio", f"only 1 is supported, not {f.expand_ratio:g}")
     if f.tied:
         fields.refuse("tied", "is not supported")
-    if f.dim % 2:
-        fields.refuse("dim", f"must be even, not {f.dim}")
     wide = int(f.dim * (f.hidden_ratio or 4) * 2 / 3)
     values = fields.common(f, rope=False, lower_bounds=f.use_lower_bound is not False)
     values["hidden_dim"] = f.hidden_dim or -(-wide // MULTIPLE) * MULTIPLE
-    return values | {"n_heads": 1, "n_kv_heads": 1, "head_dim": f.dim}
+    return values | {"n_heads": 1, "n_kv_heads": 1, "head_dim": 2}
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class MachineShape:
         Those that programs may take; a machine has those that its program takes.
     views : tuple of celosia.reference.view.View
         Of each layer; by default linear caches of ``max_seq_len``.
+    mixed_words : int
+        Of what comes of states in place of heads; 0 where there are heads.
     norms : int
         The most norms of one residual stream: each has its place in the activation memory.
     ternary : bool
@@ -124,6 +126,7 @@ class MachineShape:
     register_port: bool = False
     routes: tuple = ()
     views: tuple = ()
+    mixed_words: int = field(default=0, repr=False)
     norms: int = field(default=1, repr=False)
     ternary: bool = field(default=False, repr=False)
     trits: bool = field(default=False, repr=False)
@@ -165,7 +168,7 @@ class MachineShape:
     @property
     def hidden_start(self):
         """Where its third region, the hidden layer, begins."""
-        return self.attention_start + self.n_heads * self.head_words
+        return self.attention_start + (self.mixed_words or self.n_heads * self.head_words)
 
     @property
     def blocks(self):
