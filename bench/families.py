@@ -39,6 +39,7 @@ CHANGES = {
     "gpt_neo": WHOLE,
     "gpt_neox": WHOLE,
     "opt": WHOLE,
+    "hgrn_bit": {"n_heads": 1, "n_kv_heads": 1},
     "mixtral": EXPERTS,
     "qwen3_moe": EXPERTS,
     "olmoe": EXPERTS | WHOLE,

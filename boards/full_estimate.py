@@ -4,7 +4,7 @@ import itertools
 
 from celosia.generators.config import Config, ConfigError
 from celosia.reference.families import describe
-from celosia.reference.operations import Experts
+from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
 
 __all__ = ["configs", "needs", "settings", "smallest"]
@@ -32,14 +32,15 @@ def needs(model, config):
     if config.memory == "sdram":
         sdram = beats * rows * lanes * config.weight_width // 8
         tape = (1024, 18, False)  # read ahead
+    cache = bool(describe(model).find(Attention))
     memories = [  # (depth, bits, whether bytes are written on their own)
         tape,
         (scale_words, 16 * lanes, False),
-        (heads * key_tiles * head // lanes, 8 * rows * lanes, True),
-        (heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
-        (heads * positions, 9 * lanes, True),
+        (cache * heads * key_tiles * head // lanes, 8 * rows * lanes, True),
+        (cache * heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
+        (cache * heads * positions, 9 * lanes, True),
         ((2 * model.n_layers + 1) * dim_words, 16 * lanes, False),
-        *[(BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
+        *[(cache * BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
         (length, 52, False),
         (length, 20, False),
         (
@@ -110,6 +111,8 @@ def _tape(model, experts, rows, lanes):
     head = _up(model.head_dim, lanes)
     queries, keys = model.n_heads * head, model.n_kv_heads * head
     layer = [(queries, dim), (keys, dim), (keys, dim), (dim, queries)]
+    if describe(model).find(Recur):
+        layer = [(dim, dim)] * 4
     matrices = layer * model.n_layers
     matrices += [(2 * hidden, dim), (dim, hidden)] * (model.n_layers - len(experts))
     for op in experts:

@@ -163,7 +163,7 @@ def families():
             family.models,
             "\n".join(family.hugging_face.architectures),
             "\n".join(family.gguf.architectures) if family.gguf else "",
-            f"{JUDGE}, {family.checked} random models",
+            f"{family.judge or JUDGE}, {family.checked} random models",
         )
     Console().print(table)
 

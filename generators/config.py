@@ -61,6 +61,7 @@ MACHINES = {
             "token_parallelism": 1,
             "vector_lanes": 4,
             "weight_width": 4,
+            "weight_format": "integer",
             "group_size": 0,
             "head_width": 0,
             "memory": "on_chip",
@@ -104,6 +105,9 @@ class Config:
         activations that share an exponent.
     weight_width : int, 2 to 8
         Bits of a weight.
+    weight_format : str
+        ``integer``, or where all weights of a row are -s, 0 and s ``ternary``, in 2 bits each, or
+        ``trits``, five in a byte: a fabric without multipliers.
     group_size : int, 0 or a multiple of ``vector_lanes`` to 256
         Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
     head_width : int
@@ -146,6 +150,7 @@ class Config:
     token_parallelism: int = 1
     vector_lanes: int = 8
     weight_width: int = 8
+    weight_format: str = "integer"
     group_size: int = 0
     head_width: int = 0
     max_seq_len: int = 0
@@ -189,6 +194,7 @@ class Config:
         if self.weight_width not in range(2, 9):
             raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
         self._check_groups()
+        self._check_format()
         if self.max_seq_len < 0 or self.max_seq_len >= 1 << 20:
             raise ConfigError(
                 f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
@@ -209,6 +215,11 @@ class Config:
         self._check_pages()
         self.kind.check(self)
 
+    @property
+    def ternary(self):
+        """Whether weights are ternary, however many bits they take on the tape."""
+        return self.weight_format != "integer"
+
     def _check_groups(self):
         if self.group_size not in range(0, 257, self.vector_lanes):
             raise ConfigError(
@@ -222,6 +233,17 @@ class Config:
             raise ConfigError(
                 f"head_width must be weight_width ({self.weight_width}), or with a group_size and "
                 f"at most 4 bits twice as much, not {self.head_width}"
+            )
+
+    def _check_format(self):
+        if self.weight_format not in ("integer", "ternary", "trits"):
+            raise ConfigError(
+                f"weight_format must be integer, ternary or trits, not {shown(self.weight_format)}"
+            )
+        if self.ternary and (self.weight_width != 2 or self.group_size):
+            raise ConfigError(
+                f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
+                f"weight_width={self.weight_width} and group_size={self.group_size}"
             )
 
     def _check_axi(self):

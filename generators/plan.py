@@ -16,8 +16,9 @@ from celosia.generators.unit_check import check_units
 from celosia.protocol.messages import Info
 from celosia.reference import integer
 from celosia.reference.compact.quantize import CompactScheme
-from celosia.reference.operations import Experts, Gate
+from celosia.reference.operations import Attention, Experts, Gate, Recur
 from celosia.reference.quantization.quantize import QuantizedModel, Scheme
+from celosia.reference.quantization.trits import pack_trits
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.machine import Machine
@@ -104,6 +105,8 @@ class Plan:
     def tape_words(self):
         """The words of the weight tape: uint8[words, bytes], lowest bits first."""
         t, groups = self.tapes, self.shape.groups
+        if self.shape.trits:
+            return pack_trits(t.weights.reshape(len(t.weights), -1))
         if groups is None and self.shape.weight_width == 8:
             return t.weights.reshape(len(t.weights), -1).view(np.uint8)
         part_width = groups.part_width if groups else 0
@@ -184,6 +187,7 @@ def _scheme(config):
         weight_width=config.weight_width,
         group=config.group_size,
         head_width=config.head_width,
+        ternary=config.ternary,
     )
 
 
@@ -192,12 +196,7 @@ def _make_plan(model, config, calibration):
     c, max_seq_len = model.config, config.max_seq_len
     _check_fit(c, config)
     config = _with_pages(config, max_seq_len)
-    experts = model.description.find(Experts)
-    if experts and config.token_parallelism > 1:
-        raise ConfigError(
-            "token_parallelism must be 1 for a model with experts, "
-            f"not {config.token_parallelism}: a prompt goes token by token"
-        )
+    _check_operations(model.description, config)
     try:
         scheme = _scheme(config)
         quantized = scheme.quantize(model, calibration)
@@ -238,6 +237,10 @@ def _make_plan(model, config, calibration):
         register_port=config.control == "axi_lite",
         views=views,
         routes=routes,
+        mixed_words=tapes.program.recurs * scheme.padded(c.dim) // lanes,
+        norms=tapes.program.norms,
+        ternary=scheme.ternary,
+        trits=config.weight_format == "trits",
     )
     _check_memory(len(tapes.weights), shape.word_width, config)
     check_units(shape, tapes, config)
@@ -258,6 +261,28 @@ BACK_ENDS = {
     "full": (_scheme, _make_plan),
     "compact": (lambda config: CompactScheme(config.window), make_compact_plan),
 }
+
+
+def _check_operations(description, config):
+    """Refuse what a model with such operations cannot have."""
+    for kind, what in ((Experts, "experts"), (Recur, "a recurrent state")):
+        if description.find(kind) and config.token_parallelism > 1:
+            raise ConfigError(
+                f"token_parallelism must be 1 for a model with {what}, "
+                f"not {config.token_parallelism}: a prompt goes token by token"
+            )
+    if description.find(Attention) and config.ternary:
+        raise ConfigError(
+            "weight_format must be integer for a model with attention, not "
+            f"{config.weight_format}: its keys and values need multipliers"
+        )
+    if not description.find(Attention):
+        for name, usual in (("kv_memory", "on_chip"), ("kv_page_size", 0)):
+            if getattr(config, name) != usual:
+                raise ConfigError(
+                    f"{name} must be {usual} for a model without attention, "
+                    f"not {getattr(config, name)}"
+                )
 
 
 def _hidden_dim(description):

@@ -1,6 +1,6 @@
 """The float32 forward pass: what the integer model is measured against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,12 +12,14 @@ class Cache:
     """The keys (rotated) and values of the positions a model has seen.
 
     ``length`` positions are valid in ``keys`` and ``values``, float32[n_layers, positions,
-    n_kv_heads, head_dim].
+    n_kv_heads, head_dim]. ``states`` are those that follow a layer's last position, float32[dim],
+    where it has any.
     """
 
     keys: np.ndarray
     values: np.ndarray
     length: int = 0
+    states: dict = field(default_factory=dict)
 
     @classmethod
     def empty(cls, config, positions=None):

@@ -25,9 +25,10 @@ class IntegerCache:
 
     ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
     ``saturated`` counts what reached the limits of its format in all these positions: values of the
-    residual stream, activations before block quantisation, cached values, rotated queries and keys,
-    scores (at the lower limit only that of the token with itself), gates and what they gate, and
-    what the scaling stage limited.
+    residual stream, activations before block quantisation, cached values or what states take,
+    rotated queries and keys, scores (at the lower limit only that of the token with itself), gates
+    and what they gate, and what the scaling stage limited. ``states`` are those of the layers that
+    have any, int64[dim].
     """
 
     keys: np.ndarray
@@ -35,6 +36,7 @@ class IntegerCache:
     values: np.ndarray
     length: int = 0
     saturated: dict = field(default_factory=lambda: dict.fromkeys(SATURATED, 0))
+    states: dict = field(default_factory=dict)
 
     @classmethod
     def empty(cls, model, seq_len=None):

@@ -208,6 +208,8 @@ def random_model(config, seed=0):
         if len(shape) > 1:
             size = 1.0 if name in TABLES else shape[-1] ** -0.5
             return (values * size).astype(np.float32)
+        if name == "bounds":  # shares
+            return (1 / (1 + np.exp(-values))).astype(np.float32)
         if name.endswith("norm"):
             return np.float32(1.0) + (values * 0.1).astype(np.float32)
         return (values * 0.1).astype(np.float32)

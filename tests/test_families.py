@@ -91,6 +91,9 @@ def test_names_of_architectures_are_told_apart():
             {"partial_rotary_factor": 0.4},
             "partial_rotary_factor: 0.4 of 8 values must be",
         ),
+        ("hgrn_bit-bounds", {"use_short_conv": True}, "use_short_conv: is not supported"),
+        ("hgrn_bit-bounds", {"expand_ratio": 2}, "expand_ratio: only 1 is supported, not 2"),
+        ("hgrn_bit-bounds", {"tie_word_embeddings": True}, "tie_word_embeddings: is not supported"),
         ("opt-before", {"word_embed_proj_dim": 12}, "word_embed_proj_dim: only hidden_size, 24"),
         ("mixtral-two", {"num_experts_per_tok": 9}, "num_experts_per_tok: must be from 1 to"),
         (
@@ -145,6 +148,7 @@ W = "model.layers.0.mlp.down_proj.weight"
         ("falcon_e-grouped", {f"{W}_scale": np.zeros(1)}, "weight_scale: must be greater than 0"),
         ("falcon_e-grouped", {W: np.full((6, 44), 3, "u1")}, "holds a code that is neither"),
         ("falcon_e-grouped", {W: np.zeros((5, 44), "u1")}, r"the shape \[6, 44\], not \[5, 44\]"),
+        ("hgrn_bit-bounds", {"model.lower_bounds": np.ones((2, 24))}, r"shape \[3, 24\]"),
         ("llama-tied", {W: np.zeros((24, 44), "u1")}, "dtype U8 is not supported"),
     ],
 )

@@ -1,10 +1,11 @@
 """A machine for each family: every logit of a prompt and some tokens equal to the reference."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from celosia.generators.config import load_config
+from celosia.generators.config import ConfigError, load_config
 from celosia.generators.plan import make_plan
 from celosia.generators.verilog import to_verilog
 from celosia.reference import checkpoint, integer
@@ -12,7 +13,7 @@ from celosia.reference.families import FAMILIES
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.rewrites.rewrites import machine_form
 from celosia.rtl.machine.run_counters import CAUSES, COUNTERS, SATURATED
-from celosia.sim.driver import Driver
+from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from families.cases import CASES
@@ -29,6 +30,7 @@ FIRST = {
     "gemma3_text-types": FOUR,
     "bitnet-packed": ("weight_width=2", "head_width=0"),
     "mixtral-two": (),
+    "hgrn_bit-bounds": ("weight_width=2", "head_width=0", "weight_format=ternary"),
 }
 OTHERS = {
     "qwen2-window": FOUR,
@@ -50,6 +52,7 @@ OTHERS = {
     "qwen3-yarn": FOUR,
     "phi-qk": (),
     "olmoe-clip": (),
+    "hgrn_bit-odd": ("weight_width=2", "head_width=0", "weight_format=trits"),
 }
 MACHINES = FIRST | OTHERS
 
@@ -105,6 +108,7 @@ OPTIONS = {
     "mixtral": EXPERTS | {"windows": (6, 6), "renormalise": True},
     "qwen3_moe": EXPERTS | {"dense_layers": (0,)},
     "olmoe": EXPERTS | {"limit": 0.8},
+    "hgrn_bit": {"lower_bounds": True},
 }
 
 
@@ -123,7 +127,7 @@ def awkward(family, shape):
     """The plan of a family's machine of an awkward shape."""
     sizes, settings = SHAPES[shape]
     config = ModelConfig(**SIZES | sizes, family=family, options=OPTIONS[family])
-    if "experts" in OPTIONS[family]:
+    if {"experts", "lower_bounds"} & OPTIONS[family].keys():
         settings = ("token_parallelism=1",)
     settings += ("weight_width=2", "head_width=0") if family == "bitnet" else ()
     return make_plan(random_model(config, seed=3), load_config("tiny", settings))
@@ -152,7 +156,10 @@ def test_awkward_shapes_equal_reference(family, shape):
 
 def check(plan, tokens):
     """The machine's logits, tokens and counters are those of the reference."""
-    simulation = NativeSimulation(to_verilog(plan.machine()), optimise="-O0")
+    text = to_verilog(plan.machine())
+    attention = re.findall(r"module \S*(?:cache|rope|softmax|sums|scores|queries)\S*", text)
+    assert bool(attention) == plan.program.attends
+    simulation = NativeSimulation(text, optimise="-O0")
     attach(plan, simulation)
     driver = Driver(NativeTransport(simulation), COUNTERS)
     for prompt, count in ((tokens[:1], 2), (tokens[:19], 8)):
@@ -167,6 +174,35 @@ def check(plan, tokens):
         counters = run.done.counters
         assert counters["cycles"] == sum(counters[cause] for cause in CAUSES)
         assert [counters[n] for n in SATURATED] == [*cache.saturated.values()]
+    if plan.program.recurs:
+        check_states(plan, simulation, driver, cache)
+
+
+def check_states(plan, simulation, driver, cache):
+    """A run goes on where the one before it ended; there is no state of an earlier position."""
+    end, prompt = cache.length, [3, 1]
+    for start in (1, end - 1):
+        with pytest.raises(DriverError, match="were overwritten"):
+            driver.run(prompt, 1, start=start)
+    simulation.forget()
+    tokens = [token.token for token in driver.run(prompt, 2, start=end)]
+    expected, logits = integer.generate(plan.model, prompt, 2, cache=cache)
+    np.testing.assert_array_equal(logits_of(plan, simulation), logits)
+    assert tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("token_parallelism=4", "token_parallelism must be 1 for a model with a recurrent state"),
+        ("kv_memory=axi", "kv_memory must be on_chip for a model without attention, not axi"),
+        ("kv_page_size=8", "kv_page_size must be 0 for a model without attention, not 8"),
+    ],
+)
+def test_settings_that_states_do_not_have(setting, message):
+    config = ModelConfig(**SIZES | SHAPES["seven"][0], family="hgrn_bit")
+    with pytest.raises(ConfigError, match=message):
+        make_plan(random_model(config), load_config("tiny", (setting,)))
 
 
 @pytest.mark.parametrize("name", SAME)

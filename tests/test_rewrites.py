@@ -17,7 +17,7 @@ NAMES = (
     *("gemma2-untied", "gemma3_text-types", "olmo2-tied", "gpt2-tied", "gpt2-scales"),
     *("gpt_neo-local", "gpt_neox-parallel", "gpt_neox-serial", "gpt_neox-new", "phi-fraction"),
     *("phi-qk", "phi-tied", "opt-before", "opt-after", "opt-plain", "bitnet-inverse"),
-    *("mixtral-two", "qwen3_moe-sparse", "olmoe-clip"),
+    *("mixtral-two", "qwen3_moe-sparse", "olmoe-clip", "hgrn_bit-bounds"),
 )
 
 

@@ -22,16 +22,19 @@ from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.output_stationary import OutputStationary
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.mac.weight_stationary import WeightStationary
+from celosia.rtl.memory.ternary_words import TernaryWords
 from celosia.rtl.norm.layer_norm import LayerNorm
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
+from celosia.rtl.norm.weigh import Weigh
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
 from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.rtl.quantize.quantizer import StaticQuantizer
+from celosia.rtl.recurrent.recurrent import Recurrent
 from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from celosia.rtl.token.embedding import Embedding
 from celosia.rtl.token.sampler import Sampler
@@ -50,13 +53,23 @@ def _stream_norm(lanes, words, epsilon, norms, o_width, tokens):
     return StreamNorm(lanes, words, epsilon, gains.tolist(), [0] * norms, o_width, tokens)
 
 
+def _weigh(lanes, words, width, norms, tokens):
+    weights = np.random.default_rng(0).integers(0, 1 << 15, (norms, words * lanes))
+    return Weigh(lanes, words, width, weights.tolist(), tokens)
+
+
+def _recurrent(lanes, words, layers, **settings):
+    most = np.random.default_rng(0).integers(0, (1 << 16) + 1, (layers, words * lanes))
+    return Recurrent(lanes, words, most.tolist(), **settings)
+
+
 def _layer_norm(lanes, words, width, epsilon, tokens):
     gains, biases = np.random.default_rng(0).integers(-1 << 15, 1 << 15, (2, words * lanes))
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
 
 
-def _mac_fabric(rows, lanes, tokens, weight_width, acc_width, results_in_blocks):
-    form = MacFormat(weight_width=weight_width)
+def _mac_fabric(rows, lanes, tokens, weight_width, ternary, acc_width, results_in_blocks):
+    form = MacFormat(weight_width=weight_width, ternary=ternary)
     return MacFabric(rows, lanes, tokens, form, acc_width, None, results_in_blocks)
 
 
@@ -143,6 +156,7 @@ STANDARD = {
             "lanes": 8,
             "tokens": 1,
             "weight_width": 8,
+            "ternary": False,
             "acc_width": 40,
             "results_in_blocks": True,
         },
@@ -152,6 +166,18 @@ STANDARD = {
         {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},
     ),
     "reciprocal": (Reciprocal, {"width": 32, "multiplier_blocks": False}),
+    "recurrent": (
+        _recurrent,
+        {
+            "lanes": 4,
+            "words": 128,
+            "layers": 4,
+            "fraction": 12,
+            "state_fraction": 15,
+            "shift": 10,
+            "o_width": 24,
+        },
+    ),
     "residual": (Residual, {"lanes": 4, "words": 128, "width": 24, "tokens": 1}),
     "rms_norm": (
         _rms_norm,
@@ -184,6 +210,7 @@ STANDARD = {
         SumOfSquares,
         {"lanes": 4, "words": 128, "width": 24, "epsilon": 1, "tokens": 1},
     ),
+    "ternary_words": (TernaryWords, {"rows": 8, "lanes": 8}),
     "top_k": (TopK, {"lanes": 4, "k": 5, "vocab_size": 32000}),
     "transposer": (Transposer, {"lanes": 4, "width": 16}),
     "value_cache": (
@@ -197,6 +224,7 @@ STANDARD = {
             "max_seq_len": 256,
         },
     ),
+    "weigh": (_weigh, {"lanes": 4, "words": 128, "width": 24, "norms": 4, "tokens": 1}),
     "weight_stationary": (
         _systolic(WeightStationary),
         {"rows": 8, "cols": 8, "activation_width": 8, "weight_width": 8},

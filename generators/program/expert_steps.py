@@ -70,6 +70,8 @@ class ExpertSteps:
             fills=Region.NORMED if behind.get("normed") else Region.NONE,
             **behind,
         )
+        if last:
+            w.again(op, self._name(down))
 
     def _name(self, part):
         return f"layers.{self.index}.{part.name}"

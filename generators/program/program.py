@@ -13,10 +13,13 @@ from celosia.reference.operations.experts import IntegerExperts
 from celosia.reference.operations.gate import IntegerGate
 from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
+from celosia.reference.operations.recur import IntegerRecur
+from celosia.reference.quantization.matrix import Matrix, ceil_log2
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.kv_cache.slots import check_slots, view_table
 from celosia.rtl.machine.program import Load, Program, Run
 from celosia.rtl.machine.step import Region, Scalar, argument, step_layout
+from celosia.rtl.recurrent.recurrent import Part
 from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
@@ -83,31 +86,35 @@ class Writer:
         self.rows, self.lanes = rows, scheme.lanes
         self.head_words = model.head_dim // self.lanes
         self.dim_words = scheme.padded(c.dim) // self.lanes
-        self.attention_start = self.dim_words  # regions of the activation memory
-        self.hidden_start = self.dim_words + c.n_heads * self.head_words
+        self._norms = self._norms_behind()
+        self.norm_stride = 1 << ceil_log2(self.dim_words)
+        self.most_norms = max(1, *map(len, self._norms.values()))
+        # Regions of the activation memory.
+        self.attention_start = self.dim_words + (self.most_norms - 1) * self.norm_stride
+        recurs = any(isinstance(op, IntegerRecur) for op in model.operations)
+        mixed = self.dim_words if recurs else c.n_heads * self.head_words
+        self.hidden_start = self.attention_start + mixed
         slots = tuple(view.slots for view in views)
         self.places = CachePlaces(rows, self.lanes, slots, c.n_kv_heads, self.head_words)
         _, self.view_numbers = view_table(views)
         self.tape, self.ways = TapeWriter(model, rows), Ways(model)
         self.steps, self.gains = [], {}
         self.runs, self._run_start = [], (0, 0)
-        self._norms = self._norms_behind()
 
     def _norms_behind(self):
-        """For each operation that writes the residual stream the norm that reads what it wrote."""
-        found, norm = {}, None
+        """For each operation that writes the residual stream the norms that read what it wrote."""
+        found, norms = {}, []
         for op in reversed(self.model.operations):
             if isinstance(op, IntegerNorm):
-                if norm is not None:
-                    raise ValueError(f"{op.source.key} and {norm.source.key} read the same vector")
-                norm = op
+                norms.insert(0, op)
             elif getattr(op, "out", None) == "x":
-                found[id(op)], norm = norm, None
+                found[id(op)], norms = norms, []
         return found
 
     def write(self):
         """Write the loads, all layers, the head, and the tables."""
         begin = self.behind(self.model.begin[0])
+        self.again(self.model.begin[0], "embedding")
         for index, operations in enumerate(self.model.layers):
             self._layer(index, operations)
         before = self._counts()
@@ -130,7 +137,8 @@ class Writer:
             weights, scales = zip(np.sum(every[:-1], 0), np.sum(every, 0), strict=True)
             weights, scales = (tuple(map(int, words)) for words in (weights, scales))
         experts = self.ways.n_experts
-        return Program(self.steps, weights, scales, loads, biases, tuple(self.runs), experts)
+        rest = biases, tuple(self.runs), experts, self.most_norms
+        return Program(self.steps, weights, scales, loads, *rest)
 
     def begin_run(self):
         """What the tapes now get is a run that all passes read, until it ends; its addresses."""
@@ -151,12 +159,36 @@ class Writer:
 
     def behind(self, op):
         """What a step that writes the residual stream says of the norm behind it."""
-        norm = self._norms[id(op)]
-        if norm is None:
+        norms = self._norms[id(op)]
+        if not norms:
             return {"argument": argument(shift=0), "norm": 0, "normed": 0, "restarts": 0}
-        number = self._gains(norm)
-        shift = argument(shift=norm.shift)
-        return {"argument": shift, "norm": number, "normed": 1, "restarts": 1}
+        return self._normed(norms[0]) | {"restarts": 1}
+
+    def _normed(self, norm):
+        return {
+            "argument": argument(shift=norm.shift),
+            "norm": self._gains(norm),
+            "normed": 1,
+        }
+
+    def again(self, op, name):
+        """The further norms of what ``op`` wrote, each as a step that adds nothing to it.
+
+        A matrix of zeros of one word's columns brings the residual stream past the next gains.
+        """
+        for number, norm in enumerate(self._norms[id(op)][1:], 1):
+            size = self.dim_words * self.lanes
+            nothing = Matrix(np.zeros((size, self.lanes), np.int8), np.zeros(size, np.int64), 0)
+            self.tape.matrix(nothing)
+            self.tape.scales(nothing.scale)
+            self.product(
+                nothing,
+                name=f"{name} again",
+                route="residual",
+                keep=1,
+                base=number * self.norm_stride,
+                **self._normed(norm),
+            )
 
     def _gains(self, norm):
         """The number of a norm's gains."""
@@ -165,6 +197,7 @@ class Writer:
         name = where + norm.source.key
         if name not in self.gains:
             self.gains[name] = norm.gains
+            self.ways.weigh(norm)
         return list(self.gains).index(name)
 
     def _layer(self, index, operations):
@@ -174,6 +207,8 @@ class Writer:
                 self._matrix(index, operations, place)
             elif isinstance(op, IntegerAttention):
                 attention.write()
+            elif isinstance(op, IntegerRecur):
+                self._recurrent(index, operations, op)
             elif isinstance(op, IntegerExperts):
                 ExpertSteps(self, index, op, self._source(operations, place)).write()
 
@@ -185,6 +220,8 @@ class Writer:
             self.residual(op, name, self._source(operations, place), op, {})
             return
         way = self.ways.after(operations, place)
+        if isinstance(way.end, IntegerRecur):
+            return  # in the order that this needs
         if isinstance(way.end, IntegerAdd):
             told = self.ways.members(way)
             self.residual(op, name, self._source(operations, place), way.end, told, way.route)
@@ -203,11 +240,30 @@ class Writer:
         else:
             raise ValueError(f"{name}: there is no way for its results")
 
+    def _recurrent(self, index, operations, op):
+        """The matrices of a layer's state, in order; the last one's results leave it."""
+        number = self.ways.recurrent(op)
+        inner = self.ways.after(operations, operations.index(op))
+        told = self.ways.members(inner, "recurrent")
+        for part, name in zip(Part, op.source.inputs, strict=True):
+            (matrix,) = (one for one in operations if getattr(one, "out", None) == name)
+            last = part == Part.RELEASE
+            self.linear(
+                matrix,
+                name=f"layers.{index}.{matrix.name}",
+                route="recurrent",
+                fills=Region.ATTENTION if last else Region.NONE,
+                argument=argument(state={"part": part, "layer": number}),
+                **(told if last else {}),
+                **self._source(operations, operations.index(matrix)),
+            )
+
     def residual(self, op, name, source, end, told, route="residual"):
         """A matrix that adds to the residual stream, and the norm behind ``end``."""
         behind = self.behind(end)
         fills = Region.NORMED if behind["normed"] else Region.NONE
         self.linear(op, name=name, route=route, keep=1, fills=fills, **behind, **source, **told)
+        self.again(end, name)
 
     def _source(self, operations, place):
         """Where a matrix' activations come from, and what its results are multiplied by."""
@@ -217,14 +273,19 @@ class Writer:
                 continue
             if isinstance(op, IntegerNorm):
                 scalar = Scalar.ONE if op.epsilon is None else Scalar.NORM
-                return {"region": Region.NORMED, "source_base": 0, "scalar": scalar}
+                return {"region": Region.NORMED, "source_base": self._base(op), "scalar": scalar}
             if isinstance(op, IntegerStreamNorm):
                 name = op.input
-            elif isinstance(op, IntegerAttention):
+            elif isinstance(op, IntegerAttention | IntegerRecur):
                 return {"region": Region.ATTENTION, "source_base": self.attention_start}
             elif isinstance(op, IntegerGate):
                 return {"region": Region.HIDDEN, "source_base": self.hidden_start}
         raise ValueError(f"no operation makes {name}")
+
+    def _base(self, norm):
+        """Where the activations of a norm of the residual stream begin."""
+        (norms,) = (each for each in self._norms.values() if any(norm is one for one in each))
+        return self.norm_stride * [norm is one for one in norms].index(True)
 
     def _head(self):
         """The logits, of the last token."""
@@ -246,10 +307,12 @@ class Writer:
         """The tables, behind the head but for a tied one, and what loads their rows."""
         (embed,), planes = self.model.begin, self.model.scheme.head_planes
         head = next(op for op in self.model.end if isinstance(op, IntegerLinear))
-        tables = [(embed.table, embed.name, {"normed": not embed.positions_name})]
+        tables = [(embed.table, embed.name, {})]
+        tables += [(digit, f"{embed.name} digit", {"keep": True}) for digit in embed.digits]
         if embed.positions_name:
             told = {"position": True, "offset": embed.offset, "keep": True}
             tables.append((embed.positions, embed.positions_name, told))
+        tables = [(*each, told | {"normed": False}) for *each, told in tables[:-1]] + tables[-1:]
         addresses = []
         for table, name, _ in tables:
             addresses.append(before[0] if name == head.name else self.tape.beats)

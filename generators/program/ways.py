@@ -6,7 +6,8 @@ from celosia.reference.operations.add import IntegerAdd
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.gate import IntegerGate
-from celosia.reference.operations.norm import IntegerStreamNorm
+from celosia.reference.operations.norm import WEIGHTS_SHIFT, IntegerStreamNorm
+from celosia.reference.operations.recur import IntegerRecur
 from celosia.reference.operations.rotate import IntegerRotate
 from celosia.rtl.machine.shape import Route, Unit
 
@@ -33,6 +34,7 @@ class Ways:
         self.model = model
         self.angles, self.norms, self.gates, self.caps, self.routers = [], {}, [], {}, []
         self.limits = {}
+        self.states, self.weights = [], []
         rotations = [op for op in model.operations if isinstance(op, IntegerRotate)]
         self.rotates = bool(rotations)
         if rotations:
@@ -55,6 +57,8 @@ class Ways:
                 return Way(self._heads(operations, op, name), name, op, norm, rotate, limit)
             elif isinstance(op, IntegerAttention) and name == op.source.v:
                 return Way("values", name, op)
+            elif isinstance(op, IntegerRecur) and name in op.source.inputs:
+                return Way("recurrent", name, op)
             elif isinstance(op, IntegerGate) and op.input == name:
                 return Way("gated", name, op)
             elif getattr(op, "input", None) == name:
@@ -99,6 +103,20 @@ class Ways:
         if len(self.gates) > 1:
             raise ValueError("layers with different activations need two units")
 
+    def weigh(self, norm):
+        """Note what a norm of the residual stream is of, in the order of the norms' gains."""
+        ones = [1 << WEIGHTS_SHIFT] * len(norm.gains)
+        weights = ones if norm.weights is None else norm.weights.tolist()
+        self.weights.append((tuple(weights), norm.weights is not None))
+
+    def recurrent(self, op):
+        """The number of the states of one more layer; a machine has one unit for all."""
+        formats = {(each.state_fraction, each.shift, each.width) for each in [*self.states, op]}
+        if len(formats) > 1:
+            raise ValueError("layers whose states have different formats need two units")
+        self.states.append(op)
+        return len(self.states) - 1
+
     def experts(self, op):
         """Note a router; a machine has one."""
         s = op.source
@@ -118,7 +136,8 @@ class Ways:
 
     def routes(self, attention_start, hidden_start):
         """The routes, once all steps have asked for what they need."""
-        routes = [Route("residual", (Unit("residual"), Unit("norm")), "activations")]
+        units = Unit("residual"), *self._weigh(), Unit("norm")
+        routes = [Route("residual", units, "activations")]
         if "added" in self.norms:
             routes.append(Route("added", self._stream_norm("added"), "residual"))
         for name in ("heads", "queries", "keys"):
@@ -138,10 +157,31 @@ class Ways:
             Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
             Route("gated", (*gate, *self._stream_norm("gated")), "activations", hidden_start),
             Route("attention", self._stream_norm("attention"), "activations", attention_start),
+            *self._recurrent(attention_start),
             *self._router(),
             Route("logits", self._cap("logits"), "sampler"),
         ]
         return tuple(routes)
+
+    def _weigh(self):
+        """What is normed is first multiplied, where any norm asks for that."""
+        if not any(asked for _, asked in self.weights):
+            return ()
+        weights = tuple(each for each, _ in self.weights)
+        return (Unit("weigh", settings=(("weights", weights),)),)
+
+    def _recurrent(self, start):
+        if not self.states:
+            return
+        first = self.states[0]
+        settings = (
+            ("most", tuple(tuple(op.most.tolist()) for op in self.states)),
+            ("state_fraction", first.state_fraction),
+            ("shift", first.shift),
+            ("o_width", first.width),
+        )
+        units = Unit("recurrent", settings=settings), *self._stream_norm("recurrent")
+        yield Route("recurrent", units, "activations", start)
 
     def _router(self):
         names = ("n", "k", "fraction", "renormalise")

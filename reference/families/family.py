@@ -53,7 +53,9 @@ class Family:
     gguf : Format or None
         None where GGUF has no such architecture.
     checked : int
-        Random models whose logits were compared with those of `transformers`.
+        Random models whose logits were compared with those of the judge.
+    judge : str, optional
+        Where it is not `transformers`.
     """
 
     name: str
@@ -62,3 +64,4 @@ class Family:
     hugging_face: Format
     gguf: Format | None = None
     checked: int = 0
+    judge: str = ""

@@ -10,7 +10,7 @@ from celosia.reference.operations import Linear, Norm
 
 from celosia.printable import shown
 
-__all__ = ["Quantization", "Scaled", "Ternary", "check", "names", "norm_inputs"]
+__all__ = ["Online", "Quantization", "Scaled", "Ternary", "check", "names", "norm_inputs"]
 
 
 class Quantization(msgspec.Struct):
@@ -106,6 +106,17 @@ class Scaled(Part):
         if not file.has(number):
             return array
         return file.checked(f"{place}{self.name}.{suffix}", array * file.take(number, (1,)))
+
+
+@dataclass(frozen=True)
+class Online(Part):
+    """A module's matrix as the model itself rounds it, or of it the rows of one of ``parts``."""
+
+    def read(self, file, place, suffix, shape):
+        rows = sum(self.parts) or shape[0]
+        weight = _rounded(file.take(f"{place}{self.name}.{suffix}", (rows, *shape[1:])))
+        start = sum(self.parts[: self.index])
+        return weight[start : start + shape[0]]
 
 
 def _rounded(weight):

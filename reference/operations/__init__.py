@@ -27,6 +27,7 @@ from celosia.reference.operations.experts import Experts
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import Linear
 from celosia.reference.operations.norm import Copy, Norm
+from celosia.reference.operations.recur import Recur
 from celosia.reference.operations.rotate import Rotate
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "Gate",
     "Linear",
     "Norm",
+    "Recur",
     "Rotate",
 ]

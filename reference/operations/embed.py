@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.quantization.digits import digits
 from celosia.reference.quantization.matrix import Matrix, recoded, scaled
 from celosia.reference.units.scale import scale
 
@@ -50,9 +51,18 @@ class Embed:
 
     def quantize(self, q):
         unit = q.want(self.out)
+        if q.scheme.ternary:
+            return self._digits(q, unit)
         table = self._table(q, self.table, unit * self.factor)
         positions = self._table(q, self.positions, unit) if self.positions else None
         return IntegerEmbed(self.out, self.table, table, self.positions, positions, self.offset)
+
+    def _digits(self, q, unit):
+        """Tables of ternary digits, one after the other."""
+        if self.positions:
+            raise ValueError(f"{self.positions}: ternary weights go without learned positions")
+        first, *rest = digits(q.tensor(self.table), unit * self.factor, q.scheme)
+        return IntegerEmbed(self.out, self.table, first, digits=tuple(rest))
 
     def _table(self, q, name, factor):
         """A tied table keeps the codes that the head has."""
@@ -62,7 +72,10 @@ class Embed:
 
 @dataclass(eq=False)
 class IntegerEmbed:
-    """Rows of :class:`Matrix` ``table``, and of ``positions``, in units of the residual."""
+    """Rows of :class:`Matrix` ``table``, and of ``positions``, in units of the residual.
+
+    ``digits`` are further tables, whose rows are added.
+    """
 
     out: str
     name: str
@@ -70,9 +83,12 @@ class IntegerEmbed:
     positions_name: str | None = None
     positions: Matrix | None = None
     offset: int = 0
+    digits: tuple = ()
 
     def run(self, p):
         x = self._rows(p, self.table, p.tokens)
+        for table in self.digits:
+            x = p.saturated(x + self._rows(p, table, p.tokens))
         if self.positions is not None:
             x = p.saturated(x + self._rows(p, self.positions, p.positions + self.offset))
         p.write(self.out, x)

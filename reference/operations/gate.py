@@ -9,12 +9,13 @@ from celosia.reference.quantization.matrix import ceil_log2
 from celosia.reference.units.gate import activation_fraction
 from celosia.reference.units.gate import gate as integer_gate
 
-__all__ = ["ACTIVATIONS", "Gate", "IntegerGate"]
+__all__ = ["ACTIVATIONS", "Gate", "IntegerGate", "sigmoid"]
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
-def _sigmoid(x):
+def sigmoid(x):
+    """``1 / (1 + exp(-x))``, without overflow."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
@@ -30,7 +31,7 @@ def _gelu_tanh(x):
 
 
 ACTIVATIONS = {
-    "silu": lambda x: x * _sigmoid(x),
+    "silu": lambda x: x * sigmoid(x),
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "relu": lambda x: np.maximum(x, 0),

@@ -9,15 +9,18 @@ from celosia.reference.quantization.matrix import ceil_log2
 from celosia.reference.units.norm import gain, sum_of_squares
 from celosia.reference.units.stream_norm import LEAST_SHIFT, stream_norm
 
-__all__ = ["ACTIVATION_WIDTH", "Copy", "IntegerNorm", "IntegerStreamNorm", "Norm"]
+__all__ = ["ACTIVATION_WIDTH", "WEIGHTS_SHIFT", "Copy", "IntegerNorm", "IntegerStreamNorm", "Norm"]
 
 RESIDUAL = "x"  # the residual stream's name
+WEIGHTS_SHIFT = 14  # bits behind the point of the weights of norms
 ACTIVATION_WIDTH = 23  # bits of a value before block quantisation: 8 and shifts of up to 15
 
 
 @dataclass(frozen=True)
 class Norm:
-    """``out = input / sqrt(mean(input**2) + eps) * gain + bias``; of ``groups`` parts, each alone.
+    """``out = y / sqrt(mean(y**2) + eps) * gain + bias``, ``y = weights * input``.
+
+    Of ``groups`` parts, each alone.
 
     Parameters
     ----------
@@ -28,6 +31,7 @@ class Norm:
         LayerNorm: the mean is subtracted first.
     groups : int
         The parts of the vector that are normed alone; ``gain`` has the values of one.
+    weights : str, optional
     """
 
     input: str
@@ -37,18 +41,21 @@ class Norm:
     bias: str | None = None
     centred: bool = False
     groups: int = 1
+    weights: str | None = None
 
     @property
     def key(self):
         """The name under which calibration knows it."""
-        return self.gain or f"norm of {self.input}"
+        return self.gain or self.weights or f"norm of {self.input}"
 
     def shapes(self, sizes):
         shape = (sizes[self.input] // self.groups,)
-        return {name: shape for name in (self.gain, self.bias) if name}
+        return {name: shape for name in (self.gain, self.bias, self.weights) if name}
 
     def run(self, p):
         x = p.read(self.input)
+        if self.weights:
+            x = x * p.tensor(self.weights)
         parts = x.reshape(len(x), self.groups, -1)
         if self.centred:
             parts = parts - parts.mean(axis=-1, keepdims=True, dtype=np.float32)
@@ -76,11 +83,21 @@ class Norm:
             raise ValueError(f"{self.key}: this LayerNorm has no unit")
         if self.input != RESIDUAL:
             return self._stream(q)
-        n = q.size(self.input)
+        n, weights, residual = q.size(self.input), None, q.residual
+        if self.weights:
+            weights, residual = self._weights(q), residual - q.weights_bits
         gains = q.tensor(self.gain) if self.gain else np.ones(n, np.float32)
-        mantissas, shift, fraction = _gain(gains, q, q.seen(self.key))
-        q.give(self.out, math.sqrt(n) * 2.0 ** (q.residual - fraction))
-        return IntegerNorm(self, mantissas, shift, 1)  # epsilon: see Quantizer
+        mantissas, shift, fraction = _gain(gains, q, q.seen(self.key), residual)
+        q.give(self.out, math.sqrt(n) * 2.0 ** (residual - fraction))
+        return IntegerNorm(self, mantissas, shift, 1, weights)  # epsilon: see Quantizer
+
+    def _weights(self, q):
+        """In units that are those of all such norms."""
+        places, size = q.places(self.input)
+        weights = np.zeros(size, np.int64)
+        unit = 2.0 ** (WEIGHTS_SHIFT - q.weights_bits)
+        weights[places] = np.round(q.tensor(self.weights) * unit)
+        return weights
 
     def _stream(self, q):
         """Of a vector other than the residual stream, on its way."""
@@ -136,20 +153,20 @@ class Copy:
 
     def quantize(self, q):
         ones = np.ones(q.size(self.input), np.float32)
-        mantissas, shift, fraction = _gain(ones, q, q.seen(self.key))
+        mantissas, shift, fraction = _gain(ones, q, q.seen(self.key), q.residual)
         q.give(self.out, 2.0**-fraction)
         return IntegerNorm(self, mantissas, shift, None)
 
 
-def _gain(gains, q, largest):
+def _gain(gains, q, largest, residual):
     """int16 gains[padded size], the shift behind the product, and the product's binary point."""
     mantissa_shift = 14 - ceil_log2(max(np.abs(gains).max(), 2.0**-100))
     places, size = q.scheme.columns_of(len(gains))
     mantissa = np.zeros(size, np.int64)
     mantissa[places] = np.round(gains.astype(np.float64) * 2.0**mantissa_shift)
     fraction = ACTIVATION_WIDTH - 3 - ceil_log2(np.max(largest))
-    fraction = min(fraction, q.residual + mantissa_shift - 1)
-    return mantissa, q.residual + mantissa_shift - fraction, fraction
+    fraction = min(fraction, residual + mantissa_shift - 1)
+    return mantissa, residual + mantissa_shift - fraction, fraction
 
 
 @dataclass(eq=False)
@@ -164,12 +181,15 @@ class IntegerNorm:
         Behind the product.
     epsilon : int, or None
         In squared units of the residual, for the whole vector; None where nothing is normed.
+    weights : int16[padded size], optional
+        What the residual is multiplied by before it is normed, in units of 2**-14.
     """
 
     source: Norm
     gains: np.ndarray
     shift: int
     epsilon: int | None
+    weights: np.ndarray | None = None
 
     @property
     def input(self):
@@ -184,6 +204,8 @@ class IntegerNorm:
     def run(self, p):
         x = p.read(self.input).values
         p.count("residual", x, p.width)
+        if self.weights is not None:
+            x = gain(x, self.weights, WEIGHTS_SHIFT, p.width)
         values = gain(x, self.gains, self.shift, ACTIVATION_WIDTH)
         p.count("activations", values, ACTIVATION_WIDTH)
         if self.epsilon is None:

@@ -11,6 +11,7 @@ __all__ = [
     "LOG2E",
     "LOGIT_FRACTION",
     "SCORE_FRACTION",
+    "SCORE_WIDTH",
     "check_model",
     "excess",
     "gate_fraction",

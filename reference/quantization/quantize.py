@@ -22,11 +22,13 @@ from celosia.reference.operations.norm import (
     IntegerStreamNorm,
     Norm,
 )
+from celosia.reference.operations.recur import Recur
 from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.formats import (
     LOG2E,
     LOGIT_FRACTION,
     SCORE_FRACTION,
+    SCORE_WIDTH,
     check_model,
     excess,
     gate_fraction,
@@ -37,6 +39,7 @@ from celosia.reference.quantization.formats import (
 from celosia.reference.quantization.matrix import ceil_log2, recoded, rounded, scaled
 from celosia.reference.quantization.quantized_model import QuantizedModel
 from celosia.reference.quantization.scheme import Scheme
+from celosia.reference.quantization.ternary import check_ternary
 from celosia.reference.rewrites.rewrites import machine_form
 from celosia.reference.units import stream_norm
 from celosia.reference.units.scale import LEAST_SHIFT, ROOM
@@ -68,12 +71,14 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
         If there are no formats that hold the model's values.
     """
     check_model(model)
-    given, model = model, machine_form(model)
+    scheme = scheme or Scheme()
+    given, model = model, machine_form(model, scheme.ternary)
     if len(model.codes) < len(given.codes):
         text = "%s: the machine's form of it changes %d of %d matrices, which are rounded anew"
         lost = len(given.codes) - len(model.codes)
         logging.getLogger(__name__).warning(text, model.name, lost, len(given.codes))
-    scheme = scheme or Scheme()
+    if scheme.ternary:
+        check_ternary(model)
     return Quantizer(model, scheme, calibration or calibrate(model), margin).model()
 
 
@@ -88,6 +93,8 @@ class Quantizer:
         That calibration saw.
     residual, score_fraction, score_width, gate_fraction, router_fraction, logit_fraction : int
         Formats of the whole machine.
+    weights_bits : int
+        Integer bits of what norms multiply the residual stream by.
     layer : int or None
         Of the operation that asks.
     """
@@ -107,6 +114,7 @@ class Quantizer:
         """The formats that are constants of the machine: those of the layer that needs most."""
         largest = self.calibration.largest
         attentions = self._of_layers(Attention)
+        self.score_fraction, self.score_width = SCORE_FRACTION, SCORE_WIDTH
         if attentions:
             scores = max(float(largest("scores", n)) for n, _ in attentions)
             most = 64
@@ -115,9 +123,21 @@ class Quantizer:
             most -= 2 + ROOM + ceil_log2(self.config.head_dim)
             self.score_fraction, self.score_width = score_format(scores, self.margin, most)
         gates = [float(largest("gate", n).max()) for n, _ in self._of_layers((Gate, Experts))]
+        recurrent = self._of_layers(Recur)
+        gates += [float(largest("recurrent gates", n).max()) for n, _ in recurrent]
         self.gate_fraction = gate_fraction(max(gates, default=1.0), self.margin)
         routers = [float(largest("router", n).max()) for n, _ in self._of_layers(Experts)]
         self.router_fraction = router_fraction(max(routers, default=1.0), self.margin)
+        weights = [self._largest_weight(self.source.tensors, op) for op in self.description.end]
+        for n, op in self._of_layers(Norm):
+            weights.append(self._largest_weight(self.source.layers[n], op))
+        self.weights_bits = ceil_log2(max(weights))
+
+    @staticmethod
+    def _largest_weight(tensors, op):
+        """Of those that a norm multiplies the residual stream by; 1 where there are none."""
+        name = getattr(op, "weights", None)
+        return max(float(np.abs(tensors[name]).max()), 2.0**-100) if name else 1.0
 
     def _of_layers(self, kind):
         layers = enumerate(self.description.layers)
@@ -331,6 +351,7 @@ class Quantizer:
         inverse = float(self.calibration.largest("inverse"))
         for op in norms:
             if op.epsilon is not None:
+                residual = self.residual - (op.weights is not None) * self.weights_bits
                 op.epsilon = least_epsilon(
-                    self.config.dim, op.source.eps, self.residual, shifts, inverse
+                    self.config.dim, op.source.eps, residual, shifts, inverse
                 )

@@ -100,5 +100,7 @@ class QuantizedModel:
         """Bits that hold every sum, over matrices, keys and ``seq_len`` values, signed."""
         block = 1 << 22  # -128 * 2**15, what an activation or an exponential is at most
         rows = [int(np.abs(m.integers(), dtype=np.int32).sum(axis=1).max()) for m in self.matrices]
-        largest = max(block * max(*rows, 127 * seq_len), 127 * 127 * self.head_dim)
+        largest = block * max(rows)
+        if any(isinstance(op, IntegerAttention) for op in self.operations):
+            largest = max(largest, block * 127 * seq_len, 127 * 127 * self.head_dim)
         return largest.bit_length() + 1

@@ -23,6 +23,11 @@ class Scheme:
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups.
 
+    ternary : bool
+        Every weight of a row is -1, 0 or 1 times the row's scale, as the model has it: nothing is
+        rounded, and norms' gains stay out of matrices. Tables have ``DIGITS`` ternary digits. Only
+        of 2 bits, without groups.
+
     Groups of fewer than 8 bits have an offset (a zero point) beside their scale, but for a head of
     more bits than the rest.
     """
@@ -32,6 +37,7 @@ class Scheme:
     residual_width: int = 24
     group: int = 0
     head_width: int = 0
+    ternary: bool = False
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -42,6 +48,11 @@ class Scheme:
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
+        if self.ternary and (self.weight_width != 2 or self.group):
+            raise ValueError(
+                f"ternary weights have 2 bits and no groups, not {self.weight_width} bits and "
+                f"groups of {self.group}"
+            )
         widths = [0, self.weight_width]
         if self.group and self.weight_width <= 4:
             widths.append(2 * self.weight_width)

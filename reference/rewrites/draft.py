@@ -14,6 +14,7 @@ from celosia.reference.operations import (
     Gate,
     Linear,
     Norm,
+    Recur,
     Rotate,
 )
 from celosia.reference.operations.linear import LinearPair
@@ -32,6 +33,7 @@ _READS = {
     Linear: lambda op: {op.input, op.out} if op.add else {op.input},
     LinearPair: lambda op: {op.input},
     Norm: lambda op: {op.input},
+    Recur: lambda op: {*op.inputs},
     Rotate: lambda op: {op.vector},
 }
 

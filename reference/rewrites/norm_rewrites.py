@@ -1,12 +1,19 @@
-"""Rewrites of norms: without mean, without bias, one for two."""
+"""Rewrites of norms: without mean, without bias, one for two, none before another."""
 
 from dataclasses import replace
 
 import numpy as np
-from celosia.reference.operations import Embed, Experts, Linear, Norm
+from celosia.reference.operations import Embed, Experts, Linear, Norm, Recur
 from celosia.reference.rewrites.draft import Draft, reads, writes
 
-__all__ = ["centre_writers", "fold_gain", "fold_gains", "fold_norm_biases"]
+__all__ = [
+    "centre_writers",
+    "fold_gain",
+    "fold_gains",
+    "fold_norm_biases",
+    "fold_recurrent_norms",
+    "join_norms",
+]
 
 
 def centre_writers(model):
@@ -147,3 +154,53 @@ def fold_gain(draft, operations, tensors, index):
         for name in names:
             tensors[name] = tensors[name] * tensors[op.gain]
     operations[index] = replace(op, gain=None)
+
+
+def join_norms(model):
+    """RMSNorms of what one of the residual stream makes become one each, which has its gains.
+
+    A norm takes out the root before it, but for their epsilons: their product is left.
+    """
+    draft, changed = Draft(model), False
+    for operations, _ in draft.parts:
+        for index in reversed(range(len(operations))):
+            first = operations[index]
+            if not _plain(first) or first.input != "x" or not first.gain:
+                continue
+            readers = draft.readers(operations, index)
+            if not readers or not all(_plain(operations[place]) for place in readers):
+                continue
+            for place in readers:
+                op = operations[place]
+                eps = op.eps * first.eps
+                operations[place] = replace(op, input="x", eps=eps, weights=first.gain)
+            del operations[index]
+            changed = True
+    return draft.model() if changed else model
+
+
+def _plain(op):
+    """Whether an operation is an RMSNorm of a whole vector, with no more than a gain."""
+    return isinstance(op, Norm) and not (op.centred or op.bias or op.weights) and op.groups == 1
+
+
+def fold_recurrent_norms(model):
+    """The norm of what gates a recurrent state's output is taken out by the one behind it.
+
+    Its gains become part of the matrix.
+    """
+    draft, changed = Draft(model), False
+    for operations, tensors in draft.parts:
+        for index, op in enumerate(operations):
+            if not isinstance(op, Recur) or not op.gain:
+                continue
+            readers = draft.readers(operations, index)
+            makers = [m for m in operations[:index] if op.output in writes(m)]
+            if not all(_plain(operations[place]) for place in readers) or not readers:
+                continue
+            if len(makers) != 1 or not isinstance(makers[0], Linear) or makers[0].bias:
+                continue
+            weight = makers[0].weight
+            tensors[weight] = tensors[weight] * tensors[op.gain][:, None]
+            operations[index], changed = replace(op, gain=None), True
+    return draft.model() if changed else model

@@ -8,7 +8,13 @@ from dataclasses import replace
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import Linear, LinearPair
 from celosia.reference.rewrites.factor_rewrites import fold_factors
-from celosia.reference.rewrites.norm_rewrites import centre_writers, fold_gains, fold_norm_biases
+from celosia.reference.rewrites.norm_rewrites import (
+    centre_writers,
+    fold_gains,
+    fold_norm_biases,
+    fold_recurrent_norms,
+    join_norms,
+)
 
 __all__ = [
     "REWRITES",
@@ -16,15 +22,18 @@ __all__ = [
     "fold_factors",
     "fold_gains",
     "fold_norm_biases",
+    "fold_recurrent_norms",
+    "join_norms",
     "machine_form",
     "pair_gates",
 ]
 
 
-def machine_form(model):
-    """The model as the machine computes it."""
+def machine_form(model, ternary=False):
+    """The model as the machine computes it; ``ternary`` matrices stay so."""
     for rewrite in REWRITES:
-        model = rewrite(model)
+        if not (ternary and rewrite is fold_gains):
+            model = rewrite(model)
     return model
 
 
@@ -58,4 +67,12 @@ def _paired(operations):
 
 
 #: In the machine's order.
-REWRITES = (centre_writers, fold_norm_biases, fold_gains, fold_factors, pair_gates)
+REWRITES = (
+    centre_writers,
+    fold_norm_biases,
+    fold_gains,
+    fold_factors,
+    join_norms,
+    fold_recurrent_norms,
+    pair_gates,
+)

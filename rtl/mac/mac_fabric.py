@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 from celosia.rtl.arithmetic.multiplier import multiply
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import parameter_layout
+from celosia.rtl.mac.ternary_sum import TERMS, ternary_sums
 from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.rtl.stream.pipeline import delayed
 from celosia.rtl.stream.queue import Queue
@@ -56,9 +57,11 @@ class MacFabric(wiring.Component):
     ``lanes`` multipliers each. A beat's weights serve all tokens, a token's block all rows. Exact:
     nothing rounds, and ``acc_width`` bits hold any tile the caller sends.
 
+    Ternary weights take additions and subtractions only: :mod:`celosia.rtl.mac.ternary_sum`.
+
     Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, with
-    ``groups`` 2 more, with ``results_in_blocks`` 1 more. Throughput 1 beat per cycle; 16 results
-    may wait without stopping the beats.
+    ``groups`` 2 more, if ternary ``4 + ceil(lanes / 4)``; with ``results_in_blocks`` 1 more.
+    Throughput 1 beat per cycle; 16 results may wait without stopping the beats.
 
     Parameters
     ----------
@@ -115,7 +118,10 @@ class MacFabric(wiring.Component):
         self.acc_width = acc_width
         self.groups = groups
         self.results_in_blocks = results_in_blocks
-        self._depth = 3 + -(-ceil_log2(lanes) // 2) + (2 if groups else 0)  # to the accumulators
+        if form.ternary and groups:
+            raise ValueError("groups must be None if ternary: their scales need multipliers")
+        stages = -(-lanes // TERMS) - 1 if form.ternary else -(-ceil_log2(lanes) // 2)
+        self._depth = 3 + stages + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         beat = beat_layout(rows, lanes, tokens, form.weight_width, groups)
@@ -162,7 +168,9 @@ class MacFabric(wiring.Component):
                     early = delayed(m, exponent, 1, name)
                     later = delayed(m, early[FINE:], 1, name)
                     clear, valid = delayed(m, starting, 1, name), delayed(m, coming.valid, 1, name)
-                if row % self.form.group == 0:
+                if self.form.ternary:
+                    dots = iter([ternary_sums(m, weights[row], mantissas)])
+                elif row % self.form.group == 0:
                     dots = self._dots(m, weights, mantissas, token, row)
                 dot = next(dots)
                 if self.groups:
@@ -205,7 +213,8 @@ class MacFabric(wiring.Component):
 
     def _shifted(self, m, dot, early, later):
         """The dot product by its block's exponent: the first bits of it before a register."""
-        if not self.groups and self.lanes == 1:  # the product comes out of a register
+        registered = self.lanes == 1 and not self.form.ternary
+        if not self.groups and registered:  # the product comes out of a register
             return _shift(m, dot, Cat(delayed(m, early[:FINE]), later))
         dot = delayed(m, _shift(m, dot, early[:FINE]))
         return _shift(m, dot, later, 1 << FINE)

@@ -87,6 +87,8 @@ class Collect(wiring.Component):
         The members of WORD_MEMBERS that the words have; by default all.
     with_experts : bool
         Whether there are operations whose scalar is the weight of an expert; of 1 token.
+    repeats : bool
+        Whether norms may come again, unchanged.
 
     Members
     -------
@@ -126,6 +128,7 @@ class Collect(wiring.Component):
         routes=16,
         more=None,
         with_experts=False,
+        repeats=False,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -140,6 +143,7 @@ class Collect(wiring.Component):
             raise ValueError(f"tokens must be 1 with experts, not {tokens!r}")
         self.more = WORD_MEMBERS if more is None else more
         self.with_experts = with_experts
+        self.repeats = repeats
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
@@ -286,12 +290,13 @@ class Collect(wiring.Component):
         norm = self.norms.p
         with m.If(restart):
             m.d.sync += [norms_held.eq(0), all_norms.eq(0)]
+        complete = norms_held == self.group
         with m.If(self.norms.valid):
             m.d.sync += [
                 norms[norm.token].mantissa.eq(norm.mantissa),
                 norms[norm.token].shift.eq(norm.shift),
                 norms_held.eq(norms_held + 1),
-                all_norms.eq(norms_held == self.group),
+                all_norms.eq(complete | all_norms if self.repeats else complete),
             ]
         m.d.comb += self.sums.ready.eq(~all_sums)
         with m.If(self.sums.valid & self.sums.ready):

@@ -67,17 +67,23 @@ def wire_control(m, machine, u):
         m.d.sync += ended.eq(words.valid & words.ready & words.p.last)
         given = given | ended
     added = u.residual.ended if machine.program.quiet else 0
+    retired, written = u.activations.written + given + added, []
+    if machine.program.recurs:
+        retired = retired + u.recurrent.ended
+    if machine.program.attends:
+        written = [u.queries.written, *wire_cache(m, machine, u), u.scores.written]
     m.d.comb += [
-        u.sequencer.retired.eq(u.activations.written + given + added),
-        u.sequencer.written.eq(
-            Cat(u.queries.written, *wire_cache(m, machine, u), u.scores.written)
-        ),
+        u.sequencer.retired.eq(retired),
+        u.sequencer.written.eq(Cat(written)),
     ]
 
 
 def _least_start(m, machine, u, run):
-    """Where the next run may begin: before, positions that it sees have been overwritten."""
-    slots, spare = least_start(machine.shape.layer_views)
+    """Where the next run may begin: before, positions that it sees have been overwritten.
+
+    A state is that behind the last position alone.
+    """
+    slots, spare = (0, 0) if machine.program.recurs else least_start(machine.shape.layer_views)
     end, least = Signal(21), Signal(20)
     m.d.comb += [
         end.eq(u.sequencer.position + (u.sequencer.group if machine.shape.tokens > 1 else 0) + 1),
@@ -94,7 +100,8 @@ def _pass(m, machine, u, begins):
     taken. ``position``, ``seen`` and ``group`` are constant while they are used, so they may be
     late.
     """
-    m.d.comb += u.sequencer.slots_ready.eq(u.slots.ready)
+    if machine.program.attends:
+        m.d.comb += u.sequencer.slots_ready.eq(u.slots.ready)
     group = u.sequencer.group if machine.shape.tokens > 1 else 0
     waits = []
     for unit in vars(u).values():

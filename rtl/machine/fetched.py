@@ -54,14 +54,15 @@ def score_layout(lanes, exponent_width=EXPONENT_WIDTH):
     )
 
 
-def fetched_layout(rows, lanes, tokens, groups=None):
+def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
-    Its weights are as wide as the cache's keys and values. ``upper`` marks an upper plane's beat.
+    Its weights have ``width`` bits, those of the cache's keys and values where there are any.
+    ``upper`` marks an upper plane's beat.
     """
     return data.StructLayout(
         {
-            "beat": beat_layout(rows, lanes, tokens, CACHED_WIDTH, groups),
+            "beat": beat_layout(rows, lanes, tokens, width, groups),
             "upper": 1,
             "embedding": 1,
             "row": unsigned(10),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.reference.quantization.trits import packed_size
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
 from celosia.rtl.host.axi_registers import register_pins
@@ -16,12 +17,14 @@ from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
 from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.bias import Bias
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import GroupScales, grouped_word
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.control import watch, wire_control
 from celosia.rtl.machine.controller import Controller
+from celosia.rtl.machine.fetched import CACHED_WIDTH
 from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.operands import wire_operands
 from celosia.rtl.machine.results import wire_results
@@ -39,6 +42,7 @@ from celosia.rtl.memory.sdram_bursts import CAPACITY
 from celosia.rtl.memory.sdram_tape import SdramTape
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.memory.tape import Tape
+from celosia.rtl.memory.ternary_words import TernaryWords
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.merge import Merge
@@ -51,6 +55,12 @@ from celosia.rtl.token.sampler import Sampler
 __all__ = ["Machine"]
 
 LINK_TIMEOUT = 1 << 20
+
+#: Units of machines with keys and values alone.
+ATTENTION = (
+    *("sums", "slots", "value_words", "key_cache", "value_cache", "queries", "scores"),
+    *("saturated_heads", "saturated_scores"),
+)
 
 
 class Machine(wiring.Component):
@@ -156,8 +166,9 @@ class Machine(wiring.Component):
         rows, lanes, tokens = s.rows, s.lanes, s.tokens
         slots = Slots(s.layer_views, tokens)
         external = s.cache_width > 0
+        attends = self.program.attends
         position_words = s.places.most_blocks
-        row = {"codes": data.ArrayLayout(signed(8), lanes)}
+        row = {"codes": data.ArrayLayout(signed(self._code_width), lanes)}
         embedded = row["codes"]
         if s.groups:
             embedding_words = EmbeddingWords(lanes, s.groups)
@@ -169,13 +180,12 @@ class Machine(wiring.Component):
         more = told(chains.values(), self.program)
         sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
         n_routes = len(sequencer.routes)
-        exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
         units = {
             "link": HostLink(
                 self.info,
                 LINK_TIMEOUT,
                 self._loaded_bytes,
-                rings=any(v.wraps for v in s.layer_views),
+                rings=any(v.wraps for v in s.layer_views) or self.program.recurs,
             ),
             "controller": Controller(s.max_seq_len, tokens, 1 + s.register_port),
             "sequencer": sequencer,
@@ -183,15 +193,21 @@ class Machine(wiring.Component):
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
             "fetch": OperandFetch(
                 *(rows, lanes, tokens, s.weight_width, s.groups, external, s.blocks),
-                exponent_width,
+                self._exponent_width,
                 bool(s.paged_view) and not external,
+                attends,
             ),
-            "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
+            "fabric": MacFabric(
+                *(rows, lanes, tokens, MacFormat(weight_width=self._code_width, ternary=s.ternary)),
+                acc_width=s.acc_width,
+                groups=s.groups,
+            ),
             "row_scales": RowScales(lanes),
             "sums": SoftmaxSum(lanes, tokens, position_words),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
-                *(EMBEDDED_WIDTH if s.groups else 8, n_routes, more, bool(self.program.experts)),
+                *(EMBEDDED_WIDTH if s.groups else self._code_width, n_routes, more),
+                *(bool(self.program.experts), self.program.norms > 1),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **more),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
@@ -215,21 +231,35 @@ class Machine(wiring.Component):
                 (0, s.attention_start, s.hidden_start),
                 s.blocks,
             ),
-            "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
-            "scores": ScoreMemory(lanes, tokens, position_words, exponent_width),
         }
+        units["queries"] = QueryMemory(lanes, tokens, s.n_heads, s.head_words)
+        units["scores"] = ScoreMemory(lanes, tokens, position_words, self._exponent_width)
         units |= self._bias_units(more, n_routes)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
-        return units
+        if s.trits:
+            units["ternary_words"] = TernaryWords(rows, lanes)
+        return {n: unit for n, unit in units.items() if attends or n not in ATTENTION}
+
+    @property
+    def _exponent_width(self):
+        """Bits of the exponents of blocks of exponentials."""
+        return self.shape.score_width - self.shape.score_fraction + 2
+
+    @property
+    def _code_width(self):
+        """Bits of the fabric's weights: those of keys and values, too, where there are any."""
+        alone = not (self.program.attends or self.shape.groups)
+        return self.shape.weight_width if alone else CACHED_WIDTH
 
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape
+        values = (24, 8) if self.program.attends else (26, 20)  # of a cache, or of what states take
         return {
             "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
             "saturated_activations": Saturations(lanes, 23, 23),
-            "saturated_values": Saturations(lanes, 24, 8),
+            "saturated_values": Saturations(lanes, *values),
             "saturated_heads": Saturations(lanes, 16, 16),
             "saturated_scores": Saturations(lanes, 24, s.score_width),
             "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
@@ -264,6 +294,8 @@ class Machine(wiring.Component):
     def _tape(self):
         s = self.shape
         layout = data.ArrayLayout(data.ArrayLayout(signed(s.weight_width), s.lanes), s.rows)
+        if s.trits:
+            layout = data.ArrayLayout(unsigned(8), packed_size(s.rows * s.lanes))
         if s.groups:
             layout = grouped_word(s.rows, s.lanes, s.groups)
         if isinstance(self.weights, AxiMemory):

@@ -12,8 +12,10 @@ __all__ = ["choose_block", "choose_weights"]
 
 def choose_weights(m, fetch, fetched, offered):
     """What the memories gave, in registers: they are slow."""
-    words = {"tape": fetch.tape.payload, "keys": fetch.keys, "values": fetch.values}
-    if fetch.external_cache:
+    words = {"tape": fetch.tape.payload}
+    if fetch.attends and not fetch.external_cache:
+        words |= {"keys": fetch.keys, "values": fetch.values}
+    elif fetch.attends:
         words = {"tape": fetch.tape.payload, "cached": fetch.cached.payload}
     registers = {name: Signal.like(word, name=f"{name}_word") for name, word in words.items()}
     m.d.sync += [registers[name].eq(word) for name, word in words.items()]
@@ -22,6 +24,10 @@ def choose_weights(m, fetch, fetched, offered):
     if fetch.groups:
         _choose_parameters(m, fetch, offered, tape.parameters)
         tape = tape.weights
+    if not fetch.attends:
+        pairs = zip(fetch.o.p.beat.weights, tape, strict=True)
+        m.d.comb += [a.eq(b) for row in pairs for a, b in zip(*row, strict=True)]
+        return
     for row in range(fetch.rows):
         if row % SHARING == 0:
             operand = Signal(Operand, name=f"copy_operand_{row}")
@@ -52,6 +58,11 @@ def _choose_parameters(m, fetch, offered, parameters):
 def choose_block(m, fetch, fetched, offered, token):
     """A token's block; exponentials are aligned when they are offered."""
     read = Signal(activation_layout(fetch.lanes), name=f"read_{token}")
+    block = fetch.o.p.beat.activations[token]
+    if not fetch.attends:
+        m.d.sync += read.eq(fetch.activations[token])
+        m.d.comb += block.eq(read)
+        return
     score = fetch.scores[token]
     shift = Signal(signed(fetch.exponent_width + 2), name=f"shift_{token}")
     m.d.sync += shift.eq(score.exponent - fetch.largest[token] + SPAN)
@@ -63,7 +74,6 @@ def choose_block(m, fetch, fetched, offered, token):
             m.d.sync += [read.mantissa.eq(fetch.queries[token]), read.exponent.eq(0)]
         with m.Default():
             m.d.sync += read.eq(fetch.activations[token])
-    block = fetch.o.p.beat.activations[token]
     m.d.comb += block.eq(read)
     with m.If(offered.source == Source.SCORES):
         m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))

@@ -21,6 +21,8 @@ from celosia.rtl.stream.words import INDEX_WIDTH
 
 __all__ = ["OperandFetch"]
 
+ATTENTION = ("cached", "keys", "values", "queries", "scores", "largest")  # members for it alone
+
 
 class OperandFetch(wiring.Component):
     """For each step, ``tiles x words`` beats: operand ``address + tile * stride + word`` beside
@@ -51,6 +53,9 @@ class OperandFetch(wiring.Component):
         Bits of the exponentials' exponents.
     pieces : bool
         Whether steps may be pieces of a tile.
+    attends : bool
+        Whether there are keys, values, queries and exponentials. Where not, and without groups, the
+        beats' weights are those of the tape.
 
     Members
     -------
@@ -97,6 +102,7 @@ class OperandFetch(wiring.Component):
         blocks=(1 << INDEX_WIDTH) - 1,
         exponent_width=EXPONENT_WIDTH,
         pieces=False,
+        attends=True,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -113,38 +119,41 @@ class OperandFetch(wiring.Component):
         self.blocks = blocks
         self.exponent_width = exponent_width
         self.pieces = pieces
-        fetched = fetched_layout(rows, lanes, tokens, groups)
+        self.attends = attends
+        width = CACHED_WIDTH if attends or groups else weight_width
+        fetched = fetched_layout(rows, lanes, tokens, groups, width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
             weights = weights_layout(rows, lanes, groups)
         cached = data.ArrayLayout(data.ArrayLayout(signed(CACHED_WIDTH), lanes), rows)
         mantissas = data.ArrayLayout(signed(8), lanes)
+        members = {
+            "step": In(stream.Signature(fetch_layout(pieces))),
+            "tape": In(stream.Signature(weights)),
+            "cached": In(stream.Signature(cached)),
+            "filled": In(mark_layout()).array(3),
+            "address": Out(28),
+            "activation_address": Out(INDEX_WIDTH),
+            "read_en": Out(1),
+            "keys": In(cached),
+            "values": In(cached),
+            "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
+            "queries": In(data.ArrayLayout(mantissas, tokens)),
+            "scores": In(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
+            "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
+            "buffer": Out(2),
+            "o": Out(stream.Signature(fetched, always_ready=True)),
+            "full": In(1),
+            "refill": Out(Region),
+            "refill_en": Out(1),
+            "operand": Out(Operand),
+            "starved": Out(1),
+            "crowded": Out(1),
+            "waiting": Out(1),
+            "recalling": Out(1),
+        }
         super().__init__(
-            {
-                "step": In(stream.Signature(fetch_layout(pieces))),
-                "tape": In(stream.Signature(weights)),
-                "cached": In(stream.Signature(cached)),
-                "filled": In(mark_layout()).array(3),
-                "address": Out(28),
-                "activation_address": Out(INDEX_WIDTH),
-                "read_en": Out(1),
-                "keys": In(cached),
-                "values": In(cached),
-                "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
-                "queries": In(data.ArrayLayout(mantissas, tokens)),
-                "scores": In(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
-                "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
-                "buffer": Out(2),
-                "o": Out(stream.Signature(fetched, always_ready=True)),
-                "full": In(1),
-                "refill": Out(Region),
-                "refill_en": Out(1),
-                "operand": Out(Operand),
-                "starved": Out(1),
-                "crowded": Out(1),
-                "waiting": Out(1),
-                "recalling": Out(1),
-            }
+            {n: member for n, member in members.items() if attends or n not in ATTENTION}
         )
 
     def elaborate(self, platform):
@@ -159,12 +168,14 @@ class OperandFetch(wiring.Component):
         active, available = walk_tiles(m, self, beat, advance)
         from_cache = ~fetched.from_tape & self.external_cache
         reads_tape = Signal()  # that one is from there
-        absent = (reads_tape & ~self.tape.valid) | (held & from_cache & ~self.cached.valid)
+        absent = reads_tape & ~self.tape.valid
+        if self.attends:
+            absent |= held & from_cache & ~self.cached.valid
         m.d.comb += [
             advance.eq(~absent),
             self.read_en.eq(advance),
             self.tape.ready.eq(reads_tape),
-            self.cached.ready.eq(held & from_cache),
+            *([self.cached.ready.eq(held & from_cache)] if self.attends else []),
         ]
         with m.If(advance):
             m.d.sync += [

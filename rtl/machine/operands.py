@@ -16,11 +16,12 @@ FLASH_CLOCK = 25_000_000  # Hz, at most: the way through the chip to its pins is
 
 def wire_operands(m, machine, u):
     """Operands to the fabric, embeddings past it, exponentials also to their sum."""
-    if machine.shape.groups:
-        connect(m, u.tape.o, u.group_scales.i)
-        connect(m, u.group_scales.o, u.fetch.tape)
-    else:
-        connect(m, u.tape.o, u.fetch.tape)
+    words = u.tape.o
+    between = [name for name in ("group_scales", "ternary_words") if hasattr(u, name)]
+    for unit in (getattr(u, name) for name in between):
+        connect(m, words, unit.i)
+        words = unit.o
+    connect(m, words, u.fetch.tape)
     outside = {}  # units with ports to external memory
     if isinstance(machine.weights, AxiMemory):
         outside[u.tape] = axi_pins(machine.weights)
@@ -37,9 +38,10 @@ def wire_operands(m, machine, u):
     connect(m, u.fabric.o, u.collect.tiles)
     connect(m, u.row_scales.o, u.chosen_scales.i)
     connect(m, u.chosen_scales.o, u.collect.row_scales)
-    connect(m, u.sums.o, u.collect.sums)
+    if machine.program.attends:
+        connect(m, u.sums.o, u.collect.sums)
     _wire_embedded(m, machine, u)
-    _wire_fetch(m, u)
+    _wire_fetch(m, machine, u)
 
 
 def _wire_embedded(m, machine, u):
@@ -74,28 +76,40 @@ def _wire_embedded(m, machine, u):
         m.d.comb += embedded.payload.eq(chosen.p.codes)
 
 
-def _wire_fetch(m, u):
+def _wire_fetch(m, machine, u):
     """The fetcher to its memories and to what takes its beats."""
-    fetched = u.fetch.o.p
+    fetched, memories = u.fetch.o.p, [u.activations]
+    summed, queried, stepped = [], [], []
+    if machine.program.attends:
+        memories += [u.queries, u.scores]
+        summed = [
+            u.sums.i.valid.eq(u.fabric.i.valid & fetched.sum),
+            u.sums.i.p.blocks.eq(fetched.beat.activations),
+            u.sums.i.p.last.eq(fetched.sum_last),
+        ]
+        queried = [
+            u.fetch.queries.eq(u.queries.data),
+            u.fetch.scores.eq(u.scores.data),
+            u.fetch.largest.eq(u.scores.largest),
+            u.scores.buffer.eq(u.fetch.buffer),
+        ]
+        stepped = [
+            u.queries.head.eq(u.collect.head),
+            u.collect.query_steps.eq(u.queries.steps),
+        ]
     m.d.comb += [
         u.fabric.i.payload.eq(fetched.beat),
         u.fabric.i.valid.eq(u.fetch.o.valid & ~fetched.embedding),
         u.fetch.full.eq(u.fabric.nearly_full | u.embedded.nearly_full),
-        u.sums.i.valid.eq(u.fabric.i.valid & fetched.sum),
-        u.sums.i.p.blocks.eq(fetched.beat.activations),
-        u.sums.i.p.last.eq(fetched.sum_last),
+        *summed,
         u.fetch.activations.eq(u.activations.data),
-        u.fetch.queries.eq(u.queries.data),
-        u.fetch.scores.eq(u.scores.data),
-        u.fetch.largest.eq(u.scores.largest),
-        u.scores.buffer.eq(u.fetch.buffer),
+        *queried,
         u.activations.refill.eq(u.fetch.refill),
         u.activations.refill_en.eq(u.fetch.refill_en),
-        u.queries.head.eq(u.collect.head),
-        u.collect.query_steps.eq(u.queries.steps),
+        *stepped,
     ]
     m.d.comb += [mark.eq(u.activations.filled[n]) for n, mark in enumerate(u.fetch.filled)]
-    for unit in (u.activations, u.queries, u.scores):
+    for unit in memories:
         m.d.comb += [
             unit.address.eq(u.fetch.activation_address),
             unit.read_en.eq(u.fetch.read_en),

@@ -1,6 +1,6 @@
 """The program of a machine: its steps, and where the tapes hold what it reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Load", "Program", "Run"]
 
@@ -77,6 +77,8 @@ class Program:
         Among so many the runs of experts are chosen.
     bias_words : (int, int)
         Likewise, of the tape of biases.
+    norms : int
+        The most norms of one residual stream.
     loads : tuple of Load
         In order; the last one alone is ``normed``.
     """
@@ -88,11 +90,22 @@ class Program:
     bias_words: tuple = (0, 0)
     runs: tuple = ()
     experts: int = 0
+    norms: int = field(default=1, repr=False)
 
     @property
     def routes(self):
         """The routes that results take, in the order of their numbers."""
         return [*dict.fromkeys(["residual", *(step["route"] for step in self.steps)])]
+
+    @property
+    def attends(self):
+        """Whether it has keys and values."""
+        return "scores" in self.routes
+
+    @property
+    def recurs(self):
+        """Whether it has states, which each token changes."""
+        return "recurrent" in self.routes
 
     @property
     def quiet(self):

@@ -17,6 +17,8 @@ from celosia.rtl.machine.step import WORD_MEMBERS, argument_layout
 from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
+from celosia.rtl.norm.weigh import Weigh
+from celosia.rtl.recurrent.recurrent import Recurrent
 from celosia.rtl.stream.pipeline import clamp
 from celosia.rtl.token.router import Router
 
@@ -30,6 +32,15 @@ def _residual(machine, s, more):
 def _norm(machine, s, more):
     gains = machine.gains
     return RmsNorm(s.lanes, s.dim_words, s.residual_width, s.epsilon, gains, s.tokens)
+
+
+def _weigh(machine, s, more, weights):
+    return Weigh(s.lanes, s.dim_words, s.residual_width, weights, s.tokens)
+
+
+def _recurrent(machine, s, more, most, **settings):
+    words = len(most[0]) // s.lanes
+    return Recurrent(s.lanes, words, most, s.gate_fraction, **settings, **more)
 
 
 def _rope(machine, s, more, increments):
@@ -63,6 +74,8 @@ def _router(machine, s, more, **settings):
 UNITS = {
     "residual": _residual,
     "norm": _norm,
+    "weigh": _weigh,
+    "recurrent": _recurrent,
     "stream_norm": _stream_norm,
     "rope": _rope,
     "head_quantize": lambda machine, s, more: HeadQuantize(s.lanes, s.head_words, s.tokens),

@@ -3,6 +3,7 @@
 from amaranth import Cat, Const, Mux
 from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
 from celosia.rtl.machine.run_counters import SATURATED
+from celosia.rtl.recurrent.recurrent import Part, told_layout
 
 __all__ = ["gate_width", "wire_saturations"]
 
@@ -18,13 +19,40 @@ def wire_saturations(m, machine, u):
     ports = {
         "residual": u.residual.o,
         "activations": u.merge.o,
-        "values": u.value_words.i,
-        "heads": _heads(u).i,
-        "scores": u.softmax.i,
         "gates": u.gate.i,
         "scaled": u.scale.o,
+        **_mixer(machine, u),
     }
     values = {name: port.p.data for name, port in ports.items()}
+    values["gates"] = Cat(_gate(u.gate, x) for x in u.gate.i.p.data)
+    values["scaled"] = Cat(Cat(limited, Const(0, 1)) for limited in u.scale.limited)
+    if machine.program.attends:
+        _scores(m, u, values)
+    elif machine.program.recurs:
+        part = told_layout()(u.recurrent.i.p.argument).part
+        word = u.recurrent.i.p.data
+        values["values"] = Cat(_wide(x, part == Part.RELEASE) for x in word)
+    names = [name.removeprefix("saturated_") for name in SATURATED]
+    for n, name in enumerate(names):
+        if name not in ports:
+            continue
+        unit, port = getattr(u, f"saturated_{name}"), ports[name]
+        m.d.comb += [
+            unit.valid.eq(port.valid & port.ready),
+            unit.values.as_value().eq(values[name]),
+            u.controller.saturated[n].eq(unit.count),
+        ]
+
+
+def _mixer(machine, u):
+    """Of attention, or of states."""
+    if machine.program.attends:
+        return {"values": u.value_words.i, "heads": _heads(u).i, "scores": u.softmax.i}
+    return {"values": u.recurrent.i} if machine.program.recurs else {}
+
+
+def _scores(m, u, values):
+    """Of scores those that count."""
     scores_route = u.sequencer.routes["scores"]
     scaled = u.scale.o.p
 
@@ -37,19 +65,10 @@ def wire_saturations(m, machine, u):
     values["scores"] = Cat(
         Mux(counts, x, 0) for counts, x in zip(counting(scores), scores.data, strict=True)
     )
-    values["gates"] = Cat(_gate(u.gate, x) for x in u.gate.i.p.data)
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
         Cat(limited & (counts | (scaled.route != scores_route)), Const(0, 1))
         for counts, limited in zip(counting(scaled), u.scale.limited, strict=True)
     )
-    for n, name in enumerate(SATURATED):
-        unit = getattr(u, name)
-        port = ports[name.removeprefix("saturated_")]
-        m.d.comb += [
-            unit.valid.eq(port.valid & port.ready),
-            unit.values.as_value().eq(values[name.removeprefix("saturated_")]),
-            u.controller.saturated[n].eq(unit.count),
-        ]
 
 
 def _heads(u):
@@ -59,8 +78,15 @@ def _heads(u):
 
 def _gate(unit, x):
     """A gate's value or an up's, 26 bits, for the limits of a gate."""
-    wide = Cat(x, x[-1].replicate(2)).as_signed()
     if not unit.gated or gate_width({"gate": unit}) == 18:
-        return wide
-    # Ups have 18 bits, gates 20: an up's largest value, with two ones behind it, is a gate's.
-    return Mux(unit.i.p.index[0], Cat((~x[-1]).replicate(2), x).as_signed(), wide)
+        return Cat(x, x[-1].replicate(2)).as_signed()
+    return _wide(x, unit.i.p.index[0])
+
+
+def _wide(x, narrow):
+    """A value of 20 bits in 26, or of 18 where it is ``narrow``.
+
+    A largest value of 18, with two ones behind it, is one of 20.
+    """
+    wide = Cat(x, x[-1].replicate(2)).as_signed()
+    return Mux(narrow, Cat((~x[-1]).replicate(2), x).as_signed(), wide)

@@ -1,8 +1,10 @@
 """The sizes of a machine, and where its tape lies: plain numbers that a plan fills in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from amaranth.utils import ceil_log2
+from celosia.reference.quantization.trits import packed_size
 from celosia.reference.view import View
 from celosia.rtl.kv_cache.places import CachePlaces
 
@@ -90,6 +92,14 @@ class MachineShape:
         Those that programs may take; a machine has those that its program takes.
     views : tuple of celosia.reference.view.View
         Of each layer; by default linear caches of ``max_seq_len``.
+    mixed_words : int
+        Of what comes of states in place of heads; 0 where there are heads.
+    norms : int
+        The most norms of one residual stream: each has its place in the activation memory.
+    ternary : bool
+        The fabric has no multipliers.
+    trits : bool
+        The tape has five weights in a byte.
     """
 
     rows: int
@@ -116,6 +126,10 @@ class MachineShape:
     register_port: bool = False
     routes: tuple = ()
     views: tuple = ()
+    mixed_words: int = field(default=0, repr=False)
+    norms: int = field(default=1, repr=False)
+    ternary: bool = field(default=False, repr=False)
+    trits: bool = field(default=False, repr=False)
 
     @property
     def layer_views(self):
@@ -141,18 +155,20 @@ class MachineShape:
     @property
     def word_width(self):
         """Bits of a word of the weight tape."""
+        if self.trits:
+            return 8 * packed_size(self.rows * self.lanes)
         width = self.rows * self.lanes * self.weight_width
         return width + (self.rows * self.groups.part_width + 1 if self.groups else 0)
 
     @property
     def attention_start(self):
         """Where the activation memory's second region, attention's result, begins."""
-        return self.dim_words
+        return self.dim_words + (self.norms - 1 << ceil_log2(self.dim_words))
 
     @property
     def hidden_start(self):
         """Where its third region, the hidden layer, begins."""
-        return self.dim_words + self.n_heads * self.head_words
+        return self.attention_start + (self.mixed_words or self.n_heads * self.head_words)
 
     @property
     def blocks(self):

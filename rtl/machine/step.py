@@ -2,6 +2,7 @@
 
 from amaranth import signed, unsigned
 from amaranth.lib import data, enum
+from celosia.rtl.recurrent.recurrent import told_layout
 from celosia.rtl.stream.words import ARGUMENT_WIDTH, INDEX_WIDTH, token_width
 
 __all__ = [
@@ -97,6 +98,7 @@ def argument_layout():
             "head": head,
             "layer": unsigned(ARGUMENT_WIDTH),  # of values
             "buffer": unsigned(2),  # of scores
+            "state": told_layout(),  # of a layer, and what comes of it
         }
     )
 

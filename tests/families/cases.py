@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from families import decoder, experts, layer_norm, ternary
+from families import decoder, experts, layer_norm, recurrent, ternary
 from families.case import Case
 
 __all__ = ["CASES", "EXPECTED", "expected", "relative_difference"]
@@ -45,6 +45,7 @@ _LAYOUTS = {
     "qwen3_moe": experts.qwen3_moe,
     "olmoe": experts.olmoe,
     "phi3": experts.phi3,
+    "hgrn_bit": recurrent.hgrn_bit,
 }
 
 

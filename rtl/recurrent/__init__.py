@@ -1,0 +1,1 @@
+"""The recurrent state of models without attention."""
