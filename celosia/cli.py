@@ -30,6 +30,7 @@ from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
 from celosia.doctor import doctor
+from celosia.estimate import estimate
 from celosia.folder import check_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
@@ -43,6 +44,7 @@ from celosia.options import (
 from celosia.output import check_apart, named, new_file, new_json
 from celosia.page.command import report
 from celosia.printable import MESSAGE, NAME, printable
+from celosia.roofline import roofline
 from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
@@ -98,6 +100,8 @@ app = typer.Typer(
 app.command()(components)
 app.command()(report)
 app.command()(doctor)
+app.command()(estimate)
+app.command()(roofline)
 register_boards(app)
 progress_console = Console(stderr=True)
 

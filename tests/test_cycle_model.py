@@ -34,7 +34,7 @@ def known_of(steps):
 
 
 @pytest.mark.parametrize(
-    "config, settings",
+    ("config", "settings"),
     [
         (model(), ["group_size=16", "weight_width=4", "head_width=8"]),
         (model("gemma2", options={"windows": (8, None)}), []),
@@ -74,7 +74,7 @@ def bench():
 
 def test_predictions_are_what_simulated_machines_took(bench):
     known = json.loads(bench.FILE.read_text())
-    assert len(known) >= 8
+    assert {"tiny", "small"} <= known.keys()
     errors = {name: abs(b / a - 1) for name, a, b in bench.checked(known)}
     assert max(errors.values()) <= ERROR, errors
     assert all(errors[name] <= 0.01 for name in ("tiny", "small"))
@@ -107,7 +107,7 @@ def test_long_runs_are_worked_out_at_some_positions_alone():
 
 
 @pytest.mark.parametrize(
-    "settings, arguments, message",
+    ("settings", "arguments", "message"),
     [
         ([], (60, 6), "a prompt of 60 tokens and 6 generated ones take 65 positions, more than"),
         (["kv_page_size=16"], (1, 1), "kv_page_size must be 0: the cycle model does not know"),
@@ -122,8 +122,8 @@ def test_what_it_cannot_predict_is_refused(settings, arguments, message):
 def test_a_machine_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="weight_parallelism 1024 with 8 lanes has 128 rows"):
         make_sketch(model(), load_config("small", ["weight_parallelism=1024", "vector_lanes=8"]))
+    windows = model("gemma2", options={"windows": (8, 8)})
     with pytest.raises(ConfigError, match="kv_page_size must be 0 where all layers have windows"):
-        windows = model("gemma2", options={"windows": (8, 8)})
         make_sketch(windows, load_config("small", ["kv_page_size=16"]))
     with pytest.raises(ConfigError, match="max_seq_len must be at most the model's 64, not 65"):
         make_sketch(model(), load_config("small", ["max_seq_len=65"]))

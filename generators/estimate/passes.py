@@ -37,12 +37,14 @@ class Pass:
         From the one in which the sequencer takes the pass to the pass's end.
     causes : dict of str to int
         What they were spent on, by the names of the hardware's counters.
+    operations : dict of str to int
+        Cycles from the last beat of what came before to an operation's own last beat.
     """
 
     def __init__(self, machinery, position, group=1, logits=True, generated=False):
         self.m, self.group, self.seen = machinery, group, position + group
         self.tape, self.cache, self.writer = machinery.supplies()
-        self.causes = {}
+        self.causes, self.operations = {}, {}
         self.accepted, self.ended = [], []  # by the fetcher; the collector's last word
         self.taken = np.full(ROOM, LONG_AGO)  # tiles, by the collector
         self.filled, self.free = {}, {}  # regions: when each word came; resources: when written
@@ -113,18 +115,24 @@ class Pass:
         """All steps; a layer like one before, that begins as that did, goes on as that did."""
         known = {}
         for kind, steps in self.m.layers:
-            before, go, causes = self._state(), self.go, dict(self.causes)
+            before, go = self._state(), self.go
+            counts = self.causes, self.operations
+            so_far = [dict(count) for count in counts]
             key = kind, *((name, times.tobytes()) for name, times in before.items())
             if key not in known or self.runs:
                 for step in steps:
                     self._step(step)
-                spent = {name: n - causes.get(name, 0) for name, n in self.causes.items()}
+                spent = [
+                    {name: n - old.get(name, 0) for name, n in count.items()}
+                    for count, old in zip(counts, so_far, strict=True)
+                ]
                 known[key] = self.go - go, self._state(), spent
             else:
                 cycles, after, spent = known[key]
                 self._set_state(go + cycles, after)
-                for name, n in spent.items():
-                    self._count(name, n)
+                for count, more in zip(counts, spent, strict=True):
+                    for name, n in more.items():
+                        count[name] = count.get(name, 0) + n
         if logits:
             self._step(self.m.program.steps[-1])
 
@@ -162,6 +170,12 @@ class Pass:
             *self.cache.next, self.writer.free = state["cache"].tolist()
 
     def _step(self, step):
+        before = self.begun
+        self._work_out(step)
+        name = step["name"].rsplit(".", 1)[-1]
+        self.operations[name] = self.operations.get(name, 0) + self.begun - before
+
+    def _work_out(self, step):
         words, tiles, chunks = self.m.sizes(step, self.seen)
         tokens = 1 if step.get("last_token") else self.group
         begin = self._dispatch(step)
