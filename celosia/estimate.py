@@ -17,13 +17,10 @@ from celosia.options import (
 from celosia.output import check_apart, new_json
 from celosia.printable import NAME, printable
 
-__all__ = ["BoardOption", "PromptOption", "choose", "estimate"]
+__all__ = ["BoardOption", "choose", "estimate"]
 
 BoardOption = Annotated[
     str | None, typer.Option("--board", metavar="B", help="Whose clock and chip (celosia boards).")
-]
-PromptOption = Annotated[
-    int, typer.Option("--prompt-length", min=1, metavar="N", help="Tokens of the prompt.")
 ]
 
 
@@ -34,7 +31,9 @@ def estimate(
     config: ConfigOption = "auto",
     settings: SetOption = None,
     board: BoardOption = None,
-    prompt_length: PromptOption = 1,
+    prompt_length: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Tokens of the prompt.")
+    ] = 1,
     tokens: Annotated[int, typer.Option(min=1, metavar="N", help="How many to generate.")] = 64,
     clock: Annotated[
         float | None, typer.Option(metavar="MHZ", help="By default the board's, or 100.")

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from celosia.estimate import BoardOption, PromptOption, choose
+from celosia.estimate import BoardOption, choose
 from celosia.options import (
     ConfigOption,
     JsonOption,
@@ -21,6 +21,7 @@ from celosia.printable import NAME, printable
 __all__ = ["roofline"]
 
 CLOCK = 100.0  # MHz
+PROMPT = 64  # tokens
 ON_DEVICES = ("weight_width", "group_size", "head_width", "vector_lanes")
 
 
@@ -37,7 +38,10 @@ def roofline(
             metavar="NAME|FILE", help="Instead of a machine: a100, jetson_orin, u280, v80, or TOML."
         ),
     ] = None,
-    prompt_length: PromptOption = 64,
+    prompt_length: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Tokens of the prompt: 64, or as many as fit."),
+    ] = None,
     json_file: JsonOption = None,
 ):
     """Show what bounds each operation of a model: multipliers or memory, and by how much.
@@ -52,7 +56,8 @@ def roofline(
         _check_device_options(config, settings or [], board)
     loaded, parameters = choose(model, tokenizer, layers, config, settings or [], device is None)
     length = parameters.max_seq_len or loaded.config.seq_len
-    if prompt_length >= length:
+    prompt_length = prompt_length or min(PROMPT, length - 1)
+    if prompt_length not in range(1, length):
         raise ConfigError(
             f"--prompt-length must be less than the {length} positions that there are, "
             f"not {prompt_length}: decoding is that of the token behind the prompt"

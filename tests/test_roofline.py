@@ -18,6 +18,7 @@ from celosia.generators.estimate.roofline import (
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.estimate.work import Formats, work_of
 from celosia.reference.model import ModelConfig
+from celosia.reference.quantization.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
 
@@ -68,7 +69,7 @@ def test_bytes_by_class():
     work = {one.name: one for one in work_of(description, Formats(4, 8, 16), 8, 0, 4)}
     down = work["w_down"].bytes  # two layers, two passes
     assert down["weights"] == 2 * 2 * 32 * 64 / 2
-    assert down["scales"] == 2 * 2 * (32 * 2 + 32 * 4 * 18 / 8)
+    assert down["scales"] == 2 * 2 * (32 * 2 + 32 * 4 * (SCALE_WIDTH + OFFSET_WIDTH) / 8)
     assert down["activations"] == 2 * 8 * (32 + 64)
     assert work["scores"].bytes["cache"] == 2 * (4 + 8) * (2 * 8 + 2 * 2)
     assert work["values"].bytes["cache"] == 2 * (4 + 8) * 2 * 8
