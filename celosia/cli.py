@@ -30,6 +30,7 @@ from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
 from celosia.components import components
 from celosia.doctor import doctor
+from celosia.estimate import estimate
 from celosia.folder import check_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
@@ -44,6 +45,7 @@ from celosia.output import check_apart, named, new_file, new_json
 from celosia.page.command import report
 from celosia.printable import MESSAGE, NAME, printable
 from celosia.quantize_command import register as register_quantize
+from celosia.roofline import roofline
 from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
@@ -100,6 +102,8 @@ app = typer.Typer(
 app.command()(components)
 app.command()(report)
 app.command()(doctor)
+app.command()(estimate)
+app.command()(roofline)
 register_boards(app)
 progress_console = Console(stderr=True)
 

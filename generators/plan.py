@@ -28,7 +28,8 @@ from celosia.rtl.machine.shape import AxiMemory, MachineShape, SdramMemory
 from celosia.rtl.memory.gearbox import packed_width
 from celosia.rtl.memory.sdram_bursts import CAPACITY
 
-__all__ = ["FLASH_OFFSET", "Plan", "digest", "make_plan", "scheme_of"]
+__all__ = ["CLOCK", "FLASH_OFFSET", "Plan", "digest", "machine_shape", "machine_views", "make_plan"]
+__all__ += ["scheme_of", "settled", "with_length"]
 
 FLASH_SIZE = 1 << 24
 CLOCK = 80e6  # Hz, of an SDRAM where there is no board to say so
@@ -172,12 +173,22 @@ def make_plan(model, config, calibration=None):
     ConfigError
         If the model cannot have such a machine.
     """
-    c = model.config
+    config = with_length(config, model.config)
+    return BACK_ENDS[config.machine][1](model, config, calibration)
+
+
+def with_length(config, c):
+    """The configuration with its ``max_seq_len``, by default that of the ModelConfig ``c``.
+
+    Raises
+    ------
+    ConfigError
+        If the model has fewer positions.
+    """
     max_seq_len = config.max_seq_len or c.seq_len
     if max_seq_len > c.seq_len:
         raise ConfigError(f"max_seq_len must be at most the model's {c.seq_len}, not {max_seq_len}")
-    config = replace(config, max_seq_len=max_seq_len)
-    return BACK_ENDS[config.machine][1](model, config, calibration)
+    return replace(config, max_seq_len=max_seq_len)
 
 
 def _scheme(config):
@@ -193,40 +204,82 @@ def _scheme(config):
 
 def _make_plan(model, config, calibration):
     """The full machine's plan."""
-    c, max_seq_len = model.config, config.max_seq_len
-    _check_fit(c, config)
-    config = _with_pages(config, max_seq_len)
-    _check_operations(model.description, config)
+    c = model.config
+    config = settled(config, c, model.description)
     try:
-        scheme = _scheme(config)
-        quantized = scheme.quantize(model, calibration)
-        tokens = config.token_parallelism
-        pages = config.kv_page_size, config.kv_pages
-        views = tuple(
-            layer_view(quantized.window(n), max_seq_len, config.rows, scheme.lanes, tokens, *pages)
-            for n in range(c.n_layers)
-        )
-        if config.kv_page_size and not any(view.page for view in views):
-            raise ValueError("kv_page_size must be 0 where all layers have windows, in rings")
+        quantized = _scheme(config).quantize(model, calibration)
+        views = machine_views(quantized, config)
         tapes, routes = write_program(quantized, config.rows, views)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
+    shape = machine_shape(
+        quantized, config, views, routes, tapes.program, quantized.acc_width(config.max_seq_len)
+    )
+    _check_memory(len(tapes.weights), shape.word_width, config)
+    check_units(shape, tapes, config)
+    info = Info(
+        vocab_size=c.vocab_size,
+        max_seq_len=config.max_seq_len,
+        weight_parallelism=config.weight_parallelism,
+        token_parallelism=config.token_parallelism,
+        n_counters=len(COUNTERS),
+        model_hash=digest(shape, tapes),
+        name=(model.name or "model")[:16],
+    )
+    return Plan(config, quantized, shape, tapes, info)
+
+
+def settled(config, c, description):
+    """The configuration, with its ``kv_pages``, of the full machine for a ModelConfig ``c``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine.
+    """
+    _check_fit(c, config)
+    _check_operations(description, config)
+    return _with_pages(config, config.max_seq_len)
+
+
+def machine_views(quantized, config):
+    """What each layer sees, and the slots of its cache.
+
+    Raises
+    ------
+    ValueError
+        If pages are asked for where no layer has any.
+    """
+    tokens, lanes = config.token_parallelism, config.vector_lanes
+    pages = config.kv_page_size, config.kv_pages
+    views = tuple(
+        layer_view(quantized.window(n), config.max_seq_len, config.rows, lanes, tokens, *pages)
+        for n in range(quantized.config.n_layers)
+    )
+    if config.kv_page_size and not any(view.page for view in views):
+        raise ValueError("kv_page_size must be 0 where all layers have windows, in rings")
+    return views
+
+
+def machine_shape(quantized, config, views, routes, program, acc_width):
+    """The sizes of the machine of ``config``, whose ``max_seq_len`` is set."""
+    c, scheme = quantized.config, quantized.scheme
     lanes = scheme.lanes
-    shape = MachineShape(
+    return MachineShape(
         rows=config.rows,
         lanes=lanes,
         tokens=config.token_parallelism,
         weight_width=config.weight_width,
-        acc_width=max(24, quantized.acc_width(max_seq_len)),
+        acc_width=max(24, acc_width),
         residual_width=scheme.residual_width,
         dim_words=scheme.padded(c.dim) // lanes,
-        hidden_words=scheme.padded(_hidden_dim(model.description)) // lanes,
+        hidden_words=scheme.padded(_hidden_dim(quantized.description)) // lanes,
         head_words=quantized.head_dim // lanes,
         n_layers=c.n_layers,
         n_heads=c.n_heads,
         n_kv_heads=c.n_kv_heads,
         vocab_size=c.vocab_size,
-        max_seq_len=max_seq_len,
+        max_seq_len=config.max_seq_len,
         epsilon=quantized.epsilon,
         score_fraction=quantized.score_fraction,
         score_width=quantized.score_width,
@@ -237,23 +290,11 @@ def _make_plan(model, config, calibration):
         register_port=config.control == "axi_lite",
         views=views,
         routes=routes,
-        mixed_words=tapes.program.recurs * scheme.padded(c.dim) // lanes,
-        norms=tapes.program.norms,
+        mixed_words=program.recurs * scheme.padded(c.dim) // lanes,
+        norms=program.norms,
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",
     )
-    _check_memory(len(tapes.weights), shape.word_width, config)
-    check_units(shape, tapes, config)
-    info = Info(
-        vocab_size=c.vocab_size,
-        max_seq_len=max_seq_len,
-        weight_parallelism=config.weight_parallelism,
-        token_parallelism=config.token_parallelism,
-        n_counters=len(COUNTERS),
-        model_hash=digest(shape, tapes),
-        name=(model.name or "model")[:16],
-    )
-    return Plan(config, quantized, shape, tapes, info)
 
 
 #: Of each machine what makes its scheme, and its plan.

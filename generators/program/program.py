@@ -24,10 +24,22 @@ from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
 
-STEP = dict(step_layout().members)
+
+def _limits(shape):
+    """The least and the largest number of a shape, or None if it holds no single number."""
+    try:
+        shape = Shape.cast(shape)
+    except TypeError:
+        return None
+    low = -(1 << shape.width - 1) if shape.signed else 0
+    return low, low + (1 << shape.width) - 1
 
 
-def write_program(model, rows, views):
+#: Of each member of a step its least and its largest number.
+STEP = {name: _limits(shape) for name, shape in step_layout().members.items()}
+
+
+def write_program(model, rows, views, tape=None):
     """The program of ``model`` for a fabric of ``rows``, its tapes, and its routes.
 
     Each matrix is on the tape once, in the order of its use: tile after tile of ``rows`` rows, in
@@ -43,6 +55,8 @@ def write_program(model, rows, views):
     rows : int, a multiple of the model's lanes to 1024
     views : tuple of celosia.reference.view.View
         What each layer sees, and the slots of its cache.
+    tape : TapeWriter, optional
+        What takes what is written; by default a new one.
 
     Returns
     -------
@@ -61,7 +75,7 @@ def write_program(model, rows, views):
         raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
     for view in views:
         check_slots(view, 1, rows, lanes)
-    return Writer(model, rows, views).write()
+    return Writer(model, rows, views, tape or TapeWriter(model, rows)).write()
 
 
 class Writer:
@@ -80,7 +94,7 @@ class Writer:
         Those that the passes read, as far as the last experts.
     """
 
-    def __init__(self, model, rows, views):
+    def __init__(self, model, rows, views, tape):
         c, scheme = model.config, model.scheme
         self.model, self.config = model, c
         self.rows, self.lanes = rows, scheme.lanes
@@ -97,7 +111,7 @@ class Writer:
         slots = tuple(view.slots for view in views)
         self.places = CachePlaces(rows, self.lanes, slots, c.n_kv_heads, self.head_words)
         _, self.view_numbers = view_table(views)
-        self.tape, self.ways = TapeWriter(model, rows), Ways(model)
+        self.tape, self.ways = tape, Ways(model)
         self.steps, self.gains = [], {}
         self.runs, self._run_start = [], (0, 0)
 
@@ -365,7 +379,5 @@ class Writer:
         """A step of the program."""
         for name, value in fields.items():
             if name in STEP and isinstance(value, (int, np.integer)):
-                shape = Shape.cast(STEP[name])
-                low = -(1 << shape.width - 1) if shape.signed else 0
-                check_range(f"a step's {name}", value, low, low + (1 << shape.width) - 1)
+                check_range(f"a step's {name}", value, *STEP[name])
         self.steps.append({"region": region, "fills": fills, **fields})

@@ -58,6 +58,7 @@ class HeadQuantize(wiring.Component):
         self.lanes = lanes
         self.head_words = head_words
         self.tokens = tokens
+        self.latency = 8 + (lanes > 4) + (lanes > 16)
         number = unsigned(HEAD_WIDTH)
         result = framed(lanes, 8, tokens, step=unsigned(9), head=number, word=number)
         super().__init__(

@@ -53,6 +53,7 @@ class SoftmaxSum(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
+        self.latency = 9
         self.width = 7 + SPAN + ceil_log2(lanes * words) + 1
         blocks = data.ArrayLayout(activation_layout(lanes), tokens)
         block = data.StructLayout({"blocks": blocks, "last": 1})

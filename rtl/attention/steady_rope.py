@@ -29,6 +29,8 @@ class SteadyRope(wiring.Component):
         The rotation's.
     """
 
+    latency = Rope.latency + 1
+
     def __init__(self, rope):
         self._rope = rope
         members = rope.signature.members

@@ -63,6 +63,7 @@ class RmsNorm(wiring.Component):
     def __init__(self, lanes, words, width, epsilon, gains, tokens=1):
         check_range("width", width, 20, 28)
         self._squares = SumOfSquares(lanes, words, width, epsilon, tokens)
+        self.scalar_latency = self._squares.latency + 7
         self.gains = check_gains(gains, words * lanes)
         self.lanes = lanes
         self.words = words

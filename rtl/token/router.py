@@ -66,6 +66,9 @@ class Router(wiring.Component):
         self.k = k
         self.fraction = fraction
         self.renormalise = renormalise
+        self._top = TopK(lanes, k, n)
+        self.number_latency, self.interval = self._top.latency + 1, self._top.latency - 2
+        self.weight_latency = 16
         scalar = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
         super().__init__(
             {
@@ -77,7 +80,7 @@ class Router(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.top = top = TopK(self.lanes, self.k, self.n)
+        m.submodules.top = top = self._top
         depth = max(2, 1 << ceil_log2(self.k))
         m.submodules.found = found = Queue(self.numbers.payload.shape(), depth)
         wiring.connect(m, found.o, wiring.flipped(self.numbers))

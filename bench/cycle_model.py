@@ -1,0 +1,207 @@
+"""The cycle model against simulated machines: ``python bench/cycle_model.py [-o FILE]``.
+
+Machines drawn at random (families, sizes, parallelisms, memories), and the named configurations,
+are simulated for a few tokens at positions from 0 to 500. What each pass took, and where it went by
+the hardware's counters, is written to FILE, machine by machine: what is there is not measured
+again. ``--check`` simulates nothing: it compares the model's predictions with the file, with the
+families' machines of ``families.json`` and with the large ones of :mod:`recorded`.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("CELOSIA_OPTIMISE", "-O0")
+
+import numpy as np
+from celosia.generators.config import ConfigError, load_config
+from celosia.generators.estimate.cycles import ERROR, predict
+from celosia.generators.estimate.sketch import make_sketch
+from celosia.generators.plan import make_plan
+from celosia.reference.model import ModelConfig, random_model
+from celosia.rtl.machine.run_counters import CAUSES
+from celosia.sim.driver import Driver
+from celosia.sim.loader import load_memory
+from celosia.sim.native import NativeSimulation
+from celosia.sim.native_transport import NativeTransport
+from celosia.sim.simulate import fill_memories, machine_verilog
+from families import CHANGES, SIZES, TOKENS
+from recorded import recorded
+
+FILE = Path(__file__).with_suffix(".json")
+FAMILIES = Path(__file__).with_name("families.json")
+COUNT = 44  # machines drawn
+PLAIN = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "granite")
+WHOLE = ("gpt2", "opt", "gpt_neox", "starcoder2")  # without shared heads, or not gated
+WIDTHS = {2: (8, 12, 16), 4: (16, 32, 48), 8: (64, 64, 128), 16: (256,)}
+MOST = 256  # multipliers, so that a simulation is soon built
+NAMED = ("tiny", "small", "large")
+
+
+def drawn(seed):
+    """A machine: the fields of its model, its settings, its runs."""
+    rng = np.random.default_rng(seed)
+
+    def one(*values):
+        return values[rng.integers(len(values))]
+
+    family = one(*PLAIN, *PLAIN, *WHOLE, "mixtral")
+    heads, lanes = one(2, 4, 8), one(2, 4, 8, 8, 16)
+    model = {
+        "family": family,
+        "dim": 8 * one(*range(4, 15)),
+        "hidden_dim": 8 * one(*range(6, 33)),
+        "n_layers": one(1, 2, 3),
+        "n_heads": heads,
+        "n_kv_heads": heads if family in WHOLE else one(1, 2, heads),
+        "head_dim": one(8, 16, 16, 32),
+        "vocab_size": 16 * one(*range(6, 33)),
+        "seq_len": 512,
+    }
+    if family == "mixtral":
+        model |= {"hidden_dim": 8 * one(6, 8, 12), "options": {"experts": 8, "chosen": 2}}
+    if family in ("gemma2", "gemma3") and rng.random() < 0.7:
+        windows = [one(24, 32, 100) if n % 2 == 0 else None for n in range(model["n_layers"])]
+        model["options"] = {"windows": windows}
+    settings = {"weight_parallelism": one(*WIDTHS[lanes]), "vector_lanes": lanes}
+    if family != "mixtral":
+        room = MOST // settings["weight_parallelism"]
+        settings["token_parallelism"] = one(*(n for n in (1, 1, 1, 2, 4, 8) if n <= room))
+    memory = one("on_chip", "on_chip", "on_chip", "sdram", "axi")
+    settings["memory"] = memory
+    if memory == "axi":
+        settings |= {"axi_width": one(32, 64, 128, 256, 512), "axi_ports": one(1, 2, 4)}
+    if memory != "sdram" and rng.random() < 0.2:
+        settings |= {"kv_memory": "axi", "kv_axi_width": one(64, 128, 512)}
+    settings["weight_width"] = one(8, 8, 4)
+    if rng.random() < 0.25:
+        settings["group_size"] = 32
+    return {"model": model, "settings": settings, "runs": runs(rng, memory)}
+
+
+def runs(rng, memory):
+    """Of each run its start, the tokens of its prompt, those generated."""
+    few = 2 if memory == "on_chip" else 1
+    starts = [0, int(rng.integers(40, 200)), int(rng.integers(200, 400)), 490]
+    return [(0, 1, 2), *((start, int(rng.integers(3, 14)), few) for start in starts)]
+
+
+def machines():
+    """All machines by their names."""
+    found = {}
+    for name in NAMED:
+        model = {"family": "llama", "dim": 64, "hidden_dim": 176, "n_layers": 2, "n_heads": 8}
+        model |= {"n_kv_heads": 4, "head_dim": 8, "vocab_size": 512, "seq_len": 512}
+        rest = [(0, 1, 4), (0, 9, 2), (100, 8, 2), (490, 8, 2)]
+        found[name] = {"config": name, "model": model, "settings": {}, "runs": rest}
+    seed = 0
+    while len(found) < len(NAMED) + COUNT:
+        machine = drawn(seed)
+        try:
+            configured(machine)
+            found[f"random{seed}"] = machine
+        except ConfigError:
+            pass
+        seed += 1
+    found["large"] = found.pop("large")  # takes longest
+    return found
+
+
+def configured(machine):
+    """The ModelConfig and the Config of a machine."""
+    settings = [f"{name}={value}" for name, value in machine["settings"].items()]
+    model = dict(machine["model"])
+    if "options" in model:
+        model["options"] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in model["options"].items()
+        }
+    return ModelConfig(**model), load_config(machine.get("config", "small"), settings)
+
+
+def measure(machine):
+    """What a machine did in its runs: of each its passes and its counters."""
+    model, config = configured(machine)
+    plan = make_plan(random_model(model, seed=1), config)
+    found = []
+    with NativeSimulation(machine_verilog(plan), ("passes",)) as simulation:
+        fill_memories(plan, simulation)
+        driver = Driver(NativeTransport(simulation), plan.counters, patience=50_000_000)
+        if plan.config.memory == "sdram":
+            load_memory(driver, plan.images()[0])
+        for start, length, count in machine["runs"]:
+            simulation.forget()
+            prompt = [(7 * n + 1) % model.vocab_size for n in range(length)]
+            generation = driver.run(prompt, count, start=start)
+            for _ in generation:
+                pass
+            counters = {name: generation.done.counters[name] for name in ("cycles", *CAUSES)}
+            found.append({"passes": _passes(*simulation.taps("passes")), "counters": counters})
+    return found
+
+
+def _passes(ends, payload):
+    """Of each pass its first position, its tokens, its cycles."""
+    found, last = [], None
+    for end, octets in zip(ends.tolist(), payload, strict=True):
+        bits = int.from_bytes(octets.tobytes(), "little")
+        cycles = (bits >> 28) + 1 if last is None else end - last
+        found.append((bits & 0xFFFFF, (bits >> 20 & 0xFF) + 1, cycles))
+        last = end
+    return found
+
+
+def checked(known):
+    """Of each machine its name, what its runs took, and what was predicted: all their cycles."""
+    for name, machine in known.items():
+        sketch, measured, predicted = make_sketch(*configured(machine)), 0, 0
+        for (start, length, count), run in zip(machine["runs"], machine["measured"], strict=True):
+            measured += sum(cycles for _, _, cycles in run["passes"])
+            predicted += sum(predict(sketch, length, count, start=start).cycles)
+        yield name, measured, predicted
+    for family, run in json.loads(FAMILIES.read_text()).items():
+        model = ModelConfig(**SIZES | CHANGES.get(family, {}), family=family)
+        sketch = make_sketch(model, load_config("small"))
+        yield family, run["cycles"], sum(predict(sketch, 1, TOKENS).cycles)
+    for name, model, config, length, tokens, options, cycles in recorded():
+        prediction = predict(make_sketch(model, config), length, tokens, **options)
+        yield name, cycles, sum(prediction.cycles)
+
+
+def check(known):
+    """Print the errors of all predictions; the largest one."""
+    largest = 0.0
+    for name, measured, predicted in checked(known):
+        error = predicted / measured - 1
+        largest = max(largest, abs(error))
+        print(f"{name:24} {measured:12,} cycles, predicted {predicted:12,}: {error:+.3%}")
+    print(f"the largest error is {largest:.3%}")
+    return largest
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", type=Path, metavar="FILE", default=FILE)
+    parser.add_argument("--check", action="store_true", help="Measure nothing.")
+    arguments = parser.parse_args()
+    known = json.loads(arguments.o.read_text()) if arguments.o.exists() else {}
+    if arguments.check:
+        sys.exit(check(known) > ERROR)
+    for name, machine in machines().items():
+        if name in known:
+            continue
+        try:
+            known[name] = machine | {"measured": measure(machine)}
+        except (ConfigError, ValueError) as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        print(f"{name}: {known[name]['measured'][-1]['counters']['cycles']:,} cycles", flush=True)
+        lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in known.items())
+        arguments.o.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

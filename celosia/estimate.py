@@ -1,0 +1,117 @@
+"""The command ``celosia estimate``: what a machine will do and take, before it is built."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from celosia.options import (
+    ConfigOption,
+    JsonOption,
+    LayersOption,
+    ModelArgument,
+    SetOption,
+    TokenizerOption,
+)
+from celosia.output import check_apart, new_json
+from celosia.printable import NAME, printable
+
+__all__ = ["BoardOption", "choose", "estimate"]
+
+BoardOption = Annotated[
+    str | None, typer.Option("--board", metavar="B", help="Whose clock and chip (celosia boards).")
+]
+
+
+def estimate(
+    model: ModelArgument,
+    tokenizer: TokenizerOption = None,
+    layers: LayersOption = None,
+    config: ConfigOption = "auto",
+    settings: SetOption = None,
+    board: BoardOption = None,
+    prompt_length: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Tokens of the prompt.")
+    ] = 1,
+    tokens: Annotated[int, typer.Option(min=1, metavar="N", help="How many to generate.")] = 64,
+    clock: Annotated[
+        float | None, typer.Option(metavar="MHZ", help="By default the board's, or 100.")
+    ] = None,
+    latency: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="CYCLES", help="Of AXI memory, to a burst's first transfer."),
+    ] = None,
+    json_file: JsonOption = None,
+):
+    """Predict a machine's cycles, and what it takes of a chip, without a simulation.
+
+    Each figure comes with the largest error known of such predictions.
+    """
+    from celosia.boards.catalog import find_board
+    from celosia.generators.config import ConfigError
+    from celosia.generators.estimate.report import estimate_report
+
+    if clock is not None and not clock > 0:
+        raise ConfigError(f"--clock must be more than 0, not {clock:g}")
+    chosen = board and find_board(board)
+    loaded, parameters = choose(model, tokenizer, layers, config, settings or [])
+    if latency is not None and "axi" not in (parameters.memory, parameters.kv_memory):
+        raise ConfigError("--latency is that of AXI memory: neither memory nor kv_memory is axi")
+    check_apart([json_file], [model, tokenizer, config])
+    memory = {} if latency is None else {"latency": latency}
+    with new_json(json_file) as write_json:
+        report = estimate_report(
+            *(loaded.config, parameters, prompt_length, tokens, chosen),
+            *(clock, memory),
+        )
+        write_json({"model": loaded.name, **report})
+    _show(loaded.name, report)
+
+
+def choose(model, tokenizer, layers, config, settings, says=True):
+    """The model, of its first ``layers`` if that is not None, and the configuration for it."""
+    from celosia.generators.automatic import choose_config
+    from celosia.generators.config import ConfigError
+    from celosia.reference.checkpoint import load
+
+    loaded = load(model, tokenizer)
+    if layers is not None:
+        try:
+            loaded = loaded.shortened(layers)
+        except ValueError as error:
+            raise ConfigError(f"--{error}") from None
+    parameters, why = choose_config(loaded, config, settings)
+    if why and says:
+        typer.echo(f"celosia: {why}", err=True)
+    return loaded, parameters
+
+
+def _show(name, report):
+    errors = report["errors"]
+    table = Table(title=printable(f"{name} on {report['config']['name']}", NAME))
+    for column in ("", "predicted", "error known"):
+        table.add_column(column, justify="right" if column else "left")
+
+    def row(text, value, error=None):
+        table.add_row(text, value, error or "")
+
+    share = f"{errors['cycles']:.0%}"
+    row("cycles of the last token", f"{report['cycles'][-1]:,}", share)
+    row("  ideal", f"{report['ideal_cycles'][-1]:,.0f}")
+    row("prompt, cycles", f"{report['prefill_cycles']:,}", share)
+    row("utilisation", f"{report['utilisation']:.1%}", share)
+    total = sum(report["cycles"])
+    for cause, cycles in sorted(report["overhead"].items(), key=lambda item: -item[1]):
+        if round(cycles):
+            row(f"  {cause}", f"{cycles:,.0f} ({cycles / total:.1%})")
+    speed = f"{report['tokens_per_second']:,.1f}"
+    row(f"tokens per second at {report['clock_mhz']:g} MHz", speed, share)
+    row("bytes of weights per token", f"{report['bytes_per_token']:,.0f}", "exact")
+    row("weights per byte of bandwidth (W/B)", f"{report['weights_per_byte']:.3f}", share)
+    if "board" in report:
+        for resource in ("lut", "dsp", "bram"):
+            row(resource, f"{report[resource]:,}", errors[resource])
+        missing = [f"{n} {a:,} of {b:,}" for n, (a, b) in report["missing"].items()]
+        row(f"fits {report['board']}", f"no: {', '.join(missing)}" if missing else "yes")
+    Console().print(table)

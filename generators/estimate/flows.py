@@ -1,0 +1,84 @@
+"""How long words are on their way from the collector to the memory at their route's end."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from celosia.rtl.machine.routes import SINKS, route_units, routes_of, told
+
+__all__ = ["Flow", "flows_of"]
+
+BUFFER = 1  # a stage of :class:`celosia.rtl.stream.buffer.Buffer`, of Merge, of Queue
+SCALE = 4
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The way of a route's words.
+
+    Parameters
+    ----------
+    parts : tuple of (int, int, int)
+        One after the other: a latency; the words of a vector that waits for its last one, or 0;
+        the words that become one.
+    sink : str
+        Of :data:`celosia.rtl.machine.routes.SINKS`.
+    scalar : int
+        Cycles from a word to the scalar of its norm, in the residual stream; else 0.
+    turns : bool
+        Whether the words are rotated, by a table that must be complete.
+    """
+
+    parts: tuple
+    sink: str
+    scalar: int = 0
+    turns: bool = False
+
+    def arrivals(self, times, tokens):
+        """When each word arrives, int[words]: those of ``tokens`` in turn, given at ``times``."""
+        for latency, vector, joined in self.parts:
+            if joined > 1:
+                times = times.reshape(-1, joined, tokens)[:, -1].ravel()
+            if vector:
+                whole = times.reshape(-1, vector, tokens)
+                ready = np.full(whole.shape, -1, np.int64)
+                ready[:, 0] = whole[:, -1]
+                places = np.arange(times.size)
+                times = np.maximum.accumulate(ready.ravel() - places) + places
+            times = times + latency
+        return times
+
+
+def flows_of(sketch):
+    """The :class:`Flow` of each route of a :class:`Sketch`'s program; the units; by their names."""
+    shape, program = sketch.shape, sketch.program
+    size = shape.dim_words * shape.lanes
+    norms = 1 + max(step.get("norm", 0) for step in program.steps)
+    units = route_units(SimpleNamespace(shape=shape, program=program, gains=[[0] * size] * norms))
+    told(units.values(), program)
+    start = BUFFER + SCALE + any(program.bias_words) + BUFFER
+    routes = {route.name: route for route in routes_of(shape, program)}
+    joined = {route.sink for route in routes.values()} - SINKS.keys()
+    flows = {}
+    for name, route in routes.items():
+        parts, sink, scalar = [(start, 0, 1)], route.sink, 0
+        while True:
+            parts += [(BUFFER, 0, 1)] if route.name in joined else []
+            for unit in route.units:
+                if unit.kind == "norm":
+                    scalar = units[unit.name].scalar_latency + sum(part[0] for part in parts)
+                parts.append(_part(units[unit.name], unit.kind))
+            if route.sink in SINKS:
+                break
+            route = routes[route.sink]
+            sink = route.sink
+        turns = any(unit.kind == "rope" for unit in routes[name].units)
+        flows[name] = Flow(tuple(parts), sink, scalar, turns)
+    return flows, units
+
+
+def _part(unit, kind):
+    """A unit's latency, the words that it gathers, the words that it joins."""
+    vector = {"head_quantize": "head_words", "stream_norm": "words"}.get(kind)
+    joined = 2 if kind == "gate" and unit.gated else 1
+    return getattr(unit, "latency", 0), getattr(unit, vector) if vector else 0, joined

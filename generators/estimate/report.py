@@ -1,0 +1,85 @@
+"""What ``celosia estimate`` says of a machine: its cycles, its speed, its chip."""
+
+from dataclasses import asdict
+
+from celosia.generators.config import ConfigError
+from celosia.generators.estimate.cycles import ERROR, predict
+from celosia.generators.estimate.sketch import make_sketch
+from celosia.rtl.memory.gearbox import packed_width
+
+__all__ = ["estimate_report", "tape_bandwidth", "tape_bytes"]
+
+CLOCK = 100.0  # MHz
+#: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
+CHIP_ERRORS = {"lut": "a fifth", "dsp": "exact", "bram": "a few blocks"}
+
+
+def tape_bytes(sketch):
+    """Bytes of the weight tape that a token with logits reads, the embedding's row included."""
+    program, config, width = sketch.program, sketch.config, sketch.shape.word_width
+    words = program.weight_words[1] + sum(load.words << load.planes for load in program.loads)
+    if config.memory == "axi":
+        part = -(-width // config.axi_ports)
+        width = config.axi_ports * packed_width(part, config.axi_width)
+    elif config.memory == "sdram":
+        width = packed_width(width, 16)
+    return words * width / 8
+
+
+def tape_bandwidth(sketch):
+    """Bytes that the tape's memory can give in a cycle."""
+    config = sketch.config
+    width = {"axi": config.axi_ports * config.axi_width, "sdram": 16}
+    return width.get(config.memory, sketch.shape.word_width) / 8
+
+
+def estimate_report(model, config, prompt_length, tokens, board=None, clock=None, memory=None):
+    """A dict of what is predicted, each figure's known error beside it in ``errors``.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    config : Config
+    prompt_length, tokens : int
+    board : a board of :data:`celosia.boards.catalog.BOARDS`, optional
+        Whose chip, and whose clock.
+    clock : number, optional
+        In MHz; by default the board's, or 100.
+    memory : dict, optional
+        ``latency`` of AXI memory, in cycles.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine, or no model of it.
+    """
+    if config.machine != "full":
+        raise ConfigError(f"machine must be full, not {config.machine}: there is no model of it")
+    sketch = make_sketch(model, config)
+    frequency = (clock or CLOCK) * 1e6
+    found = {"lut": None, "ff": None, "dsp": None, "bram": None}
+    if board:
+        from celosia.boards.estimate import estimate
+
+        frequency = board.clock(clock or board.default_clock)
+        chip = estimate(model, sketch.config, board.flow.lut_share)
+        found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
+        found |= {"board": board.name, "missing": chip.missing(board.resources)}
+    run = predict(sketch, prompt_length, tokens, frequency=frequency, **(memory or {}))
+    generated = run.cycles[prompt_length - 1 :]
+    speed = frequency * len(generated) / sum(generated)
+    weights = sketch.description.macs(0)
+    return {
+        "config": asdict(sketch.config),
+        "cycles": run.cycles,
+        "prefill_cycles": run.prefill_cycles,
+        "overhead": run.overhead,
+        "ideal_cycles": run.ideal_cycles,
+        "utilisation": run.utilisation,
+        **found,
+        "clock_mhz": frequency / 1e6,
+        "tokens_per_second": speed,
+        "bytes_per_token": tape_bytes(sketch),
+        "weights_per_byte": weights * speed / (tape_bandwidth(sketch) * frequency),
+        "errors": {"cycles": ERROR, "tokens_per_second": ERROR} | (CHIP_ERRORS if board else {}),
+    }

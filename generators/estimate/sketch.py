@@ -1,0 +1,91 @@
+"""A plan without weights: the sizes and the program of a machine, in milliseconds."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from celosia.generators.config import Config, ConfigError
+from celosia.generators.estimate.outline import machine_description, outline
+from celosia.generators.plan import machine_shape, machine_views, scheme_of, settled, with_length
+from celosia.generators.program.program import write_program
+from celosia.reference.model import ModelConfig
+from celosia.rtl.machine.program import Program
+from celosia.rtl.machine.shape import MachineShape
+
+__all__ = ["Sketch", "make_sketch"]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a machine's cycles depend on.
+
+    Parameters
+    ----------
+    config : Config
+    model : ModelConfig
+    description : Description
+        In the machine's form.
+    shape : MachineShape
+        With any formats.
+    program : Program
+        Likewise.
+    """
+
+    config: Config
+    model: ModelConfig
+    description: object
+    shape: MachineShape
+    program: Program
+
+    def macs(self, position, logits=True):
+        """Multiply-accumulates of the token at ``position``: linear layers and attention."""
+        return self.description.macs(position + 1, logits)
+
+    def ideal_cycles(self, position, logits=True):
+        """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
+        return self.macs(position, logits) / self.shape.multipliers
+
+
+class _Counter:
+    """In place of a TapeWriter: how many words are written, without them."""
+
+    def __init__(self, rows, lanes):
+        self.rows, self.lanes = rows, lanes
+        self.beats = self.scale_words = self.bias_words = 0
+
+    def matrix(self, matrix, planes=1):
+        rows, columns = matrix.weight.shape
+        self.beats += -(-rows // self.rows) * (columns // self.lanes) * planes
+
+    def scales(self, scales):
+        self.scale_words += -(-np.size(scales) // self.lanes)
+
+    def biases(self, biases):
+        self.bias_words += -(-np.size(biases) // self.lanes)
+
+    def tapes(self, program, gains):
+        return SimpleNamespace(program=program, gains=gains)
+
+
+def make_sketch(model, config):
+    """The :class:`Sketch` of ``config``'s machine for a ModelConfig ``model``.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot have such a machine, as far as sizes tell.
+    """
+    config = with_length(config, model)
+    description = machine_description(model)
+    config = settled(config, model, description)
+    try:
+        quantized = outline(model, scheme_of(config))
+        views = machine_views(quantized, config)
+        tape = _Counter(config.rows, config.vector_lanes)
+        tapes, routes = write_program(quantized, config.rows, views, tape)
+    except ConfigError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"the model has no such machine: {error}") from error
+    shape = machine_shape(quantized, config, views, routes, tapes.program, 24)
+    return Sketch(config, model, description, shape, tapes.program)

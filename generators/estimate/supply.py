@@ -1,0 +1,124 @@
+"""What memories deliver: words as fast as they are put together, ahead as far as a buffer goes."""
+
+import numpy as np
+from celosia.generators.plan import CLOCK
+from celosia.rtl.memory.axi_tape import port_width
+from celosia.rtl.memory.gearbox import packed_width
+from celosia.rtl.memory.sdram_timing import SdramTiming
+
+__all__ = ["MEMORY_LATENCY", "KvWriter", "Supply", "kv_supply", "tape_supply"]
+
+MEMORY_LATENCY = 20  # cycles from the address of a burst to its first transfer
+READER = 5  # from a run to the first burst's address, and from a transfer to its word's first use
+SDRAM_LATENCY = 26  # of a read whose page must be opened, to its first word
+SDRAM_BUFFER = 1024  # words of 16 bits
+BLOCK = 5  # cycles of the external cache to say where a block goes
+
+
+class Supply:
+    """Words for the fetcher, the first one ``latency`` cycles after a run is asked for.
+
+    A word takes ``rate`` cycles; up to ``ready`` may wait. Behind that is a memory of which a word
+    takes ``memory_rate`` cycles in the long run, and a buffer of ``buffer`` words.
+    """
+
+    def __init__(self, latency=1, rate=1.0, ready=np.inf, memory_rate=0.0, buffer=np.inf):
+        self.latency = latency
+        self.lines = [(rate, ready), (memory_rate, buffer)]
+        self.next = [-1e9, -1e9]  # by which each line allows the next word to be used
+        self.ahead = ready == np.inf
+
+    def ask(self, time, words=0):
+        """A run is asked for; its first word is let go when ``words`` have come, if any must."""
+        time += self.latency + (int(words * self.lines[0][0]) + 1 if words else 0)
+        self.next = [max(line, time) for line in self.next]
+
+    def take(self, begin, last, words, tiles=1):
+        """When the last beats of tiles of ``words`` begin, that would at ``last``, from ``begin``.
+
+        Parameters
+        ----------
+        begin : int
+        last : int64[tiles]
+        words, tiles : int
+
+        Returns
+        -------
+        int64[tiles]
+        """
+        if self.ahead and max(self.next) <= begin:
+            return last
+        places, used = words * np.arange(1, tiles + 1), last
+        for n, (rate, ready) in enumerate(self.lines):
+            if rate:
+                first = max(self.next[n], begin - rate * (ready - 1))
+                come = np.ceil(first + rate * (places - 1)).astype(np.int64)
+                used = np.maximum(used, come)
+                self.next[n] = first + rate * words * tiles
+        return np.maximum.accumulate(used - places) + places
+
+
+def _axi(width, data_width, latency, ready):
+    """Words of ``width`` bits through an AXI reader."""
+    transfers = packed_width(width, data_width) / data_width
+    first = READER + latency + (transfers < 1) + max(0, int(np.ceil(transfers)) - 1)
+    return Supply(first, max(1.0, transfers), ready if transfers > 1 else np.inf)
+
+
+def tape_supply(config, shape, frequency=None, latency=MEMORY_LATENCY):
+    """The weight tape of a machine of a Config and a MachineShape.
+
+    Parameters
+    ----------
+    frequency : number, optional
+        The clock's, in Hz, of a machine with an SDRAM.
+    latency : int
+        Cycles of AXI memory.
+    """
+    ready = 1 + (2 * shape.groups.longest + 2 if shape.groups else 0)
+    if config.memory == "axi":
+        width = port_width(shape.word_width, config.axi_ports)
+        return _axi(width, config.axi_width, latency, ready)
+    if config.memory == "sdram":
+        frequency, timing = frequency or CLOCK, SdramTiming()
+        words = packed_width(shape.word_width, 16) / 16
+        period = timing.cycles("refresh", frequency)
+        lost = sum(timing.cycles(name, frequency) for name in ("rp", "rfc", "rcd"))
+        first = SDRAM_LATENCY + int(np.ceil(words)) - 1
+        rate, memory_rate = max(1.0, words), words * period / (period - lost)
+        return Supply(first, rate, ready, memory_rate, SDRAM_BUFFER / words)
+    return Supply()
+
+
+def kv_supply(config, shape, latency=MEMORY_LATENCY):
+    """Keys and values behind an AXI port; None where they are on chip."""
+    if config.kv_memory != "axi":
+        return None
+    return _axi(8 * shape.rows * shape.lanes, config.kv_axi_width, latency, 1)
+
+
+class KvWriter:
+    """Blocks of keys and values on their way to AXI memory, one after the other.
+
+    Parameters
+    ----------
+    config : Config
+    lanes : int
+    latency : int
+        From a block's last transfer to the memory's answer.
+    """
+
+    def __init__(self, config, lanes, latency=MEMORY_LATENCY):
+        size = config.kv_axi_width // 8
+        self.transfers = {"keys": max(1, lanes // size), "values": max(1, lanes * lanes // size)}
+        self.latency = latency
+        self.free = 0
+
+    def write(self, what, times):
+        """When the memory has answered for all blocks that come at ``times``."""
+        transfers = self.transfers[what]
+        each = max(BLOCK, transfers + 2)
+        places = each * np.arange(len(times))
+        ends = np.maximum.accumulate(np.maximum(times + 2, self.free) - places) + places + each
+        self.free = int(ends[-1])
+        return self.free + transfers + 1 + self.latency

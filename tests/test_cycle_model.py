@@ -1,0 +1,134 @@
+"""The cycle model: its program is the plan's, and its cycles are those that machines took."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from celosia.generators.config import ConfigError, load_config
+from celosia.generators.estimate.cycles import ERROR, predict
+from celosia.generators.estimate.sketch import make_sketch
+from celosia.generators.plan import make_plan
+from celosia.reference.model import ModelConfig, random_model
+
+BENCH = Path(__file__).parents[1] / "bench"
+SIZES = {
+    "dim": 24,
+    "hidden_dim": 40,
+    "n_layers": 2,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 40,
+    "seq_len": 64,
+}
+WEIGHTLESS = {"shift", "argument"}  # what a step says that depends on weights
+
+
+def model(family="llama", **changes):
+    return ModelConfig(**SIZES | changes, family=family)
+
+
+def known_of(steps):
+    return [{name: v for name, v in step.items() if name not in WEIGHTLESS} for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (model(), ["group_size=16", "weight_width=4", "head_width=8"]),
+        (model("gemma2", options={"windows": (8, None)}), []),
+        (model("qwen3_moe", options={"experts": 4, "chosen": 2}), []),
+        (model("gpt2", n_kv_heads=4), ["token_parallelism=2"]),
+    ],
+)
+def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
+    settings = ["weight_parallelism=32", "vector_lanes=4", *settings]
+    sketch = make_sketch(config, load_config("small", settings))
+    plan = make_plan(random_model(config), load_config("small", settings))
+    assert known_of(sketch.program.steps) == known_of(plan.program.steps)
+    for name in ("weight_words", "scale_words", "bias_words", "runs", "experts"):
+        assert getattr(sketch.program, name) == getattr(plan.program, name)
+    assert sketch.config == plan.config
+    assert sketch.macs(5) == plan.macs(5)
+    for name in (
+        "rows",
+        "dim_words",
+        "hidden_words",
+        "head_words",
+        "groups",
+        "views",
+        "word_width",
+    ):
+        assert getattr(sketch.shape, name) == getattr(plan.shape, name)
+    units = [[(unit.kind, unit.name) for unit in route.units] for route in sketch.shape.routes]
+    assert units == [[(unit.kind, unit.name) for unit in r.units] for r in plan.shape.routes]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCH)
+        yield importlib.import_module("cycle_model")
+
+
+def test_predictions_are_what_simulated_machines_took(bench):
+    known = json.loads(bench.FILE.read_text())
+    assert {"tiny", "small"} <= known.keys()
+    errors = {name: abs(b / a - 1) for name, a, b in bench.checked(known)}
+    assert max(errors.values()) <= ERROR, errors
+    assert all(errors[name] <= 0.01 for name in ("tiny", "small"))
+
+
+def test_every_cycle_of_the_named_configurations_has_its_cause(bench):
+    known = json.loads(bench.FILE.read_text())
+    for name in ("tiny", "small"):
+        sketch = make_sketch(*bench.configured(known[name]))
+        for (start, length, count), run in zip(
+            known[name]["runs"], known[name]["measured"], strict=True
+        ):
+            prediction = predict(sketch, length, count, start=start)
+            for cause, cycles in prediction.counters.items():
+                counted = run["counters"][cause]
+                assert abs(cycles - counted) <= max(8, 0.02 * counted), (name, cause)
+
+
+def test_long_runs_are_worked_out_at_some_positions_alone():
+    sketch = make_sketch(model(seq_len=2048), load_config("tiny"))
+    whole = predict(sketch, 1000, 1000)
+    assert len(whole.cycles) == len(whole.ideal_cycles) == 1999
+    (exact,) = predict(sketch, 1, 1, start=1500).cycles
+    assert whole.cycles[1500] == pytest.approx(exact, rel=0.01)
+    assert sum(whole.counters.values()) == sum(whole.cycles)
+    assert whole.prefill_cycles == sum(whole.cycles[:1000])
+    assert 0 < whole.utilisation < 1
+    total = sum(whole.ideal_cycles) + sum(whole.overhead.values())
+    assert total == pytest.approx(sum(whole.cycles))
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ([], (60, 6), "a prompt of 60 tokens and 6 generated ones take 65 positions, more than"),
+        (["kv_page_size=16"], (1, 1), "kv_page_size must be 0: the cycle model does not know"),
+    ],
+)
+def test_what_it_cannot_predict_is_refused(settings, arguments, message):
+    sketch = make_sketch(model(), load_config("small", settings))
+    with pytest.raises(ConfigError, match=message):
+        predict(sketch, *arguments)
+
+
+def test_a_machine_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="weight_parallelism 1024 with 8 lanes has 128 rows"):
+        make_sketch(model(), load_config("small", ["weight_parallelism=1024", "vector_lanes=8"]))
+    windows = model("gemma2", options={"windows": (8, 8)})
+    with pytest.raises(ConfigError, match="kv_page_size must be 0 where all layers have windows"):
+        make_sketch(windows, load_config("small", ["kv_page_size=16"]))
+    with pytest.raises(ConfigError, match="max_seq_len must be at most the model's 64, not 65"):
+        make_sketch(model(), load_config("small", ["max_seq_len=65"]))
+
+
+def test_what_is_not_modelled_is_refused():
+    with pytest.raises(ConfigError, match="cycle model does not know this model's operation Recur"):
+        make_sketch(model("hgrn_bit"), load_config("small"))
