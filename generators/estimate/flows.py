@@ -24,7 +24,7 @@ class Flow:
     sink : str
         Of :data:`celosia.rtl.machine.routes.SINKS`.
     scalar : int
-        Cycles from a word to the scalar of its norm, in the residual stream; else 0.
+        Cycles from a vector's last normed word to the scalar, in the residual stream; else 0.
     turns : bool
         Whether the words are rotated, by a table that must be complete.
     """
@@ -66,7 +66,8 @@ def flows_of(sketch):
             parts += [(BUFFER, 0, 1)] if route.name in joined else []
             for unit in route.units:
                 if unit.kind == "norm":
-                    scalar = units[unit.name].scalar_latency + sum(part[0] for part in parts)
+                    norm = units[unit.name]
+                    scalar = norm.scalar_latency - norm.latency
                 parts.append(_part(units[unit.name], unit.kind))
             if route.sink in SINKS:
                 break

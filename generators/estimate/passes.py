@@ -212,25 +212,28 @@ class Pass:
 
     def _beats(self, step, words, tiles, begin):
         """When the last beat of each tile begins, as far as operands are there: int64[tiles]."""
-        first = begin + words - 1
+        supply, cause = self.tape, "tape"
+        if step.get("operand", Operand.TAPE) != Operand.TAPE:
+            supply, cause = self.cache, "cache"
+            if supply:
+                supply.ask(self.go + 3)
+        elif self.left == 0:
+            self._next_run(self.given)
+        first = operands = begin + words - 1
+        if supply:
+            operands = supply.ready(begin, words)
         if step["region"] != Region.NONE:
             planes = step.get("planes", 0)
             come = self.filled[step["region"]][: words >> planes] + 1
             places = np.arange(len(come)) << planes
             first = int(np.max(np.maximum(come, begin) - places)) + words - 1
-            self._count("activations", first - begin - words + 1)
+            self._count("activations", max(0, first - operands))
         last = first + words * np.arange(tiles)
-        supply, cause = self.tape, "tape"
-        if step.get("operand", Operand.TAPE) != Operand.TAPE:
-            if self.cache is None:
-                return last
-            supply, cause = self.cache, "cache"
-            supply.ask(self.go + 3)
-        elif self.left == 0:
-            self._next_run(self.given)
+        if supply is None:
+            return last
         come = supply.take(begin, last, words, tiles)
         self.left -= words * tiles if cause == "tape" else 0
-        self._count(cause, come[-1] - last[-1])
+        self._count(cause, come[-1] - last[-1] + min(first, operands) - begin - words + 1)
         return come
 
     def _collect(self, step, words, chunks, tokens, last):
@@ -266,7 +269,7 @@ class Pass:
         came = flow.arrivals(times, tokens)
         end = int(came[-1]) + 1
         if flow.scalar and step.get("normed"):
-            self.norm = int(times[-1]) + flow.scalar + 1
+            self.norm = end + flow.scalar
         if flow.sink == "activations":
             came = came.reshape(-1, tokens)[:, -1] + QUANTIZE
             end = int(came[-1]) + 1

@@ -33,6 +33,14 @@ class Supply:
         time += self.latency + (int(words * self.lines[0][0]) + 1 if words else 0)
         self.next = [max(line, time) for line in self.next]
 
+    def ready(self, begin, words):
+        """When the last of ``words`` can be used, if from ``begin`` on only they are waited for."""
+        if self.ahead and max(self.next) <= begin:
+            return begin + words - 1
+        lines = zip(self.next, self.lines, strict=True)
+        come = (max(x, begin - r * (n - 1)) + r * (words - 1) for x, (r, n) in lines if r)
+        return max(begin + words - 1, int(np.ceil(max(come))))
+
     def take(self, begin, last, words, tiles=1):
         """When the last beats of tiles of ``words`` begin, that would at ``last``, from ``begin``.
 
