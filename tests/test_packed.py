@@ -218,3 +218,21 @@ def test_what_is_wrong_is_named(tmp_path, method, change, message):
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "packed")
     assert message in str(caught.value)
+
+
+def test_what_is_rounded_anew_is_told(tmp_path, caplog, monkeypatch):
+    """As by a reader that changes the values on the way."""
+    from celosia.reference.families.names import Part
+
+    def halved(self, file, place, suffix, shape):
+        array = read(self, file, place, suffix, shape)
+        return array / 2 if self.name == "mlp.down_proj" else array
+
+    read = Part.read
+    monkeypatch.setattr(Part, "read", halved)
+    write(tmp_path, "awq")
+    assert len(load(tmp_path / "packed").codes) == 12
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "2 packed matrices (model.layers.0.mlp.down_proj.weight, ...) are rounded anew"
+    )
