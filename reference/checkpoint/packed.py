@@ -233,4 +233,5 @@ def settings_of(packing, codes):
         fits = [g for g in _GROUPS if not size % g and not any(n % g for n in columns)]
         size = fits[0] if fits else size
     settings = {"weight_width": packing.bits, "group_size": size}
-    return settings | ({"head_width": 2 * packing.bits} if size and packing.bits <= 4 else {})
+    finer = size and packing.bits <= 4 and not any(layer is None for layer, _ in codes)
+    return settings | ({"head_width": 2 * packing.bits} if finer else {})
