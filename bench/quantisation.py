@@ -80,7 +80,9 @@ def measure(model, held, calibration, scheme, recipe):
     report = windows_report(
         model, lambda tokens: quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction, held
     )
-    return report | {"recipe": recipe.as_dict(), "cpu_seconds": round(seconds, 1)}
+    made = {"calibrated_tokens": sum(len(fed) for fed, _ in calibration)}
+    made |= {"recipe": recipe.as_dict(), "cpu_seconds": round(seconds, 1)}
+    return report | made
 
 
 def main():

@@ -98,8 +98,8 @@ def test_names_of_architectures_are_told_apart():
         ("mixtral-two", {"num_experts_per_tok": 9}, "num_experts_per_tok: must be from 1 to"),
         (
             "falcon_e-grouped",
-            {"quantization_config": {"quant_method": "gptq"}},
-            "quantization_config.quant_method: 'gptq' is not supported",
+            {"quantization_config": {"quant_method": "hqq"}},
+            "quantization_config.quant_method: 'hqq' is not supported",
         ),
         (
             "falcon_e-grouped",

@@ -152,6 +152,23 @@ def test_one_group_for_a_row(tmp_path):
     quantize(model, Scheme(lanes=8, weight_width=4))
 
 
+def test_a_packed_head(tmp_path):
+    """It has the width of the others."""
+
+    def change(arrays, _):
+        del arrays["lm_head.weight"]
+        codes, zeros = np.full((40, 32), 9), np.full((40, 2), 7)
+        parts = pack_gptq(codes, zeros, np.full((40, 2), 0.02, np.float16), 16)
+        arrays |= {f"lm_head.{name}": array for name, array in parts.items()}
+
+    write(tmp_path, "gptq", change=change)
+    model = load(tmp_path / "packed")
+    assert model.settings == {"weight_width": 4, "group_size": 16}
+    assert (model.codes[None, "head"].codes == 1).all()
+    np.testing.assert_allclose(model.tensors["head"], 0.04, rtol=1e-3)
+    quantize(model, Scheme(lanes=8, weight_width=4, group=16))
+
+
 O_PROJ = "model.layers.0.self_attn.o_proj"
 
 
@@ -218,3 +235,21 @@ def test_what_is_wrong_is_named(tmp_path, method, change, message):
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "packed")
     assert message in str(caught.value)
+
+
+def test_what_is_rounded_anew_is_told(tmp_path, caplog, monkeypatch):
+    """As by a reader that changes the values on the way."""
+    from celosia.reference.families.names import Part
+
+    def halved(self, file, place, suffix, shape):
+        array = read(self, file, place, suffix, shape)
+        return array / 2 if self.name == "mlp.down_proj" else array
+
+    read = Part.read
+    monkeypatch.setattr(Part, "read", halved)
+    write(tmp_path, "awq")
+    assert len(load(tmp_path / "packed").codes) == 12
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "2 packed matrices (model.layers.0.mlp.down_proj.weight, ...) are rounded anew"
+    )

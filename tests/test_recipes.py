@@ -169,7 +169,7 @@ def test_windows_of_a_text(stories260k_model):
     assert calibration[0] == held[-1] == window
     assert sum(len(fed) for fed, _ in calibration[:-1]) < 300
     assert sum(len(fed) for fed, _ in held[:-1]) < 100
-    with pytest.raises(RecipeError, match="the text is too short: it gives 0 tokens to calibrate"):
+    with pytest.raises(RecipeError, match="too short: it gives 5 tokens to calibrate by and 0 to"):
         split_windows(stories260k_model, "Once upon a time.", recipe, 100)
 
 

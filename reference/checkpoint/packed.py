@@ -9,6 +9,7 @@ A module ``m`` has, in place of ``m.weight`` [output, input], int32 words ``m.qw
 - AWQ ("gemm"): words of both hold eight outputs, in the order 0, 2, 4, 6, 1, 3, 5, 7.
 """
 
+import logging
 from typing import Literal
 
 import msgspec
@@ -188,8 +189,11 @@ class _Rows:
 
 
 def codes_of(description, names, tensors, own, layers):
-    """The codes of every matrix whose rows are some of a packed module's, by layer and name."""
-    codes, modules = {}, {}
+    """The codes of every matrix whose rows are some of a packed module's, by layer and name.
+
+    A warning says what is packed and has no codes here: matrices of experts.
+    """
+    codes, modules, used = {}, {}, set()
     parts = [(None, description.end, own)]
     parts += [(n, each, layers[n]) for n, each in enumerate(description.layers)]
     for index, operations, floats in parts:
@@ -197,10 +201,7 @@ def codes_of(description, names, tensors, own, layers):
             if not isinstance(op, Linear) or (index, op.weight) in codes:
                 continue
             rows = _Rows(tensors)
-            try:
-                order = names.read(rows, op.weight, floats[op.weight].shape, index)
-            except KeyError:  # a tied head is not in the files
-                continue
+            order = names.read(rows, op.weight, floats[op.weight].shape, index)
             (name, *more) = dict.fromkeys(rows.taken)
             if more or not isinstance(tensors.get(name), _Module):
                 continue
@@ -211,6 +212,13 @@ def codes_of(description, names, tensors, own, layers):
             coded = Coded(coded.codes, coded.groups, coded.scales, coded.offsets, place)
             if np.array_equal(coded.float32(), floats[op.weight]):
                 codes[index, op.weight] = coded
+                used.add(name)
+    rest = [
+        name for name, each in tensors.items() if isinstance(each, _Module) and name not in used
+    ]
+    if rest:
+        text = "%s: %d packed matrices (%s, ...) are rounded anew"
+        logging.getLogger(__name__).warning(text, tensors[rest[0]].path, len(rest), rest[0])
     return codes
 
 
@@ -225,4 +233,5 @@ def settings_of(packing, codes):
         fits = [g for g in _GROUPS if not size % g and not any(n % g for n in columns)]
         size = fits[0] if fits else size
     settings = {"weight_width": packing.bits, "group_size": size}
-    return settings | ({"head_width": 2 * packing.bits} if size and packing.bits <= 4 else {})
+    finer = size and packing.bits <= 4 and not any(layer is None for layer, _ in codes)
+    return settings | ({"head_width": 2 * packing.bits} if finer else {})
