@@ -44,6 +44,7 @@ def refusal(
     holds=True,
     plain=False,
     least_start=0,
+    states=False,
 ):
     """Why a machine refuses a command (:class:`Frame`): a :class:`Code`, or None if it does not.
 
@@ -52,7 +53,8 @@ def refusal(
 
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
     ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
-    0, without a temperature; the others' at 0 or from ``least_start`` on.
+    0, without a temperature; the others' at 0 or from ``least_start`` on, or with ``states`` there
+    alone.
     """
     if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
         return Code.KIND
@@ -77,7 +79,8 @@ def refusal(
             Code.VOCABULARY: message.stop > vocab_size,
             Code.TEMPERATURE: message.temperature >= TEMPERATURE_LIMIT,
             Code.MEMORY: not holds,
-            Code.OVERWRITTEN: 0 < message.start < least_start,
+            Code.OVERWRITTEN: 0 < message.start < least_start
+            or (states and message.start not in (0, least_start)),
             Code.START: plain and message.start > 0,
             Code.GREEDY: plain and message.temperature > 0,
         }

@@ -17,8 +17,8 @@ REASONS = {
     Code.VOCABULARY: "a token is not in the machine's vocabulary",
     Code.TEMPERATURE: "the temperature is too high",
     Code.MEMORY: "its memory does not hold the model: load it",
-    Code.OVERWRITTEN: "start lies so far back that the positions its window sees were overwritten: "
-    "begin at 0, or where the sequence ends",
+    Code.OVERWRITTEN: "start lies so far back that the positions its window sees were overwritten, "
+    "or is no position of which the machine has a state: begin at 0, or where the sequence ends",
     Code.START: "its runs begin at position 0",
     Code.GREEDY: "it takes the most likely token: the temperature must be 0",
 }

@@ -181,7 +181,7 @@ def check(plan, tokens):
 def check_states(plan, simulation, driver, cache):
     """A run goes on where the one before it ended; there is no state of an earlier position."""
     end, prompt = cache.length, [3, 1]
-    for start in (1, end - 1):
+    for start in (1, end - 1, end + 1):
         with pytest.raises(DriverError, match="were overwritten"):
             driver.run(prompt, 1, start=start)
     simulation.forget()

@@ -249,6 +249,13 @@ def test_a_run_needs_what_its_windows_see():
         assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, least_start=7) == code
 
 
+def test_a_run_needs_the_state_of_its_position():
+    for start, code in ((0, None), (6, Code.OVERWRITTEN), (7, None), (8, Code.OVERWRITTEN)):
+        run = Run(start, 1, 1, VOCAB_SIZE, 0, 0)
+        command = Frame(run.kind, run.payload())
+        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, least_start=7, states=True) == code
+
+
 def test_plain_machines_refuse_what_they_cannot():
     run = Run(0, 2, 1, VOCAB_SIZE, 0, 0)
     for change, code in {"start": Code.START, "temperature": Code.GREEDY}.items():

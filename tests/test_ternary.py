@@ -95,6 +95,13 @@ def test_a_tied_embedding_is_refused():
         quantize(load("demo"), TERNARY)
 
 
+def test_what_a_machine_says_of_its_numbers(model):
+    formats = make_plan(model, load_config("tiny", SETTINGS)).formats
+    assert formats["weights"] == "ternary, in 2 bits, a uint16 scale per row"
+    assert formats["states"].startswith("int18 with ")
+    assert "keys" not in formats
+
+
 def test_attention_needs_multipliers():
     with pytest.raises(ConfigError, match="weight_format must be integer for a model with atten"):
         make_plan(load("demo"), load_config("tiny", SETTINGS))

@@ -30,7 +30,7 @@ def test_what_is_refused():
 def test_unit_matches_reference(rows, lanes):
     count = rows * lanes
     octets = np.random.default_rng(rows).integers(0, 243, (60, packed_size(count)))
-    octets[:2] = 0, 242
+    octets[0], octets[1] = 0, 242
     weights = unpack_trits(octets, count).reshape(-1, rows, lanes)
     cases = [{"inputs": octets.tolist(), "stall": stall, "seed": 1} for stall in (0.0, 0.5)]
     smooth, stalled = bench.run_many(TernaryWords(rows, lanes), cases)

@@ -1,7 +1,9 @@
 """What the dataflow machine's numbers are, and where its tapes hold what: parts of the report."""
 
+from celosia.reference.operations.recur import IntegerRecur
 from celosia.reference.quantization.quantize import ACTIVATION_WIDTH
 from celosia.reference.units.bias import BIAS_WIDTH
+from celosia.reference.units.recurrent import STATE_WIDTH
 from celosia.rtl.machine.step import Operand
 
 __all__ = ["formats", "memory_map"]
@@ -10,17 +12,26 @@ __all__ = ["formats", "memory_map"]
 def formats(plan):
     """Widths and binary points, as in :mod:`celosia.reference.quantization.quantize`."""
     scheme, shape = plan.model.scheme, plan.shape
-    lanes = scheme.lanes
-    return {
-        "scheme": f"w{scheme.weight_width}a8kv8",
-        "weights": f"int{scheme.weight_width}, a uint16 scale per row",
-        "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
-        "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
-        "fractional bits",
+    lanes, ops = scheme.lanes, plan.model.operations
+    mixer = {
         "keys": "int8, a step per head and token",
         "values": "int8, a scale per channel",
         "scores": f"int{shape.score_width} with {shape.score_fraction} fractional bits, "
         "logarithms to base 2",
+    }
+    if not plan.program.attends:
+        fraction = next(op.state_fraction for op in ops if isinstance(op, IntegerRecur))
+        mixer = {"states": f"int{STATE_WIDTH} with {fraction} fractional bits"}
+    weights = f"int{scheme.weight_width}"
+    if scheme.ternary:
+        weights = "ternary, five in a byte" if shape.trits else "ternary, in 2 bits"
+    return {
+        "scheme": f"w{scheme.weight_width}a8kv8",
+        "weights": f"{weights}, a uint16 scale per row",
+        "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
+        "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
+        "fractional bits",
+        **mixer,
         "gates": f"int20 with {shape.gate_fraction} fractional bits",
         "accumulators": f"int{plan.shape.acc_width}",
         "logits": f"int24 with {shape.logit_fraction} fractional bits",

@@ -92,7 +92,7 @@ class AttentionSteps:
             argument=number,
             sets=sets.value,
             **w.ways.members(way),
-            **w._source(self.operations, self.operations.index(op)),
+            **w.source(self.operations, self.operations.index(op)),
             **fields,
         )
 

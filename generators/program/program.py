@@ -4,6 +4,7 @@ import numpy as np
 from amaranth.hdl import Shape
 from celosia.generators.program.attention_steps import AttentionSteps
 from celosia.generators.program.expert_steps import ExpertSteps
+from celosia.generators.program.recurrent_steps import recurrent_steps
 from celosia.generators.program.tape_writer import Tapes, TapeWriter
 from celosia.generators.program.ways import Ways
 from celosia.reference.operations.add import IntegerAdd
@@ -19,7 +20,6 @@ from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.kv_cache.slots import check_slots, view_table
 from celosia.rtl.machine.program import Load, Program, Run
 from celosia.rtl.machine.step import Region, Scalar, argument, step_layout
-from celosia.rtl.recurrent.recurrent import Part
 from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
@@ -222,23 +222,23 @@ class Writer:
             elif isinstance(op, IntegerAttention):
                 attention.write()
             elif isinstance(op, IntegerRecur):
-                self._recurrent(index, operations, op)
+                recurrent_steps(self, index, operations, op)
             elif isinstance(op, IntegerExperts):
-                ExpertSteps(self, index, op, self._source(operations, place)).write()
+                ExpertSteps(self, index, op, self.source(operations, place)).write()
 
     def _matrix(self, index, operations, place):
         """A matrix whose results go to the residual stream, or to a gate."""
         op = operations[place]
         name = f"layers.{index}.{op.name}"
         if op.add:
-            self.residual(op, name, self._source(operations, place), op, {})
+            self.residual(op, name, self.source(operations, place), op, {})
             return
         way = self.ways.after(operations, place)
         if isinstance(way.end, IntegerRecur):
             return  # in the order that this needs
         if isinstance(way.end, IntegerAdd):
             told = self.ways.members(way)
-            self.residual(op, name, self._source(operations, place), way.end, told, way.route)
+            self.residual(op, name, self.source(operations, place), way.end, told, way.route)
         elif isinstance(way.end, IntegerGate):
             self.ways.gate(way.end)
             inner = self.ways.after(operations, operations.index(way.end))
@@ -249,28 +249,10 @@ class Writer:
                 fills=Region.HIDDEN,
                 argument=way.end.shift,
                 **self.ways.members(inner, "gated"),
-                **self._source(operations, place),
+                **self.source(operations, place),
             )
         else:
             raise ValueError(f"{name}: there is no way for its results")
-
-    def _recurrent(self, index, operations, op):
-        """The matrices of a layer's state, in order; the last one's results leave it."""
-        number = self.ways.recurrent(op)
-        inner = self.ways.after(operations, operations.index(op))
-        told = self.ways.members(inner, "recurrent")
-        for part, name in zip(Part, op.source.inputs, strict=True):
-            (matrix,) = (one for one in operations if getattr(one, "out", None) == name)
-            last = part == Part.RELEASE
-            self.linear(
-                matrix,
-                name=f"layers.{index}.{matrix.name}",
-                route="recurrent",
-                fills=Region.ATTENTION if last else Region.NONE,
-                argument=argument(state={"part": part, "layer": number}),
-                **(told if last else {}),
-                **self._source(operations, operations.index(matrix)),
-            )
 
     def residual(self, op, name, source, end, told, route="residual"):
         """A matrix that adds to the residual stream, and the norm behind ``end``."""
@@ -279,7 +261,7 @@ class Writer:
         self.linear(op, name=name, route=route, keep=1, fills=fills, **behind, **source, **told)
         self.again(end, name)
 
-    def _source(self, operations, place):
+    def source(self, operations, place):
         """Where a matrix' activations come from, and what its results are multiplied by."""
         name = operations[place].input
         for op in reversed(operations[:place]):
@@ -314,7 +296,7 @@ class Writer:
             name="head",
             route="logits",
             last_token=1,
-            **self._source(operations, place),
+            **self.source(operations, place),
         )
 
     def _loads(self, before, behind):

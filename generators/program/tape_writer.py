@@ -1,6 +1,7 @@
 """Writes what the steps of a program read, in the order in which they read it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from celosia.generators.program.group_parts import group_format, group_parts
@@ -26,7 +27,7 @@ class Tapes:
         Of every norm, by its name, in order.
     """
 
-    program: object
+    program: Any
     weights: np.ndarray
     parts: np.ndarray | None
     ends: np.ndarray | None

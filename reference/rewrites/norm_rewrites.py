@@ -16,6 +16,9 @@ __all__ = [
 ]
 
 
+NEGLIGIBLE = 1e-6  # an epsilon beside values whose mean square is 1
+
+
 def centre_writers(model):
     """LayerNorm becomes RMSNorm of vectors that have the mean 0, since all that makes them has.
 
@@ -159,7 +162,8 @@ def fold_gain(draft, operations, tensors, index):
 def join_norms(model):
     """RMSNorms of what one of the residual stream makes become one each, which has its gains.
 
-    A norm takes out the root before it, but for their epsilons: their product is left.
+    A norm takes out the root before it, where its epsilon is next to nothing; the product of the
+    epsilons is left.
     """
     draft, changed = Draft(model), False
     for operations, _ in draft.parts:
@@ -168,7 +172,7 @@ def join_norms(model):
             if not _plain(first) or first.input != "x" or not first.gain:
                 continue
             readers = draft.readers(operations, index)
-            if not readers or not all(_plain(operations[place]) for place in readers):
+            if not readers or not all(_scaleless(operations[place]) for place in readers):
                 continue
             for place in readers:
                 op = operations[place]
@@ -184,6 +188,11 @@ def _plain(op):
     return isinstance(op, Norm) and not (op.centred or op.bias or op.weights) and op.groups == 1
 
 
+def _scaleless(op):
+    """Whether it is one whose result does not depend on the scale of what it reads."""
+    return _plain(op) and op.eps <= NEGLIGIBLE
+
+
 def fold_recurrent_norms(model):
     """The norm of what gates a recurrent state's output is taken out by the one behind it.
 
@@ -196,7 +205,7 @@ def fold_recurrent_norms(model):
                 continue
             readers = draft.readers(operations, index)
             makers = [m for m in operations[:index] if op.output in writes(m)]
-            if not all(_plain(operations[place]) for place in readers) or not readers:
+            if not all(_scaleless(operations[place]) for place in readers) or not readers:
                 continue
             if len(makers) != 1 or not isinstance(makers[0], Linear) or makers[0].bias:
                 continue

@@ -151,6 +151,8 @@ class HostCommands(wiring.Component):
         Refuse runs that begin behind position 0, or have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
+    states : bool
+        Refuse runs that begin elsewhere than at 0 or ``least_start``; only with ``rings``.
 
     Members
     -------
@@ -173,8 +175,9 @@ class HostCommands(wiring.Component):
     memory : Out(memory_port), where there is such a memory
     """
 
-    def __init__(self, info, memory=0, plain=False, rings=False):
+    def __init__(self, info, memory=0, plain=False, rings=False, states=False):
         self.rings = rings
+        self.states = states
         self.info = info
         self.memory_size = memory
         self.plain = plain
@@ -278,7 +281,8 @@ class HostCommands(wiring.Component):
         return payload
 
     def _early(self, start):
-        return (start != 0) & (start < self.least_start)
+        least = self.least_start
+        return (start != 0) & ((start != least) if self.states else (start < least))
 
     def _judge(self, m, code, payload, memory):
         """Set `code` to the lowest code that holds, or 0."""

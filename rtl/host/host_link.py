@@ -40,6 +40,8 @@ class HostLink(wiring.Component):
         Refuse runs that begin behind position 0, or have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
+    states : bool
+        Refuse runs that begin elsewhere than at 0 or ``least_start``; only with ``rings``.
 
     Members
     -------
@@ -74,7 +76,7 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout, memory=0, plain=False, rings=False):
+    def __init__(self, info, timeout, memory=0, plain=False, rings=False, states=False):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
@@ -86,6 +88,7 @@ class HostLink(wiring.Component):
         self.memory_size = memory
         self.plain = plain
         self.rings = rings
+        self.states = states
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -108,7 +111,7 @@ class HostLink(wiring.Component):
         m.submodules.receiver = receiver = FrameReceiver(self.timeout)
         m.submodules.transmitter = transmitter = FrameTransmitter()
         m.submodules.commands = commands = HostCommands(
-            self.info, self.memory_size, self.plain, self.rings
+            self.info, self.memory_size, self.plain, self.rings, self.states
         )
         m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
 
