@@ -184,6 +184,7 @@ def _scheme(config):
         weight_width=config.weight_width,
         group=config.group_size,
         head_width=config.head_width,
+        value_steps=config.value_steps,
     )
 
 

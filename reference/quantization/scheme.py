@@ -22,6 +22,8 @@ class Scheme:
     head_width : int, ``weight_width`` or twice as much, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups.
+    value_steps : str
+        Cached values have a step for each ``channel``, or as keys for each head and ``token``.
 
     Groups of fewer than 8 bits have an offset (a zero point) beside their scale, but for a head of
     more bits than the rest.
@@ -32,6 +34,7 @@ class Scheme:
     residual_width: int = 24
     group: int = 0
     head_width: int = 0
+    value_steps: str = "channel"
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -40,6 +43,8 @@ class Scheme:
             raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
         if self.residual_width not in range(20, 29):
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        if self.value_steps not in ("channel", "token"):
+            raise ValueError(f"value_steps must be channel or token, not {self.value_steps!r}")
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
         widths = [0, self.weight_width]

@@ -7,10 +7,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
+from celosia.rtl.attention.weighted_softmax import STEP_WIDTH, total_width
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
+from celosia.rtl.kv_cache.key_steps import KeySteps
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
@@ -167,6 +169,10 @@ class Machine(wiring.Component):
         routes = routes_of(s, self.program)
         chains = route_units(self)
         more = told(chains.values(), self.program)
+        passed, totals = more, 0
+        if s.value_steps:
+            steps = data.ArrayLayout(unsigned(STEP_WIDTH), lanes)
+            passed, totals = more | {"value_steps": steps}, total_width(lanes)
         sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
         n_routes = len(sequencer.routes)
         exponent_width = len(chains["softmax"].o.p.exponent) if "softmax" in chains else 9
@@ -185,15 +191,17 @@ class Machine(wiring.Component):
                 *(rows, lanes, tokens, s.weight_width, s.groups, external, s.blocks),
                 exponent_width,
                 bool(s.paged_view) and not external,
+                totals,
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
-            "row_scales": RowScales(lanes),
-            "sums": SoftmaxSum(lanes, tokens, position_words),
+            "row_scales": RowScales(lanes, s.value_steps),
+            "sums": SoftmaxSum(lanes, tokens, position_words, totals),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
                 *(EMBEDDED_WIDTH if s.groups else 8, n_routes, more, bool(self.program.experts)),
+                s.value_steps,
             ),
-            "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **more),
+            "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "row_choice": RowChoice(data.StructLayout(row), rows),
@@ -202,7 +210,7 @@ class Machine(wiring.Component):
             "merge": Merge(quantized, [route.sink for route in routes].count("activations")),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "slots": slots,
-            "value_words": ValueWords(lanes, tokens, s.head_words),
+            **self._values(),
             "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
@@ -216,9 +224,9 @@ class Machine(wiring.Component):
                 s.blocks,
             ),
             "queries": QueryMemory(lanes, tokens, s.n_heads, s.head_words),
-            "scores": ScoreMemory(lanes, tokens, position_words, exponent_width),
+            "scores": ScoreMemory(lanes, tokens, position_words, exponent_width, totals),
         }
-        units |= self._bias_units(more, n_routes)
+        units |= self._bias_units(passed, n_routes)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
@@ -226,15 +234,22 @@ class Machine(wiring.Component):
 
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape
+        values = (16, 16) if s.value_steps else (24, 8)
         return {
             "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
             "saturated_activations": Saturations(lanes, 23, 23),
-            "saturated_values": Saturations(lanes, 24, 8),
+            "saturated_values": Saturations(lanes, *values),
             "saturated_heads": Saturations(lanes, 16, 16),
             "saturated_scores": Saturations(lanes, 24, s.score_width),
             "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
             "saturated_scaled": Saturations(lanes, 2, 2),
         }
+
+    def _values(self):
+        s = self.shape
+        if s.value_steps:
+            return {"value_steps": KeySteps(s.places, STEP_WIDTH)}
+        return {"value_words": ValueWords(s.lanes, s.tokens, s.head_words)}
 
     def _caches(self, slots):
         places, width = self.shape.places, self.shape.cache_width

@@ -51,6 +51,8 @@ class OperandFetch(wiring.Component):
         Bits of the exponentials' exponents.
     pieces : bool
         Whether steps may be pieces of a tile.
+    total_width : int
+        Bits of the exponentials' totals, where they have any.
 
     Members
     -------
@@ -97,6 +99,7 @@ class OperandFetch(wiring.Component):
         blocks=(1 << INDEX_WIDTH) - 1,
         exponent_width=EXPONENT_WIDTH,
         pieces=False,
+        total_width=0,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -113,7 +116,9 @@ class OperandFetch(wiring.Component):
         self.blocks = blocks
         self.exponent_width = exponent_width
         self.pieces = pieces
-        fetched = fetched_layout(rows, lanes, tokens, groups)
+        self.total_width = total_width
+        fetched = fetched_layout(rows, lanes, tokens, groups, total_width)
+        score = score_layout(lanes, exponent_width, total_width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
             weights = weights_layout(rows, lanes, groups)
@@ -132,7 +137,7 @@ class OperandFetch(wiring.Component):
                 "values": In(cached),
                 "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
                 "queries": In(data.ArrayLayout(mantissas, tokens)),
-                "scores": In(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
+                "scores": In(data.ArrayLayout(score, tokens)),
                 "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
                 "buffer": Out(2),
                 "o": Out(stream.Signature(fetched, always_ready=True)),

@@ -18,7 +18,7 @@ def wire_saturations(m, machine, u):
     ports = {
         "residual": u.residual.o,
         "activations": u.merge.o,
-        "values": u.value_words.i,
+        "values": u.value_quantize.i if machine.shape.value_steps else u.value_words.i,
         "heads": _heads(u).i,
         "scores": u.softmax.i,
         "gates": u.gate.i,
