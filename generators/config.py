@@ -69,6 +69,7 @@ MACHINES = {
             "kv_memory": "on_chip",
             "kv_page_size": 0,
             "kv_pages": 0,
+            "value_steps": "channel",
             "control": "stream",
         },
         samples=False,
@@ -136,6 +137,9 @@ class Config:
         ``weight_parallelism / vector_lanes``. 0 for one run of all positions.
     kv_pages : int, 0 to 65536
         The number of pages; 0 for as many as ``max_seq_len`` needs.
+    value_steps : str
+        Cached values have a step for each ``channel``, from calibration, or for each head and
+        ``token``, as keys have: closer, for a second softmax table.
     control : str
         How a host reaches the machine: ``stream``, by bytes in and out, or ``axi_lite``, by these
         or by registers behind an AXI4-Lite port.
@@ -162,6 +166,7 @@ class Config:
     kv_axi_width: int = 64
     kv_page_size: int = 0
     kv_pages: int = 0
+    value_steps: str = "channel"
     control: str = "stream"
     machine: str = "full"
     window: int = 0
@@ -209,6 +214,8 @@ class Config:
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         if self.kv_memory not in ("on_chip", "axi"):
             raise ConfigError(f"kv_memory must be on_chip or axi, not {self.kv_memory!r}")
+        if self.value_steps not in ("channel", "token"):
+            raise ConfigError(f"value_steps must be channel or token, not {self.value_steps!r}")
         if self.control not in ("stream", "axi_lite"):
             raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()

@@ -199,6 +199,7 @@ def _scheme(config):
         group=config.group_size,
         head_width=config.head_width,
         ternary=config.ternary,
+        value_steps=config.value_steps,
     )
 
 
@@ -318,7 +319,11 @@ def _check_operations(description, config):
             f"{config.weight_format}: its keys and values need multipliers"
         )
     if not description.find(Attention):
-        for name, usual in (("kv_memory", "on_chip"), ("kv_page_size", 0)):
+        for name, usual in (
+            ("kv_memory", "on_chip"),
+            ("kv_page_size", 0),
+            ("value_steps", "channel"),
+        ):
             if getattr(config, name) != usual:
                 raise ConfigError(
                     f"{name} must be {usual} for a model without attention, "

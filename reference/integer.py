@@ -23,7 +23,8 @@ SATURATED = ("residual", "activations", "values", "heads", "scores", "gates", "s
 class IntegerCache:
     """Rotated keys and values of ``length`` positions, int8[n_layers, n_kv_heads, seq, head_dim].
 
-    ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by.
+    ``key_steps`` int64[n_layers, n_kv_heads, seq] are what the keys are multiplied by,
+    ``value_steps`` logarithms of what the values are, where they have such steps.
     ``saturated`` counts what reached the limits of its format in all these positions: values of the
     residual stream, activations before block quantisation, cached values or what states take,
     rotated queries and keys, scores (at the lower limit only that of the token with itself), gates
@@ -34,6 +35,7 @@ class IntegerCache:
     keys: np.ndarray
     key_steps: np.ndarray
     values: np.ndarray
+    value_steps: np.ndarray
     length: int = 0
     saturated: dict = field(default_factory=lambda: dict.fromkeys(SATURATED, 0))
     states: dict = field(default_factory=dict)
@@ -44,20 +46,21 @@ class IntegerCache:
         c = model.config
         seq_len = model.scheme.padded(seq_len or c.seq_len)
         shape = (c.n_layers, c.n_kv_heads, seq_len, model.head_dim)
-        return cls(
-            np.zeros(shape, np.int8), np.zeros(shape[:-1], np.int64), np.zeros(shape, np.int8)
-        )
+        codes, steps = np.zeros((2, *shape), np.int8), np.zeros((2, *shape[:-1]), np.int64)
+        return cls(codes[0], steps[0], codes[1], steps[1])
 
-    def store(self, layer, positions, keys, steps, values):
+    def store(self, layer, positions, keys, steps, values, value_steps=0):
         """Store keys and values int8[n, n_kv_heads, head_dim], steps int64[n, n_kv_heads]."""
         place = slice(positions[0], positions[-1] + 1)
         self.keys[layer, :, place] = keys.transpose(1, 0, 2)
         self.key_steps[layer, :, place] = steps.T
         self.values[layer, :, place] = values.transpose(1, 0, 2)
+        self.value_steps[layer, :, place] = np.transpose(value_steps)
 
     def at(self, layer, n):
-        """Keys, their steps, and values of one layer's first ``n`` positions."""
-        return self.keys[layer, :, :n], self.key_steps[layer, :, :n], self.values[layer, :, :n]
+        """Keys, their steps, values, and theirs, of one layer's first ``n`` positions."""
+        found = self.keys, self.key_steps, self.values, self.value_steps
+        return tuple(array[layer, :, :n] for array in found)
 
 
 @dataclass

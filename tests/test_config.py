@@ -75,6 +75,7 @@ def test_lanes_follow_a_smaller_parallelism():
             "kv_pages must be from 0 to 16384 with .*, not 16385",
         ),
         (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
+        (["value_steps=row"], "value_steps must be channel or token, not 'row'"),
         (["weight_width=wide"], "weight_width must be a whole number, not 'wide'"),
         (["speed=9"], "--set takes name=value"),
         (["weight_width"], "--set takes name=value"),

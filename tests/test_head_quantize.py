@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from celosia.reference.arithmetic import round_shift
-from celosia.reference.units.head_quantize import head_quantize
-from celosia.rtl.attention.head_quantize import HeadQuantize, _divisor
+from celosia.reference.units.head_quantize import head_quantize, least_steps, value_quantize
+from celosia.rtl.attention.head_quantize import HeadQuantize, _divisor, _logarithmic
 from celosia.sim import bench
 from framing import frame
 
@@ -29,11 +29,11 @@ def largest_heads(lanes, head_words, n):
     return x.reshape(-1, n, lanes)
 
 
-def quantized(x, head_words):
+def quantized(x, head_words, width=8, logarithmic=False):
     words, n, lanes = x.shape
     shape = (-1, head_words, n, lanes)
     heads = x.reshape(shape).transpose(0, 2, 1, 3).reshape(-1, n, head_words * lanes)
-    y, step = head_quantize(heads)
+    y, step = (value_quantize if logarithmic else head_quantize)(heads, width)
     y = y.reshape(-1, n, head_words, lanes).transpose(0, 2, 1, 3).reshape(words, n, lanes)
     head, word = np.divmod(np.arange(words), head_words)
     return y, {
@@ -65,13 +65,31 @@ def test_matches_reference(lanes, head_words, tokens):
     assert {1, 288} <= {word["step"] for word in expected}
 
 
-def test_no_quotient_needs_a_limit():
+@pytest.mark.parametrize(("width", "logarithmic"), [(4, True), (6, False)])
+def test_other_widths_and_steps(width, logarithmic):
+    x = np.concatenate([largest_heads(2, 2, 3), operation(0, 2, 2, 10, 3)])
+    y, more = quantized(x, 2, width, logarithmic)
+    component = HeadQuantize(2, 2, 3, width, logarithmic)
+    for stall in (0.0, 0.5):
+        result = bench.run(component, frame(x), stall=stall, seed=width)
+        assert result.outputs["o"] == frame(y, **more)
+
+
+@pytest.mark.parametrize("width", [8, 6, 4])
+@pytest.mark.parametrize("divisor", [_divisor, _logarithmic])
+def test_no_quotient_needs_a_limit(width, divisor):
     magnitude = np.arange((1 << 15) + 1)
-    divisors = [_divisor(least) for least in range(259)]
+    least = least_steps(magnitude[:, None], width)
+    divisors = [divisor(n) for n in range(least.max() + 1)]
     reciprocal, exponent = (np.array([d[k] for d in divisors]) for k in ("reciprocal", "exponent"))
-    least = np.maximum((magnitude * 129 + (1 << 14) - 1) >> 14, 1)
     for x in (magnitude, -magnitude):
-        assert abs(round_shift(x * reciprocal[least], 14 + exponent[least])).max() == 127
+        codes = round_shift(x * reciprocal[least], 22 - width + exponent[least])
+        assert abs(codes).max() == (1 << width - 1) - 1
+
+
+def test_other_widths_are_refused():
+    with pytest.raises(ValueError, match="width must be 8, 6 or 4, not 5"):
+        HeadQuantize(2, 2, width=5)
 
 
 @pytest.mark.parametrize(("name", "most"), [("lanes", 64), ("head_words", 256), ("tokens", 64)])

@@ -60,6 +60,19 @@ MACHINES = {
         "tiny",
         ("weight_parallelism=12", "token_parallelism=2"),
     ),
+    "a step for each token's values, external cache": (
+        (24, 36, 2, 3, 3, 6, 50, 32, True),
+        "tiny",
+        (
+            *("weight_parallelism=32", "vector_lanes=4", "token_parallelism=2"),
+            *("kv_memory=axi", "kv_axi_width=32", "value_steps=token"),
+        ),
+    ),
+    "a step for each token's values, narrow formats": (
+        (16, 24, 2, 4, 2, 4, 37, 24, True),
+        "tiny",
+        ("value_steps=token",),
+    ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
@@ -138,6 +151,7 @@ SLOW = (
     "head of 1.5 blocks",
     "external cache",
     "odd sizes, untied",
+    "a step for each token's values, external cache",
 )
 
 

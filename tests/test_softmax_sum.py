@@ -29,6 +29,26 @@ def sums(n, lanes, tokens, most, seed):
     return blocks, totals
 
 
+def test_blocks_that_bring_their_totals():
+    """Those of exponentials that are multiplied by steps."""
+    rng = random.Random(1)
+    blocks, totals = [], []
+    for number in range(5):
+        sums = [0, 0]
+        for index in range(length := [1, 5, 3][number % 3]):
+            brought = [rng.choice([0, (1 << 20) - 1, rng.randrange(1 << 20)]) for _ in range(2)]
+            exponents = [rng.choice([0, 15, rng.randrange(16)]) for _ in range(2)]
+            sums = [t + (b << e) for t, b, e in zip(sums, brought, exponents, strict=True)]
+            told = [{"mantissa": [rng.randrange(128)] * 4, "exponent": e} for e in exponents]
+            blocks.append({"blocks": told, "totals": brought, "last": index == length - 1})
+        totals.append(sums)
+    y = expected(totals, 1)
+    for stall in (0.0, 0.5):
+        component = SoftmaxSum(4, 2, 5, 20)
+        result = bench.run(component, blocks, len(y), settings={"group": 1}, stall=stall, seed=2)
+        assert result.outputs["o"] == y
+
+
 def expected(totals, group):
     answers = [reciprocal(max(total, 1)) for token in totals for total in token[: group + 1]]
     return [{"mantissa": int(mantissa), "shift": int(shift)} for mantissa, shift in answers]
@@ -70,6 +90,7 @@ def test_latency_and_throughput():
         ((0, 1, 1), "lanes must be from 1 to 64, not 0"),
         ((4, 0, 1), "tokens must be from 1 to 64, not 0"),
         ((4, 1, 0), "words must be from 1 to 1048576, not 0"),
+        ((4, 1, 1, 33), "total_width must be from 0 to 32, not 33"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -196,6 +196,7 @@ def test_score_memory(tokens, n_words):
         (ScoreMemory, (4, 0, 1), "tokens must be from 1 to 64, not 0"),
         (ScoreMemory, (4, 1, 0), "words must be from 1 to 262144, not 0"),
         (ScoreMemory, (4, 1, 1, 9), "exponent_width must be from 10 to 26, not 9"),
+        (ScoreMemory, (4, 1, 1, 10, 33), "total_width must be from 0 to 32, not 33"),
     ],
 )
 def test_bad_parameters(component, arguments, message):

@@ -88,8 +88,6 @@ def predict(sketch, prompt_length=1, tokens=1, start=0, frequency=None, **memory
             f"a prompt of {prompt_length} tokens and {tokens} generated ones take {positions} "
             f"positions, more than max_seq_len, {config.max_seq_len}"
         )
-    if config.kv_page_size:
-        raise ConfigError("kv_page_size must be 0: the cycle model does not know pages")
     passes = _passes(start, prompt_length, tokens, config.token_parallelism)
     found = _work_out(Machinery(sketch, frequency, **memory), passes)
     found[:, 0] += [

@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from celosia.generators.config import ConfigError
 from celosia.generators.estimate.flows import flows_of
 from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supply, tape_supply
 from celosia.rtl.kv_cache.slots import view_table
@@ -29,6 +30,9 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
+        for name, usual in (("kv_page_size", 0), ("value_steps", "channel")):
+            if (found := getattr(sketch.config, name)) != usual:
+                raise ConfigError(f"{name} must be {usual} for the cycle model, not {found}")
         shape, self.program = sketch.shape, sketch.program
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 
-from celosia.generators.config import ConfigError
 from celosia.generators.estimate.codesign import balance, model_ratios
 from celosia.generators.estimate.machinery import Machinery
 from celosia.generators.estimate.passes import Pass
@@ -149,8 +148,6 @@ def predicted_seconds(sketch, prompt_length, frequency, **memory):
 
     Passes over a prompt are like the one in its middle, but for the last one, which has logits.
     """
-    if sketch.config.kv_page_size:
-        raise ConfigError("kv_page_size must be 0: the cycle model does not know pages")
     machinery, group = Machinery(sketch, frequency, **memory), sketch.config.token_parallelism
     whole, rest = divmod(prompt_length, group)
     passes, last = whole + bool(rest), rest or group

@@ -20,6 +20,8 @@ AHEAD = BUFFERS - 1  # scores of so many heads are computed before the first hea
 class AttentionSteps:
     """Keys, the first heads' queries, the others', values; then scores ahead of weighted values.
 
+    Scores that need the steps of values wait for these, which then come before the other queries.
+
     Parameters
     ----------
     writer : celosia.generators.program.program.Writer
@@ -52,15 +54,22 @@ class AttentionSteps:
         key = argument(head={"is_key": 1, "layer": self.index})
         self._heads(s.k, key, Resource.KEYS)
         self._queries(0, early)
+        rest = [lambda: self._heads(s.v, argument(layer=self.index), Resource.VALUES)]
         if early < s.n_heads:
-            self._queries(early, s.n_heads)
-        self._heads(s.v, argument(layer=self.index), Resource.VALUES)
+            rest.insert(0, lambda: self._queries(early, s.n_heads))
+        for write in reversed(rest) if self._value_steps else rest:
+            write()
         # The scores of some heads run ahead, so that no head waits for its softmax.
         for head in range(s.n_heads + AHEAD):
             if head < s.n_heads:
                 self._scores(head)
             if head >= AHEAD:
                 self._values(head - AHEAD)
+
+    @property
+    def _value_steps(self):
+        """Whether scores need the values' steps."""
+        return self.writer.model.scheme.value_steps == "token"
 
     @property
     def _early_heads(self):
@@ -101,7 +110,9 @@ class AttentionSteps:
         kv_head = head // s.group
         buffer = head % BUFFERS
         early = head < self._early_heads < s.n_heads
-        queries = Resource.EARLY_QUERIES if early else Resource.QUERIES
+        waits = (Resource.EARLY_QUERIES if early else Resource.QUERIES) | Resource.KEYS
+        if self._value_steps:
+            waits |= Resource.VALUES
         w.step(
             name=f"layers.{index}.scores",
             route="scores",
@@ -118,7 +129,7 @@ class AttentionSteps:
             shift=self.op.score_shift,
             head=head,
             scale_address=w.places.step_address(index, kv_head),
-            waits=(queries | Resource.KEYS).value,
+            waits=waits.value,
             sets=Resource.SCORES0.value << buffer,
         )
 

@@ -152,8 +152,11 @@ class Ways:
         if self.gates:
             ((activation, gated),) = self.gates
             gate = (Unit("gate", settings=(("activation", activation), ("gated", gated))),)
+        value_units = ()
+        if self.model.scheme.value_steps == "token":
+            value_units = (Unit("head_quantize", "value_quantize", (("logarithmic", True),)),)
         routes += [
-            Route("values", (), "values"),
+            Route("values", value_units, "values"),
             Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
             Route("gated", (*gate, *self._stream_norm("gated")), "activations", hidden_start),
             Route("attention", self._stream_norm("attention"), "activations", attention_start),

@@ -10,10 +10,10 @@ from celosia.reference.functions.functions import reciprocal
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
 from celosia.reference.quantization.formats import LOG2E, SCORE_FRACTION
 from celosia.reference.quantization.matrix import ceil_log2, mantissas
-from celosia.reference.units.head_quantize import STEP_SHIFT, head_quantize
+from celosia.reference.units.head_quantize import STEP_SHIFT, head_quantize, value_quantize
 from celosia.reference.units.scale import LEAST_SHIFT, scale
 from celosia.reference.units.soft_cap import soft_cap
-from celosia.reference.units.softmax import align, empty, softmax_block
+from celosia.reference.units.softmax import TOTAL_PLACES, align, empty, weighted_block
 from celosia.reference.view import seen
 
 __all__ = ["Attention", "IntegerAttention"]
@@ -82,7 +82,8 @@ class Attention:
 
     def demand(self, q):
         """Queries and keys: pairs are balanced between the two, so that both peak alike, and their
-        product is the score in powers of two. Values: a step for each channel.
+        product is the score in powers of two. Values: a step for each channel, or one unit for
+        all of a head.
         """
         q_fold, k_fold, bits = self.folds(q)
         q.ask(
@@ -127,8 +128,12 @@ class Attention:
 
     def _value_step(self, q):
         """float64[kv, head_dim]; with a limit the largest codes are it, or less."""
-        step = q.seen("values") * (q.margin + FEW / q.positions) / 127
-        return np.minimum(step, (q.limit(self.v) or np.inf) / 127)
+        limit, seen = q.limit(self.v) or np.inf, q.seen("values")
+        if q.scheme.value_steps == "token":
+            seen = np.broadcast_to(seen.max(axis=-1, keepdims=True), seen.shape)
+            return np.minimum(q.margin * seen / 2**14, limit / (2**15 - 1))
+        step = seen * (q.margin + FEW / q.positions) / 127
+        return np.minimum(step, limit / 127)
 
     def quantize(self, q):
         normed = q.taken_by_norm(self.out)
@@ -136,6 +141,8 @@ class Attention:
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         value_scale = np.zeros((self.n_kv_heads, q.head_dim))
         value_scale[:, : self.head_dim] = self._value_step(q) * 2.0**fraction
+        if q.scheme.value_steps == "token":
+            value_scale *= 2.0**TOTAL_PLACES  # which the softmax's sum has more
         value_scale, value_shift = mantissas(value_scale)
         q.give(self.out, 2.0**-fraction)
         score_shift = q.noted(self) - q.score_fraction - 2
@@ -151,6 +158,9 @@ class Attention:
 @dataclass(eq=False)
 class IntegerAttention:
     """Attention over an 8-bit cache: a step per head and token of the keys, one per value channel.
+
+    With ``value_steps`` of the scheme ``token``, values have a step per head and token too. It
+    multiplies the position's weight; the weights' sum is that of those without steps.
 
     Parameters
     ----------
@@ -187,8 +197,10 @@ class IntegerAttention:
         if p.model.one_heads_unit:
             p.count("heads", k, 16)
         q, q_step = head_quantize(q)
-        p.count("values", v, 8)
-        p.cache.store(self.layer, p.positions, *head_quantize(k), saturate(v, 8))
+        by_token = p.model.scheme.value_steps == "token"
+        p.count("values", v, 16 if by_token else 8)
+        v, v_steps = value_quantize(saturate(v, 16)) if by_token else (saturate(v, 8), 0)
+        p.cache.store(self.layer, p.positions, *head_quantize(k), v, v_steps)
         out = np.empty((n, s.n_heads * p.head_dim), np.int64)
         for first in range(0, n, QUERIES):
             some = slice(first, first + QUERIES)
@@ -199,7 +211,7 @@ class IntegerAttention:
         """Of queries int[n, heads, head_dim] with steps int[n, heads], each at its position."""
         s = self.source
         n, lanes = len(positions), p.lanes
-        keys, key_steps, values = p.cache.at(self.layer, p.padded(positions[-1] + 1))
+        keys, key_steps, values, value_steps = p.cache.at(self.layer, p.padded(positions[-1] + 1))
         blocks = keys.shape[1]
         visible = seen(positions, blocks, s.window)  # [n, blocks]
         shape = (s.n_kv_heads, s.group, n)
@@ -219,11 +231,17 @@ class IntegerAttention:
         whole = p.model.score_width - p.model.score_fraction
         scores = scores << (SCORE_FRACTION - p.model.score_fraction)
         scores = saturate(scores, whole + SCORE_FRACTION).reshape(*shape, -1, lanes)
-        power, exponent = softmax_block(scores, visible.reshape(n, -1, lanes), whole)
+        visible = visible.reshape(n, -1, lanes)
+        steps = None
+        if p.model.scheme.value_steps == "token":
+            steps = value_steps[:, None, None].reshape(s.n_kv_heads, 1, 1, -1, lanes)
+        power, exponent, total = weighted_block(scores, visible, whole, steps)
         largest = exponent.max(axis=-1, initial=empty(whole), keepdims=True)
         power, shift = align(power, exponent, largest)
         power = (power << shift[..., None]).reshape(*shape, blocks)
-        mantissa, exponent = reciprocal(power.sum(axis=-1, keepdims=True))
+        total, _ = align(total[..., None], exponent, largest)
+        total = (total[..., 0] << shift).sum(axis=-1, keepdims=True)
+        mantissa, exponent = reciprocal(total)
         acc = p.exact(power, values[:, None])  # [kv, group, n, head_dim]
         row_scale = self.value_scale[:, None, None]
         shift = self.value_shift + exponent - 1

@@ -22,6 +22,8 @@ class Scheme:
     head_width : int, ``weight_width`` or twice as much, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups.
+    value_steps : str
+        Cached values have a step for each ``channel``, or as keys for each head and ``token``.
 
     ternary : bool
         Every weight of a row is -1, 0 or 1 times the row's scale, as the model has it: nothing is
@@ -38,6 +40,7 @@ class Scheme:
     group: int = 0
     head_width: int = 0
     ternary: bool = False
+    value_steps: str = "channel"
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -46,6 +49,8 @@ class Scheme:
             raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
         if self.residual_width not in range(20, 29):
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        if self.value_steps not in ("channel", "token"):
+            raise ValueError(f"value_steps must be channel or token, not {self.value_steps!r}")
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
         if self.ternary and (self.weight_width != 2 or self.group):

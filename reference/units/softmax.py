@@ -11,16 +11,20 @@ from celosia.reference.functions.tables import exp2_table, power_table
 __all__ = [
     "EMPTY",
     "SPAN",
+    "TOTAL_PLACES",
     "align",
     "empty",
     "power_factor",
     "softmax",
     "softmax_block",
     "sum_fraction",
+    "weighted_block",
 ]
 
 EMPTY = -129  # the exponent of a block without a valid score of 16 bits: see ``empty``
 SPAN = 15  # blocks more than 2**SPAN below the largest one count as zero
+
+TOTAL_PLACES = 9  # octaves by which steps raise a block's exponent, at most
 
 POWER_FRACTION = 14  # bits behind the point of a logarithm to base 2
 OCTAVE = 3  # a sum is kept in units of 2**(8 * octave), so that it is moved by whole bytes
@@ -100,6 +104,20 @@ def softmax_block(scores, valid, whole=8):
     below = (exponent[..., None] << 8) - scores
     powers = _powers()
     return powers[np.minimum(below, len(powers) - 1)], exponent
+
+
+def weighted_block(scores, valid, whole=8, steps=None):
+    """:func:`softmax_block`, and the sum of each block's powers in the unit of their exponent.
+
+    With ``steps``, from 0 to 72, powers are those of ``score + step / 8``, scores of a bit more,
+    and the sum is that of the powers without steps, in units of ``2**-9`` of theirs, exact.
+    """
+    powers, exponent = softmax_block(scores, valid, whole)
+    total = powers.sum(axis=-1)
+    if steps is None:
+        return powers, exponent, total
+    powers, raised = softmax_block(scores + (steps << 5), valid, whole + 1)
+    return powers, raised, total << np.where(total, TOTAL_PLACES + exponent - raised, 0)
 
 
 @functools.cache

@@ -1,11 +1,18 @@
-"""Queries and keys in 8 bits: one step for each head of each token."""
+"""Queries, keys and values in few bits: one step for each head of each token."""
 
 from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from celosia.reference.units.head_quantize import reciprocals
+from celosia.reference.units.head_quantize import (
+    KV_WIDTHS,
+    OCTAVE,
+    least_steps,
+    logarithm,
+    logarithmic_reciprocals,
+    reciprocals,
+)
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_bits
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.heads import HEAD_WIDTH, head_place
@@ -16,14 +23,14 @@ __all__ = ["HeadQuantize"]
 
 PART = 4  # bits of a reciprocal that are multiplied at once
 PLACES = range(0, 15, PART)
-LEAST = 259  # more than any head's least step: (2**15 * 129 + 2**14 - 1) >> 14 is 258
 
 
 class HeadQuantize(wiring.Component):
-    """``round(x / step)`` for each head of each token, with the smallest step that fits 8 bits.
+    """``round(x / step)`` for each head of each token, with the smallest step that fits ``width``.
 
-    Rounds half up; results are from -127 to 127. Bit-exact with
-    :func:`celosia.reference.units.head_quantize.head_quantize`.
+    Rounds half up; results of 8 bits are from -127 to 127. Bit-exact with
+    :func:`celosia.reference.units.head_quantize.head_quantize`, or ``logarithmic`` with
+    :func:`celosia.reference.units.head_quantize.value_quantize`.
 
     Latency: 8 cycles (9 for more than 4 lanes, 10 for more than 16) from a token's last word of a
     head, accepted, to its first, offered. Throughput 1 word per cycle; words are accepted while
@@ -35,15 +42,19 @@ class HeadQuantize(wiring.Component):
     head_words : int, 1 to 256
         Words of ``lanes`` values in one head.
     tokens : int, 1 to 64
+    width : int, 8, 6 or 4
+        Bits of a result.
+    logarithmic : bool
+        Whether steps are powers of ``2**(1 / 8)``, given by their logarithms, 0 to 65.
 
     Members
     -------
     i : In(stream of framed(lanes, 16, tokens))
         Heads one after the other from index 0, for any number of tokens up to ``tokens``.
-    o : Out(stream of framed(lanes, 8, tokens, step, head, word))
-        The same words in the same order, with the head's ``step``, unsigned(9) from 1 to 288, the
-        head's number ``head`` in the operation, and the word's number ``word`` in the head, both
-        unsigned(8).
+    o : Out(stream of framed(lanes, width, tokens, step, head, word))
+        The same words in the same order, with the head's ``step``, unsigned(9) from 1 to 288 in
+        units of ``2**(8 - width)``, the head's number ``head`` in the operation, and the word's
+        number ``word`` in the head, both unsigned(8).
 
     Raises
     ------
@@ -51,16 +62,21 @@ class HeadQuantize(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, head_words, tokens=1):
+    def __init__(self, lanes, head_words, tokens=1, width=8, logarithmic=False):
         check_range("lanes", lanes, 1, 64)
         check_range("head_words", head_words, 1, 1 << HEAD_WIDTH)
         check_range("tokens", tokens, 1, 64)
+        if width not in KV_WIDTHS:
+            raise ValueError(f"width must be 8, 6 or 4, not {width!r}")
         self.lanes = lanes
         self.head_words = head_words
         self.tokens = tokens
         self.latency = 8 + (lanes > 4) + (lanes > 16)
+        self.width = width
+        self.logarithmic = logarithmic
+        self.most = int(least_steps([-1 << 15], width))  # the largest least step
         number = unsigned(HEAD_WIDTH)
-        result = framed(lanes, 8, tokens, step=unsigned(9), head=number, word=number)
+        result = framed(lanes, width, tokens, step=unsigned(9), head=number, word=number)
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, 16, tokens))),
@@ -114,7 +130,7 @@ class HeadQuantize(wiring.Component):
         return m
 
     def _measure(self, m, valid, word, place, steps):
-        """Give ``steps`` the least step of each head: its largest magnitude * 129 / 2**14, up."""
+        """Give ``steps`` the least step of each head: a part of its largest magnitude, up."""
         magnitudes = []
         for v in word.data:
             m.d.comb += (magnitude := Signal(16)).eq(Mux(v < 0, -v, v))
@@ -131,21 +147,24 @@ class HeadQuantize(wiring.Component):
         total = _largest(m, [*groups, Mux(first, 0, largest[token])])
         with m.If(valid):
             m.d.sync += largest[token].eq(total)
-        least = Signal(range(LEAST))
+        least = Signal(range(self.most + 1))
         largest = delayed(m, total, 1, "measured")
-        product = (largest << 7) + largest + ((1 << 14) - 1)
+        places, factor = 22 - self.width, KV_WIDTHS[self.width]
+        bits = [n for n in reversed(range(factor.bit_length())) if factor >> n & 1]
+        product = sum((largest << n if n else largest for n in bits[1:]), largest << bits[0])
         m.d.comb += [
-            least.eq(product >> 14),
+            least.eq((product + ((1 << places) - 1)) >> places),
             steps.w_data.eq(least | (largest == 0)),
             steps.w_en.eq(delayed(m, valid & done, 1, "measured")),
         ]
 
     def _divide(self, m, i, word, least):
-        """Divide ``word`` by the smallest ``m * 2**e`` from ``least`` on; 5 stages."""
+        """Divide ``word`` by the smallest step from ``least`` on; 5 stages."""
         pipe = Pipeline(m, i, self.o)
-        shape = data.StructLayout({"reciprocal": 15, "exponent": 3, "step": 9})
-        init = [_divisor(x) for x in range(LEAST)]
-        m.submodules.divisors = divisors = Memory(shape=shape, depth=LEAST, init=init)
+        exponent_width, divisor = (4, _logarithmic) if self.logarithmic else (3, _divisor)
+        shape = data.StructLayout({"reciprocal": 15, "exponent": exponent_width, "step": 9})
+        init = [divisor(x) for x in range(self.most + 1)]
+        m.submodules.divisors = divisors = Memory(shape=shape, depth=len(init), init=init)
         port = divisors.read_port()
         m.d.comb += [port.addr.eq(least), port.en.eq(pipe.advance)]
         (word,) = pipe.stage(word)
@@ -162,9 +181,9 @@ class HeadQuantize(wiring.Component):
         word, divisor, products = pipe.stage(word, divisor, products)
         quotients = []
         for product in products:
-            # No head's largest magnitude gives more than 127, so that nothing is to be limited.
-            shifted = (product >> 13) >> divisor.exponent
-            quotients.append((shifted[:9] + 1)[1:9])
+            # No head's largest magnitude gives more than the largest code, so nothing is limited.
+            shifted = (product >> (21 - self.width)) >> divisor.exponent
+            quotients.append((shifted[: self.width + 1] + 1)[1 : self.width + 1])
         word, step, *quotients = pipe.stage(word, divisor.step, *quotients)
         fields = {name: word[name] for name, _ in word.shape() if name != "data"}
         pipe.finish({**fields, "data": Cat(quotients), "step": step})
@@ -175,6 +194,12 @@ def _divisor(least):
     exponent = max(least.bit_length() - 4, 0)
     m = (least + (1 << exponent) - 1) >> exponent
     return {"reciprocal": int(reciprocals()[m]), "exponent": exponent, "step": m << exponent}
+
+
+def _logarithmic(least):
+    """What divides by the smallest step ``2**(n / 8)`` not below ``least``; ``step`` is ``n``."""
+    exponent, part = divmod(n := logarithm(least), OCTAVE)
+    return {"reciprocal": int(logarithmic_reciprocals()[part]), "exponent": exponent, "step": n}
 
 
 def _largest(m, values):

@@ -17,6 +17,8 @@ __all__ = ["SoftmaxSum"]
 class SoftmaxSum(wiring.Component):
     """``1 / sum(mantissa << exponent)`` over the blocks up to ``last``, for each token in turn.
 
+    With a ``total_width``, blocks bring their sums of mantissas, ``totals``.
+
     Bit-exact with :func:`celosia.reference.functions.functions.reciprocal` of the exact sum; 1 in
     place of an empty sum.
 
@@ -28,10 +30,11 @@ class SoftmaxSum(wiring.Component):
     lanes, tokens : int, 1 to 64
     words : int, 1 to 2**20
         The most blocks in a sum.
+    total_width : int, 0 to 32
 
     Members
     -------
-    i : In(stream of activation_layout[tokens] and ``last``), always ready
+    i : In(stream of activation_layout[tokens], totals and ``last``), always ready
         Mantissas from 0 to 127.
     group : In(unsigned)
         The last token whose sum is wanted.
@@ -46,17 +49,23 @@ class SoftmaxSum(wiring.Component):
 
     waiting = 8
 
-    def __init__(self, lanes, tokens, words):
+    def __init__(self, lanes, tokens, words, total_width=0):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("words", words, 1, 1 << 20)
+        check_range("total_width", total_width, 0, 32)
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
         self.latency = 9
+        self.total_width = total_width
         self.width = 7 + SPAN + ceil_log2(lanes * words) + 1
         blocks = data.ArrayLayout(activation_layout(lanes), tokens)
-        block = data.StructLayout({"blocks": blocks, "last": 1})
+        members = {"blocks": blocks, "last": 1}
+        if total_width:
+            self.width = total_width + SPAN + ceil_log2(words) + 1
+            members["totals"] = data.ArrayLayout(unsigned(total_width), tokens)
+        block = data.StructLayout(members)
         scalar = data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
         super().__init__(
             {
@@ -84,11 +93,13 @@ class SoftmaxSum(wiring.Component):
         m.d.comb += sums.w_en.eq(delayed(m, last))
         for token in range(self.tokens):
             block = self.i.p.blocks[token]
-            total = Signal(unsigned(7 + ceil_log2(self.lanes) + 1), name=f"total_{token}")
+            width = self.total_width or 7 + ceil_log2(self.lanes) + 1
+            total = Signal(unsigned(width), name=f"total_{token}")
             shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{token}")
             acc = Signal(self.width, name=f"sum_{token}")
             exponent = delayed(m, block.exponent)
             powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
+            powers = [self.i.p.totals[token]] if self.total_width else powers
             m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
             with m.If(valid & first):
                 m.d.sync += acc.eq(shifted)

@@ -1,15 +1,16 @@
-"""The keys' steps, on chip."""
+"""The steps of keys, or of values, on chip."""
 
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.kv_cache.places import SLOT_WIDTH, cached_layout, start_of
+from celosia.rtl.stream.checks import check_range
 
 __all__ = ["KeySteps"]
 
 
 class KeySteps(wiring.Component):
-    """The keys' steps, in blocks of ``lanes`` slots, as :class:`CachePlaces` has them.
+    """Steps of ``width`` bits, in blocks of ``lanes`` slots, as :class:`CachePlaces` has them.
 
     A step is that of the head's word 0.
 
@@ -18,23 +19,26 @@ class KeySteps(wiring.Component):
     Parameters
     ----------
     places : CachePlaces
+    width : int, 1 to 9
 
     Members
     -------
     i : In(stream of cached_layout), always ready
-    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+    step_address, step_en, steps : In, In, Out(unsigned(width)[lanes])
         Synchronous read: a cycle after ``step_en``, and kept while that is low.
     """
 
-    def __init__(self, places):
+    def __init__(self, places, width=9):
+        check_range("width", width, 1, 9)
         self.places = places
+        self.width = width
         self.lanes = lanes = places.lanes
         super().__init__(
             {
                 "i": In(stream.Signature(cached_layout(lanes), always_ready=True)),
                 "step_address": In(28),
                 "step_en": In(1),
-                "steps": Out(data.ArrayLayout(unsigned(9), lanes)),
+                "steps": Out(data.ArrayLayout(unsigned(width), lanes)),
             }
         )
 
@@ -42,14 +46,14 @@ class KeySteps(wiring.Component):
         m = Module()
         starts = self.places.step_blocks
         m.submodules.steps = steps = memory.Memory(
-            shape=data.ArrayLayout(unsigned(9), self.lanes), depth=starts[-1], init=[]
+            shape=data.ArrayLayout(unsigned(self.width), self.lanes), depth=starts[-1], init=[]
         )
         read, write = steps.read_port(), steps.write_port(granularity=1)
         lane_bits = self.lanes.bit_length() - 1
         head, place, word = Signal(16), Signal(range(starts[-1])), self.i.p
         valid, later_valid = Signal(), Signal()
         slot, lane = Signal(SLOT_WIDTH), Signal(range(self.lanes))
-        step, later_step = Signal(9), Signal(9)
+        step, later_step = Signal(self.width), Signal(self.width)
         m.d.sync += [
             valid.eq(self.i.valid & (word.word == 0)),
             head.eq(word.layer * self.places.n_kv_heads + word.head),

@@ -18,8 +18,9 @@ def scalar_layout():
     return data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
 
 
-def collected_layout(lanes, acc_width, tokens, routes=16, more=None):
+def collected_layout(lanes, acc_width, tokens, routes=16, more=None, value_steps=False):
     """A word of accumulators with all that scales it, its route and what its units are told."""
+    steps = {"value_steps": data.ArrayLayout(unsigned(STEP_SHIFT), lanes)}
     return framed(
         lanes,
         acc_width,
@@ -29,6 +30,7 @@ def collected_layout(lanes, acc_width, tokens, routes=16, more=None):
         shift=signed(8),
         route=range(max(2, routes)),
         **(WORD_MEMBERS if more is None else more),
+        **(steps if value_steps else {}),
     )
 
 
@@ -89,6 +91,8 @@ class Collect(wiring.Component):
         Whether there are operations whose scalar is the weight of an expert; of 1 token.
     repeats : bool
         Whether norms may come again, unchanged.
+    value_steps : bool
+        Whether the row scales of scores have the steps of values below the keys'.
 
     Members
     -------
@@ -129,6 +133,7 @@ class Collect(wiring.Component):
         more=None,
         with_experts=False,
         repeats=False,
+        value_steps=False,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -144,11 +149,13 @@ class Collect(wiring.Component):
         self.more = WORD_MEMBERS if more is None else more
         self.with_experts = with_experts
         self.repeats = repeats
+        self.value_steps = value_steps
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
             {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
         )
+        word = collected_layout(lanes, acc_width, tokens, routes, more, value_steps)
         super().__init__(
             {
                 "operation": In(stream.Signature(operation_layout(tokens, routes, more))),
@@ -161,9 +168,7 @@ class Collect(wiring.Component):
                 "sums": In(stream.Signature(scalar_layout())),
                 **weights,
                 "group": In(token_width(tokens)),
-                "o": Out(
-                    stream.Signature(collected_layout(lanes, acc_width, tokens, routes, more))
-                ),
+                "o": Out(stream.Signature(word)),
             }
         )
 
@@ -233,6 +238,12 @@ class Collect(wiring.Component):
             *(o[name].eq(operation[name]) for name in self.more if name != "last_token"),
             *([o.last_token.eq(last_token)] if "last_token" in self.more else []),
         ]
+        if self.value_steps:
+            queried = (operation.scalar.as_value() & Scalar.QUERY.value).any()
+            for lane, scales in enumerate(self.row_scales.payload):
+                m.d.comb += o.value_steps[lane].eq(scales[:STEP_SHIFT])
+                with m.If(queried):
+                    m.d.comb += o.row_scale[lane][:STEP_SHIFT].eq(0)
 
     def _hold(self, m, held, step, emptied):
         """Hold a tile until it is emptied; of each token its lowest chunk, which ``step`` drops.

@@ -47,19 +47,23 @@ def mark_layout():
     )
 
 
-def score_layout(lanes, exponent_width=EXPONENT_WIDTH):
-    """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``."""
-    return data.StructLayout(
-        {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(exponent_width)}
-    )
+def score_layout(lanes, exponent_width=EXPONENT_WIDTH, total_width=0):
+    """A block of exponentials as the score memory keeps it: ``power[lanes] * 2**exponent``.
+
+    With a ``total_width`` also their ``total`` in the softmax's sum.
+    """
+    block = {"power": data.ArrayLayout(unsigned(7), lanes), "exponent": signed(exponent_width)}
+    return data.StructLayout(block | ({"total": total_width} if total_width else {}))
 
 
-def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH):
+def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_width=0):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
     Its weights have ``width`` bits, those of the cache's keys and values where there are any.
-    ``upper`` marks an upper plane's beat.
+    ``upper`` marks an upper plane's beat. With a ``total_width`` a summand is each token's
+    ``totals``, in the exponent of its block.
     """
+    totals = {"totals": data.ArrayLayout(unsigned(total_width), tokens)} if total_width else {}
     return data.StructLayout(
         {
             "beat": beat_layout(rows, lanes, tokens, width, groups),
@@ -68,5 +72,6 @@ def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH):
             "row": unsigned(10),
             "sum": 1,
             "sum_last": 1,
+            **totals,
         }
     )

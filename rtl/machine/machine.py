@@ -8,10 +8,12 @@ from amaranth.lib.wiring import In, Out
 from celosia.reference.quantization.trits import packed_size
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
+from celosia.rtl.attention.weighted_softmax import STEP_WIDTH, total_width
 from celosia.rtl.host.axi_registers import register_pins
 from celosia.rtl.host.host_answers import finished, result
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.kv_cache.axi_cache import AxiCache, cache_pins
+from celosia.rtl.kv_cache.key_steps import KeySteps
 from celosia.rtl.kv_cache.on_chip_cache import KeyCache, ValueCache
 from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
@@ -178,6 +180,10 @@ class Machine(wiring.Component):
         routes = routes_of(s, self.program)
         chains = route_units(self)
         more = told(chains.values(), self.program)
+        passed, totals = more, 0
+        if s.value_steps:
+            steps = data.ArrayLayout(unsigned(STEP_WIDTH), lanes)
+            passed, totals = more | {"value_steps": steps}, total_width(lanes)
         sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
         n_routes = len(sequencer.routes)
         units = {
@@ -197,20 +203,22 @@ class Machine(wiring.Component):
                 self._exponent_width,
                 bool(s.paged_view) and not external,
                 attends,
+                totals,
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(weight_width=self._code_width, ternary=s.ternary)),
                 acc_width=s.acc_width,
                 groups=s.groups,
             ),
-            "row_scales": RowScales(lanes),
-            "sums": SoftmaxSum(lanes, tokens, position_words),
+            "row_scales": RowScales(lanes, s.value_steps),
+            "sums": SoftmaxSum(lanes, tokens, position_words, totals),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
                 *(EMBEDDED_WIDTH if s.groups else self._code_width, n_routes, more),
                 *(bool(self.program.experts), self.program.norms > 1),
+                s.value_steps,
             ),
-            "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **more),
+            "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "row_choice": RowChoice(data.StructLayout(row), rows),
@@ -219,7 +227,7 @@ class Machine(wiring.Component):
             "merge": Merge(quantized, [route.sink for route in routes].count("activations")),
             "quantize": BlockQuantize(lanes, 23, tokens),
             "slots": slots,
-            "value_words": ValueWords(lanes, tokens, s.head_words),
+            **self._values(),
             "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
@@ -234,8 +242,10 @@ class Machine(wiring.Component):
             ),
         }
         units["queries"] = QueryMemory(lanes, tokens, s.n_heads, s.head_words)
-        units["scores"] = ScoreMemory(lanes, tokens, position_words, self._exponent_width)
-        units |= self._bias_units(more, n_routes)
+        units["scores"] = ScoreMemory(
+            *(lanes, tokens, position_words, self._exponent_width, totals)
+        )
+        units |= self._bias_units(passed, n_routes)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
@@ -257,6 +267,7 @@ class Machine(wiring.Component):
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape
         values = (24, 8) if self.program.attends else (26, 20)  # of a cache, or of what states take
+        values = (16, 16) if s.value_steps else values
         return {
             "saturated_residual": Saturations(lanes, s.residual_width, s.residual_width),
             "saturated_activations": Saturations(lanes, 23, 23),
@@ -266,6 +277,12 @@ class Machine(wiring.Component):
             "saturated_gates": Saturations(lanes, 26, gate_width(chains)),
             "saturated_scaled": Saturations(lanes, 2, 2),
         }
+
+    def _values(self):
+        s = self.shape
+        if s.value_steps:
+            return {"value_steps": KeySteps(s.places, STEP_WIDTH)}
+        return {"value_words": ValueWords(s.lanes, s.tokens, s.head_words)}
 
     def _caches(self, slots):
         places, width = self.shape.places, self.shape.cache_width

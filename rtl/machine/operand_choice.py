@@ -74,6 +74,11 @@ def choose_block(m, fetch, fetched, offered, token):
             m.d.sync += [read.mantissa.eq(fetch.queries[token]), read.exponent.eq(0)]
         with m.Default():
             m.d.sync += read.eq(fetch.activations[token])
+    if fetch.total_width:
+        total = Signal(fetch.total_width, name=f"total_{token}")
+        m.d.sync += total.eq(score.total)
+        m.d.comb += fetch.o.p.totals[token].eq(Mux(shift < 0, 0, total))
+    block = fetch.o.p.beat.activations[token]
     m.d.comb += block.eq(read)
     with m.If(offered.source == Source.SCORES):
         m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))

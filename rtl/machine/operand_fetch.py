@@ -56,6 +56,8 @@ class OperandFetch(wiring.Component):
     attends : bool
         Whether there are keys, values, queries and exponentials. Where not, and without groups, the
         beats' weights are those of the tape.
+    total_width : int
+        Bits of the exponentials' totals, where they have any.
 
     Members
     -------
@@ -103,6 +105,7 @@ class OperandFetch(wiring.Component):
         exponent_width=EXPONENT_WIDTH,
         pieces=False,
         attends=True,
+        total_width=0,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -120,8 +123,10 @@ class OperandFetch(wiring.Component):
         self.exponent_width = exponent_width
         self.pieces = pieces
         self.attends = attends
+        self.total_width = total_width
         width = CACHED_WIDTH if attends or groups else weight_width
-        fetched = fetched_layout(rows, lanes, tokens, groups, width)
+        fetched = fetched_layout(rows, lanes, tokens, groups, width, total_width)
+        score = score_layout(lanes, exponent_width, total_width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
             weights = weights_layout(rows, lanes, groups)
@@ -139,7 +144,7 @@ class OperandFetch(wiring.Component):
             "values": In(cached),
             "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
             "queries": In(data.ArrayLayout(mantissas, tokens)),
-            "scores": In(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
+            "scores": In(data.ArrayLayout(score, tokens)),
             "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
             "buffer": Out(2),
             "o": Out(stream.Signature(fetched, always_ready=True)),

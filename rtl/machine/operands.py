@@ -86,6 +86,7 @@ def _wire_fetch(m, machine, u):
             u.sums.i.valid.eq(u.fabric.i.valid & fetched.sum),
             u.sums.i.p.blocks.eq(fetched.beat.activations),
             u.sums.i.p.last.eq(fetched.sum_last),
+            *([u.sums.i.p.totals.eq(fetched.totals)] if u.sums.total_width else []),
         ]
         queried = [
             u.fetch.queries.eq(u.queries.data),
@@ -175,7 +176,16 @@ def wire_cache(m, machine, u):
                 unit.read_en.eq(u.fetch.read_en),
                 read.eq(unit.data),
             ]
-    connect(m, u.value_words.o, values)
+    if machine.shape.value_steps:
+        m.d.comb += [
+            u.value_steps.i.valid.eq(values.valid),
+            u.value_steps.i.payload.eq(values.p),
+            u.value_steps.step_address.eq(u.row_scales.address),
+            u.value_steps.step_en.eq(u.row_scales.read_en),
+            u.row_scales.value_steps.eq(u.value_steps.steps),
+        ]
+    else:
+        connect(m, u.value_words.o, values)
     m.d.comb += [
         steps.step_address.eq(u.row_scales.address),
         steps.step_en.eq(u.row_scales.read_en),

@@ -12,6 +12,7 @@ from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.attention.steady_rope import SteadyRope
+from celosia.rtl.attention.weighted_softmax import WeightedSoftmaxBlock
 from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.machine.step import WORD_MEMBERS, argument_layout
 from celosia.rtl.norm.residual import Residual
@@ -58,7 +59,12 @@ def _soft_cap(machine, s, more, cap):
 
 def _softmax(machine, s, more):
     formats = s.score_fraction, s.score_width
-    return SoftmaxBlock(s.lanes, s.tokens, *formats, view_table(s.layer_views)[0])
+    unit = WeightedSoftmaxBlock if s.value_steps else SoftmaxBlock
+    return unit(s.lanes, s.tokens, *formats, view_table(s.layer_views)[0])
+
+
+def _head_quantize(machine, s, more, **settings):
+    return HeadQuantize(s.lanes, s.head_words, s.tokens, **settings)
 
 
 def _gate(machine, s, more, **settings):
@@ -78,7 +84,7 @@ UNITS = {
     "recurrent": _recurrent,
     "stream_norm": _stream_norm,
     "rope": _rope,
-    "head_quantize": lambda machine, s, more: HeadQuantize(s.lanes, s.head_words, s.tokens),
+    "head_quantize": _head_quantize,
     "soft_cap": _soft_cap,
     "softmax": _softmax,
     "gate": _gate,
@@ -117,7 +123,7 @@ def route_units(machine):
             component = build(machine, machine.shape, asked, **dict(unit.settings))
             units[unit.name] = component
             members = dict(component.i.p.shape().members)
-            asked = {n: members[n] for n in WORD_MEMBERS if n in members}
+            asked = {n: members[n] for n in (*WORD_MEMBERS, "value_steps") if n in members}
         if route.units:
             first = dict(units[route.units[0].name].i.p.shape().members)
             starts[route.name] = {n: first[n] for n in WORD_MEMBERS if n in first}
@@ -185,22 +191,32 @@ def _to_keys(m, machine, u, source, route, is_key=1):
     """Keys into the cache."""
     keys = u.cache.keys if machine.shape.cache_width else u.key_cache.i
     layer = argument_layout()(source.p.argument).head.layer
+    _to_cache(m, u, source, keys, 0, layer, is_key)
+
+
+def _to_cache(m, u, source, blocks, port, layer, valid=1):
+    """Rounded heads into the cache, whose slots the port of that number tells."""
     m.d.comb += [
         source.ready.eq(1),
-        keys.valid.eq(source.valid & is_key),
-        keys.p.layer.eq(layer),
-        u.slots.asked[0].layer.eq(layer),
-        u.slots.asked[0].token.eq(source.p.token),
-        keys.p.slot.eq(u.slots.slot[0]),
-        *(keys.p[n].eq(source.p[n]) for n in ("data", "head", "word", "step", "last")),
+        blocks.valid.eq(source.valid & valid),
+        blocks.p.layer.eq(layer),
+        u.slots.asked[port].layer.eq(layer),
+        u.slots.asked[port].token.eq(source.p.token),
+        blocks.p.slot.eq(u.slots.slot[port]),
+        *(blocks.p[n].eq(source.p[n]) for n in ("data", "head", "word", "step", "last")),
     ]
 
 
 def _to_values(m, machine, u, source, route):
-    """By ValueWords into the cache."""
+    """Into the cache: rounded heads, or by ValueWords."""
+    layer = argument_layout()(source.p.argument).layer
+    if route.units:
+        values = u.cache.values if machine.shape.cache_width else u.value_cache.i
+        _to_cache(m, u, source, values, 1, layer)
+        return
     link(m, source, u.value_words.i)
     m.d.comb += [
-        u.slots.asked[1].layer.eq(argument_layout()(source.p.argument).layer),
+        u.slots.asked[1].layer.eq(layer),
         u.slots.asked[1].token.eq(source.p.token),
         u.value_words.slot.eq(u.slots.slot[1]),
     ]

@@ -16,12 +16,14 @@ class RowScales(wiring.Component):
 
     From the tape; where it asks for ``steps``, the keys' steps times 2**7 from ``address`` on, and
     nothing of the tape; where it is ``single``, one tape word's ``lane`` in all lanes of all words.
+    With ``value_steps``, those of the keys' slots stand below the keys' steps.
 
     Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
 
     Parameters
     ----------
     lanes : int, 1 to 64
+    value_steps : bool
 
     Members
     -------
@@ -31,6 +33,8 @@ class RowScales(wiring.Component):
     address, read_en, steps : Out, Out, In(unsigned(9)[lanes])
         The key cache's steps: ``steps`` shows them a cycle after ``read_en``, and keeps them while
         that is low.
+    value_steps : In(unsigned(7)[lanes])
+        Likewise, where there are any.
     o : Out(stream of uint16[lanes])
 
     Raises
@@ -39,9 +43,10 @@ class RowScales(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes):
+    def __init__(self, lanes, value_steps=False):
         check_range("lanes", lanes, 1, 64)
         self.lanes = lanes
+        more = {"value_steps": In(data.ArrayLayout(unsigned(STEP_SHIFT), lanes))}
         word = data.ArrayLayout(unsigned(16), lanes)
         super().__init__(
             {
@@ -50,6 +55,7 @@ class RowScales(wiring.Component):
                 "address": Out(INDEX_WIDTH),
                 "read_en": Out(1),
                 "steps": In(data.ArrayLayout(unsigned(9), lanes)),
+                **(more if value_steps else {}),
                 "o": Out(stream.Signature(word)),
             }
         )
@@ -100,6 +106,8 @@ class RowScales(wiring.Component):
         for lane in range(self.lanes):
             with m.If(steps):
                 m.d.comb += self.o.payload[lane].eq(self.steps[lane] << STEP_SHIFT)
+                if hasattr(self, "value_steps"):
+                    m.d.comb += self.o.payload[lane][:STEP_SHIFT].eq(self.value_steps[lane])
             with m.Elif(single):
                 m.d.comb += self.o.payload[lane].eq(chosen)
             with m.Else():

@@ -47,7 +47,8 @@ def wire_saturations(m, machine, u):
 def _mixer(machine, u):
     """Of attention, or of states."""
     if machine.program.attends:
-        return {"values": u.value_words.i, "heads": _heads(u).i, "scores": u.softmax.i}
+        values = u.value_quantize if machine.shape.value_steps else u.value_words
+        return {"values": values.i, "heads": _heads(u).i, "scores": u.softmax.i}
     return {"values": u.recurrent.i} if machine.program.recurs else {}
 
 

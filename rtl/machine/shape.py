@@ -143,6 +143,11 @@ class MachineShape:
         return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words)
 
     @property
+    def value_steps(self):
+        """Whether cached values have a step for each head and token, which a unit gives them."""
+        return any(route.units for route in self.routes if route.sink == "values")
+
+    @property
     def paged_view(self):
         """The view of the layers whose caches have pages, or None."""
         return next((view for view in self.layer_views if view.page), None)

@@ -211,6 +211,8 @@ class ScoreMemory(wiring.Component):
     words : int, 1 to 2**18
         Blocks in a buffer.
     exponent_width : int, 10 to 26
+    total_width : int, 0 to 32
+        Bits of the ``total`` of a word, where it has one.
 
     Members
     -------
@@ -229,22 +231,25 @@ class ScoreMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, words, exponent_width=EXPONENT_WIDTH):
+    def __init__(self, lanes, tokens, words, exponent_width=EXPONENT_WIDTH, total_width=0):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("words", words, 1, (1 << INDEX_WIDTH) // BUFFERS)
         check_range("exponent_width", exponent_width, EXPONENT_WIDTH, 26)
+        check_range("total_width", total_width, 0, 32)
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
         self.exponent = signed(exponent_width)
-        word = framed(lanes, unsigned(7), tokens, exponent=self.exponent)
+        more = {"total": unsigned(total_width)} if total_width else {}
+        word = framed(lanes, unsigned(7), tokens, exponent=self.exponent, **more)
+        self.score = score_layout(lanes, exponent_width, total_width)
         super().__init__(
             {
                 "i": In(stream.Signature(word, always_ready=True)),
                 "address": In(INDEX_WIDTH),
                 "read_en": In(1),
-                "data": Out(data.ArrayLayout(score_layout(lanes, exponent_width), tokens)),
+                "data": Out(data.ArrayLayout(self.score, tokens)),
                 "buffer": In(2),
                 "largest": Out(data.ArrayLayout(self.exponent, tokens)),
                 "written": Out(BUFFERS),
@@ -254,9 +259,8 @@ class ScoreMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i = self.i.p
-        shape = score_layout(self.lanes, self.exponent.width)
         depth = BUFFERS * self.words
-        writes, reads = _banks(m, shape, self.tokens, depth, self.address, self.read_en)
+        writes, reads = _banks(m, self.score, self.tokens, depth, self.address, self.read_en)
         buffer = i.argument[:2]
         for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
             here = Signal(name=f"here_{token}")
@@ -265,6 +269,7 @@ class ScoreMemory(wiring.Component):
                 write.addr.eq(buffer * self.words + i.index),
                 write.data.power.eq(i.data),
                 write.data.exponent.eq(i.exponent),
+                *([write.data.total.eq(i.total)] if "total" in self.score.members else []),
                 write.en.eq(here),
                 self.data[token].eq(read),
             ]
