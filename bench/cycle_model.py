@@ -29,7 +29,9 @@ from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.simulate import fill_memories, machine_verilog
 from families import CHANGES, SIZES, TOKENS
-from recorded import recorded
+from recorded import STORIES, recorded
+
+__all__ = ["STORIES", "check", "checked", "configured", "machines", "measure"]
 
 FILE = Path(__file__).with_suffix(".json")
 FAMILIES = Path(__file__).with_name("families.json")

@@ -6,7 +6,7 @@ from pathlib import Path
 from celosia.generators.config import Config, load_config
 from celosia.reference.model import ModelConfig
 
-__all__ = ["recorded"]
+__all__ = ["STORIES", "recorded"]
 
 FOLDER = Path(__file__).parent
 STORIES = ModelConfig(
