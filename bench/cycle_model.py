@@ -29,7 +29,9 @@ from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.simulate import fill_memories, machine_verilog
 from families import CHANGES, SIZES, TOKENS
-from recorded import recorded
+from recorded import STORIES, recorded
+
+__all__ = ["STORIES", "check", "checked", "configured", "machines", "measure"]
 
 FILE = Path(__file__).with_suffix(".json")
 FAMILIES = Path(__file__).with_name("families.json")
@@ -106,8 +108,13 @@ def machines():
         except ConfigError:
             pass
         seed += 1
-    found["large"] = found.pop("large")  # takes longest
-    return found
+    return dict(sorted(found.items(), key=lambda item: multipliers(item[1])))  # soon built first
+
+
+def multipliers(machine):
+    """Of a machine's fabric: what its simulation takes to build."""
+    _, config = configured(machine)
+    return config.weight_parallelism * config.token_parallelism
 
 
 def configured(machine):

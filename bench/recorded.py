@@ -6,7 +6,7 @@ from pathlib import Path
 from celosia.generators.config import Config, load_config
 from celosia.reference.model import ModelConfig
 
-__all__ = ["recorded"]
+__all__ = ["STORIES", "recorded"]
 
 FOLDER = Path(__file__).parent
 STORIES = ModelConfig(
@@ -65,6 +65,10 @@ def recorded():
     counters, config = run["counters"], load_config("large", LLAMA_SETTINGS)
     options = {"start": run["position"] - 1, "latency": 60}
     yield "llama_1b, a layer", LLAMA, config, 2, 1, options, counters["cycles"]
+    run = json.loads((FOLDER / "boards" / "ulx3s_85f.json").read_text())
+    options = {"start": run["position"]}
+    config = Config(**run["config"])
+    yield "stories260K, ULX3S", STORIES, config, 1, 1, options, run["cycles_per_token"]
     run = json.loads((FOLDER / "boards" / "ulx3s_85f_sdram.json").read_text())
     options = {"start": run["position"] - 1}
     config = Config(weight_parallelism=32, vector_lanes=4, max_seq_len=128, memory="sdram")

@@ -62,7 +62,7 @@ def estimate(
     memory = {} if latency is None else {"latency": latency}
     with new_json(json_file) as write_json:
         report = estimate_report(
-            *(loaded.config, parameters, prompt_length, tokens, chosen),
+            *(loaded, parameters, prompt_length, tokens, chosen),
             *(clock, memory),
         )
         write_json({"model": loaded.name, **report})

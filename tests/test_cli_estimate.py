@@ -52,7 +52,7 @@ def test_memory_outside(tmp_path, small):
         (("--latency", 9), "neither memory nor kv_memory is axi"),
         (("--prompt-length", 5000), "positions, more than max_seq_len"),
         (("--layers", 99), "layers must be from 1 to"),
-        (("--config", "compact"), "machine must be full, not compact: there is no model of it"),
+        (("--config", "compact", "--tokens", 500), "positions, more than max_seq_len"),
     ],
 )
 def test_bad_input(small, options, message):

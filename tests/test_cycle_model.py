@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from celosia.generators.config import ConfigError, load_config
+from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
@@ -95,6 +96,20 @@ def test_every_cycle_of_the_named_configurations_has_its_cause(bench):
             for cause, cycles in prediction.counters.items():
                 counted = run["counters"][cause]
                 assert abs(cycles - counted) <= max(8, 0.02 * counted), (name, cause)
+
+
+def test_the_compact_machine_takes_what_it_took_on_the_board(bench):
+    board = json.loads((BENCH / "boards" / "icebreaker.json").read_text())
+    values = {name: v for name, v in board["config"].items() if name != "machine"}
+    settings = [f"{name}={value}" for name, value in values.items()]
+    plan = make_plan(random_model(bench.STORIES), load_config("compact", settings))
+    run = predict_compact(plan, 3, 2)
+    assert run.cycles[-1] == pytest.approx(board["cycles_per_token"], rel=0.001)
+    assert run.cycles[0] < run.cycles[2] == run.cycles[3]  # no logits
+    assert run.overhead == {"serial": sum(run.cycles) - sum(run.ideal_cycles)}
+    assert run.utilisation == pytest.approx(board["utilisation"], rel=0.01)
+    with pytest.raises(ConfigError, match="more than max_seq_len, 512"):
+        predict_compact(plan, 500, 20)
 
 
 def test_long_runs_are_worked_out_at_some_positions_alone():

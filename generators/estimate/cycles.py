@@ -27,7 +27,8 @@ class Prediction:
     cycles, ideal_cycles : list
         Of each position, from the prompt's first to the last that is computed.
     counters : dict of str to int
-        What they are spent on, by the names of the hardware's counters.
+        What they are spent on, by the names of the hardware's counters; empty for a machine that
+        has none.
     """
 
     prompt_length: int
@@ -49,6 +50,8 @@ class Prediction:
     @property
     def overhead(self):
         """Where the cycles beyond the ideal ones go, as ``celosia simulate --json`` has it."""
+        if not self.counters:
+            return {"serial": sum(self.cycles) - sum(self.ideal_cycles)}
         edges = sum(self.counters[name] for name in BEATS) - sum(self.ideal_cycles)
         rest = {name: n for name, n in self.counters.items() if name not in BEATS}
         return {"edges": edges} | rest

@@ -49,19 +49,37 @@ class Flow:
         return times
 
 
+_KNOWN = {}  # what was found, by all that it depends on
+
+
 def flows_of(sketch):
     """The :class:`Flow` of each route of a :class:`Sketch`'s program; the units; by their names."""
     shape, program = sketch.shape, sketch.program
+    routes = routes_of(shape, program)
+    sizes = shape.lanes, shape.head_words, shape.dim_words, any(program.bias_words)
+    key = repr((sizes, [(route.name, route.sink, *map(_form, route.units)) for route in routes]))
+    if key not in _KNOWN:
+        _KNOWN[key] = _found(shape, program, {route.name: route for route in routes})
+    return _KNOWN[key]
+
+
+def _form(unit):
+    """What latencies depend on, of a unit's settings: of arrays no more than how many there are."""
+    settings = [(name, len(x) if isinstance(x, tuple) else x) for name, x in unit.settings]
+    return unit.kind, unit.name, settings
+
+
+def _found(shape, program, routes):
     size = shape.dim_words * shape.lanes
     norms = 1 + max(step.get("norm", 0) for step in program.steps)
     units = route_units(SimpleNamespace(shape=shape, program=program, gains=[[0] * size] * norms))
     told(units.values(), program)
     start = BUFFER + SCALE + any(program.bias_words) + BUFFER
-    routes = {route.name: route for route in routes_of(shape, program)}
     joined = {route.sink for route in routes.values()} - SINKS.keys()
     flows = {}
     for name, route in routes.items():
-        parts, sink, scalar = [(start, 0, 1)], route.sink, 0
+        parts, scalar = [(start, 0, 1)], 0
+        turns = any(unit.kind == "rope" for unit in route.units)
         while True:
             parts += [(BUFFER, 0, 1)] if route.name in joined else []
             for unit in route.units:
@@ -72,9 +90,7 @@ def flows_of(sketch):
             if route.sink in SINKS:
                 break
             route = routes[route.sink]
-            sink = route.sink
-        turns = any(unit.kind == "rope" for unit in routes[name].units)
-        flows[name] = Flow(tuple(parts), sink, scalar, turns)
+        flows[name] = Flow(tuple(parts), route.sink, scalar, turns)
     return flows, units
 
 

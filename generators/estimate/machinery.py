@@ -1,5 +1,6 @@
 """What all passes of a machine have in common: its sizes, latencies and memories."""
 
+from functools import lru_cache
 from itertools import groupby
 
 from celosia.generators.config import ConfigError
@@ -39,8 +40,7 @@ class Machinery:
         self.lanes, self.rows, self.tokens = shape.lanes, shape.rows, shape.tokens
         self.chunks = shape.rows // shape.lanes  # words in a tile
         self.flows, units = flows_of(sketch)
-        self.fabric = FETCH + MacFabric(shape.rows, shape.lanes, groups=shape.groups).latency
-        self.sampler = Sampler(shape.lanes, shape.vocab_size).latency
+        self.fabric, self.sampler = _latencies(shape.lanes, shape.groups)
         self.sums = FETCH + SUMS
         self.divides = 6 if shape.rows & (shape.rows - 1) else 0
         self.router = units.get("router")
@@ -88,6 +88,12 @@ class Machinery:
             tiles if dynamic.get("tiles") else step["tiles"],
             blocks if dynamic.get("chunks") else step["chunks"],
         )
+
+
+@lru_cache(256)
+def _latencies(lanes, groups):
+    """From the begin of a tile's last beat to its results, from the last logits to the token."""
+    return FETCH + MacFabric(1, lanes, groups=groups).latency, Sampler(lanes, 1).latency
 
 
 def _layers(steps):

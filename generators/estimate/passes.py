@@ -143,12 +143,12 @@ class Pass:
             "accepted": self.accepted[-AHEAD:],
             "ended": self.ended[-UNDER_WAY:],
             "taken": self.taken,
-            "tape": np.round(self.tape.next),
+            "tape": self.tape.state(self.go),
             **{("filled", region): times for region, times in self.filled.items()},
             **{("free", bits): [time] for bits, time in self.free.items()},
         }
         if self.cache:
-            state["cache"] = [*np.round(self.cache.next), self.writer.free]
+            state["cache"] = [*self.cache.state(self.go), self.writer.free]
         return {
             name: np.maximum(np.asarray(times, np.int64) - self.go, LONG_AGO)
             for name, times in state.items()

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict
 
-from celosia.generators.config import ConfigError
+from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
+from celosia.generators.plan import make_plan
 from celosia.rtl.memory.gearbox import packed_width
 
 __all__ = ["estimate_report", "tape_bandwidth", "tape_bytes"]
@@ -38,7 +39,7 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
 
     Parameters
     ----------
-    model : ModelConfig
+    model : Model
     config : Config
     prompt_length, tokens : int
     board : a board of :data:`celosia.boards.catalog.BOARDS`, optional
@@ -53,24 +54,23 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
     ConfigError
         If there is no such machine, or no model of it.
     """
-    if config.machine != "full":
-        raise ConfigError(f"machine must be full, not {config.machine}: there is no model of it")
-    sketch = make_sketch(model, config)
     frequency = (clock or CLOCK) * 1e6
     found = {"lut": None, "ff": None, "dsp": None, "bram": None}
     if board:
         from celosia.boards.estimate import estimate
 
         frequency = board.clock(clock or board.default_clock)
-        chip = estimate(model, sketch.config, board.flow.lut_share)
+        chip = estimate(model.config, config, board.flow.lut_share)
         found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}
-    run = predict(sketch, prompt_length, tokens, frequency=frequency, **(memory or {}))
+    predicted = MACHINES[config.machine]
+    run, config, weights, bytes_per_token, bandwidth = predicted(
+        model, config, prompt_length, tokens, frequency, memory or {}
+    )
     generated = run.cycles[prompt_length - 1 :]
     speed = frequency * len(generated) / sum(generated)
-    weights = sketch.description.macs(0)
     return {
-        "config": asdict(sketch.config),
+        "config": asdict(config),
         "cycles": run.cycles,
         "prefill_cycles": run.prefill_cycles,
         "overhead": run.overhead,
@@ -79,7 +79,28 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
         **found,
         "clock_mhz": frequency / 1e6,
         "tokens_per_second": speed,
-        "bytes_per_token": tape_bytes(sketch),
-        "weights_per_byte": weights * speed / (tape_bandwidth(sketch) * frequency),
+        "bytes_per_token": bytes_per_token,
+        "weights_per_byte": weights * speed / (bandwidth * frequency),
         "errors": {"cycles": ERROR, "tokens_per_second": ERROR} | (CHIP_ERRORS if board else {}),
     }
+
+
+def _full(model, config, prompt_length, tokens, frequency, memory):
+    """The run, the configuration, weights and bytes that a token reads, bytes in a cycle."""
+    sketch = make_sketch(model.config, config)
+    run = predict(sketch, prompt_length, tokens, frequency=frequency, **memory)
+    weights = sketch.description.macs(0)
+    return run, sketch.config, weights, tape_bytes(sketch), tape_bandwidth(sketch)
+
+
+def _compact(model, config, prompt_length, tokens, frequency, memory):
+    """Likewise: its memory gives a word of weights in each cycle."""
+    plan = make_plan(model, config)
+    run = predict_compact(plan, prompt_length, tokens)
+    weights = plan.model.description.macs(0)
+    word = plan.memory_map["weights"]["word_bytes"]
+    return run, plan.config, weights, plan.memory_map["weights"]["bytes"], word
+
+
+#: By the machine's name what predicts it.
+MACHINES = {"full": _full, "compact": _compact}

@@ -33,6 +33,15 @@ class Supply:
         time += self.latency + (int(words * self.lines[0][0]) + 1 if words else 0)
         self.next = [max(line, time) for line in self.next]
 
+    def state(self, now):
+        """The lines as far as they matter behind ``now``, in whole cycles."""
+        if self.ahead:
+            return [line if line > now else -1e9 for line in self.next]
+        pairs = zip(self.next, self.lines, strict=True)
+        return [
+            round(max(line, now - rate * ready)) if rate else -1e9 for line, (rate, ready) in pairs
+        ]
+
     def ready(self, begin, words):
         """When the last of ``words`` can be used, if from ``begin`` on only they are waited for."""
         if self.ahead and max(self.next) <= begin:

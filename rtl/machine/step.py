@@ -103,9 +103,12 @@ def argument_layout():
     )
 
 
+ARGUMENT = argument_layout()
+
+
 def argument(**member):
     """The number that is one ``member`` of argument_layout, a number or a dict of numbers."""
-    return argument_layout().const(member).as_bits()
+    return ARGUMENT.const(member).as_bits()
 
 
 def step_layout(routes=16, more=None):
