@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from celosia.reference.checkpoint import packed, sentencepiece_file, tokenizer_json
+from celosia.reference.checkpoint import packed, packed_codes, sentencepiece_file, tokenizer_json
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.family_file import TensorFile, model_tensors
 from celosia.reference.checkpoint.hugging_face_config import read_config, read_ends
@@ -44,8 +44,8 @@ def read_model(path, with_tokenizer=True):
     model = Model(config, own, layers, tokenizer)
     if not packing:
         return model
-    codes = packed.codes_of(model.description, names, tensors, own, layers)
-    return replace(model, codes=codes, settings=packed.settings_of(packing, codes))
+    codes = packed_codes.codes_of(model.description, names, tensors, own, layers)
+    return replace(model, codes=codes, settings=packed_codes.settings_of(packing, codes))
 
 
 def _has_own_head(tensors, names):

@@ -9,7 +9,6 @@ A module ``m`` has, in place of ``m.weight`` [output, input], int32 words ``m.qw
 - AWQ ("gemm"): words of both hold eight outputs, in the order 0, 2, 4, 6, 1, 3, 5, 7.
 """
 
-import logging
 from typing import Literal
 
 import msgspec
@@ -17,16 +16,14 @@ import numpy as np
 from celosia.reference.checkpoint.error import CheckpointError
 from celosia.reference.checkpoint.schema import convert
 from celosia.reference.checkpoint.tensors import check_shape
-from celosia.reference.operations import Linear
 from celosia.reference.quantization.coded import Coded
 
-__all__ = ["METHODS", "Packing", "codes_of", "read_packing", "settings_of", "unpacked"]
+__all__ = ["METHODS", "Module", "Packing", "read_packing", "unpacked"]
 
 METHODS = ("gptq", "awq")
 WORD = 32
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
-_GROUPS = (256, 128, 64, 32, 16, 8)  # of a machine
 
 
 class Packing(msgspec.Struct):
@@ -77,7 +74,7 @@ def read_packing(path, values):
     return packing, rest
 
 
-class _Module:
+class Module:
     """A module's weight, in place of the tensors that it is packed in."""
 
     kind = "F32"
@@ -170,68 +167,5 @@ def unpacked(tensors, packing):
             raise CheckpointError(f"{one.path}: {one.name} is there beside {module}.qweight")
         for part in parts:
             del found[f"{module}.{part}"]
-        found[f"{module}.weight"] = _Module(module, parts, packing)
+        found[f"{module}.weight"] = Module(module, parts, packing)
     return found
-
-
-class _Rows:
-    """A file whose matrices have in each row its number: which rows a family's reader takes."""
-
-    def __init__(self, tensors):
-        self._tensors, self.taken = tensors, []
-
-    def has(self, name):
-        return name in self._tensors
-
-    def take(self, name, shape):
-        self.taken.append(name)
-        return np.broadcast_to(np.arange(shape[0])[:, None], shape)
-
-
-def codes_of(description, names, tensors, own, layers):
-    """The codes of every matrix whose rows are some of a packed module's, by layer and name.
-
-    A warning says what is packed and has no codes here: matrices of experts.
-    """
-    codes, modules, used = {}, {}, set()
-    parts = [(None, description.end, own)]
-    parts += [(n, each, layers[n]) for n, each in enumerate(description.layers)]
-    for index, operations, floats in parts:
-        for op in operations:
-            if not isinstance(op, Linear) or (index, op.weight) in codes:
-                continue
-            rows = _Rows(tensors)
-            order = names.read(rows, op.weight, floats[op.weight].shape, index)
-            (name, *more) = dict.fromkeys(rows.taken)
-            if more or not isinstance(tensors.get(name), _Module):
-                continue
-            if name not in modules:
-                modules = {name: tensors[name].coded()}  # joined ones follow each other
-            place = op.weight if index is None else f"layers.{index}.{op.weight}"
-            coded = modules[name].rows(order[:, 0].astype(np.int64))
-            coded = Coded(coded.codes, coded.groups, coded.scales, coded.offsets, place)
-            if np.array_equal(coded.float32(), floats[op.weight]):
-                codes[index, op.weight] = coded
-                used.add(name)
-    rest = [
-        name for name, each in tensors.items() if isinstance(each, _Module) and name not in used
-    ]
-    if rest:
-        text = "%s: %d packed matrices (%s, ...) are rounded anew"
-        logging.getLogger(__name__).warning(text, tensors[rest[0]].path, len(rest), rest[0])
-    return codes
-
-
-def settings_of(packing, codes):
-    """The parameters of a machine that holds the codes."""
-    offsets = any(coded.offsets is not None for coded in codes.values())
-    columns = [coded.codes.shape[1] for coded in codes.values()]
-    size = packing.group_size
-    if size < 0:
-        size = 32 if offsets else 0
-    if size:
-        fits = [g for g in _GROUPS if not size % g and not any(n % g for n in columns)]
-        size = fits[0] if fits else size
-    settings = {"weight_width": packing.bits, "group_size": size}
-    finer = size and packing.bits <= 4 and not any(layer is None for layer, _ in codes)
-    return settings | ({"head_width": 2 * packing.bits} if finer else {})
