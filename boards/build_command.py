@@ -114,20 +114,12 @@ def build(
 
 def _parameters(model, board, config, settings, fit):
     """The configuration that is asked for, or the largest one that fits."""
-    from celosia.boards.estimate import fitting_config, smallest_config
-    from celosia.generators.automatic import choose_config
+    from celosia.boards.estimate import board_config
     from celosia.generators.config import AUTO, ConfigError
 
-    config = None if config == AUTO else config
-    chosen = config is not None or bool(settings)
-    if fit and chosen:
+    if fit and (config not in (None, AUTO) or settings):
         raise ConfigError("--fit chooses the configuration: give no --config or --set with it")
-    if chosen or model.settings:
-        return choose_config(model, config or "small", settings or [])[0]
-    try:
-        return fitting_config(model.config, board)
-    except LookupError:
-        return smallest_config(model.config, board)  # which is refused, with its numbers
+    return board_config(model, board, config or AUTO, settings or [])
 
 
 def _tools(names):

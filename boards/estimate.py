@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from celosia.boards import compact_estimate, full_estimate
 from celosia.boards.catalog import BoardError
+from celosia.generators.automatic import choose_config
+from celosia.generators.config import AUTO
 
-__all__ = ["Estimate", "check_fit", "estimate", "fitting_config", "smallest_config"]
+__all__ = ["Estimate", "board_config", "check_fit", "estimate", "fitting_config", "smallest_config"]
 
 #: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, and its ``settings``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
@@ -107,6 +109,29 @@ def fitting_config(model, board, wish=None):
         if not estimate(model, config, board.flow.lut_share).missing(board.resources):
             return config
     raise LookupError("no configuration fits")
+
+
+def board_config(model, board, source=AUTO, settings=()):
+    """The configuration ``source`` changed by ``settings``; by default the largest that fits.
+
+    Parameters
+    ----------
+    model : celosia.reference.model.Model
+    board : Board
+    source : str
+    settings : sequence of str
+
+    Raises
+    ------
+    celosia.generators.config.ConfigError
+        If there is no such configuration, or a setting is wrong.
+    """
+    if source != AUTO or settings or model.settings:
+        return choose_config(model, "small" if source == AUTO else source, settings)[0]
+    try:
+        return fitting_config(model.config, board)
+    except LookupError:
+        return smallest_config(model.config, board)  # which does not fit
 
 
 def smallest_config(model, board):

@@ -55,7 +55,7 @@ def estimate(
     if clock is not None and not clock > 0:
         raise ConfigError(f"--clock must be more than 0, not {clock:g}")
     chosen = board and find_board(board)
-    loaded, parameters = choose(model, tokenizer, layers, config, settings or [])
+    loaded, parameters = choose(model, tokenizer, layers, config, settings or [], chosen)
     if latency is not None and "axi" not in (parameters.memory, parameters.kv_memory):
         raise ConfigError("--latency is that of AXI memory: neither memory nor kv_memory is axi")
     check_apart([json_file], [model, tokenizer, config])
@@ -69,8 +69,12 @@ def estimate(
     _show(loaded.name, report)
 
 
-def choose(model, tokenizer, layers, config, settings, says=True):
-    """The model, of its first ``layers`` if that is not None, and the configuration for it."""
+def choose(model, tokenizer, layers, config, settings, board=None, says=True):
+    """The model, of its first ``layers`` if that is not None, and the configuration for it.
+
+    With a ``board`` it is by default the largest that fits.
+    """
+    from celosia.boards.estimate import board_config
     from celosia.generators.automatic import choose_config
     from celosia.generators.config import ConfigError
     from celosia.reference.checkpoint import load
@@ -81,6 +85,8 @@ def choose(model, tokenizer, layers, config, settings, says=True):
             loaded = loaded.shortened(layers)
         except ValueError as error:
             raise ConfigError(f"--{error}") from None
+    if board:
+        return loaded, board_config(loaded, board, config, settings)
     parameters, why = choose_config(loaded, config, settings)
     if why and says:
         typer.echo(f"celosia: {why}", err=True)

@@ -49,12 +49,16 @@ def roofline(
     Once for the prompt, once for the token behind it. With --device the configuration says nothing
     but the width of the weights.
     """
+    from celosia.boards.catalog import find_board
     from celosia.generators.config import ConfigError
     from celosia.generators.estimate.roofline import roofline as work_out
 
     if device is not None:
         _check_device_options(config, settings or [], board)
-    loaded, parameters = choose(model, tokenizer, layers, config, settings or [], device is None)
+    chosen = board and find_board(board)
+    loaded, parameters = choose(
+        model, tokenizer, layers, config, settings or [], chosen, device is None
+    )
     length = parameters.max_seq_len or loaded.config.seq_len
     prompt_length = prompt_length or min(PROMPT, length - 1)
     if prompt_length not in range(1, length):
@@ -65,7 +69,7 @@ def roofline(
     check_apart([json_file], [model, tokenizer, config, device])
     with new_json(json_file) as write_json:
         description, formats, peaks, predicted = _subject(
-            loaded.config, parameters, board, device, prompt_length
+            loaded.config, parameters, chosen, device, prompt_length
         )
         report = work_out(description, formats, peaks, prompt_length, predicted)
         write_json({"model": loaded.name, **report})
@@ -91,7 +95,6 @@ def _check_device_options(config, settings, board):
 
 def _subject(model, config, board, device, prompt_length):
     """The description, the formats, the peaks, and what the cycle model predicts, if it does."""
-    from celosia.boards.catalog import find_board
     from celosia.generators.config import ConfigError
     from celosia.generators.estimate.device import load_device
     from celosia.generators.estimate.outline import machine_description
@@ -110,8 +113,7 @@ def _subject(model, config, board, device, prompt_length):
         raise ConfigError(f"machine must be full, not {config.machine}: there is no model of it")
     frequency = CLOCK * 1e6
     if board is not None:
-        found = find_board(board)
-        frequency = found.clock(found.default_clock)
+        frequency = board.clock(board.default_clock)
     sketch = make_sketch(model, config)
     predicted = predicted_seconds(sketch, prompt_length, frequency)
     return sketch.description, formats, machine_peaks(sketch, frequency), predicted

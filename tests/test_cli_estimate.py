@@ -32,6 +32,14 @@ def test_it_says_what_a_machine_will_do_and_take(tmp_path, small):
     assert report["errors"].keys() >= {"cycles", "tokens_per_second", "lut", "dsp", "bram"}
 
 
+def test_a_board_has_by_default_what_fits(tmp_path, small):
+    path = tmp_path / "estimate.json"
+    assert run("estimate", small, "--board", "ulx3s_12f", "--json", path).exit_code == 0
+    report = json.loads(path.read_text())
+    assert report["config"]["name"] == "fit"
+    assert report["missing"] == {}
+
+
 def test_memory_outside(tmp_path, small):
     cycles = []
     for latency in (20, 200):
