@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from celosia.generators.config import ConfigError, load_config
+from celosia.generators.estimate import flows
 from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
@@ -110,6 +111,17 @@ def test_the_compact_machine_takes_what_it_took_on_the_board(bench):
     assert run.utilisation == pytest.approx(board["utilisation"], rel=0.01)
     with pytest.raises(ConfigError, match="more than max_seq_len, 512"):
         predict_compact(plan, 500, 20)
+
+
+def test_machines_alike_but_for_the_size_of_a_norm_are_told_apart(monkeypatch):
+    experts = {"options": {"experts": 4, "chosen": 2}, "n_kv_heads": 4}
+    found = []
+    for families in (("qwen3_moe",), ("olmoe", "qwen3_moe")):
+        monkeypatch.setattr(flows, "_KNOWN", {})
+        for family in families:
+            run = predict(make_sketch(model(family, **experts), load_config("tiny")), 1, 2)
+        found.append(run.cycles)
+    assert found[0] == found[1]
 
 
 def test_long_runs_are_worked_out_at_some_positions_alone():

@@ -64,8 +64,10 @@ def flows_of(sketch):
 
 
 def _form(unit):
-    """What latencies depend on, of a unit's settings: of arrays no more than how many there are."""
-    settings = [(name, len(x) if isinstance(x, tuple) else x) for name, x in unit.settings]
+    """What latencies depend on, of a unit's settings: of arrays no more than their sizes."""
+    settings = [
+        (name, (len(x), np.size(x[0])) if isinstance(x, tuple) else x) for name, x in unit.settings
+    ]
     return unit.kind, unit.name, settings
 
 

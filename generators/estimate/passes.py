@@ -247,18 +247,22 @@ class Pass:
             ready = max(ready, int(last[0]) + m.sums + tokens, self.summed + tokens + 1)
         elif scalar == Scalar.EXPERT:
             ready = max(ready, self.weights.pop(0))
-        plain, early = last, m.chunks == 1
-        lag = ROOM + 1 - min(words, 3)
-        for _ in range(2):  # with room for all tiles, and with as much as these leave
-            come = last + m.fabric + 1
-            come[0] = max(come[0], ready)
-            starts = _in_turn(come, size)
-            taken = np.concatenate([self.taken, starts - early])
-            room = taken[ROOM - lag : ROOM - lag + len(last)] + 2
-            last = _in_turn(np.maximum(plain, room), words)
-        self._count("results", last[-1] - plain[-1])
+        starts, taken = self._given(last, size, ready)
+        lag = ROOM + 1 - min(words, 3)  # beats begin with room for their tiles
+        room = taken[ROOM - lag : ROOM - lag + len(last)] + 2
+        late = _in_turn(np.maximum(last, room), words)
+        if late[-1] > last[-1]:
+            self._count("results", late[-1] - last[-1])
+            starts, taken = self._given(late, size, ready)
         self.taken = taken[-ROOM:]
-        return starts, last
+        return starts, late
+
+    def _given(self, last, size, ready):
+        """When the first word of each tile leaves, and when the last tiles were taken."""
+        come = last + self.m.fabric + 1
+        come[0] = max(come[0], ready)
+        starts = _in_turn(come, size)
+        return starts, np.concatenate([self.taken, starts - (self.m.chunks == 1)])
 
     def _deliver(self, step, times, tokens, fills):
         """Words go to the end of their route; when its memory has them."""

@@ -8,6 +8,7 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.estimate.outline import machine_description, outline
 from celosia.generators.plan import machine_shape, machine_views, scheme_of, settled, with_length
 from celosia.generators.program.program import write_program
+from celosia.reference.description import Description
 from celosia.reference.model import ModelConfig
 from celosia.rtl.machine.program import Program
 from celosia.rtl.machine.shape import MachineShape
@@ -33,7 +34,7 @@ class Sketch:
 
     config: Config
     model: ModelConfig
-    description: object
+    description: Description
     shape: MachineShape
     program: Program
 
