@@ -34,7 +34,9 @@ def test_it_says_what_a_machine_will_do_and_take(tmp_path, small):
 
 def test_a_board_has_by_default_what_fits(tmp_path, small):
     path = tmp_path / "estimate.json"
-    assert run("estimate", small, "--board", "ulx3s_12f", "--json", path).exit_code == 0
+    assert (
+        run("estimate", small, "--board", "ulx3s_12f", "--tokens", 4, "--json", path).exit_code == 0
+    )
     report = json.loads(path.read_text())
     assert report["config"]["name"] == "fit"
     assert report["missing"] == {}
@@ -60,7 +62,10 @@ def test_memory_outside(tmp_path, small):
         (("--latency", 9), "neither memory nor kv_memory is axi"),
         (("--prompt-length", 5000), "positions, more than max_seq_len"),
         (("--layers", 99), "layers must be from 1 to"),
-        (("--config", "compact", "--tokens", 500), "positions, more than max_seq_len"),
+        (
+            ("--config", "compact", "--set", "max_seq_len=20", "--tokens", 500),
+            "positions, more than max_seq_len",
+        ),
     ],
 )
 def test_bad_input(small, options, message):
