@@ -184,7 +184,10 @@ def _scheme(config):
         weight_width=config.weight_width,
         group=config.group_size,
         head_width=config.head_width,
+        key_width=config.key_width,
+        value_width=config.value_width,
         value_steps=config.value_steps,
+        key_mean=config.key_mean,
     )
 
 

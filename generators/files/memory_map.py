@@ -12,7 +12,7 @@ def formats(plan):
     scheme, shape = plan.model.scheme, plan.shape
     lanes = scheme.lanes
     return {
-        "scheme": f"w{scheme.weight_width}a8kv8",
+        "scheme": scheme.name,
         "weights": f"int{scheme.weight_width}, a uint16 scale per row",
         "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
         "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "

@@ -192,6 +192,7 @@ class Machine(wiring.Component):
                 exponent_width,
                 bool(s.paged_view) and not external,
                 totals,
+                s.places.value_place if external and s.places.external_width == 4 else None,
             ),
             "fabric": MacFabric(rows, lanes, tokens, acc_width=s.acc_width, groups=s.groups),
             "row_scales": RowScales(lanes, s.value_steps),

@@ -53,6 +53,8 @@ class OperandFetch(wiring.Component):
         Whether steps may be pieces of a tile.
     total_width : int
         Bits of the exponentials' totals, where they have any.
+    value_place : callable, optional
+        Where ``cached`` has the value of a row and a lane, if it is not there.
 
     Members
     -------
@@ -100,6 +102,7 @@ class OperandFetch(wiring.Component):
         exponent_width=EXPONENT_WIDTH,
         pieces=False,
         total_width=0,
+        value_place=None,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -117,6 +120,7 @@ class OperandFetch(wiring.Component):
         self.exponent_width = exponent_width
         self.pieces = pieces
         self.total_width = total_width
+        self.value_place = value_place
         fetched = fetched_layout(rows, lanes, tokens, groups, total_width)
         score = score_layout(lanes, exponent_width, total_width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
