@@ -36,8 +36,12 @@ def needs(model, config):
     memories = [  # (depth, bits, whether bytes are written on their own)
         tape,
         (scale_words, 16 * lanes, False),
-        (cache * heads * key_tiles * head // lanes, 8 * rows * lanes, True),
-        (cache * heads * channel_tiles * positions, 8 * min(rows, head) * lanes, True),
+        (cache * heads * key_tiles * head // lanes, config.key_width * rows * lanes, True),
+        (
+            cache * heads * channel_tiles * positions,
+            config.value_width * min(rows, head) * lanes,
+            True,
+        ),
         (cache * heads * positions, 9 * lanes, True),
         ((2 * model.n_layers + 1) * dim_words, 16 * lanes, False),
         *[(cache * BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
@@ -52,6 +56,9 @@ def needs(model, config):
     multipliers = rows * lanes * tokens
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     lut += 2200 if config.memory == "sdram" else 0
+    if config.value_steps == "token":
+        memories.append((heads * positions, 7 * lanes, True))
+        lut += 1000 * lanes  # a quantiser of heads, and a second table of powers
     for op in experts[:1]:  # the router
         lut += 2000 + 130 * lanes * min(op.k, -(-op.n // lanes))
         multipliers += 1

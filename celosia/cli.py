@@ -187,7 +187,7 @@ def evaluate(
     scheme: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="w2a8kv8 to w8a8kv8; by default the configuration's weights."
+            metavar="NAME", help="w2a8kv8 to w8a8kv8, kv6 or kv4; by default the configuration's."
         ),
     ] = None,
     max_tokens: Annotated[
@@ -260,7 +260,7 @@ def evaluate(
                 raise CommandError(f"{model}: {error}") from None
         write_json(report)
     floating, integer = (report[kind]["perplexity"] for kind in ("float", "integer"))
-    widths = f"w{integers.weight_width}a8kv8, {integers.lanes} lanes"
+    widths = f"{integers.name}, {integers.lanes} lanes"
     table = Table(title=f"{_title(loaded.name)}, {widths}")
     for column in ("tokens", "float32", "integer", "loss", "same top-1", "KL (nats)"):
         table.add_column(column, justify="right")
@@ -542,13 +542,16 @@ def _scheme(model, config, settings, name):
         except ConfigError:
             raise error from None
     if name is not None:
-        names = {f"w{n}a8kv8": n for n in range(2, 9)}
+        names = {f"w{n}a8kv{kv}": (n, kv) for kv in (8, 6, 4) for n in range(2, 9)}
         if name not in names:
             raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
         if "weight_width" in parameters.kind.fixed:
             raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        width = f"weight_width={names[name]}"
-        parameters, _ = choose_config(model, config, [*large, width])
+        width, cached = names[name]
+        widths = [f"weight_width={width}"]
+        if cached < 8:
+            widths += [f"key_width={cached}", f"value_width={cached}", "value_steps=token"]
+        parameters, _ = choose_config(model, config, [*large, *widths])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

@@ -69,7 +69,10 @@ MACHINES = {
             "kv_memory": "on_chip",
             "kv_page_size": 0,
             "kv_pages": 0,
+            "key_width": 8,
+            "value_width": 8,
             "value_steps": "channel",
+            "key_mean": "kept",
             "control": "stream",
         },
         samples=False,
@@ -137,9 +140,14 @@ class Config:
         ``weight_parallelism / vector_lanes``. 0 for one run of all positions.
     kv_pages : int, 0 to 65536
         The number of pages; 0 for as many as ``max_seq_len`` needs.
+    key_width, value_width : int, 8, 6 or 4
+        Bits of a cached key's or value's code. Values of fewer than 8 need ``value_steps=token``;
+        behind AXI codes take 8 bits unless both have 4.
     value_steps : str
         Cached values have a step for each ``channel``, from calibration, or for each head and
         ``token``, as keys have: closer, for a second softmax table.
+    key_mean : str
+        ``kept``, or ``removed`` from keys on their way into the cache: closer, for an adder.
     control : str
         How a host reaches the machine: ``stream``, by bytes in and out, or ``axi_lite``, by these
         or by registers behind an AXI4-Lite port.
@@ -166,7 +174,10 @@ class Config:
     kv_axi_width: int = 64
     kv_page_size: int = 0
     kv_pages: int = 0
+    key_width: int = 8
+    value_width: int = 8
     value_steps: str = "channel"
+    key_mean: str = "kept"
     control: str = "stream"
     machine: str = "full"
     window: int = 0
@@ -214,8 +225,17 @@ class Config:
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         if self.kv_memory not in ("on_chip", "axi"):
             raise ConfigError(f"kv_memory must be on_chip or axi, not {self.kv_memory!r}")
+        for name in ("key_width", "value_width"):
+            if getattr(self, name) not in (8, 6, 4):
+                raise ConfigError(f"{name} must be 8, 6 or 4, not {getattr(self, name)}")
+        if self.value_width < 8 and self.value_steps == "channel":
+            raise ConfigError(
+                f"value_steps must be token with a value_width of {self.value_width}, not channel"
+            )
         if self.value_steps not in ("channel", "token"):
             raise ConfigError(f"value_steps must be channel or token, not {self.value_steps!r}")
+        if self.key_mean not in ("kept", "removed"):
+            raise ConfigError(f"key_mean must be kept or removed, not {self.key_mean!r}")
         if self.control not in ("stream", "axi_lite"):
             raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
         self._check_axi()

@@ -199,7 +199,10 @@ def _scheme(config):
         group=config.group_size,
         head_width=config.head_width,
         ternary=config.ternary,
+        key_width=config.key_width,
+        value_width=config.value_width,
         value_steps=config.value_steps,
+        key_mean=config.key_mean,
     )
 
 

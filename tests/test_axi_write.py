@@ -73,15 +73,24 @@ class Memory:
         assert place == len(words)
 
 
-def blocks_of(lanes, n):
+def blocks_of(lanes, n, packed=False):
     """Rows and columns of random bytes, and the memory that they make."""
+    octets, values_width = (lanes // 2, 4) if packed else (lanes, 8)
+    low, high = -1 << values_width - 1, 1 << values_width - 1
     chooser, blocks, memory = random.Random(lanes), [], [None] * SIZE
     for k in range(n):
         column, lane = chooser.randrange(2), chooser.randrange(lanes)
-        align = lanes * lanes if column else lanes
-        values = [chooser.choice([-128, 127, chooser.randrange(-128, 128)]) for _ in range(lanes)]
+        align = octets * lanes if column else octets
+        values = [
+            chooser.choice([low, high - 1, chooser.randrange(low, high)]) for _ in range(lanes)
+        ]
         address = chooser.randrange(0, SIZE, align)
-        for r, value in enumerate(values):
+        stored = values
+        if packed:
+            stored = [
+                a & 15 | (b & 15) << 4 for a, b in zip(values[::2], values[1::2], strict=True)
+            ]
+        for r, value in enumerate(stored):
             memory[address + (r * lanes + lane if column else r)] = value & 255
         lane = lane if lanes > 1 else 0
         blocks.append(
@@ -90,16 +99,23 @@ def blocks_of(lanes, n):
     return blocks, memory
 
 
-@pytest.mark.parametrize(("lanes", "data_width"), [(1, 32), (4, 32), (8, 64), (4, 256), (2, 128)])
+@pytest.mark.parametrize(
+    ("lanes", "data_width", "packed"),
+    [
+        *((1, 32, False), (4, 32, False), (8, 64, False), (4, 256, False), (2, 128, False)),
+        *((2, 32, True), (16, 32, True), (8, 128, True)),
+    ],
+)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_blocks_arrive(lanes, data_width, stall):
-    blocks, expected = blocks_of(lanes, 40)
-    memory = Memory(AxiBlockWriter(lanes, data_width), blocks, stall, refused=(3, 17))
+def test_blocks_arrive(lanes, data_width, packed, stall):
+    blocks, expected = blocks_of(lanes, 40, packed)
+    memory = Memory(AxiBlockWriter(lanes, data_width, packed), blocks, stall, refused=(3, 17))
     assert memory.bytes == expected
     assert memory.tags == [block["tag"] for block in blocks]
     assert [n for n, error in enumerate(memory.errors) if error] == [3, 17]
     size = data_width // 8
-    chunks = [lanes * lanes if block["column"] else lanes for block in blocks]
+    octets = lanes // 2 if packed else lanes
+    chunks = [octets * lanes if block["column"] else octets for block in blocks]
     assert memory.bursts == [max(1, chunk // size) for chunk in chunks]
     if not stall:  # a block takes its transfers and a cycle, the last one another for its answer
         assert memory.cycles == sum(memory.bursts) + len(blocks) + 1
@@ -108,6 +124,7 @@ def test_blocks_arrive(lanes, data_width, stall):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((1, 32, True), "lanes must be at least 2 where two values share a byte, not 1"),
         ((3, 32), "lanes must be a power of two from 1 to 32, not 3"),
         ((64, 32), "lanes must be a power of two from 1 to 32, not 64"),
         ((4, 16), "data_width must be a power of two from 32 to 1024, not 16"),

@@ -36,6 +36,19 @@ def test_json(tmp_path):
     assert "w8a8kv8, 8 lanes" in done.stdout
 
 
+def test_scheme_of_the_cache(tmp_path):
+    """What it names is what --set gives."""
+    reports = []
+    widths = ("key_width=4", "value_width=4", "value_steps=token")
+    for settings in (("--scheme", "w8a8kv4"), [x for one in widths for x in ("--set", one)]):
+        path = tmp_path / f"{len(reports)}.json"
+        command = ("evaluate", "demo", "--text", TEXT, "--max-tokens", "20", "--json", path)
+        done = run(*command, *settings)
+        assert "w8a8kv4, 8 lanes" in done.stdout
+        reports.append(path.read_text())
+    assert reports[0] == reports[1]
+
+
 def test_scheme_and_settings(tmp_path):
     """Fewer bits lose more; --set changes the lanes and the window."""
     path = tmp_path / "report.json"

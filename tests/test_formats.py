@@ -9,6 +9,7 @@ from celosia.reference.checkpoint import load
 from celosia.reference.model import Model, ModelConfig, random_model
 from celosia.reference.operations.embed import IntegerEmbed
 from celosia.reference.operations.linear import IntegerLinear
+from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.matrix import recoded, rounded, scaled
 from celosia.reference.quantization.quantize import Scheme, quantize
 from celosia.reference.units.gate import gate as gated
@@ -191,3 +192,35 @@ def test_formats_that_are_never_found_end(monkeypatch):
     monkeypatch.setattr("celosia.reference.quantization.quantize.excess", lambda *_, **__: 1)
     with pytest.raises(ValueError, match="residual stream is in reach of no format"):
         quantize(random_model(UNTIED))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key_width": 5}, "key_width must be 8, 6 or 4, not 5"),
+        ({"value_width": 2, "value_steps": "token"}, "value_width must be 8, 6 or 4, not 2"),
+        ({"value_width": 4}, "value_steps must be token with a value_width below 8, not 'channel'"),
+        ({"value_steps": "row"}, "value_steps must be channel or token, not 'row'"),
+        ({"key_mean": "gone"}, "key_mean must be kept or removed, not 'gone'"),
+    ],
+)
+def test_no_such_cache(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Scheme(**changes)
+
+
+def test_keys_without_their_mean_lose_less():
+    """What 4 bits lose, of keys that have a large mean."""
+    model = random_model(ModelConfig(16, 24, 1, 2, 2, 8, 37, 24), seed=3)
+    model.tensors["embedding"][:, 0] = 4
+    model.layers[0]["wk"].reshape(2, 8, 16)[:, :, 0] = 4 * (
+        np.arange(8) > 3
+    )  # of pairs that turn slowly
+    tokens = np.random.default_rng(0).integers(0, 37, 24).tolist()
+    exact = float32.forward(model, tokens)
+    errors = []
+    for mean in ("kept", "removed"):
+        quantized = Scheme(key_width=4, key_mean=mean).quantize(model, calibrate(model, tokens))
+        logits = quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction
+        errors.append(np.square(logits - exact).mean())
+    assert errors[1] < errors[0]

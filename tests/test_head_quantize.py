@@ -75,6 +75,19 @@ def test_other_widths_and_steps(width, logarithmic):
         assert result.outputs["o"] == frame(y, **more)
 
 
+def test_keys_of_another_width():
+    """Queries and keys in turn through one unit."""
+    component = HeadQuantize(2, 2, 3, key_width=4)
+    words, expected = [], []
+    for argument in (0, 1, 254, 3, 5, 8):
+        x = operation(argument, 2, 2, 6, 3)
+        y, more = quantized(x, 2, 4 if argument % 2 else 8)
+        words += frame(x, argument)
+        expected += frame(y, argument, **more)
+    result = bench.run(component, words, stall=0.3, seed=1)
+    assert result.outputs["o"] == expected
+
+
 @pytest.mark.parametrize("width", [8, 6, 4])
 @pytest.mark.parametrize("divisor", [_divisor, _logarithmic])
 def test_no_quotient_needs_a_limit(width, divisor):

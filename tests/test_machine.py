@@ -60,18 +60,19 @@ MACHINES = {
         "tiny",
         ("weight_parallelism=12", "token_parallelism=2"),
     ),
-    "a step for each token's values, external cache": (
+    "external cache of 4 bits": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
         (
             *("weight_parallelism=32", "vector_lanes=4", "token_parallelism=2"),
             *("kv_memory=axi", "kv_axi_width=32", "value_steps=token"),
+            *("key_width=4", "value_width=4"),
         ),
     ),
-    "a step for each token's values, narrow formats": (
+    "keys of 6 bits without their mean, values of 4": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",
-        ("value_steps=token",),
+        ("value_steps=token", "key_mean=removed", "key_width=6", "value_width=4"),
     ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
@@ -96,6 +97,12 @@ class Narrow:
 
     def largest(self, name, layer=None):
         return self.calibration.largest(name, layer) / 8
+
+    def key_mean(self, layer):
+        return self.calibration.key_mean(layer)
+
+    def centred_keys(self, layer):
+        return self.calibration.centred_keys(layer) / 8
 
     def residual(self):
         return self.calibration.residual() / 64
@@ -151,7 +158,7 @@ SLOW = (
     "head of 1.5 blocks",
     "external cache",
     "odd sizes, untied",
-    "a step for each token's values, external cache",
+    "external cache of 4 bits",
 )
 
 

@@ -207,6 +207,7 @@ def test_places_say_where_things_are():
     ("changes", "message"),
     [
         ({"rows": 6}, r"rows must be a multiple of lanes \(4\) to 1024, not 6"),
+        ({"key_width": 5}, "key_width must be 8, 6 or 4, not 5"),
         ({"lanes": 3}, "lanes must be a power of two from 1 to 64, not 3"),
         ({"rows": 2}, r"rows must be a multiple of lanes \(4\) to 1024, not 2"),
         ({"layer_slots": ()}, "the number of layer_slots must be from 1 to 256, not 0"),

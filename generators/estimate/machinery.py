@@ -31,7 +31,12 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
-        for name, usual in (("kv_page_size", 0), ("value_steps", "channel")):
+        for name, usual in (
+            ("kv_page_size", 0),
+            ("value_steps", "channel"),
+            ("key_mean", "kept"),
+            ("key_width", 8),
+        ):
             if (found := getattr(sketch.config, name)) != usual:
                 raise ConfigError(f"{name} must be {usual} for the cycle model, not {found}")
         shape, self.program = sketch.shape, sketch.program

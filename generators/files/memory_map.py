@@ -13,9 +13,12 @@ def formats(plan):
     """Widths and binary points, as in :mod:`celosia.reference.quantization.quantize`."""
     scheme, shape = plan.model.scheme, plan.shape
     lanes, ops = scheme.lanes, plan.model.operations
+    step = "a step per head and token"
+    mean = ", without their mean" if scheme.key_mean == "removed" else ""
     mixer = {
-        "keys": "int8, a step per head and token",
-        "values": "int8, a scale per channel",
+        "keys": f"int{scheme.key_width}, {step}{mean}",
+        "values": f"int{scheme.value_width}, "
+        + ("a scale per channel" if scheme.value_steps == "channel" else step),
         "scores": f"int{shape.score_width} with {shape.score_fraction} fractional bits, "
         "logarithms to base 2",
     }
@@ -26,7 +29,7 @@ def formats(plan):
     if scheme.ternary:
         weights = "ternary, five in a byte" if shape.trits else "ternary, in 2 bits"
     return {
-        "scheme": f"w{scheme.weight_width}a8kv8",
+        "scheme": scheme.name,
         "weights": f"{weights}, a uint16 scale per row",
         "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
         "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from celosia.reference.operations.add import IntegerAdd
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.clip import IntegerClip
@@ -146,7 +147,10 @@ class Ways:
             if self.rotates:
                 settings = (("increments", tuple(self.angles)),)
                 units = (*units, Unit("rope", f"rope{suffix}", settings))
-            units = (*units, Unit("head_quantize", f"head_quantize{suffix}"))
+            if name != "queries":
+                units = (*units, *self._key_mean())
+            rounding = Unit("head_quantize", f"head_quantize{suffix}", self._widths(name))
+            units = (*units, rounding)
             routes.append(Route(name, units, name))
         gate = ()
         if self.gates:
@@ -154,7 +158,8 @@ class Ways:
             gate = (Unit("gate", settings=(("activation", activation), ("gated", gated))),)
         value_units = ()
         if self.model.scheme.value_steps == "token":
-            value_units = (Unit("head_quantize", "value_quantize", (("logarithmic", True),)),)
+            settings = ("logarithmic", True), ("width", self.model.scheme.value_width)
+            value_units = (Unit("head_quantize", "value_quantize", settings),)
         routes += [
             Route("values", value_units, "values"),
             Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
@@ -185,6 +190,21 @@ class Ways:
         )
         units = Unit("recurrent", settings=settings), *self._stream_norm("recurrent")
         yield Route("recurrent", units, "activations", start)
+
+    def _widths(self, route):
+        """What tells a route's quantiser the width of keys, where that is not the queries'."""
+        width, name = self.model.scheme.key_width, {"heads": "key_width", "keys": "width"}
+        return ((name[route], width),) if width < 8 and route in name else ()
+
+    def _key_mean(self):
+        """What takes the layers' means from the keys."""
+        attentions = [op for op in self.model.operations if isinstance(op, IntegerAttention)]
+        if all(op.key_mean is None for op in attentions):
+            return
+        size = attentions[0].source.n_kv_heads * self.model.head_dim
+        means = [np.zeros(size, int) if op.key_mean is None else op.key_mean for op in attentions]
+        means = tuple(tuple(mean.reshape(-1).tolist()) for mean in means)
+        yield Unit("key_mean", settings=(("means", means),))
 
     def _router(self):
         names = ("n", "k", "fraction", "renormalise")

@@ -42,6 +42,7 @@ class CompactScheme:
     window: int
     lanes = 4
     weight_width = 4
+    name = "w4a8kv8"
 
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`quantize_compact`."""

@@ -10,7 +10,12 @@ from celosia.reference.functions.functions import reciprocal
 from celosia.reference.operations.norm import ACTIVATION_WIDTH
 from celosia.reference.quantization.formats import LOG2E, SCORE_FRACTION
 from celosia.reference.quantization.matrix import ceil_log2, mantissas
-from celosia.reference.units.head_quantize import STEP_SHIFT, head_quantize, value_quantize
+from celosia.reference.units.head_quantize import (
+    MEAN_SHIFT,
+    STEP_SHIFT,
+    head_quantize,
+    value_quantize,
+)
 from celosia.reference.units.scale import LEAST_SHIFT, scale
 from celosia.reference.units.soft_cap import soft_cap
 from celosia.reference.units.softmax import TOTAL_PLACES, align, empty, weighted_block
@@ -92,7 +97,7 @@ class Attention:
         )
         q.ask(self.k, np.repeat(k_fold, self._pair, axis=-1))
         q.ask(self.v, 1.0 / self._value_step(q))
-        q.note(self, bits)
+        q.note(self, (bits, np.repeat(k_fold, self._pair, axis=-1)))
 
     @property
     def _pair(self):
@@ -104,6 +109,8 @@ class Attention:
         if limit := q.limit(self.q):
             return self._alike(q, limit)
         margin, queries, keys = q.margin, q.seen("queries"), q.seen("keys")
+        if self._loses_mean(q):  # twice the range is there while they have it
+            keys = np.maximum(q.centred_keys(), keys / 2)
         if q.normed(self.q):  # one set of gains serves all heads
             queries = np.broadcast_to(queries.max(axis=0), queries.shape)
             keys = np.broadcast_to(keys.max(axis=0), keys.shape)
@@ -114,6 +121,10 @@ class Attention:
         k_fold = 2.0**14 / margin / (balance * (k_pair / balance).max(axis=-1, keepdims=True))
         q_fold = LOG2E * self.scale / k_fold
         return q_fold, k_fold, 14 - ceil_log2(margin * (q_pair * q_fold).max())
+
+    def _loses_mean(self, q):
+        """Whether keys lose their mean: not where a cap of the scores would see it."""
+        return q.scheme.key_mean == "removed" and not self.cap
 
     def _alike(self, q, limit):
         """All clipped queries and keys of a model have one unit, in which they have one limit."""
@@ -141,18 +152,25 @@ class Attention:
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         value_scale = np.zeros((self.n_kv_heads, q.head_dim))
         value_scale[:, : self.head_dim] = self._value_step(q) * 2.0**fraction
-        if q.scheme.value_steps == "token":
-            value_scale *= 2.0**TOTAL_PLACES  # which the softmax's sum has more
+        if q.scheme.value_steps == "token":  # the softmax's sum has more places, the steps fewer
+            value_scale *= 2.0 ** (TOTAL_PLACES + 8 - q.scheme.value_width)
         value_scale, value_shift = mantissas(value_scale)
         q.give(self.out, 2.0**-fraction)
-        score_shift = q.noted(self) - q.score_fraction - 2
+        bits, k_fold = q.noted(self)
+        score_shift = bits - q.score_fraction - 2 - (8 - q.scheme.key_width)
         if score_shift < LEAST_SHIFT:
             raise ValueError(
                 f"layer {q.layer}: queries and keys are too large for any score format"
             )
         width = 24 if normed else ACTIVATION_WIDTH
         cap = self.cap and round(self.cap * LOG2E * 2.0**q.score_fraction)
-        return IntegerAttention(self, score_shift, value_scale, value_shift, q.layer, width, cap)
+        mean = None
+        if self._loses_mean(q):
+            mean = np.zeros((self.n_kv_heads, q.head_dim), np.int64)
+            exact = np.round(q.key_mean() * k_fold * 2.0**-MEAN_SHIFT).astype(np.int64)
+            mean[:, : self.head_dim] = saturate(exact, 8)
+        formats = value_scale, value_shift, q.layer, width, cap, mean
+        return IntegerAttention(self, score_shift, *formats)
 
 
 @dataclass(eq=False)
@@ -174,6 +192,8 @@ class IntegerAttention:
         Bits of the result.
     cap : int, optional
         Of scores, in their units.
+    key_mean : int8[n_kv_heads, padded head_dim], optional
+        What is subtracted from the keys, in units of ``2**8``.
     """
 
     source: Attention
@@ -183,6 +203,7 @@ class IntegerAttention:
     layer: int
     width: int = ACTIVATION_WIDTH
     cap: int | None = None
+    key_mean: np.ndarray | None = None
 
     @property
     def out(self):
@@ -193,14 +214,20 @@ class IntegerAttention:
         s, n = self.source, len(p.positions)
         q, k, v = (p.read(x).values.reshape(n, -1, p.head_dim) for x in (s.q, s.k, s.v))
         q, k = saturate(q, 16), saturate(k, 16)
+        if self.key_mean is not None:
+            k = saturate(k - (self.key_mean << MEAN_SHIFT), 16)
         p.count("heads", q, 16)
         if p.model.one_heads_unit:
             p.count("heads", k, 16)
         q, q_step = head_quantize(q)
-        by_token = p.model.scheme.value_steps == "token"
-        p.count("values", v, 16 if by_token else 8)
-        v, v_steps = value_quantize(saturate(v, 16)) if by_token else (saturate(v, 8), 0)
-        p.cache.store(self.layer, p.positions, *head_quantize(k), v, v_steps)
+        scheme = p.model.scheme
+        limit = 16 if scheme.value_steps == "token" else 8
+        p.count("values", v, limit)
+        values = saturate(v, limit), 0
+        if limit == 16:
+            values = value_quantize(values[0], scheme.value_width)
+        keys = head_quantize(k, scheme.key_width)
+        p.cache.store(self.layer, p.positions, *keys, *values)
         out = np.empty((n, s.n_heads * p.head_dim), np.int64)
         for first in range(0, n, QUERIES):
             some = slice(first, first + QUERIES)

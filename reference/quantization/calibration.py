@@ -22,7 +22,7 @@ class Calibration:
     """
 
     def __init__(self):
-        self._largest = {}
+        self._largest, self._keys = {}, {}
         self.positions = 0
 
     def __call__(self, name, layer, array):
@@ -36,6 +36,10 @@ class Calibration:
             self.positions += len(array) if layer is None else 0
             squares = np.mean(np.square(array, dtype=np.float64), axis=-1)
             self._see(("inverse", None), 1 / squares.min(initial=np.inf, where=squares > 0))
+        if name == "keys":
+            least, most, sums = self._keys.get(layer, (np.inf, -np.inf, 0.0))
+            least, most = np.minimum(least, array.min(axis=0)), np.maximum(most, array.max(axis=0))
+            self._keys[layer] = least, most, sums + array.sum(axis=0, dtype=np.float64)
         self._see((name, layer), np.abs(array).max(axis=0))
 
     def _see(self, key, value):
@@ -47,12 +51,25 @@ class Calibration:
 
     def largest(self, name, layer=None):
         """The largest magnitudes of each place, at least 1e-6, rounded up to 2**(1/8) steps."""
-        x = np.maximum(np.asarray(self._largest[name, layer], np.float64), 1e-6)
-        return 2.0 ** (np.ceil(8 * np.log2(x)) / 8)
+        return _rounded_up(np.asarray(self._largest[name, layer], np.float64))
+
+    def key_mean(self, layer):
+        """The mean of a layer's rotated keys, float64[n_kv_heads, head_dim]."""
+        return self._keys[layer][2] / self.positions
+
+    def centred_keys(self, layer):
+        """The largest magnitudes of the rotated keys without their mean, float64 likewise."""
+        (least, most, _), mean = self._keys[layer], self.key_mean(layer)
+        return _rounded_up(np.maximum(most - mean, mean - least))
 
     def residual(self):
         """The largest magnitude of the residual stream, anywhere."""
         return max(self.largest(n, layer).max() for n, layer in self._largest if n == "x")
+
+
+def _rounded_up(x):
+    """``x``, at least 1e-6, rounded up to 2**(1/8) steps."""
+    return 2.0 ** (np.ceil(8 * np.log2(np.maximum(x, 1e-6))) / 8)
 
 
 def calibrate(model, tokens=None):

@@ -152,6 +152,14 @@ class Quantizer:
         """The largest magnitudes of ``name`` in this layer; see :class:`Calibration`."""
         return self.calibration.largest(name, self.layer)
 
+    def key_mean(self):
+        """The mean of this layer's rotated keys."""
+        return self.calibration.key_mean(self.layer)
+
+    def centred_keys(self):
+        """The largest magnitudes of this layer's rotated keys without their mean."""
+        return self.calibration.centred_keys(self.layer)
+
     def tensor(self, name):
         """A tensor of the layer, or of the model."""
         tensors = self.source.tensors if self.layer is None else self.source.layers[self.layer]

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.units.head_quantize import KV_WIDTHS
 
 __all__ = ["Scheme"]
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The widths of the integer model. Written ``w8a8kv8``.
+    """The widths of the integer model. Written ``w8a8kv8``, or ``w8a8k8v4``.
 
     Parameters
     ----------
@@ -22,9 +23,14 @@ class Scheme:
     head_width : int, ``weight_width`` or twice as much, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups.
+    key_width, value_width : int, 8, 6 or 4
+        Bits of a cached key's or value's code; values of fewer than 8 have steps by token.
     value_steps : str
         Cached values have a step for each ``channel``, or as keys for each head and ``token``.
 
+    key_mean : str
+        ``kept``, or ``removed`` from rotated keys: the mean of each layer and KV head, by
+        calibration. No softmax sees the difference, and smaller keys have smaller steps.
     ternary : bool
         Every weight of a row is -1, 0 or 1 times the row's scale, as the model has it: nothing is
         rounded, and norms' gains stay out of matrices. Tables have ``DIGITS`` ternary digits. Only
@@ -40,7 +46,10 @@ class Scheme:
     group: int = 0
     head_width: int = 0
     ternary: bool = False
+    key_width: int = 8
+    value_width: int = 8
     value_steps: str = "channel"
+    key_mean: str = "kept"
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -49,8 +58,17 @@ class Scheme:
             raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
         if self.residual_width not in range(20, 29):
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        for name in ("key_width", "value_width"):
+            if getattr(self, name) not in KV_WIDTHS:
+                raise ValueError(f"{name} must be 8, 6 or 4, not {getattr(self, name)!r}")
+        if self.value_width < 8 and self.value_steps != "token":
+            raise ValueError(
+                f"value_steps must be token with a value_width below 8, not {self.value_steps!r}"
+            )
         if self.value_steps not in ("channel", "token"):
             raise ValueError(f"value_steps must be channel or token, not {self.value_steps!r}")
+        if self.key_mean not in ("kept", "removed"):
+            raise ValueError(f"key_mean must be kept or removed, not {self.key_mean!r}")
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
         if self.ternary and (self.weight_width != 2 or self.group):
@@ -72,6 +90,12 @@ class Scheme:
         from celosia.reference.quantization.quantize import quantize
 
         return quantize(model, self, calibration)
+
+    @property
+    def name(self):
+        """As ``w8a8kv8``."""
+        keys, values = self.key_width, self.value_width
+        return f"w{self.weight_width}a8" + (f"kv{keys}" if keys == values else f"k{keys}v{values}")
 
     @property
     def head_planes(self):

@@ -7,6 +7,7 @@ from celosia.reference.arithmetic import bit_length, round_shift
 
 __all__ = [
     "KV_WIDTHS",
+    "MEAN_SHIFT",
     "OCTAVE",
     "STEP_SHIFT",
     "head_quantize",
@@ -17,6 +18,7 @@ __all__ = [
     "value_quantize",
 ]
 
+MEAN_SHIFT = 8  # a mean key is an int8 in units of 2**8 of the keys'
 STEP_SHIFT = 7  # steps, 9 bits, times 2**7 serve as 16-bit scales
 OCTAVE = 8  # logarithms of values' steps in an octave
 

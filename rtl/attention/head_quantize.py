@@ -44,6 +44,8 @@ class HeadQuantize(wiring.Component):
     tokens : int, 1 to 64
     width : int, 8, 6 or 4
         Bits of a result.
+    key_width : int, 8, 6 or 4, optional
+        That of keys, which the lowest bit of ``argument`` marks; ``width`` by default.
     logarithmic : bool
         Whether steps are powers of ``2**(1 / 8)``, given by their logarithms, 0 to 65.
 
@@ -51,7 +53,7 @@ class HeadQuantize(wiring.Component):
     -------
     i : In(stream of framed(lanes, 16, tokens))
         Heads one after the other from index 0, for any number of tokens up to ``tokens``.
-    o : Out(stream of framed(lanes, width, tokens, step, head, word))
+    o : Out(stream of framed(lanes, 8, tokens, step, head, word))
         The same words in the same order, with the head's ``step``, unsigned(9) from 1 to 288 in
         units of ``2**(8 - width)``, the head's number ``head`` in the operation, and the word's
         number ``word`` in the head, both unsigned(8).
@@ -62,21 +64,22 @@ class HeadQuantize(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, head_words, tokens=1, width=8, logarithmic=False):
+    def __init__(self, lanes, head_words, tokens=1, width=8, logarithmic=False, key_width=None):
         check_range("lanes", lanes, 1, 64)
         check_range("head_words", head_words, 1, 1 << HEAD_WIDTH)
         check_range("tokens", tokens, 1, 64)
-        if width not in KV_WIDTHS:
-            raise ValueError(f"width must be 8, 6 or 4, not {width!r}")
+        self.widths = (width,) if key_width in (None, width) else (width, key_width)
+        for one in self.widths:
+            if one not in KV_WIDTHS:
+                raise ValueError(f"width must be 8, 6 or 4, not {one!r}")
         self.lanes = lanes
         self.head_words = head_words
         self.tokens = tokens
         self.latency = 8 + (lanes > 4) + (lanes > 16)
-        self.width = width
         self.logarithmic = logarithmic
-        self.most = int(least_steps([-1 << 15], width))  # the largest least step
+        self.most = max(int(least_steps([-1 << 15], one)) for one in self.widths)  # least step
         number = unsigned(HEAD_WIDTH)
-        result = framed(lanes, width, tokens, step=unsigned(9), head=number, word=number)
+        result = framed(lanes, 8, tokens, step=unsigned(9), head=number, word=number)
         super().__init__(
             {
                 "i": In(stream.Signature(framed(lanes, 16, tokens))),
@@ -135,13 +138,15 @@ class HeadQuantize(wiring.Component):
         for v in word.data:
             m.d.comb += (magnitude := Signal(16)).eq(Mux(v < 0, -v, v))
             magnitudes.append(magnitude)
-        frame, groups = [valid, place == 0, place == self.head_words - 1, word.token], magnitudes
+        frame = [valid, place == 0, place == self.head_words - 1, word.token]
+        frame += [word.argument[0]] if len(self.widths) > 1 else []
+        groups = magnitudes
         size = 2
         while groups is magnitudes or len(groups) > 2:
             groups = [_largest(m, groups[k : k + size]) for k in range(0, len(groups), size)]
             frame, groups = ([delayed(m, v, 1, "measured") for v in vs] for vs in (frame, groups))
             size = 4
-        valid, first, done, token = frame
+        valid, first, done, token, *is_key = frame
 
         largest = Array(Signal(16, name=f"largest_{t}") for t in range(self.tokens))
         total = _largest(m, [*groups, Mux(first, 0, largest[token])])
@@ -149,11 +154,9 @@ class HeadQuantize(wiring.Component):
             m.d.sync += largest[token].eq(total)
         least = Signal(range(self.most + 1))
         largest = delayed(m, total, 1, "measured")
-        places, factor = 22 - self.width, KV_WIDTHS[self.width]
-        bits = [n for n in reversed(range(factor.bit_length())) if factor >> n & 1]
-        product = sum((largest << n if n else largest for n in bits[1:]), largest << bits[0])
+        found = [_least(largest, width) for width in self.widths]
         m.d.comb += [
-            least.eq((product + ((1 << places) - 1)) >> places),
+            least.eq(Mux(delayed(m, *is_key, 1, "measured"), *found[::-1]) if is_key else found[0]),
             steps.w_data.eq(least | (largest == 0)),
             steps.w_en.eq(delayed(m, valid & done, 1, "measured")),
         ]
@@ -161,9 +164,9 @@ class HeadQuantize(wiring.Component):
     def _divide(self, m, i, word, least):
         """Divide ``word`` by the smallest step from ``least`` on; 5 stages."""
         pipe = Pipeline(m, i, self.o)
-        exponent_width, divisor = (4, _logarithmic) if self.logarithmic else (3, _divisor)
+        exponent_width, by = (4, _logarithmic) if self.logarithmic else (3, _divisor)
         shape = data.StructLayout({"reciprocal": 15, "exponent": exponent_width, "step": 9})
-        init = [divisor(x) for x in range(self.most + 1)]
+        init = [by(x) for x in range(self.most + 1)]
         m.submodules.divisors = divisors = Memory(shape=shape, depth=len(init), init=init)
         port = divisors.read_port()
         m.d.comb += [port.addr.eq(least), port.en.eq(pipe.advance)]
@@ -182,11 +185,21 @@ class HeadQuantize(wiring.Component):
         quotients = []
         for product in products:
             # No head's largest magnitude gives more than the largest code, so nothing is limited.
-            shifted = (product >> (21 - self.width)) >> divisor.exponent
-            quotients.append((shifted[: self.width + 1] + 1)[1 : self.width + 1])
+            moved = [product >> (21 - width) for width in self.widths]
+            moved = Mux(word.argument[0], *moved[::-1]) if len(moved) > 1 else moved[0]
+            shifted = moved >> divisor.exponent
+            quotients.append((shifted[:9] + 1)[1:9])
         word, step, *quotients = pipe.stage(word, divisor.step, *quotients)
         fields = {name: word[name] for name, _ in word.shape() if name != "data"}
         pipe.finish({**fields, "data": Cat(quotients), "step": step})
+
+
+def _least(largest, width):
+    """The least step of a head; see :func:`celosia.reference.units.head_quantize.least_steps`."""
+    places, factor = 22 - width, KV_WIDTHS[width]
+    bits = [n for n in reversed(range(factor.bit_length())) if factor >> n & 1]
+    product = sum((largest << n if n else largest for n in bits[1:]), largest << bits[0])
+    return (product + ((1 << places) - 1)) >> places
 
 
 def _divisor(least):

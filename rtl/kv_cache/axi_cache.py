@@ -39,7 +39,10 @@ class AxiCache(wiring.Component):
     ----------
     places : CachePlaces
         ``lanes`` to 32. The byte of row ``r`` and lane ``n`` is ``word * word_bytes + r * lanes +
-        n``; the values' words follow those of the keys.
+        n``; the values' words follow those of the keys. Where keys and values have 4 bits, the byte
+        ``word * word_bytes + (r * lanes + n) / 2`` has two lanes of a key's row, and the byte
+        ``word * word_bytes + r / 2 * lanes + n`` two rows of values, the lower one in the lower
+        half.
     tokens : int, 1 to 64
         Tokens of a group.
     data_width : int, a power of two from 32 to 1024
@@ -53,7 +56,8 @@ class AxiCache(wiring.Component):
     written_keys, written_values : Out(1)
     recall : In(stream of recall_layout)
     o : Out(stream of int8[rows, lanes])
-        Places never written hold what the memory holds.
+        Of 4 bits in the order of keys: see :meth:`CachePlaces.value_place` for values. Places
+        never written hold what the memory holds.
     step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
         See :class:`celosia.rtl.kv_cache.key_steps.KeySteps`.
     error : Out(1)
@@ -72,8 +76,9 @@ class AxiCache(wiring.Component):
         check_power_of_two("lanes", lanes, 32)
         check_range("tokens", tokens, 1, 64)
         self.key_steps = KeySteps(places)
-        self.reader = AxiReader(8 * rows * lanes, data_width, buffer)
-        self.writer = AxiBlockWriter(lanes, data_width)
+        width = places.external_width
+        self.reader = AxiReader(width * rows * lanes, data_width, buffer)
+        self.writer = AxiBlockWriter(lanes, data_width, packed=width == 4)
         self.places = places
         self.rows = rows
         self.lanes = lanes
@@ -111,7 +116,7 @@ class AxiCache(wiring.Component):
             self.written_keys.eq(writer.written.valid & (writer.written.payload == 0b10)),
             self.written_values.eq(writer.written.valid & (writer.written.payload == 0b11)),
             self.o.valid.eq(reader.o.valid),
-            self.o.payload.eq(reader.o.payload),
+            self.o.payload.eq(self._codes(reader.o.payload)),
             reader.o.ready.eq(self.o.ready),
         ]
         join_pins(m, self, PREFIX, reader, axi_read_port(self.data_width))
@@ -119,6 +124,14 @@ class AxiCache(wiring.Component):
         self._read(m, reader)
         self._write(m, writer)
         return m
+
+    def _codes(self, word):
+        """A word's codes in 8 bits each."""
+        width = self.places.external_width
+        if width == 8:
+            return word
+        codes = (word.word_select(n, width) for n in range(self.rows * self.lanes))
+        return Cat(Cat(code, code[-1].replicate(8 - width)) for code in codes)
 
     def _read(self, m, reader):
         """The runs of each step: all of a head's keys are one, its values one for each tile."""
@@ -170,14 +183,15 @@ class AxiCache(wiring.Component):
         numbers = word.word, word.word, chunks, places.head_words
         channel_tile, channel_chunk = divided(m, "channel_tiles", *numbers)
         word_bytes = places.word_bytes(self.data_width)
+        half = 8 // places.external_width - 1  # two codes share a byte
         within = Signal(range(word_bytes))  # the block's byte in its word
         block = writer.i.p
         m.d.comb += [
             within.eq(
                 Mux(
                     column,
-                    channel_chunk << 2 * lane_bits,
-                    Cat(lane, slot_chunk) << lane_bits,
+                    channel_chunk << 2 * lane_bits - half,
+                    Cat(lane, slot_chunk) << lane_bits - half,
                 )
             ),
             block.data.eq(word.data),

@@ -14,9 +14,9 @@ OUTSTANDING = 16  # bursts that may wait for their answers
 def block_layout(lanes):
     """A block of ``lanes`` values and where it goes.
 
-    In a ``column``, value ``r`` goes to byte ``address + r * lanes + lane``, else to byte
-    ``address + r``. ``address`` is aligned to ``lanes**2`` bytes, or to ``lanes``. ``tag`` comes
-    back when the block is written.
+    A byte is a value, or ``packed`` two neighbours of 4 bits. In a ``column``, byte ``r`` goes to
+    ``address + r * lanes + lane``, else to ``address + r``. ``address`` is aligned to what all
+    bytes of the block cover. ``tag`` comes back when the block is written.
     """
     return data.StructLayout(
         {
@@ -32,7 +32,7 @@ def block_layout(lanes):
 class AxiBlockWriter(wiring.Component):
     """Each block becomes a burst with strobes; its tag comes out when it was answered.
 
-    The burst covers ``lanes`` bytes, or all ``lanes**2`` of a column, or is one transfer.
+    The burst covers the block's bytes, or ``lanes`` times as many in a column, or is one transfer.
     Addresses and data are offered at once, neither waits for the other.
 
     Throughput a block in as many cycles as it has transfers, and 1.
@@ -41,6 +41,8 @@ class AxiBlockWriter(wiring.Component):
     ----------
     lanes : int, a power of two to 32
     data_width : int, a power of two from 32 to 1024
+    packed : bool
+        Whether values have 4 bits, two to a byte.
 
     Members
     -------
@@ -58,13 +60,16 @@ class AxiBlockWriter(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, data_width):
+    def __init__(self, lanes, data_width, packed=False):
         check_power_of_two("lanes", lanes, 32)
         if data_width not in (32, 64, 128, 256, 512, 1024):
             raise ValueError(
                 f"data_width must be a power of two from 32 to 1024, not {data_width!r}"
             )
+        if packed and lanes == 1:
+            raise ValueError("lanes must be at least 2 where two values share a byte, not 1")
         self.lanes = lanes
+        self.octets = lanes // 2 if packed else lanes  # of a block
         self.data_width = data_width
         super().__init__(
             {
@@ -77,12 +82,15 @@ class AxiBlockWriter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        size, lanes = self.data_width // 8, self.lanes
+        size, lanes, octets = self.data_width // 8, self.lanes, self.octets
         low = size.bit_length() - 1
-        counts = max(1, lanes // size), max(1, lanes * lanes // size)  # transfers of a block
+        counts = max(1, octets // size), max(1, octets * lanes // size)  # transfers of a block
         m.submodules.tags = tags = fifo.SyncFIFO(width=2, depth=OUTSTANDING)
         block = Signal(block_layout(lanes))
-        values = Signal(data.ArrayLayout(signed(8), lanes))  # the first ones go next
+        values = Signal(data.ArrayLayout(signed(8), octets))  # the first ones go next
+        given = self.i.p.data
+        if octets < lanes:
+            given = Cat(code[:4] for code in given)
         place = Signal(range(max(counts)))  # of the transfer in its burst
         asking, sending = Signal(), Signal()
         m.d.comb += [
@@ -104,7 +112,7 @@ class AxiBlockWriter(wiring.Component):
             self.error.eq(self.bvalid & self.bresp[1]),
         ]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [block.eq(self.i.p), values.eq(self.i.p.data), place.eq(0)]
+            m.d.sync += [block.eq(self.i.p), values.eq(given), place.eq(0)]
             m.d.sync += [asking.eq(1), sending.eq(1)]
         with m.If(asking & self.awready):
             m.d.sync += asking.eq(0)
@@ -124,18 +132,18 @@ class AxiBlockWriter(wiring.Component):
 
     def _byte(self, m, n, block, values, place):
         """Byte ``n`` of the transfer at ``place`` of the block, and its strobe."""
-        size, lanes = self.data_width // 8, self.lanes
+        size, lanes, octets = self.data_width // 8, self.lanes, self.octets
         within = block.address[: size.bit_length() - 1]
         lane = n % lanes if size >= lanes else place * size + n & lanes - 1
         m.d.comb += [
             self.wdata.word_select(n, 8).eq(
-                Mux(block.column, values[n // lanes % lanes], values[n % lanes])
+                Mux(block.column, values[n // lanes % octets], values[n % octets])
             ),
             self.wstrb[n].eq(
                 Mux(
                     block.column,
-                    (lane == block.lane) & _covers(n, within, lanes * lanes),
-                    _covers(n, within, lanes),
+                    (lane == block.lane) & _covers(n, within, octets * lanes),
+                    _covers(n, within, octets),
                 )
             ),
         ]

@@ -27,18 +27,25 @@ class _Cache(wiring.Component):
             }
         )
 
-    def _memory(self, m, depth, rows):
-        """The memory of the first ``rows`` rows; the others stay zero."""
+    def _memory(self, m, depth, rows, width):
+        """The memory of the first ``rows`` rows, codes of ``width`` bits; the others stay zero."""
         m.submodules.memory = store = memory.Memory(
-            shape=data.ArrayLayout(signed(8), rows * self.lanes), depth=depth, init=[]
+            shape=data.ArrayLayout(signed(width), rows * self.lanes), depth=depth, init=[]
         )
         read = store.read_port()
+        codes = [self._place(row, lane, width) for row in range(rows) for lane in range(self.lanes)]
+        codes = [read.data[place] for place in codes]
+        codes = [Cat(code, code[-1].replicate(8 - width)) for code in codes]
         m.d.comb += [
             read.addr.eq(self.address),
             read.en.eq(self.read_en),
-            self.data.as_value().eq(Cat(read.data, Const(0, 1))),
+            self.data.as_value().eq(Cat(codes if width < 8 else read.data, Const(0, 1))),
         ]
         return store.write_port(granularity=1)
+
+    def _place(self, row, lane, width):
+        """Where a code lies in its word."""
+        return row * self.lanes + lane
 
     def _heads_first(self, m):
         """The word and its head's number among all layers' heads, one cycle later."""
@@ -87,7 +94,7 @@ class KeyCache(_Cache):
     def elaborate(self, platform):
         m = Module()
         starts, head_words = self.places.key_tiles, self.places.head_words
-        write = self._memory(m, self.places.key_words, self.rows)
+        write = self._memory(m, self.places.key_words, self.rows, self.places.key_width)
         m.submodules.steps = steps = KeySteps(self.places)
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
@@ -139,11 +146,16 @@ class ValueCache(_Cache):
         3 cycles after an operation's last word: with the first cycle in which it can be read.
     """
 
+    def _place(self, row, lane, width):
+        """Of codes of 4 bits, two rows' lie side by side: they are written as one byte."""
+        pair = row // 2 * 2 * self.lanes + 2 * lane + row % 2
+        return pair if width == 4 else super()._place(row, lane, width)
+
     def elaborate(self, platform):
         m = Module()
         places = self.places
         rows = min(self.rows, places.head_words * self.lanes)  # no head fills more
-        write = self._memory(m, places.value_words, rows)
+        write = self._memory(m, places.value_words, rows, places.value_width)
         chunks = self.rows // self.lanes
         lane_bits = self.lanes.bit_length() - 1
 
@@ -165,7 +177,7 @@ class ValueCache(_Cache):
         lane = later.slot & (self.lanes - 1)
         for r in range(rows):
             for n in range(self.lanes):
-                place = r * self.lanes + n
+                place = self._place(r, n, places.value_width)
                 here = (chunk == r // self.lanes) & (lane == n)
                 m.d.comb += write.data[place].eq(later.data[r % self.lanes])
                 m.d.comb += write.en[place].eq(later_valid & here)

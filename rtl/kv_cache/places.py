@@ -53,6 +53,8 @@ class CachePlaces:
         The slots of each of 1 to 256 layers.
     n_kv_heads, head_words : int, 1 to 256
         Heads are ``head_words * lanes`` long.
+    key_width, value_width : int, 8, 6 or 4
+        Bits of a code on chip; in external memory 4 where both are that, else 8.
 
     Raises
     ------
@@ -65,6 +67,8 @@ class CachePlaces:
     layer_slots: tuple
     n_kv_heads: int
     head_words: int
+    key_width: int = 8
+    value_width: int = 8
 
     def __post_init__(self):
         check_power_of_two("lanes", self.lanes, 64)
@@ -77,6 +81,9 @@ class CachePlaces:
             check_range("layer_slots", slots, 1, 1 << SLOT_WIDTH)
         check_range("n_kv_heads", self.n_kv_heads, 1, 256)
         check_range("head_words", self.head_words, 1, 256)
+        for name in ("key_width", "value_width"):
+            if getattr(self, name) not in (8, 6, 4):
+                raise ValueError(f"{name} must be 8, 6 or 4, not {getattr(self, name)!r}")
 
     def tiles(self, layer):
         """Tiles of ``rows`` slots of a layer."""
@@ -138,9 +145,24 @@ class CachePlaces:
         """The words that all values take."""
         return self.value_blocks[-1]
 
+    @property
+    def external_width(self):
+        """Bits of a code in external memory."""
+        return 4 if max(self.key_width, self.value_width) == 4 else 8
+
     def word_bytes(self, data_width):
         """The bytes of a word in a memory that transfers ``data_width`` bits at once."""
-        return packed_width(8 * self.rows * self.lanes, data_width) // 8
+        return packed_width(self.external_width * self.rows * self.lanes, data_width) // 8
+
+    def value_place(self, row, lane):
+        """Where an operand in the order of keys has the value of ``row`` and ``lane``.
+
+        At the same ones, but where two codes share a byte: of a key neighbours, of values one above
+        the other, since either are written together.
+        """
+        if self.external_width == 8:
+            return row, lane
+        return divmod(2 * (row // 2 * self.lanes + lane) + row % 2, self.lanes)
 
     def size(self, data_width):
         """The bytes of a memory that holds both, keys first."""

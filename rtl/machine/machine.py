@@ -204,6 +204,7 @@ class Machine(wiring.Component):
                 bool(s.paged_view) and not external,
                 attends,
                 totals,
+                s.places.value_place if external and s.places.external_width == 4 else None,
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(weight_width=self._code_width, ternary=s.ternary)),

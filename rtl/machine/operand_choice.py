@@ -34,11 +34,15 @@ def choose_weights(m, fetch, fetched, offered):
             m.d.sync += operand.eq(fetched.operand)
         for lane in range(fetch.lanes):
             weight = fetch.o.p.beat.weights[row][lane]
+            value = values[row][lane]
+            if fetch.value_place:
+                row_of, lane_of = fetch.value_place(row, lane)
+                value = values[row_of][lane_of]
             with m.Switch(operand):
                 with m.Case(Operand.KEYS):
                     m.d.comb += weight.eq(keys[row][lane])
                 with m.Case(Operand.VALUES):
-                    m.d.comb += weight.eq(values[row][lane])
+                    m.d.comb += weight.eq(value)
                 with m.Default():
                     m.d.comb += weight.eq(tape[row][lane])
 

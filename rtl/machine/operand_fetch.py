@@ -58,6 +58,8 @@ class OperandFetch(wiring.Component):
         beats' weights are those of the tape.
     total_width : int
         Bits of the exponentials' totals, where they have any.
+    value_place : callable, optional
+        Where ``cached`` has the value of a row and a lane, if it is not there.
 
     Members
     -------
@@ -106,6 +108,7 @@ class OperandFetch(wiring.Component):
         pieces=False,
         attends=True,
         total_width=0,
+        value_place=None,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -124,6 +127,7 @@ class OperandFetch(wiring.Component):
         self.pieces = pieces
         self.attends = attends
         self.total_width = total_width
+        self.value_place = value_place
         width = CACHED_WIDTH if attends or groups else weight_width
         fetched = fetched_layout(rows, lanes, tokens, groups, width, total_width)
         score = score_layout(lanes, exponent_width, total_width)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import connect
 from celosia.rtl.activation.gate import Gate
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
+from celosia.rtl.attention.key_mean import KeyMean
 from celosia.rtl.attention.rope import Rope
 from celosia.rtl.attention.softmax_block import SoftmaxBlock
 from celosia.rtl.attention.steady_rope import SteadyRope
@@ -84,6 +85,7 @@ UNITS = {
     "recurrent": _recurrent,
     "stream_norm": _stream_norm,
     "rope": _rope,
+    "key_mean": lambda machine, s, more, means: KeyMean(s.lanes, means, s.tokens),
     "head_quantize": _head_quantize,
     "soft_cap": _soft_cap,
     "softmax": _softmax,

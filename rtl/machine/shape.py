@@ -140,7 +140,14 @@ class MachineShape:
     def places(self):
         """Where the caches hold keys and values."""
         slots = tuple(view.slots for view in self.layer_views)
-        return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words)
+        widths = self._code_width("keys", "heads"), self._code_width("values")
+        return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words, *widths)
+
+    def _code_width(self, *sinks):
+        """Bits of the codes that come to one of the ``sinks``: a setting of its quantiser."""
+        units = [unit for route in self.routes if route.sink in sinks for unit in route.units]
+        settings = [pair for unit in units for pair in unit.settings]
+        return next((width for name, width in settings if name in ("width", "key_width")), 8)
 
     @property
     def value_steps(self):
