@@ -52,7 +52,10 @@ def test_memory_outside(tmp_path, small):
         (("--latency", 9), "neither memory nor kv_memory is axi"),
         (("--prompt-length", 5000), "positions, more than max_seq_len"),
         (("--layers", 99), "layers must be from 1 to"),
-        (("--config", "compact", "--tokens", 500), "positions, more than max_seq_len"),
+        (
+            ("--config", "compact", "--set", "max_seq_len=24", "--tokens", 500),
+            "positions, more than max_seq_len",
+        ),
     ],
 )
 def test_bad_input(small, options, message):
