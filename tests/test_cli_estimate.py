@@ -63,7 +63,7 @@ def test_memory_outside(tmp_path, small):
         (("--prompt-length", 5000), "positions, more than max_seq_len"),
         (("--layers", 99), "layers must be from 1 to"),
         (
-            ("--config", "compact", "--set", "max_seq_len=20", "--tokens", 500),
+            ("--config", "compact", "--set", "max_seq_len=24", "--tokens", 500),
             "positions, more than max_seq_len",
         ),
     ],
