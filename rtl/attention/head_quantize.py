@@ -154,9 +154,12 @@ class HeadQuantize(wiring.Component):
             m.d.sync += largest[token].eq(total)
         least = Signal(range(self.most + 1))
         largest = delayed(m, total, 1, "measured")
-        found = [_least(largest, width) for width in self.widths]
+        found = _least(largest, self.widths[0])
+        for key in is_key:  # of two widths
+            key = delayed(m, key, 1, "measured")
+            found = Mux(key, _least(largest, self.widths[1]), found)
         m.d.comb += [
-            least.eq(Mux(delayed(m, *is_key, 1, "measured"), *found[::-1]) if is_key else found[0]),
+            least.eq(found),
             steps.w_data.eq(least | (largest == 0)),
             steps.w_en.eq(delayed(m, valid & done, 1, "measured")),
         ]
