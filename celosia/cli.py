@@ -550,7 +550,8 @@ def _scheme(model, config, settings, name):
         width, cached = names[name]
         widths = [f"weight_width={width}"]
         if cached < 8:
-            widths += [f"key_width={cached}", f"value_width={cached}", "value_steps=token"]
+            widths += [f"key_width={cached}", f"value_width={cached}"]
+            widths += ["value_steps=token", "key_mean=removed"]
         parameters, _ = choose_config(model, config, [*large, *widths])
     try:
         return parameters, scheme_of(parameters)

@@ -21,6 +21,7 @@ __all__ = ["register"]
 
 MADE_BY = "celosia quantize"
 TEXT_LIMIT = 64 << 20  # bytes
+CACHE = ("key_width", "value_width", "value_steps", "key_mean")  # kept where they are not usual
 GROUPS = ("group_size=32", "head_width=8")  # of 4 bits or fewer, where nothing else is asked for
 RECIPES = "rtn, smoothquant, awq, gptq, quarot, or a TOML file; by default the best one known."
 
@@ -96,6 +97,7 @@ def _made(source, scheme, recipe, text, measure):
     """How it was made, for celosia.json, and the model in codes."""
     from celosia.reference.checkpoint.files import read_file
     from celosia.reference.evaluate import NoFormatError, TextError
+    from celosia.reference.quantization.scheme import Scheme
     from celosia.reference.recipes.apply import apply_recipe
     from celosia.reference.recipes.measure import measured
     from celosia.reference.recipes.recipe import RecipeError
@@ -122,6 +124,8 @@ def _made(source, scheme, recipe, text, measure):
         coded = apply_recipe(source, scheme, recipe, fed, keep, progress)
     coded.settings = {"weight_width": scheme.weight_width, "group_size": scheme.group}
     coded.settings |= {"head_width": scheme.head_width}
+    cache = {name: getattr(scheme, name) for name in CACHE}
+    coded.settings |= {n: value for n, value in cache.items() if value != getattr(Scheme, n)}
     try:
         with _bar("measuring what is lost") as progress:
             made["measured"] = measured(source, coded, scheme, held, progress)

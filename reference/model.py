@@ -126,7 +126,7 @@ class Model:
         By default what the config's family says.
     codes : dict of (int or None, str) to Coded, optional
         Of matrices that were rounded before, by layer and name: the codes that the machine keeps.
-    settings : dict of str to int, optional
+    settings : dict of str to int or str, optional
         The parameters of a machine that holds the codes.
 
     Raises

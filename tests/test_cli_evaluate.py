@@ -39,7 +39,7 @@ def test_json(tmp_path):
 def test_scheme_of_the_cache(tmp_path):
     """What it names is what --set gives."""
     reports = []
-    widths = ("key_width=4", "value_width=4", "value_steps=token")
+    widths = ("key_width=4", "value_width=4", "value_steps=token", "key_mean=removed")
     for settings in (("--scheme", "w8a8kv4"), [x for one in widths for x in ("--set", one)]):
         path = tmp_path / f"{len(reports)}.json"
         command = ("evaluate", "demo", "--text", TEXT, "--max-tokens", "20", "--json", path)

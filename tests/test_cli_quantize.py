@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from celosia.generators.automatic import choose_config
 from celosia.reference.checkpoint import load
 from celosia.reference.quantization.quantize import quantize
 from celosia.reference.quantization.scheme import Scheme
@@ -64,6 +65,14 @@ def test_without_a_text_or_tokenizer(tmp_path):
     assert read.tokenizer is None
     assert len(read.codes) == 2 * 7 + 1
     assert "loses more" not in done.stderr
+
+
+def test_the_caches_widths_are_kept(tmp_path):
+    options = ("-o", tmp_path / "a", *RTN, "--scheme", "w8a8kv4")
+    assert run("quantize", write_checkpoint(tmp_path), *options).exit_code == 0
+    config, _ = choose_config(load(tmp_path / "a"), "tiny")
+    assert (config.key_width, config.value_width) == (4, 4)
+    assert (config.value_steps, config.key_mean) == ("token", "removed")
 
 
 def test_bad_input(tmp_path, recipe):

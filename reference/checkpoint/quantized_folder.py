@@ -77,7 +77,7 @@ class _File(msgspec.Struct):
     """celosia.json; what says how it was made is not needed here."""
 
     format: int
-    settings: dict[str, int]
+    settings: dict[str, int | str]
     config: _Config
     description: _Description
 
