@@ -68,6 +68,14 @@ def test_what_modules_offer(pages):
     assert ":class:" not in page
 
 
+def test_every_waveform_shows_a_result():
+    made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
+    for name in made["WAVEFORMS"]:
+        _, *streams = made["waveform"](name)["signal"]
+        assert "1" in streams[-1][1]["wave"], name
+        assert streams[-1][3]["data"], name
+
+
 def test_waveforms_are_those_of_the_simulation():
     made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
     clock, weights, activations, results = made["waveform"]("weight_stationary")["signal"]

@@ -7,10 +7,23 @@ from amaranth.sim import Simulator
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
+from celosia.rtl.norm.layer_norm import LayerNorm
+from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
+from celosia.rtl.quantize.hadamard import Hadamard
+from celosia.rtl.stream.reshape import Transposer, WidthConverter
+from celosia.rtl.token.embedding import Embedding
 
 __all__ = ["WAVEFORMS", "wave_json", "waveform"]
 
 FRAME = {"token": 0, "argument": 0}
+
+
+def _words(*data):
+    """The words of one vector."""
+    last = len(data) - 1
+    return [{"data": d, "index": n, "last": int(n == last), **FRAME} for n, d in enumerate(data)]
+
+
 #: Of a unit: what makes it, the payloads of its input streams, and how many cycles are shown. They
 #: are those of its script in examples/components.
 WAVEFORMS = {
@@ -31,6 +44,32 @@ WAVEFORMS = {
             ]
         },
         40,
+    ),
+    "hadamard": (
+        lambda: Hadamard(4, 2, width=8, o_width=10),
+        {"i": _words([0, 100], [0, 0])},
+        16,
+    ),
+    "layer_norm": (
+        lambda: LayerNorm(2, 2, width=8, epsilon=1, gains=[1 << 12] * 4, biases=[0] * 4),
+        {"i": _words([10, 20], [30, 40])},
+        56,
+    ),
+    "dynamic_quantizer": (
+        lambda: DynamicQuantizer(2, words=2, width=4, symmetric=False),
+        {"i": _words([-500, 100], [900, 0]) * 2},
+        48,
+    ),
+    "transposer": (lambda: Transposer(2, width=8), {"i": _words([1, 2], [3, 4]) * 2}, 12),
+    "width_converter": (
+        lambda: WidthConverter(4, 2, width=8),
+        {"i": _words([1, 2, 3, 4], [5, 6, 7, 8])},
+        12,
+    ),
+    "embedding": (
+        lambda: Embedding(2, rows=[[1, 2, 3, 4], [5, 6, 7, 8]], scales=[100, 200]),
+        {"i": [1, 0]},
+        14,
     ),
 }
 
@@ -72,7 +111,8 @@ def wave_json(component, inputs, cycles):
                 valid, ready = ctx.get(s.valid), ctx.get(s.ready)
                 rows[name]["valid"].append(valid)
                 rows[name]["ready"].append(ready)
-                data = " ".join(str(ctx.get(value)) for value in s.payload.data)
+                values = getattr(s.payload, "data", [s.payload])
+                data = " ".join(str(ctx.get(value)) for value in values)
                 rows[name]["data"].append(data if valid else None)
                 if given and valid and ready:
                     waiting[name].pop(0)
