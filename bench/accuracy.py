@@ -161,7 +161,7 @@ def _attention(q, k, v, positions, factor):
     size = q.shape[-1]
     unit = Attention(*"qkvy", len(q), len(k), size, factor)
     scale = np.minimum(np.round(step * 2.0 ** (fraction + shift)), 65535).astype(np.int64)
-    cache = IntegerCache(keys[None], key_steps[None], values[None])
+    cache = IntegerCache(keys[None], key_steps[None], values[None], np.zeros_like(key_steps)[None])
     model = SimpleNamespace(
         scheme=Scheme(lanes=LANES), head_dim=size, score_width=16, score_fraction=8
     )

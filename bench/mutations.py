@@ -84,7 +84,7 @@ FAULTS = [
     Fault(
         "head_quantize: the step rounds down",
         "rtl/attention/head_quantize.py",
-        "+ ((1 << 14) - 1)",
+        "+ ((1 << places) - 1)",
         "+ 0",
         "tests/test_head_quantize.py",
     ),

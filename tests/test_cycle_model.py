@@ -83,6 +83,7 @@ def test_predictions_are_what_simulated_machines_took(bench):
     assert {"tiny", "small"} <= known.keys()
     errors = {name: abs(b / a - 1) for name, a, b in bench.checked(known)}
     assert max(errors.values()) <= ERROR, errors
+    assert json.loads(bench.FAMILIES.read_text()).keys() - errors.keys() == bench.UNKNOWN
     assert all(errors[name] <= 0.01 for name in ("tiny", "small"))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+from celosia.generators.config import ConfigError
 from celosia.rtl.machine.routes import SINKS, route_units, routes_of, told
 
 __all__ = ["Flow", "flows_of"]
@@ -39,6 +40,11 @@ class Flow:
         for latency, vector, joined in self.parts:
             if joined > 1:
                 times = times.reshape(-1, joined, tokens)[:, -1].ravel()
+            if vector and len(times) % (vector * tokens):
+                raise ConfigError(
+                    "the cycle model does not know norms of a vector that several steps make, "
+                    "such as one behind all heads of attention"
+                )
             if vector:
                 whole = times.reshape(-1, vector, tokens)
                 ready = np.full(whole.shape, -1, np.int64)
