@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.estimate.outline import machine_description, outline
-from celosia.generators.plan import machine_shape, machine_views, scheme_of, settled, with_length
+from celosia.generators.machine_sizes import machine_shape, machine_views, settled
+from celosia.generators.plan import scheme_of, with_length
 from celosia.generators.program.program import write_program
 from celosia.reference.description import Description
 from celosia.reference.model import ModelConfig

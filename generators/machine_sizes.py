@@ -1,0 +1,141 @@
+"""The sizes of the full machine of a configuration, and what a model cannot have."""
+
+from dataclasses import replace
+
+from celosia.generators.config import ConfigError
+from celosia.generators.program.group_parts import group_format
+from celosia.reference.operations import Attention, Experts, Gate, Recur
+from celosia.reference.view import layer_view
+from celosia.rtl.machine.shape import MachineShape
+
+__all__ = ["machine_shape", "machine_views", "settled"]
+
+
+def settled(config, c, description):
+    """The configuration, with its ``kv_pages``, of the full machine for a ModelConfig ``c``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine.
+    """
+    _check_fit(c, config)
+    _check_operations(description, config)
+    return _with_pages(config, config.max_seq_len)
+
+
+def machine_views(quantized, config):
+    """What each layer sees, and the slots of its cache.
+
+    Raises
+    ------
+    ValueError
+        If pages are asked for where no layer has any.
+    """
+    tokens, lanes = config.token_parallelism, config.vector_lanes
+    pages = config.kv_page_size, config.kv_pages
+    views = tuple(
+        layer_view(quantized.window(n), config.max_seq_len, config.rows, lanes, tokens, *pages)
+        for n in range(quantized.config.n_layers)
+    )
+    if config.kv_page_size and not any(view.page for view in views):
+        raise ValueError("kv_page_size must be 0 where all layers have windows, in rings")
+    return views
+
+
+def machine_shape(quantized, config, views, routes, program, acc_width):
+    """The sizes of the machine of ``config``, whose ``max_seq_len`` is set."""
+    c, scheme = quantized.config, quantized.scheme
+    lanes = scheme.lanes
+    return MachineShape(
+        rows=config.rows,
+        lanes=lanes,
+        tokens=config.token_parallelism,
+        weight_width=config.weight_width,
+        acc_width=max(24, acc_width),
+        residual_width=scheme.residual_width,
+        dim_words=scheme.padded(c.dim) // lanes,
+        hidden_words=scheme.padded(_hidden_dim(quantized.description)) // lanes,
+        head_words=quantized.head_dim // lanes,
+        n_layers=c.n_layers,
+        n_heads=c.n_heads,
+        n_kv_heads=c.n_kv_heads,
+        vocab_size=c.vocab_size,
+        max_seq_len=config.max_seq_len,
+        epsilon=quantized.epsilon,
+        score_fraction=quantized.score_fraction,
+        score_width=quantized.score_width,
+        gate_fraction=quantized.gate_fraction,
+        logit_fraction=quantized.logit_fraction,
+        groups=group_format(quantized),
+        cache_width=config.kv_axi_width if config.kv_memory == "axi" else 0,
+        register_port=config.control == "axi_lite",
+        views=views,
+        routes=routes,
+        mixed_words=program.recurs * scheme.padded(c.dim) // lanes,
+        norms=program.norms,
+        ternary=scheme.ternary,
+        trits=config.weight_format == "trits",
+    )
+
+
+def _check_fit(c, config):
+    limit = max(c.dim, c.hidden_dim, c.vocab_size)
+    if config.rows > limit:
+        raise ConfigError(
+            f"weight_parallelism {config.weight_parallelism} with {config.vector_lanes} lanes has "
+            f"{config.rows} rows, more than the model can fill (its largest layer has {limit})"
+        )
+    for name, value, most in (
+        ("n_heads", c.n_heads, 255),
+        ("n_layers", c.n_layers, 127),
+        ("vocab_size", c.vocab_size, (1 << 20) - 1),
+    ):
+        if value > most:
+            raise ConfigError(f"{name} must be at most {most}, not {value}")
+
+
+def _check_operations(description, config):
+    """Refuse what a model with such operations cannot have."""
+    for kind, what in ((Experts, "experts"), (Recur, "a recurrent state")):
+        if description.find(kind) and config.token_parallelism > 1:
+            raise ConfigError(
+                f"token_parallelism must be 1 for a model with {what}, "
+                f"not {config.token_parallelism}: a prompt goes token by token"
+            )
+    if description.find(Attention) and config.ternary:
+        raise ConfigError(
+            "weight_format must be integer for a model with attention, not "
+            f"{config.weight_format}: its keys and values need multipliers"
+        )
+    if not description.find(Attention):
+        for name, usual in (
+            ("kv_memory", "on_chip"),
+            ("kv_page_size", 0),
+            ("value_steps", "channel"),
+        ):
+            if getattr(config, name) != usual:
+                raise ConfigError(
+                    f"{name} must be {usual} for a model without attention, "
+                    f"not {getattr(config, name)}"
+                )
+
+
+def _with_pages(config, max_seq_len):
+    """The configuration with as many pages of the KV cache as ``max_seq_len`` needs, if any."""
+    size = config.kv_page_size
+    if not size:
+        return config
+    needed = -(-max_seq_len // size)
+    if config.kv_pages and config.kv_pages < needed:
+        raise ConfigError(
+            f"kv_pages must be at least {needed} for max_seq_len {max_seq_len} with a kv_page_size "
+            f"of {size}, not {config.kv_pages}"
+        )
+    return replace(config, kv_pages=config.kv_pages or needed)
+
+
+def _hidden_dim(description):
+    """Values of the largest vector behind a gate."""
+    gates = [description.sizes[op.out] for op in description.find(Gate)]
+    return max([op.hidden_dim for op in description.find(Experts)] + gates)
