@@ -4,6 +4,7 @@
 //   CELOSIA_N_TAPS      their number
 //   CELOSIA_AXI(AXI)    AXI(index, prefix of the ports, bytes of a transfer) for each AXI4 port
 //   CELOSIA_AXI_WRITES(AXI)  the same for those that can also be written
+//   CELOSIA_N_AXI_WRITES     the number of these
 //   CELOSIA_N_AXI       the number of ports
 //   CELOSIA_SDRAM       1 if there are the pins of an SDRAM, else 0
 //   CELOSIA_ACTIVITY    the activity port, and CELOSIA_ACTIVITY_BYTES, if there is one
@@ -271,12 +272,11 @@ struct Chip {
         top->rx___05Fpayload = 0;
         top->tx___05Fready = 1;
         for (auto& memory : memories) memory.clear();
-        top->rst = 1;
-        for (int i = 0; i < 2; ++i) {
+        for (int left = 3; left; --left) {  // a register in front delays the reset by a cycle
+            top->rst = left > 1;
             settle();
             edge();
         }
-        top->rst = 0;
         cycle = 0;
     }
 
@@ -305,7 +305,7 @@ struct Chip {
                                  top->prefix##wready, top->prefix##bvalid, top->prefix##bresp);
         CELOSIA_AXI_WRITES(AXI)
 #undef AXI
-        top->eval();
+        if (CELOSIA_N_AXI_WRITES) top->eval();
 #define AXI(index, prefix, size)                                                        \
     memories[index].take(cycle, size, top->prefix##arvalid, top->prefix##arready,      \
                          top->prefix##araddr, top->prefix##arlen, top->prefix##rready);

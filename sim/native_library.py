@@ -7,13 +7,14 @@ from pathlib import Path
 
 from celosia.sim import toolchain
 from celosia.sim.cache import cached, keep_only
+from celosia.sim.native_ports import reset_registered
 
 from celosia import process
 
 __all__ = ["build", "load"]
 
 SPLIT = 20_000  # statements per C++ file
-RECIPE = 2  # to be counted up when the way of building changes
+RECIPE = 3  # to be counted up when the way of building changes
 
 
 def build(verilog, header, trace, optimise="-O2"):
@@ -31,12 +32,12 @@ def build(verilog, header, trace, optimise="-O2"):
     """
     tools = toolchain.find()
     main = (Path(__file__).parent / "native.cpp").read_text()
-    support = [p for p in tools.runtime("-O1", trace) if p.name != "verilated_vpi.o"]
+    support = tools.runtime("-O1", trace)
 
     def make(folder):
         flags = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert"]
         flags += ["--output-split", str(SPLIT), *(["--trace-vcd"] if trace else [])]
-        sources = tools.verilate(folder, verilog, flags)
+        sources = tools.verilate(folder, reset_registered(verilog), flags, top="chip")
         slow = [name for name in sources if "__Slow" in name or "__Syms" in name]
         if optimise == "-O0":  # the headers take as long as the rest: they are read once
             slow = [*sources, "native.cpp"]
@@ -46,6 +47,8 @@ def build(verilog, header, trace, optimise="-O2"):
         units = {"slow.cpp": "-O0", "native.cpp": "-O2"} | dict.fromkeys(sources, optimise)
         units = {name: level for name, level in units.items() if name not in slow}
         base = [*tools.compile_flags(trace), "-I.", "-Iobj", "-c"]
+        if optimise == "-O0":
+            base += tools.headers(optimise, trace)
         stopped = threading.Event()  # a compiler failed or was interrupted: start no other
 
         def compile_unit(arguments):

@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 
-__all__ = ["Ports", "read_ports"]
+__all__ = ["Ports", "read_ports", "reset_registered"]
 
+PORT = r"^  (input|output) (\[\d+:0\] )?(\w+);"
 STREAMS = ("rx__payload", "rx__valid", "rx__ready", "tx__payload", "tx__valid", "tx__ready")
 
 
@@ -53,6 +54,7 @@ class Ports:
         }
         lines += [*items.values(), "", "", "#define CELOSIA_AXI_WRITES(AXI) \\"]
         lines += [*(items[name] for name in self.axi_writes), "", ""]
+        lines += [f"#define CELOSIA_N_AXI_WRITES {len(self.axi_writes)}"]
         lines += [f"#define CELOSIA_SDRAM {int(self.has_sdram)}"]
         if self.activity:
             lines += ["#define CELOSIA_ACTIVITY activity"]
@@ -73,12 +75,33 @@ def read_ports(verilog):
     )
 
 
-def _outputs(verilog):
-    """The outputs of the module ``top`` and their widths."""
+def reset_registered(verilog):
+    """`verilog` with a module ``chip`` around ``top``, of the same ports, in front of whose reset
+    is a register.
+
+    The next values of all registers hang on the reset. What hangs on an input is computed whenever
+    Verilator is asked for the outputs, thrice a cycle; behind the register it is computed once.
+    """
+    declared = re.findall(PORT, _top(verilog), re.MULTILINE)
+    names = [name for _, _, name in declared]
+    lines = [f"module chip({', '.join(names)});"]
+    lines += [f"  {way} {width}{name};" for way, width, name in declared]
+    lines += ["  reg held = 1;", "  always @(posedge clk) held <= rst;"]
+    wires = (f".{name}({'held' if name == 'rst' else name})" for name in names)
+    return "\n".join([verilog, *lines, f"  top top({', '.join(wires)});", "endmodule", ""])
+
+
+def _top(verilog):
+    """The text of the module ``top``."""
     start = re.search(r"^module top\(", verilog, re.MULTILINE)
     if start is None:
         raise ValueError("the Verilog must have a module called top")
-    body = verilog[start.start() : verilog.index("\nendmodule", start.start())]
+    return verilog[start.start() : verilog.index("\nendmodule", start.start())]
+
+
+def _outputs(verilog):
+    """The outputs of the module ``top`` and their widths."""
+    body = _top(verilog)
     for name in ("clk", "rst", *STREAMS):
         if not re.search(rf"^  (input|output) (\[\d+:0\] )?{name};", body, re.MULTILINE):
             raise ValueError(f"the top module must have a port called {name}")

@@ -148,14 +148,14 @@ class Toolchain:
             f"-DVM_TRACE_VCD={on}",
         ]
 
-    def verilate(self, folder, verilog, flags=(), control=""):
-        """Translate the text `verilog` (its top module: ``top``) to C++ in ``folder/obj``.
+    def verilate(self, folder, verilog, flags=(), control="", top="top"):
+        """Translate the text `verilog` (its top module: `top`) to C++ in ``folder/obj``.
 
         Returns the C++ files' names, relative to `folder`.
         """
         (folder / "top.v").write_text(verilog)
         (folder / "top.vlt").write_text("`verilator_config\n" + control)
-        command = [self.verilator, "--cc", "--prefix", "Vtop", "--top-module", "top"]
+        command = [self.verilator, "--cc", "--prefix", "Vtop", "--top-module", top]
         command += ["--Mdir", "obj", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal"]
         env = {"VERILATOR_ROOT": str(self.root)}
         run_tool([*command, *flags, "top.vlt", "top.v"], folder, env)
@@ -165,10 +165,15 @@ class Toolchain:
         """Run the C++ compiler in `folder`."""
         run_tool([*self.cxx, *map(str, arguments)], folder)
 
-    def runtime(self, optimise="-O1", trace=False):
-        """Verilator's own support code, compiled once: a list of object files."""
-        names = ["verilated", "verilated_vpi", "verilated_threads"]
-        names += ["verilated_vcd_c"] if trace else []
+    def runtime(self, optimise="-O1", trace=False, vpi=False):
+        """Verilator's own support code, compiled once: a list of object files.
+
+        `vpi` adds what a test bench reaches signals by; it takes as long as all the rest.
+        """
+        names = ["verilated", "verilated_threads"]
+        names += [
+            name for name, wanted in (("verilated_vpi", vpi), ("verilated_vcd_c", trace)) if wanted
+        ]
 
         def build(folder):
             for name in names:
@@ -176,8 +181,24 @@ class Toolchain:
                 flags = self.compile_flags(trace)
                 self.compile(folder, [*flags, optimise, "-c", source, "-o", f"{name}.o"])
 
-        folder = cached(self.key("runtime", optimise, trace), build)
+        folder = cached(self.key("runtime", optimise, trace, vpi), build)
         return [folder / f"{name}.o" for name in names]
+
+    def headers(self, optimise, trace=False):
+        """Flags for a compilation that reads Verilator's headers as they were compiled once.
+
+        They take a second of each small component's build. The other flags must be `optimise` and
+        :meth:`compile_flags`, or the compiler reads the headers themselves.
+        """
+
+        def build(folder):
+            includes = [f'#include "{name}.h"\n' for name in ("verilated", "verilated_vpi")]
+            (folder / "all.h").write_text("".join(includes))
+            flags = [*self.compile_flags(trace), optimise, "-x", "c++-header"]
+            self.compile(folder, [*flags, "all.h", "-o", "all.h.gch"])
+
+        folder = cached(self.key("headers", optimise, trace), build)
+        return ["-include", folder / "all.h"]
 
 
 def compiler():
