@@ -97,21 +97,26 @@ def _cocotb():
 
 def _environment(module, folder):
     """The environment in which a simulation finds this Python and its work."""
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "PYGPI_PYTHON_BIN": sys.executable,
-        "GPI_USERS": _cocotb()[2],
-        "COCOTB_TOPLEVEL": "top",
-        "COCOTB_TEST_MODULES": module,
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
-        "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
-        "COCOTB_LOG_LEVEL": "WARNING",
-        "GPI_LOG_LEVEL": "WARNING",
-        "COCOTB_RANDOM_SEED": "0",
-        "TOPLEVEL_LANG": "verilog",
-        "CELOSIA_ARGUMENTS": str(folder / "arguments"),
-        "CELOSIA_REPLY": str(folder / "reply"),
-    }
+    # Where asked to explain failed assertions, pytest and all its plugins start in each simulation.
+    return (
+        {"COCOTB_REWRITE_ASSERTION_FILES": ""}
+        | os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYGPI_PYTHON_BIN": sys.executable,
+            "GPI_USERS": _cocotb()[2],
+            "COCOTB_TOPLEVEL": "top",
+            "COCOTB_TEST_MODULES": module,
+            "COCOTB_TRUST_INERTIAL_WRITES": "1",
+            "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
+            "COCOTB_LOG_LEVEL": "WARNING",
+            "GPI_LOG_LEVEL": "WARNING",
+            "COCOTB_RANDOM_SEED": "0",
+            "TOPLEVEL_LANG": "verilog",
+            "CELOSIA_ARGUMENTS": str(folder / "arguments"),
+            "CELOSIA_REPLY": str(folder / "reply"),
+        }
+    )
 
 
 def build(component, trace=False):
