@@ -14,11 +14,12 @@ __all__ = [
     "check_fit",
     "estimate",
     "fitting_config",
+    "largest_text",
     "machine_kind",
     "smallest_config",
 ]
 
-#: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, and its ``settings``.
+#: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, ``settings``, ``text``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
 NAMES = {
     "dsp": "multiplier blocks",
@@ -123,6 +124,29 @@ def fitting_config(model, board, wish=None):
         if not estimate(model, config, board.flow.lut_share).missing(board.resources):
             return config
     raise LookupError("no configuration fits")
+
+
+def largest_text(model, board):
+    """The largest machine for ``model`` that fits, or for as many layers of it; or what is missing.
+
+    Parameters
+    ----------
+    model : celosia.reference.model.Model
+    board : Board
+    """
+    kind, count = MACHINES[machine_kind(board)], model.config.n_layers
+    for layers in range(count, 0, -1):
+        part = model.shortened(layers).config
+        least = estimate(part, smallest_config(part, board), board.flow.lut_share)
+        missing = least.missing(board.resources)
+        if not missing or "sdram" in board.memories:
+            try:
+                found = kind.text(fitting_config(part, board))
+                return found if layers == count else f"{layers} of {count} layers: {found}"
+            except LookupError:
+                continue
+    needs = ", ".join(f"{needed:,} {NAMES[name]}" for name, (needed, _) in missing.items())
+    return f"none: one layer takes {needs}"
 
 
 def board_config(model, board, source=AUTO, settings=()):

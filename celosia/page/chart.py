@@ -1,15 +1,16 @@
-"""Charts as SVG: dots and lines over two axes, linear or logarithmic."""
+"""Charts as SVG: dots and lines over two axes, linear or logarithmic; bars."""
 
 import math
 from dataclasses import dataclass
 
 from celosia.page.templates import render
 
-__all__ = ["Dots", "Line", "chart"]
+__all__ = ["Dots", "Line", "bars", "chart"]
 
 COLOURS = ("#b9c6d3", "#d9843b", "#4878a8", "#6b9a58", "#8a63a8", "#b3486b")
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 80, 20, 16, 52
+TEXT, BAR = 150, 22  # of bars: room for what stands beside them, height of a row
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Line:
 
     label: str
     points: list
+
+
+def bars(rows):
+    """An SVG drawing of a bar for each of ``rows``: ``(name, value, text)``, values from 0 on."""
+    most = max((value for _, value, _ in rows), default=0) or 1
+    shown = [(name, text, (WIDTH - 2 * TEXT) * value / most) for name, value, text in rows]
+    return render("bars.svg", rows=shown, width=WIDTH, height=BAR * len(rows), left=TEXT, row=BAR)
 
 
 class _Axis:

@@ -15,8 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from celosia import interrupt
-from celosia.options import JsonOption, LayersOption, ModelArgument, SetOption, TokenizerOption
-from celosia.output import check_apart, named, new_file, new_json
+from celosia.options import (
+    HtmlOption,
+    JsonOption,
+    LayersOption,
+    ModelArgument,
+    SetOption,
+    TokenizerOption,
+)
+from celosia.output import check_apart, new_json, new_text
 from celosia.printable import NAME, printable
 
 __all__ = ["search"]
@@ -74,7 +81,7 @@ def search(
         Literal["synthesis", "route"] | None,
         typer.Option(help="Count the chosen one by Yosys; or build it, clock and all."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page.")] = None,
+    html: HtmlOption = None,
     json_file: JsonOption = None,
 ):
     """Search the best machines of a model for a board, by predicted figures.
@@ -83,6 +90,8 @@ def search(
     command goes on with what its --study has. The configuration that --write leaves is one for
     build and simulate.
     """
+    from celosia.search.page import page
+    from celosia.search.result import Found, toml_text
     from celosia.search.study import Job
 
     _check_options(text, max_tokens, tokenizer, choose, write or confirm, dask, study)
@@ -96,16 +105,14 @@ def search(
     )
     with contextlib.ExitStack() as stack:
         write_json = stack.enter_context(new_json(json_file))
-        page, toml = (path and stack.enter_context(new_file(path)) for path in (html, write))
+        write_page, write_toml = (stack.enter_context(new_text(path)) for path in (html, write))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="celosia-"))
         job, found = _run(job, jobs, dask, folder)
         report = _report(job, found, choose, confirm)
         _show(report, found)
         write_json(report)
-        for path, unfinished, made in ((html, page, _page), (write, toml, _toml)):
-            if path is not None:
-                with named(path, unfinished):
-                    unfinished.write_text(made(report, found), encoding="utf-8")
+        write_page(page(report, found))
+        write_toml(toml_text(Found(**report["chosen"]), f"{report['model']}, {report['board']}"))
 
 
 def _check_options(text, max_tokens, tokenizer, choose, chosen, dask, study):
@@ -283,16 +290,3 @@ def _number(value):
     if value is None:
         return "unknown"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{1 if value >= 100 else 4}f}"
-
-
-def _toml(report, found):
-    from celosia.search.result import Found, toml_text
-
-    chosen = Found(**report["chosen"])
-    return toml_text(chosen, f"celosia search {report['model']} --board {report['board']}")
-
-
-def _page(report, found):
-    from celosia.search.page import page
-
-    return page(report, found)

@@ -94,17 +94,18 @@ class Loss:
         return json.loads((cached(name, build) / "loss.json").read_text())
 
     def _measure(self, scheme):
-        logits, length = None, self.model.config.seq_len
-        if scheme is not None:
-            try:
-                quantized = integer_model(self.model, scheme, self._calibration(scheme))
-            except (ValueError, OverflowError) as error:
-                return {"error": str(error)}
+        length, most = self.model.config.seq_len, self.most
+        if scheme is None:
+            return perplexity_report(self.model, None, self.texts, length, max_tokens=most)
+        try:
+            quantized = integer_model(self.model, scheme, self._calibration(scheme))
+        except (ValueError, OverflowError) as error:
+            return {"error": str(error)}
 
-            def logits(tokens):
-                return quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction
+        def logits(tokens):
+            return quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction
 
-        return perplexity_report(self.model, logits, self.texts, length, max_tokens=self.most)
+        return perplexity_report(self.model, logits, self.texts, length, max_tokens=most)
 
     def _calibration(self, scheme):
         """Of the model in a scheme's form, which it shares with others."""

@@ -113,14 +113,15 @@ class Search:
         self.digest = digest_of(self.model)
         self._known = {}
 
-    def point(self, config):
-        """The :class:`Point` of a configuration, or why there is none."""
-        if config not in self._known:
-            try:
+    def point(self, values):
+        """The configuration of suggested values and its :class:`Point`; or why there is none."""
+        try:
+            config = self.space.config(values)
+            if config not in self._known:
                 self._known[config] = self.ladder.climb(config)
-            except ConfigError as error:
-                self._known[config] = str(error)
-        return self._known[config]
+        except ConfigError as error:
+            return str(error)
+        return config, self._known[config]
 
     def question(self):
         """What trials of one study must have in common: ``{name: value}``, as JSON has it."""
@@ -229,20 +230,17 @@ def _trial(search, study):
         trial = study.ask()
         values = search.space.suggest(trial)
     try:
-        try:
-            config = search.space.config(values)
-            point = search.point(config)
-        except ConfigError as error:
-            point = str(error)
+        found = search.point(values)
     except BaseException:
         with interrupt.held():
             study.tell(trial, state=TrialState.FAIL)
         raise
     with interrupt.held():
-        if isinstance(point, str):
-            trial.set_user_attr("refused", point)
+        if isinstance(found, str):
+            trial.set_user_attr("refused", found)
             study.tell(trial, state=TrialState.PRUNED)
             return
+        config, point = found
         trial.set_user_attr("config", changes(config))
         trial.set_user_attr("figures", point.figures)
         for text, excess in point.excess.items():

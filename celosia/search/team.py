@@ -1,5 +1,6 @@
 """Several workers at one study: processes of this machine, or a Dask cluster's."""
 
+import importlib
 import multiprocessing
 import time
 from dataclasses import replace
@@ -73,11 +74,11 @@ def by_dask(job, study, address, jobs, progress):
         If Dask is missing, nobody answers, or tasks fail.
     """
     try:
-        from distributed import Client, as_completed
+        library = importlib.import_module("distributed")
     except ImportError:
         raise ConfigError("--dask needs Dask: pip install 'celosia[dask]'") from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = library.Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--dask {address}: no cluster answers: {error}") from None
     with client:
@@ -85,7 +86,7 @@ def by_dask(job, study, address, jobs, progress):
         if not jobs:
             raise ConfigError(f"--dask {address}: the cluster has no workers")
         first = [client.submit(work, job, n, BATCH, pure=False) for n in range(jobs)]
-        tasks, number = as_completed(first, loop=client.loop), jobs
+        tasks, number = library.as_completed(first, loop=client.loop), jobs
         for task in tasks:
             if task.status != "finished":
                 raise ConfigError(f"--dask {address}: a task failed: {task.exception()}")
