@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 import tomllib
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from celosia.boards.catalog import BOARDS
+from celosia.boards.ecp5 import Ecp5Flow
 from celosia.boards.estimate import check_fit
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.report import estimate_report
@@ -18,6 +20,7 @@ from celosia.reference.model import random_model
 from command_line import fails, run
 from small_checkpoint import CONFIG, write_checkpoint
 
+from celosia.search import confirm
 from celosia.search.figures import parse_constraint
 from celosia.search.loss import Loss
 from celosia.search.result import result_of
@@ -178,6 +181,27 @@ def test_constraints_that_clash_are_named():
         "dsp>20, within reach alone, is not with the others: the nearest machine has 10, "
         "25.0% beyond"
     ]
+
+
+def test_the_chosen_one_is_confirmed(monkeypatch, tmp_path, small):
+    """By the board's flow, of which nothing runs here."""
+    counted = {"lut": 20_000, "ff": 9, "dsp": 22, "bram": 30}
+    built = {name: {"used": n, "available": 99} for name, n in counted.items()}
+    built |= {"fmax_mhz": 40.0, "clock_mhz": 80.0}
+    monkeypatch.setattr(Ecp5Flow, "check_tools", lambda flow: None)
+    monkeypatch.setattr(Ecp5Flow, "count", lambda flow, folder, say: counted)
+    monkeypatch.setattr(confirm.flow, "write_design", lambda *arguments: None)
+    monkeypatch.setattr(confirm.flow, "build", lambda *arguments, **options: built)
+    measured = SimpleNamespace(result=lambda: {"cycles_per_token": 1000})
+    monkeypatch.setattr(confirm, "Measurement", lambda plan, folder, position: measured)
+    found = []
+    for how in ("synthesis", "route"):
+        path = tmp_path / f"{how}.json"
+        options = ("--position", 5, "--trials", 20, "--confirm", how, "--json", path)
+        assert run("search", small, *BOARD, *options).exit_code == 0
+        found.append(json.loads(path.read_text())["confirmed"])
+    speed = {"fmax_mhz": 40.0, "cycles_per_token": 1000, "tokens_per_second": 40e3}
+    assert found == [counted, counted | speed]
 
 
 def test_two_processes_work_on_one_study_and_a_killed_one_loses_its_trial(tmp_path, small):
