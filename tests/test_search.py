@@ -92,11 +92,14 @@ def test_only_what_is_weighed_is_open():
     assert Space(board, model, [], {"chip", "cycles"}).choices.keys() == shapes
     space = Space(board, model, ["memory=sdram"], {"prompt", "loss"})
     widths = {"weight_width", "group_size", "head_width", "token_parallelism"}
+    widths |= {"key_width", "value_width", "value_steps", "key_mean"}
     assert space.choices.keys() == shapes - {"memory"} | widths
     values = {"vector_lanes": 4, "weight_parallelism": 60, "weight_width": 4, "max_seq_len": 24}
     config = space.config(values | {"group_size": 32, "head_width": 2})
     assert (config.weight_parallelism, config.head_width, config.memory) == (48, 8, "sdram")
-    assert space.config(values | {"group_size": 0, "head_width": 2}).head_width == 0
+    narrow = {"group_size": 0, "head_width": 2, "value_width": 4, "value_steps": "channel"}
+    config = space.config(values | narrow)
+    assert (config.head_width, config.value_steps) == (0, "token")
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}
 

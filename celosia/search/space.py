@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from celosia.boards.estimate import check_board, machine_kind
 from celosia.boards.full_estimate import lengths
 from celosia.generators.config import MACHINES, Config, change_config
+from celosia.reference.operations import Attention
 
 __all__ = ["Space"]
 
@@ -13,6 +14,13 @@ WIDTHS = {
     "weight_width": range(2, 9),
     "group_size": (0, 32, 64, 128),
     "head_width": (0, 2),  # times the weights' width
+}
+#: Likewise, of a model with attention.
+CACHED = {
+    "key_width": (8, 6, 4),
+    "value_width": (8, 6, 4),
+    "value_steps": ("channel", "token"),
+    "key_mean": ("kept", "removed"),
 }
 TOKENS = (1, 2, 4, 8)
 
@@ -59,6 +67,7 @@ class Space:
             "max_seq_len": tuple(lengths(model.config.seq_len)),
             **({"token_parallelism": TOKENS} if "prompt" in rungs else {}),
             **(WIDTHS if "loss" in rungs else {}),
+            **(CACHED if "loss" in rungs and model.description.find(Attention) else {}),
             **ranges,
         }
         closed = fixed.keys() | named
@@ -97,6 +106,8 @@ class Space:
         if "head_width" in self.choices:
             wide = values["group_size"] and values["weight_width"] <= 4
             values["head_width"] *= values["weight_width"] if wide else 0
+        if "value_steps" in self.choices and values["value_width"] < 8:
+            values["value_steps"] = "token"
         return Config(**values)
 
 

@@ -12,7 +12,7 @@ from celosia.search.study import finished, open_study, stop_softly, work
 __all__ = ["by_dask", "by_processes"]
 
 LOOK = 0.3  # seconds between two looks at the study
-GRACE = 30  # seconds in which a worker may finish its trial
+GRACE = 5  # seconds in which a worker may finish its trial
 BATCH = 4  # trials of a task for Dask
 
 
@@ -50,6 +50,7 @@ def by_processes(job, study, jobs, folder, progress):
         end = time.monotonic() + GRACE
         for worker in workers:
             worker.join(max(0.0, end - time.monotonic()))
+            worker.kill()
     progress(finished(study))
     dead = [worker.exitcode for worker in workers if worker.exitcode]
     if finished(study) < job.trials:
