@@ -176,7 +176,7 @@ def _passes(ends, payload):
 
 
 #: Families whose machines the cycle model refuses.
-UNKNOWN = {"bitnet", "hgrn_bit"}
+UNKNOWN = {"hgrn_bit"}
 
 
 def checked(known):
