@@ -1,10 +1,11 @@
 """The cycle model against simulated machines: ``python bench/cycle_model.py [-o FILE]``.
 
-Machines drawn at random (families, sizes, parallelisms, memories), and the named configurations,
-are simulated for a few tokens at positions from 0 to 500. What each pass took, and where it went by
-the hardware's counters, is written to FILE, machine by machine: what is there is not measured
-again. ``--check`` simulates nothing: it compares the model's predictions with the file, with the
-families' machines of ``families.json`` and with the large ones of :mod:`recorded`.
+Machines drawn at random (families, sizes, parallelisms, memories), the named configurations, and
+ways to keep keys and values are simulated for a few tokens at positions from 0 to 500. What each
+pass took, and where it went by the hardware's counters, is written to FILE, machine by machine:
+what is there is not measured again. ``--check`` simulates nothing: it compares the model's
+predictions with the file, with the families' machines of ``families.json`` and with the large ones
+of :mod:`recorded`.
 """
 
 import argparse
@@ -41,6 +42,13 @@ WHOLE = ("gpt2", "opt", "gpt_neox", "starcoder2")  # without shared heads, or no
 WIDTHS = {2: (8, 12, 16), 4: (16, 32, 48), 8: (64, 64, 128), 16: (256,)}
 MOST = 256  # multipliers, so that a simulation is soon built
 NAMED = ("tiny", "small", "large")
+#: What is not drawn: how keys and values are kept.
+CACHES = {
+    "value_steps": {"value_steps": "token"},
+    "key_mean": {"key_mean": "removed"},
+    "narrow": {"key_width": 4, "value_width": 6, "value_steps": "token", "key_mean": "removed"},
+    "narrow_axi": {"key_width": 4, "value_width": 4, "value_steps": "token", "kv_memory": "axi"},
+}
 
 
 def drawn(seed):
@@ -99,8 +107,14 @@ def machines():
         model |= {"n_kv_heads": 4, "head_dim": 8, "vocab_size": 512, "seq_len": 512}
         rest = [(0, 1, 4), (0, 9, 2), (100, 8, 2), (490, 8, 2)]
         found[name] = {"config": name, "model": model, "settings": {}, "runs": rest}
-    seed = 0
-    while len(found) < len(NAMED) + COUNT:
+    for name, settings in CACHES.items():
+        few = {"dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2}
+        model = {"family": "llama", **few, "head_dim": 16, "vocab_size": 96, "seq_len": 512}
+        settings = {"weight_parallelism": 16, "vector_lanes": 4, **settings}
+        rest = [(0, 1, 3), (0, 9, 2), (100, 8, 2), (490, 8, 2)]
+        found[name] = {"model": model, "settings": settings, "runs": rest}
+    seed, more = 0, len(found)
+    while len(found) < more + COUNT:
         machine = drawn(seed)
         try:
             configured(machine)
@@ -162,7 +176,7 @@ def _passes(ends, payload):
 
 
 #: Families whose machines the cycle model refuses.
-UNKNOWN = {"bitnet", "hgrn_bit"}
+UNKNOWN = {"hgrn_bit"}
 
 
 def checked(known):

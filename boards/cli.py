@@ -41,20 +41,14 @@ def register(app):
 def boards():
     """List the boards, what they have, and the largest demo machine that fits."""
     from celosia.boards.catalog import BOARDS
-    from celosia.boards.estimate import fitting_config
+    from celosia.boards.estimate import largest_text
     from celosia.reference.checkpoint import load
 
-    demo = load("demo", None).config
+    demo = load("demo", None)
     table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "largest demo")
     for name, board in BOARDS.items():
-        try:
-            c = fitting_config(demo, board)
-            text = f"{c.weight_parallelism} multipliers of {c.weight_width} bits, "
-            text += f"{c.max_seq_len} positions" + (", tape in SDRAM" * (c.memory == "sdram"))
-        except LookupError:
-            text = "none of 4 bits or more"
         parts = [f"{board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
-        table.add_row(name, *parts, text)
+        table.add_row(name, *parts, largest_text(demo, board))
     Console().print(table)
 
 

@@ -7,7 +7,7 @@ from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.families import describe
 from celosia.reference.operations import Linear, Norm
 
-__all__ = ["configs", "needs", "settings", "smallest"]
+__all__ = ["configs", "needs", "settings", "smallest", "text"]
 
 SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of a block RAM: words, bits
 LOGIC = 4600  # logic cells, measured with stories260K; sizes change little of it
@@ -91,6 +91,11 @@ def smallest(c):
 def settings(config):
     """How the command line says ``config``."""
     return f"--config compact --set window={config.window} --set max_seq_len={config.max_seq_len}"
+
+
+def text(config):
+    """A configuration in a few words."""
+    return f"compact, window of {config.window}, {config.max_seq_len} positions"
 
 
 def _blocks(depth, bits):

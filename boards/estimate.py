@@ -7,9 +7,19 @@ from celosia.boards.catalog import BoardError
 from celosia.generators.automatic import choose_config
 from celosia.generators.config import AUTO
 
-__all__ = ["Estimate", "board_config", "check_fit", "estimate", "fitting_config", "smallest_config"]
+__all__ = [
+    "Estimate",
+    "board_config",
+    "check_board",
+    "check_fit",
+    "estimate",
+    "fitting_config",
+    "largest_text",
+    "machine_kind",
+    "smallest_config",
+]
 
-#: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, and its ``settings``.
+#: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, ``settings``, ``text``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
 NAMES = {
     "dsp": "multiplier blocks",
@@ -65,6 +75,22 @@ def check_fit(model, config, board):
     BoardError
         Otherwise: what is needed, what there is, and the nearest configuration that fits.
     """
+    check_board(config, board)
+    found = estimate(model, config, board.flow.lut_share)
+    missing = found.missing(board.resources)
+    if not missing:
+        return found
+    parts = [f"{NAMES[n]}: {a:,} needed, {b:,} available" for n, (a, b) in missing.items()]
+    text = f"{model_text(config)} does not fit {board.name}: {'; '.join(parts)}. "
+    try:
+        nearest = MACHINES[config.machine].settings(fitting_config(model, board, config))
+        raise BoardError(f"{text}The nearest configuration that fits: {nearest}")
+    except LookupError:
+        raise BoardError(f"{text}No configuration of this model fits {board.name}") from None
+
+
+def check_board(config, board):
+    """Raise a BoardError for a machine that ``board`` is not for, however small."""
     if config.memory not in board.memories:
         raise BoardError(
             f"{board.name} has no {config.memory.upper()} memory: "
@@ -74,20 +100,9 @@ def check_fit(model, config, board):
         raise BoardError(
             f"{board.name} has no AXI bus: kv_memory must be on_chip and control stream"
         )
-    kind = _machine(board)
+    kind = machine_kind(board)
     if config.machine != kind:
         raise BoardError(f"{board.name} is for the {kind} machine: machine must be {kind}")
-    found = estimate(model, config, board.flow.lut_share)
-    missing = found.missing(board.resources)
-    if not missing:
-        return found
-    parts = [f"{NAMES[n]}: {a:,} needed, {b:,} available" for n, (a, b) in missing.items()]
-    text = f"{model_text(config)} does not fit {board.name}: {'; '.join(parts)}. "
-    try:
-        nearest = MACHINES[kind].settings(fitting_config(model, board, config))
-        raise BoardError(f"{text}The nearest configuration that fits: {nearest}")
-    except LookupError:
-        raise BoardError(f"{text}No configuration of this model fits {board.name}") from None
 
 
 def model_text(config):
@@ -105,10 +120,33 @@ def fitting_config(model, board, wish=None):
     LookupError
         If none fits.
     """
-    for config in MACHINES[_machine(board)].configs(model, board, wish):
+    for config in MACHINES[machine_kind(board)].configs(model, board, wish):
         if not estimate(model, config, board.flow.lut_share).missing(board.resources):
             return config
     raise LookupError("no configuration fits")
+
+
+def largest_text(model, board):
+    """The largest machine for ``model`` that fits, or for as many layers of it; or what is missing.
+
+    Parameters
+    ----------
+    model : celosia.reference.model.Model
+    board : Board
+    """
+    kind, count = MACHINES[machine_kind(board)], model.config.n_layers
+    for layers in range(count, 0, -1):
+        part = model.shortened(layers).config
+        least = estimate(part, smallest_config(part, board), board.flow.lut_share)
+        missing = least.missing(board.resources)
+        if not missing or "sdram" in board.memories:
+            try:
+                found = kind.text(fitting_config(part, board))
+                return found if layers == count else f"{layers} of {count} layers: {found}"
+            except LookupError:
+                continue
+    needs = ", ".join(f"{needed:,} {NAMES[name]}" for name, (needed, _) in missing.items())
+    return f"none: one layer takes {needs}"
 
 
 def board_config(model, board, source=AUTO, settings=()):
@@ -136,9 +174,9 @@ def board_config(model, board, source=AUTO, settings=()):
 
 def smallest_config(model, board):
     """The configuration that takes least of ``board``: if that one does not fit, none does."""
-    return MACHINES[_machine(board)].smallest(model)
+    return MACHINES[machine_kind(board)].smallest(model)
 
 
-def _machine(board):
+def machine_kind(board):
     """The kind of machine that ``board`` is for."""
     return getattr(board, "machine", "full")

@@ -7,7 +7,7 @@ from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
 
-__all__ = ["configs", "needs", "settings", "smallest"]
+__all__ = ["configs", "needs", "settings", "smallest", "text"]
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SMALLEST = 32  # words of a memory that goes into block RAM
@@ -105,6 +105,15 @@ def settings(config):
     if config.memory != "on_chip":
         names += ("memory",)
     return " ".join(f"--set {name}={getattr(config, name)}" for name in names)
+
+
+def text(config):
+    """A configuration in a few words."""
+    tape = ", tape in SDRAM" * (config.memory == "sdram")
+    return (
+        f"{config.weight_parallelism} multipliers of {config.weight_width} bits, "
+        f"{config.max_seq_len} positions{tape}"
+    )
 
 
 def lengths(length):

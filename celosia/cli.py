@@ -46,6 +46,7 @@ from celosia.page.command import report
 from celosia.printable import MESSAGE, NAME, printable
 from celosia.quantize_command import register as register_quantize
 from celosia.roofline import roofline
+from celosia.search.command import search
 from celosia.terminal import utf8
 
 __all__ = ["app", "main"]
@@ -104,6 +105,7 @@ app.command()(report)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(roofline)
+app.command()(search)
 register_boards(app)
 progress_console = Console(stderr=True)
 

@@ -113,6 +113,7 @@ def check_all():
             for name, needed_for, extra in (
                 ("pyserial", "chat --port, load", "celosia[boards]"),
                 ("amaranth-boards", "build", "celosia[boards]"),
+                ("optuna", "search", "celosia[search]"),
                 ("sentencepiece", "models with tokenizer.model alone", "celosia[sentencepiece]"),
             )
         ),

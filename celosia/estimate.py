@@ -8,13 +8,14 @@ from rich.table import Table
 
 from celosia.options import (
     ConfigOption,
+    HtmlOption,
     JsonOption,
     LayersOption,
     ModelArgument,
     SetOption,
     TokenizerOption,
 )
-from celosia.output import check_apart, new_json
+from celosia.output import check_apart, new_json, new_text
 from celosia.printable import NAME, printable
 
 __all__ = ["BoardOption", "choose", "estimate"]
@@ -42,6 +43,7 @@ def estimate(
         int | None,
         typer.Option(min=1, metavar="CYCLES", help="Of AXI memory, to a burst's first transfer."),
     ] = None,
+    html: HtmlOption = None,
     json_file: JsonOption = None,
 ):
     """Predict a machine's cycles, and what it takes of a chip, without a simulation.
@@ -51,6 +53,7 @@ def estimate(
     from celosia.boards.catalog import find_board
     from celosia.generators.config import ConfigError
     from celosia.generators.estimate.report import estimate_report
+    from celosia.page.predicted import estimate_page
 
     if clock is not None and not clock > 0:
         raise ConfigError(f"--clock must be more than 0, not {clock:g}")
@@ -58,15 +61,22 @@ def estimate(
     loaded, parameters = choose(model, tokenizer, layers, config, settings or [], chosen)
     if latency is not None and "axi" not in (parameters.memory, parameters.kv_memory):
         raise ConfigError("--latency is that of AXI memory: neither memory nor kv_memory is axi")
-    check_apart([json_file], [model, tokenizer, config])
+    check_apart([json_file, html], [model, tokenizer, config])
     memory = {} if latency is None else {"latency": latency}
-    with new_json(json_file) as write_json:
+    with new_json(json_file) as write_json, new_text(html) as write_page:
         report = estimate_report(
             *(loaded, parameters, prompt_length, tokens, chosen),
             *(clock, memory),
         )
+        rows = _rows(report)
         write_json({"model": loaded.name, **report})
-    _show(loaded.name, report)
+        write_page(estimate_page(loaded.name, report, rows))
+    table = Table("", title=printable(f"{loaded.name} on {report['config']['name']}", NAME))
+    for column in ("predicted", "error known"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def choose(model, tokenizer, layers, config, settings, board=None, says=True):
@@ -93,31 +103,28 @@ def choose(model, tokenizer, layers, config, settings, board=None, says=True):
     return loaded, parameters
 
 
-def _show(name, report):
-    errors = report["errors"]
-    table = Table(title=printable(f"{name} on {report['config']['name']}", NAME))
-    for column in ("", "predicted", "error known"):
-        table.add_column(column, justify="right" if column else "left")
-
-    def row(text, value, error=None):
-        table.add_row(text, value, error or "")
-
+def _rows(report):
+    """Of each figure what it is, what is predicted, and the error known."""
+    errors, total = report["errors"], sum(report["cycles"])
     share = f"{errors['cycles']:.0%}"
-    row("cycles of the last token", f"{report['cycles'][-1]:,}", share)
-    row("  ideal", f"{report['ideal_cycles'][-1]:,.0f}")
-    row("prompt, cycles", f"{report['prefill_cycles']:,}", share)
-    row("utilisation", f"{report['utilisation']:.1%}", share)
-    total = sum(report["cycles"])
-    for cause, cycles in sorted(report["overhead"].items(), key=lambda item: -item[1]):
-        if round(cycles):
-            row(f"  {cause}", f"{cycles:,.0f} ({cycles / total:.1%})")
-    speed = f"{report['tokens_per_second']:,.1f}"
-    row(f"tokens per second at {report['clock_mhz']:g} MHz", speed, share)
-    row("bytes of weights per token", f"{report['bytes_per_token']:,.0f}", "exact")
-    row("weights per byte of bandwidth (W/B)", f"{report['weights_per_byte']:.3f}", share)
+    causes = sorted(report["overhead"].items(), key=lambda item: -item[1])
+    rows = [
+        ("cycles of the last token", f"{report['cycles'][-1]:,}", share),
+        ("  ideal", f"{report['ideal_cycles'][-1]:,.0f}", ""),
+        ("prompt, cycles", f"{report['prefill_cycles']:,}", share),
+        ("utilisation", f"{report['utilisation']:.1%}", share),
+        *((f"  {name}", f"{n:,.0f} ({n / total:.1%})", "") for name, n in causes if round(n)),
+        (
+            f"tokens per second at {report['clock_mhz']:g} MHz",
+            f"{report['tokens_per_second']:,.1f}",
+            share,
+        ),
+        ("bytes of weights per token", f"{report['bytes_per_token']:,.0f}", "exact"),
+        ("weights per byte of bandwidth (W/B)", f"{report['weights_per_byte']:.3f}", share),
+    ]
     if "board" in report:
-        for resource in ("lut", "dsp", "bram"):
-            row(resource, f"{report[resource]:,}", errors[resource])
+        rows += [(name, f"{report[name]:,}", errors[name]) for name in ("lut", "dsp", "bram")]
         missing = [f"{n} {a:,} of {b:,}" for n, (a, b) in report["missing"].items()]
-        row(f"fits {report['board']}", f"no: {', '.join(missing)}" if missing else "yes")
-    Console().print(table)
+        fits = f"no: {', '.join(missing)}" if missing else "yes"
+        rows.append((f"fits {report['board']}", fits, ""))
+    return rows

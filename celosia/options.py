@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "ConfigOption",
+    "HtmlOption",
     "JsonOption",
     "LayersOption",
     "ModelArgument",
@@ -29,6 +30,9 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
 ]
 LayersOption = Annotated[
     int | None,

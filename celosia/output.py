@@ -20,6 +20,7 @@ __all__ = [
     "named",
     "new_file",
     "new_json",
+    "new_text",
     "remove_unfinished",
     "started",
     "write_text",
@@ -71,14 +72,21 @@ def new_json(path):
 
     Without a path the function does nothing.
     """
+    with new_text(path) as write:
+        yield lambda value: write(json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def new_text(path):
+    """A function that writes a text to ``path`` in UTF-8; otherwise as :func:`new_json`."""
     if path is None:
-        yield lambda value: None
+        yield lambda text: None
         return
     with new_file(path) as unfinished:
 
-        def write(value):
+        def write(text):
             with named(path, unfinished):
-                unfinished.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+                unfinished.write_text(text, encoding="utf-8")
 
         yield write
 

@@ -9,13 +9,14 @@ from rich.table import Table
 from celosia.estimate import BoardOption, choose
 from celosia.options import (
     ConfigOption,
+    HtmlOption,
     JsonOption,
     LayersOption,
     ModelArgument,
     SetOption,
     TokenizerOption,
 )
-from celosia.output import check_apart, new_json
+from celosia.output import check_apart, new_json, new_text
 from celosia.printable import NAME, printable
 
 __all__ = ["roofline"]
@@ -42,6 +43,7 @@ def roofline(
         int | None,
         typer.Option(min=1, metavar="N", help="Tokens of the prompt: 64, or as many as fit."),
     ] = None,
+    html: HtmlOption = None,
     json_file: JsonOption = None,
 ):
     """Show what bounds each operation of a model: multipliers or memory, and by how much.
@@ -52,6 +54,7 @@ def roofline(
     from celosia.boards.catalog import find_board
     from celosia.generators.config import ConfigError
     from celosia.generators.estimate.roofline import roofline as work_out
+    from celosia.page.predicted import roofline_page
 
     if device is not None:
         _check_device_options(config, settings or [], board)
@@ -66,13 +69,14 @@ def roofline(
             f"--prompt-length must be less than the {length} positions that there are, "
             f"not {prompt_length}: decoding is that of the token behind the prompt"
         )
-    check_apart([json_file], [model, tokenizer, config, device])
-    with new_json(json_file) as write_json:
+    check_apart([json_file, html], [model, tokenizer, config, device])
+    with new_json(json_file) as write_json, new_text(html) as write_page:
         description, formats, peaks, predicted = _subject(
             loaded.config, parameters, chosen, device, prompt_length
         )
         report = work_out(description, formats, peaks, prompt_length, predicted)
         write_json({"model": loaded.name, **report})
+        write_page(roofline_page(loaded.name, report))
     for phase in ("prefill", "decode"):
         _show(f"{loaded.name} on {peaks.name}: {phase}", report["phases"][phase])
     _show_summary(report)

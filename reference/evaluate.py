@@ -89,8 +89,8 @@ def text_tokens(model, text):
     return texts
 
 
-def integer_model(model, scheme):
-    """The integer model of ``scheme``.
+def integer_model(model, scheme, calibration=None):
+    """The integer model of ``scheme``, whose formats a ``calibration`` may give.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def integer_model(model, scheme):
         If there are no formats for the model.
     """
     try:
-        return scheme.quantize(model)
+        return scheme.quantize(model, calibration)
     except (ValueError, OverflowError) as error:
         raise NoFormatError(f"{model.name or 'the model'} has no integer model: {error}") from error
 

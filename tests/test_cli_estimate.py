@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command_line import fails, run
+from command_line import SVG, drawings, fails, run
 from small_checkpoint import write_checkpoint
 
 
@@ -70,3 +70,14 @@ def test_memory_outside(tmp_path, small):
 )
 def test_bad_input(small, options, message):
     assert message in fails("estimate", small, *options)
+
+
+def test_a_page_with_pictures(tmp_path, small):
+    path = tmp_path / "estimate.html"
+    options = ("--config", "tiny", "--prompt-length", 3, "--tokens", 4, "--html", path)
+    assert run("estimate", small, *options).exit_code == 0
+    causes, positions = drawings(path)
+    assert "ideal" in causes.itertext()
+    lines = positions.findall(f"{SVG}polyline")
+    assert [len(line.get("points").split()) for line in lines] == [6, 6]
+    assert "tokens per second at 100 MHz" in path.read_text()

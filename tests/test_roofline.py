@@ -19,7 +19,7 @@ from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.estimate.work import Formats, work_of
 from celosia.reference.model import ModelConfig
 from celosia.reference.quantization.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
-from command_line import fails, run
+from command_line import SVG, drawings, fails, run
 from small_checkpoint import write_checkpoint
 
 SIZES = {
@@ -200,3 +200,17 @@ def test_the_command(tmp_path, small):
 )
 def test_bad_input(small, options, message):
     assert message in fails("roofline", small, *options)
+
+
+@pytest.mark.parametrize("options", [("--config", "tiny"), ("--device", "a100")])
+def test_a_page_with_rooflines(tmp_path, small, options):
+    page, path = tmp_path / "roofline.html", tmp_path / "roofline.json"
+    assert run("roofline", small, *options, "--html", page, "--json", path).exit_code == 0
+    report = json.loads(path.read_text())
+    kinds = 1 + (report["device"]["shared"] is False)  # bounds, and of machines predictions
+    pictures = drawings(page)
+    assert len(pictures) == 2
+    for picture, phase in zip(pictures, report["phases"].values(), strict=True):
+        dots = [dot.find(f"{SVG}title").text for dot in picture.iter(f"{SVG}circle")]
+        assert dots == kinds * [one["name"] for one in phase["operations"]]
+        assert picture.findall(f"{SVG}polyline")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from celosia.output import check_apart, named, new_file
+from celosia.output import check_apart, new_text
 
 __all__ = ["report"]
 
@@ -33,5 +33,5 @@ def report(
     inputs = [path / "report.json" if path.is_dir() else path for path in paths]
     check_apart([html], [*inputs, *(path / "manifest.json" for path in paths if path.is_dir())])
     text = page(read_sources(paths))
-    with new_file(html) as unfinished, named(html, unfinished):
-        unfinished.write_text(text, encoding="utf-8")
+    with new_text(html) as write:
+        write(text)

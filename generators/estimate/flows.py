@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-from celosia.generators.config import ConfigError
 from celosia.rtl.machine.routes import SINKS, route_units, routes_of, told
 
 __all__ = ["Flow", "flows_of"]
@@ -35,16 +34,17 @@ class Flow:
     scalar: int = 0
     turns: bool = False
 
+    @property
+    def gathered(self):
+        """Words of a token that must have come before any arrives."""
+        joined = np.cumprod([part[2] for part in self.parts])
+        return max(1, *(n * part[1] for n, part in zip(joined.tolist(), self.parts, strict=True)))
+
     def arrivals(self, times, tokens):
         """When each word arrives, int[words]: those of ``tokens`` in turn, given at ``times``."""
         for latency, vector, joined in self.parts:
             if joined > 1:
                 times = times.reshape(-1, joined, tokens)[:, -1].ravel()
-            if vector and len(times) % (vector * tokens):
-                raise ConfigError(
-                    "the cycle model does not know norms of a vector that several steps make, "
-                    "such as one behind all heads of attention"
-                )
             if vector:
                 whole = times.reshape(-1, vector, tokens)
                 ready = np.full(whole.shape, -1, np.int64)

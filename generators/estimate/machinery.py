@@ -31,14 +31,8 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
-        for name, usual in (
-            ("kv_page_size", 0),
-            ("value_steps", "channel"),
-            ("key_mean", "kept"),
-            ("key_width", 8),
-        ):
-            if (found := getattr(sketch.config, name)) != usual:
-                raise ConfigError(f"{name} must be {usual} for the cycle model, not {found}")
+        if pages := sketch.config.kv_page_size:
+            raise ConfigError(f"kv_page_size must be 0 for the cycle model, not {pages}")
         shape, self.program = sketch.shape, sketch.program
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency
@@ -66,7 +60,7 @@ class Machinery:
         """Fresh supplies: of the tape, of the cache outside or None, and what writes that."""
         tape = tape_supply(self.config, self.shape, self.frequency, self.latency)
         cache = kv_supply(self.config, self.shape, self.latency)
-        return tape, cache, KvWriter(self.config, self.lanes, self.latency) if cache else None
+        return tape, cache, KvWriter(self.config, self.shape, self.latency) if cache else None
 
     def grouping(self, planes=0):
         """Words of the tape that come before the first one is let go."""

@@ -97,7 +97,9 @@ class _Shapes:
 
     def _attention(self, op):
         scales = _zeros((op.n_kv_heads, self.scheme.padded(op.head_dim)))
-        return IntegerAttention(op, 0, scales, 1, self.layer, cap=op.cap and 128)
+        removed = self.scheme.key_mean == "removed" and not op.cap
+        mean = scales if removed else None
+        return IntegerAttention(op, 0, scales, 1, self.layer, cap=op.cap and 128, key_mean=mean)
 
     def _cap(self, op):
         return IntegerCap(op.vector, 128)

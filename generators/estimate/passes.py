@@ -51,6 +51,7 @@ class Pass:
         self.idle = 0, -1  # the span before the newest step's first beat
         self.norm = self.last = 0  # when the norm's scalar is there; the last event of any step
         self.summed = LONG_AGO  # the last word of weighted values
+        self.gathered = {}  # routes: words that wait for the rest of their vector
         self.numbers, self.weights = [], []  # of experts: when each is known
         self.runs = [(run.weights[1], run.chosen) for run in machinery.program.runs]
         self.left, self.given = 1 << 60, 0  # words of the run under way; when it was given
@@ -270,6 +271,13 @@ class Pass:
         flow = m.flows[step["route"]]
         if flow.turns:
             times = _in_turn(np.maximum(times, m.turned(self.group)))
+        held, begun = self.gathered.pop(step["route"], (times[:0], fills))
+        times = np.concatenate([held, times])
+        if len(times) % (flow.gathered * tokens):  # a norm of a vector that several steps make
+            self.gathered[step["route"]] = times, begun
+            return
+        if len(held):
+            fills = begun
         came = flow.arrivals(times, tokens)
         end = int(came[-1]) + 1
         if flow.scalar and step.get("normed"):

@@ -111,7 +111,8 @@ def kv_supply(config, shape, latency=MEMORY_LATENCY):
     """Keys and values behind an AXI port; None where they are on chip."""
     if config.kv_memory != "axi":
         return None
-    return _axi(8 * shape.rows * shape.lanes, config.kv_axi_width, latency, 1)
+    width = shape.places.external_width * shape.rows * shape.lanes
+    return _axi(width, config.kv_axi_width, latency, 1)
 
 
 class KvWriter:
@@ -120,14 +121,15 @@ class KvWriter:
     Parameters
     ----------
     config : Config
-    lanes : int
+    shape : MachineShape
     latency : int
         From a block's last transfer to the memory's answer.
     """
 
-    def __init__(self, config, lanes, latency=MEMORY_LATENCY):
-        size = config.kv_axi_width // 8
-        self.transfers = {"keys": max(1, lanes // size), "values": max(1, lanes * lanes // size)}
+    def __init__(self, config, shape, latency=MEMORY_LATENCY):
+        size, octets = config.kv_axi_width // 8, shape.lanes * shape.places.external_width // 8
+        transfers = max(1, octets // size), max(1, octets * shape.lanes // size)
+        self.transfers = dict(zip(("keys", "values"), transfers, strict=True))
         self.latency = latency
         self.free = 0
 

@@ -44,6 +44,10 @@ class CompactScheme:
     weight_width = 4
     name = "w4a8kv8"
 
+    def form(self, model):
+        """``model`` as the machine computes it: what calibration looks at."""
+        return compact_form(model, self.window)
+
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`quantize_compact`."""
         return quantize_compact(model, self.window, calibration)

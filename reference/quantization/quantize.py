@@ -40,7 +40,6 @@ from celosia.reference.quantization.matrix import ceil_log2, recoded, rounded, s
 from celosia.reference.quantization.quantized_model import QuantizedModel
 from celosia.reference.quantization.scheme import Scheme
 from celosia.reference.quantization.ternary import check_ternary
-from celosia.reference.rewrites.rewrites import machine_form
 from celosia.reference.units import stream_norm
 from celosia.reference.units.scale import LEAST_SHIFT, ROOM
 
@@ -72,7 +71,7 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
     """
     check_model(model)
     scheme = scheme or Scheme()
-    given, model = model, machine_form(model, scheme.ternary)
+    given, model = model, scheme.form(model)
     if len(model.codes) < len(given.codes):
         text = "%s: the machine's form of it changes %d of %d matrices, which are rounded anew"
         lost = len(given.codes) - len(model.codes)

@@ -85,6 +85,12 @@ class Scheme:
                 f"4 bits twice as much, not {self.head_width!r}"
             )
 
+    def form(self, model):
+        """``model`` as the machine computes it: what calibration looks at."""
+        from celosia.reference.rewrites.rewrites import machine_form
+
+        return machine_form(model, self.ternary)
+
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`celosia.reference.quantization.quantize.quantize`."""
         from celosia.reference.quantization.quantize import quantize

@@ -1,0 +1,1 @@
+"""The best machine of a model for a board, by search."""
