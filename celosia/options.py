@@ -10,6 +10,7 @@ __all__ = [
     "JsonOption",
     "LayersOption",
     "ModelArgument",
+    "SchemeOption",
     "SetOption",
     "TokenizerOption",
 ]
@@ -29,6 +30,14 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated."),
+]
+SchemeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheme",
+        metavar="NAME",
+        help="Widths, w2a4kv4 to w8a8kv8; by default the configuration's.",
+    ),
 ]
 LayersOption = Annotated[
     int | None,

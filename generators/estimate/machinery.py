@@ -36,6 +36,8 @@ class Machinery:
             ("value_steps", "channel"),
             ("key_mean", "kept"),
             ("key_width", 8),
+            ("rotate_down", 0),
+            ("rotate_keys", 0),
         ):
             if (found := getattr(sketch.config, name)) != usual:
                 raise ConfigError(f"{name} must be {usual} for the cycle model, not {found}")
