@@ -125,7 +125,7 @@ class Config:
     activation_width : int, 8, 6, 5 or 4
         Bits of an activation beside its block's exponent. The fabric's operand has 8, since queries
         and exponentials do: what fewer save is memory.
-    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``vector_lanes``
+    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``64 * vector_lanes``
         The Hadamard transform of blocks of so many values in front of each ``down`` matrix, and of
         queries and keys, so that fewer bits hold them; 0 for none.
     max_seq_len : int
@@ -228,8 +228,8 @@ class Config:
         for name in ("rotate_down", "rotate_keys"):
             if getattr(self, name) not in transform_sizes(self.vector_lanes):
                 raise ConfigError(
-                    f"{name} must be 0 or a power of two from 2 to vector_lanes "
-                    f"({self.vector_lanes}), not {getattr(self, name)}"
+                    f"{name} must be 0 or a power of two from 2 to 64 * vector_lanes "
+                    f"({64 * self.vector_lanes}), not {getattr(self, name)}"
                 )
         self._check_groups()
         self._check_format()

@@ -36,6 +36,50 @@ def test_matches_reference(lanes, size, width, tokens):
     assert (free.latency, free.cycles) == (component.latency, len(y) + component.latency)
 
 
+def operations(lanes, size, tokens, seed):
+    """Operations of some blocks of several tokens, index by index: the words of each operation."""
+    rng = np.random.default_rng(seed)
+    for number in range(12):
+        count, blocks = int(rng.integers(1, tokens + 1)), int(rng.integers(1, 4))
+        high = 1 << int(rng.integers(1, 16))
+        x = rng.integers(-high, high, (count, blocks * size // lanes, lanes))
+        if number < 2:
+            x = x * 0 + (-high, high - 1)[number]
+        yield x
+
+
+def as_words(x, argument):
+    """``x`` int[tokens, words, lanes] as words."""
+    count, words, _ = x.shape
+    return [
+        {
+            "data": x[token, index].tolist(),
+            "token": token,
+            "index": index,
+            "argument": argument,
+            "last": (index, token) == (words - 1, count - 1),
+        }
+        for index in range(words)
+        for token in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("lanes", "size", "tokens"), [(4, 16, 3), (2, 4, 1), (8, 64, 2)])
+def test_blocks_of_several_words(lanes, size, tokens):
+    inputs, y = [], []
+    for argument, x in enumerate(operations(lanes, size, tokens, seed=size)):
+        inputs += as_words(x, argument)
+        result = block_hadamard(x.reshape(len(x), -1), size, 16).reshape(x.shape)
+        y += as_words(result, argument)
+    component = BlockHadamard(lanes, size, 16, tokens)
+    cases = [{"inputs": inputs, "stall": stall, "seed": 4} for stall in (0.0, 0.5)]
+    free, stalled = bench.run_many(component, cases)
+    assert free.outputs["o"] == y
+    assert stalled.outputs["o"] == y
+    first = len(as_words(next(operations(lanes, size, tokens, seed=size))[:, : size // lanes], 0))
+    assert free.latency == component.latency + first - 1
+
+
 @pytest.mark.parametrize("size", [2, 4, 8, 16, 32])
 def test_reference_is_exact(size):
     rng = np.random.default_rng(size)
@@ -54,9 +98,9 @@ def test_reference_is_exact(size):
     ("arguments", "message"),
     [
         ((6, 2, 16), "lanes must be a power of two from 1 to 64, not 6"),
-        ((8, 6, 16), "size must be a power of two from 1 to 8, not 6"),
-        ((8, 16, 16), "size must be a power of two from 1 to 8, not 16"),
-        ((8, 1, 16), "size must be from 2 to 8, not 1"),
+        ((8, 6, 16), "size must be a power of two from 1 to 512, not 6"),
+        ((8, 1024, 16), "size must be a power of two from 1 to 512, not 1024"),
+        ((8, 1, 16), "size must be from 2 to 512, not 1"),
         ((8, 4, 25), "width must be from 4 to 24, not 25"),
         ((8, 4, 16, 65), "tokens must be from 1 to 64, not 65"),
     ],

@@ -74,7 +74,7 @@ MACHINES = {
         "tiny",
         (
             *("value_steps=token", "key_mean=removed", "key_width=6", "value_width=4"),
-            *("activation_width=5", "rotate_down=2", "rotate_keys=2"),
+            *("activation_width=5", "rotate_down=4", "rotate_keys=4"),
         ),
     ),
     "external cache": (

@@ -10,8 +10,8 @@ __all__ = ["Scheme", "transform_sizes"]
 
 
 def transform_sizes(lanes):
-    """Sizes of Hadamard transforms within a word; 0 for none."""
-    return 0, *(1 << n for n in range(1, lanes.bit_length()))
+    """Sizes of Hadamard transforms, of at most 64 words; 0 for none."""
+    return 0, *(1 << n for n in range(1, (64 * lanes).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Scheme:
     key_mean : str
         ``kept``, or ``removed`` from rotated keys: the mean of each layer and KV head, by
         calibration. No softmax sees the difference, and smaller keys have smaller steps.
-    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``lanes``
+    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``64 * lanes``
         Values of a block whose Hadamard transform is taken, in front of each ``down`` matrix (R4),
         and of queries and keys (R3); 0 for none.
     ternary : bool
@@ -90,7 +90,8 @@ class Scheme:
             size = getattr(self, name)
             if size not in transform_sizes(self.lanes):
                 raise ValueError(
-                    f"{name} must be 0 or a power of two from 2 to lanes ({self.lanes}), not {size}"
+                    f"{name} must be 0 or a power of two from 2 to 64 * lanes ({64 * self.lanes}), "
+                    f"not {size}"
                 )
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
