@@ -10,7 +10,8 @@ bench/texts/shakespeare.txt in windows of 512; calibrated by tests/data/shakespe
 ``smollm2-rotated``: the same model after a random R1, so that its weights are on no grid, as those
 of a bfloat16 file would be.
 
-FILE keeps what was measured before.
+``--set activation_width=4`` and the like change the widths (names as of ``Scheme``). FILE keeps
+what was measured before.
 """
 
 import argparse
@@ -90,6 +91,7 @@ def main():
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=list(RECIPES))
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--tokens", type=int, default=1 << 30)
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
@@ -97,11 +99,13 @@ def main():
     scheme = Scheme(lanes=8 if arguments.model == "stories260K" else 16, weight_width=4)
     if not arguments.rows:
         scheme = replace(scheme, group=32, head_width=8)
+    changes = dict(setting.split("=") for setting in arguments.set)
+    values = {name: int(x) if x.isdigit() else x for name, x in changes.items()}
+    scheme = replace(scheme, **values)
     for name in arguments.recipes:
         found = measure(model, held, calibration, scheme, load_recipe(name))
-        key = (
-            f"{arguments.model}, {'rows' if arguments.rows else 'groups of 32'}, {Path(name).stem}"
-        )
+        groups = "rows" if arguments.rows else "groups of 32"
+        key = ", ".join([arguments.model, groups, Path(name).stem, *arguments.set])
         numbers = f"{found['integer']['perplexity']:.4f}, KL {found['kl']:.5f}"
         print(f"{key}: {numbers} ({found['cpu_seconds']} s)", flush=True)
         if arguments.o:

@@ -5,6 +5,7 @@ The exit statuses are in :mod:`celosia.guard`.
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,7 @@ from celosia.options import (
     JsonOption,
     LayersOption,
     ModelArgument,
+    SchemeOption,
     SetOption,
     TokenizerOption,
 )
@@ -186,12 +188,7 @@ def evaluate(
         typer.Option(metavar="FILE", help="Write both models' logits of these tokens (npz)."),
     ] = None,
     tokenizer: TokenizerOption = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="w2a8kv8 to w8a8kv8, kv6 or kv4; by default the configuration's."
-        ),
-    ] = None,
+    scheme: SchemeOption = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Predict only the first N tokens.")
     ] = None,
@@ -349,6 +346,7 @@ def simulate(
     layers: LayersOption = None,
     config: ConfigOption = "auto",
     settings: SetOption = None,
+    scheme: SchemeOption = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to go on from.")] = None,
     prompt_tokens: Annotated[
         str | None, typer.Option(metavar="1,2,3", help="The same in tokens, taken as they are.")
@@ -396,7 +394,9 @@ def simulate(
         raise CommandError(f"--prompt {error}") from None
     check_apart([json_file, trace, waves], [model, tokenizer, config])
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
-    parameters = _config(loaded, config, settings)
+    parameters = _config(loaded, config, [*_widths(scheme), *(settings or [])])
+    if scheme:
+        _check_scheme(parameters)
     length = parameters.max_seq_len or loaded.config.seq_len
     request.check(loaded.config.vocab_size, length, parameters.kind.samples)
     stops, texts = stop_tokens(loaded.tokenizer, loaded.config.vocab_size, stop or [])
@@ -544,21 +544,35 @@ def _scheme(model, config, settings, name):
         except ConfigError:
             raise error from None
     if name is not None:
-        names = {f"w{n}a8kv{kv}": (n, kv) for kv in (8, 6, 4) for n in range(2, 9)}
-        if name not in names:
-            raise CommandError(f"--scheme must be one of {', '.join(names)}, not {name!r}")
-        if "weight_width" in parameters.kind.fixed:
-            raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
-        width, cached = names[name]
-        widths = [f"weight_width={width}"]
-        if cached < 8:
-            widths += [f"key_width={cached}", f"value_width={cached}"]
-            widths += ["value_steps=token", "key_mean=removed"]
-        parameters, _ = choose_config(model, config, [*large, *widths])
+        _check_scheme(parameters)
+        parameters, _ = choose_config(model, config, [*large, *_widths(name)])
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:
         raise CommandError(str(error)) from None
+
+
+def _check_scheme(parameters):
+    if "weight_width" in parameters.kind.fixed:
+        raise CommandError(f"--scheme must not be given for the {parameters.machine} machine")
+
+
+def _widths(name):
+    """The settings of a scheme's name, or of None."""
+    if name is None:
+        return []
+    match = re.fullmatch(r"w([2-8])a([8654])kv([864])", name)
+    if not match:
+        raise CommandError(
+            "--scheme must be w4a8kv8 or the like, with 2 to 8 bits of weights, 8, 6, 5 or 4 of "
+            f"activations and 8, 6 or 4 of keys and values, not {name!r}"
+        )
+    weight, activation, cached = match.groups()
+    widths = [f"weight_width={weight}", f"activation_width={activation}"]
+    if cached != "8":
+        widths += [f"key_width={cached}", f"value_width={cached}"]
+        widths += ["value_steps=token", "key_mean=removed"]
+    return widths
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ __all__ = [
     "JsonOption",
     "LayersOption",
     "ModelArgument",
+    "SchemeOption",
     "SetOption",
     "TokenizerOption",
 ]
@@ -33,6 +34,14 @@ SetOption = Annotated[
 ]
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
+]
+SchemeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheme",
+        metavar="NAME",
+        help="Widths, w2a4kv4 to w8a8kv8; by default the configuration's.",
+    ),
 ]
 LayersOption = Annotated[
     int | None,

@@ -21,7 +21,11 @@ __all__ = ["register"]
 
 MADE_BY = "celosia quantize"
 TEXT_LIMIT = 64 << 20  # bytes
-CACHE = ("key_width", "value_width", "value_steps", "key_mean")  # kept where they are not usual
+#: Kept where they are not usual.
+WIDTHS = (
+    *("activation_width", "key_width", "value_width", "value_steps", "key_mean"),
+    *("rotate_down", "rotate_keys"),
+)
 GROUPS = ("group_size=32", "head_width=8")  # of 4 bits or fewer, where nothing else is asked for
 RECIPES = "rtn, smoothquant, awq, gptq, quarot, or a TOML file; by default the best one known."
 
@@ -37,7 +41,7 @@ def register(app, load, scheme_of):
         ],
         tokenizer: TokenizerOption = None,
         scheme: Annotated[
-            str, typer.Option(metavar="NAME", help="The widths: w2a8kv8 to w8a8kv8.")
+            str, typer.Option(metavar="NAME", help="The widths: w2a4kv4 to w8a8kv8.")
         ] = "w4a8kv8",
         recipe: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help=RECIPES)] = None,
         text: Annotated[
@@ -124,8 +128,8 @@ def _made(source, scheme, recipe, text, measure):
         coded = apply_recipe(source, scheme, recipe, fed, keep, progress)
     coded.settings = {"weight_width": scheme.weight_width, "group_size": scheme.group}
     coded.settings |= {"head_width": scheme.head_width}
-    cache = {name: getattr(scheme, name) for name in CACHE}
-    coded.settings |= {n: value for n, value in cache.items() if value != getattr(Scheme, n)}
+    widths = {name: getattr(scheme, name) for name in WIDTHS}
+    coded.settings |= {n: value for n, value in widths.items() if value != getattr(Scheme, n)}
     try:
         with _bar("measuring what is lost") as progress:
             made["measured"] = measured(source, coded, scheme, held, progress)

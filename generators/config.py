@@ -6,6 +6,8 @@ from pathlib import Path
 
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
+from celosia.reference.quantization.scheme import transform_sizes
+from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
 
 from celosia.printable import shown
 
@@ -62,6 +64,9 @@ MACHINES = {
             "vector_lanes": 4,
             "weight_width": 4,
             "weight_format": "integer",
+            "activation_width": 8,
+            "rotate_down": 0,
+            "rotate_keys": 0,
             "group_size": 0,
             "head_width": 0,
             "memory": "on_chip",
@@ -117,6 +122,12 @@ class Config:
     head_width : int
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many with
         groups.
+    activation_width : int, 8, 6, 5 or 4
+        Bits of an activation beside its block's exponent. The fabric's operand has 8, since queries
+        and exponentials do: what fewer save is memory.
+    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``64 * vector_lanes``
+        The Hadamard transform of blocks of so many values in front of each ``down`` matrix, and of
+        queries and keys, so that fewer bits hold them; 0 for none.
     max_seq_len : int
         Positions in the KV cache; 0 for the model's own.
     memory : str
@@ -165,6 +176,9 @@ class Config:
     weight_format: str = "integer"
     group_size: int = 0
     head_width: int = 0
+    activation_width: int = 8
+    rotate_down: int = 0
+    rotate_keys: int = 0
     max_seq_len: int = 0
     memory: str = "on_chip"
     boot: str = "host"
@@ -209,6 +223,14 @@ class Config:
             )
         if self.weight_width not in range(2, 9):
             raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
+        if self.activation_width not in ACTIVATION_WIDTHS:
+            raise ConfigError(f"activation_width must be 8, 6, 5 or 4, not {self.activation_width}")
+        for name in ("rotate_down", "rotate_keys"):
+            if getattr(self, name) not in transform_sizes(self.vector_lanes):
+                raise ConfigError(
+                    f"{name} must be 0 or a power of two from 2 to 64 * vector_lanes "
+                    f"({64 * self.vector_lanes}), not {getattr(self, name)}"
+                )
         self._check_groups()
         self._check_format()
         if self.max_seq_len < 0 or self.max_seq_len >= 1 << 20:

@@ -76,6 +76,7 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         norms=program.norms,
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",
+        activation_width=scheme.activation_width,
     )
 
 

@@ -201,6 +201,9 @@ def _scheme(config):
         value_width=config.value_width,
         value_steps=config.value_steps,
         key_mean=config.key_mean,
+        activation_width=config.activation_width,
+        rotate_down=config.rotate_down,
+        rotate_keys=config.rotate_keys,
     )
 
 
@@ -244,7 +247,8 @@ def digest(shape, tapes):
     That is the tapes, the gains, the program, and in the shape the sizes, formats, epsilon and the
     increments of the rotation.
     """
-    found = hashlib.sha256(repr((shape, tapes.program)).encode())
+    narrow = (shape.activation_width,) if shape.activation_width < 8 else ()
+    found = hashlib.sha256(repr((shape, tapes.program, *narrow)).encode())
     for array in (
         *(tapes.weights, tapes.parts, tapes.ends, tapes.scales, tapes.biases),
         *tapes.gains.values(),

@@ -142,7 +142,8 @@ class Pass:
 
     def blocks(self, x):
         """``x`` int[n, size] through block quantisation, as integers."""
-        mantissa, exponent = block_quantize(x.reshape(len(x), -1, self.lanes))
+        width = self.model.scheme.activation_width
+        mantissa, exponent = block_quantize(x.reshape(len(x), -1, self.lanes), width, 8 - width)
         return (mantissa << exponent[..., None]).reshape(x.shape)
 
     @staticmethod

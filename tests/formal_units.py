@@ -49,6 +49,7 @@ from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.sum_of_squares import SumOfSquares
+from celosia.rtl.quantize.block_hadamard import BlockHadamard
 from celosia.rtl.quantize.block_quantize import BlockQuantize
 from celosia.rtl.quantize.dequantizer import Dequantizer
 from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
@@ -96,6 +97,7 @@ UNITS = {
     "axi_registers": RegisterAccess,
     "axi_tape": AxiTaping,
     "bias": lambda: Bias(2, 2),
+    "block_hadamard": lambda: BlockHadamard(4, 4, 6, 2),
     "block_quantize": lambda: BlockQuantize(2, 20, 2),
     "block_queue": lambda: BlockQueue(unsigned(2), 4),
     "buffer": lambda: Buffer(unsigned(2)),

@@ -23,18 +23,21 @@ def payloads(lanes, width, tokens, seed):
         yield {"data": block, **frame}
 
 
-def expected(payload):
-    mantissa, exponent = block_quantize(payload["data"])
-    return payload | {"data": mantissa.tolist(), "exponent": exponent}
+def expected(payload, narrow=8):
+    mantissa, exponent = block_quantize(payload["data"], narrow, 8 - narrow)
+    return payload | {"data": mantissa.tolist(), "exponent": exponent - (8 - narrow)}
 
 
-@pytest.mark.parametrize(("lanes", "width", "tokens"), [(8, 23, 4), (2, 39, 1), (4, 8, 3)])
-def test_matches_reference(lanes, width, tokens):
+@pytest.mark.parametrize(
+    ("lanes", "width", "tokens", "narrow"),
+    [(8, 23, 4, 8), (2, 39, 1, 8), (4, 8, 3, 8), (4, 23, 2, 6), (2, 23, 1, 5), (4, 12, 1, 4)],
+)
+def test_matches_reference(lanes, width, tokens, narrow):
     inputs = [*payloads(lanes, width, tokens, seed=width)]
-    y = [expected(p) for p in inputs]
+    y = [expected(p, narrow) for p in inputs]
     assert {word["exponent"] for word in y} == set(range(width - 7))
     cases = [{"inputs": inputs, "stall": stall, "seed": 2} for stall in (0.0, 0.5)]
-    free, stalled = bench.run_many(BlockQuantize(lanes, width, tokens), cases)
+    free, stalled = bench.run_many(BlockQuantize(lanes, width, tokens, narrow), cases)
     assert free.outputs["o"] == y
     assert stalled.outputs["o"] == y
     assert (free.latency, free.cycles) == (BlockQuantize.latency, len(y) + BlockQuantize.latency)
@@ -46,6 +49,7 @@ def test_matches_reference(lanes, width, tokens):
         ((65,), "lanes must be from 1 to 64, not 65"),
         ((4, 7), "width must be from 8 to 39, not 7"),
         ((4, 23, 0), "tokens must be from 1 to 64, not 0"),
+        ((4, 23, 1, 7), "mantissa_width must be 8, 6, 5 or 4, not 7"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -36,15 +36,21 @@ def test_json(tmp_path):
     assert "w8a8kv8, 8 lanes" in done.stdout
 
 
-def test_scheme_of_the_cache(tmp_path):
+def test_scheme_of_activations_and_cache(tmp_path):
     """What it names is what --set gives."""
     reports = []
-    widths = ("key_width=4", "value_width=4", "value_steps=token", "key_mean=removed")
-    for settings in (("--scheme", "w8a8kv4"), [x for one in widths for x in ("--set", one)]):
+    widths = (
+        "activation_width=6",
+        "key_width=4",
+        "value_width=4",
+        "value_steps=token",
+        "key_mean=removed",
+    )
+    for settings in (("--scheme", "w8a6kv4"), [x for one in widths for x in ("--set", one)]):
         path = tmp_path / f"{len(reports)}.json"
         command = ("evaluate", "demo", "--text", TEXT, "--max-tokens", "20", "--json", path)
         done = run(*command, *settings)
-        assert "w8a8kv4, 8 lanes" in done.stdout
+        assert "w8a6kv4, 8 lanes" in done.stdout
         reports.append(path.read_text())
     assert reports[0] == reports[1]
 
@@ -101,9 +107,9 @@ def test_bad_input(tmp_path):
     assert "at least one token to predict" in fails("evaluate", "demo", "--text", empty)
     assert "not UTF-8: invalid start byte at byte 2" in fails("evaluate", "demo", "--text", binary)
     assert "give --tokenizer FILE" in fails("evaluate", small, "--text", text)
-    for name in ("w9a8kv8", "w8", "float"):
+    for name in ("w9a8kv8", "w8a7kv8", "w8", "float"):
         message = fails("evaluate", "demo", "--text", text, "--scheme", name)
-        assert "--scheme must be one of w2a8kv8, " in message
+        assert "--scheme must be w4a8kv8 or the like, " in message
     settings = ("--set", "max_seq_len=300")
     message = fails("evaluate", "demo", "--text", text, *settings)
     assert message == "max_seq_len must be at most the model's 256, not 300"

@@ -197,6 +197,9 @@ def test_formats_that_are_never_found_end(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"activation_width": 3}, "activation_width must be 8, 6, 5 or 4, not 3"),
+        ({"rotate_down": 1024}, r"rotate_down must be 0 or a power of .* \(512\), not 1024"),
+        ({"rotate_keys": 1}, r"rotate_keys must be 0 or a power of .* \(512\), not 1"),
         ({"key_width": 5}, "key_width must be 8, 6 or 4, not 5"),
         ({"value_width": 2, "value_steps": "token"}, "value_width must be 8, 6 or 4, not 2"),
         ({"value_width": 4}, "value_steps must be token with a value_width below 8, not 'channel'"),
@@ -204,7 +207,7 @@ def test_formats_that_are_never_found_end(monkeypatch):
         ({"key_mean": "gone"}, "key_mean must be kept or removed, not 'gone'"),
     ],
 )
-def test_no_such_cache(changes, message):
+def test_no_such_widths(changes, message):
     with pytest.raises(ValueError, match=message):
         Scheme(**changes)
 

@@ -69,10 +69,13 @@ MACHINES = {
             *("key_width=4", "value_width=4"),
         ),
     ),
-    "keys of 6 bits without their mean, values of 4": (
+    "activations of 5 bits, transforms, keys of 6 without their mean, values of 4": (
         (16, 24, 2, 4, 2, 4, 37, 24, True),
         "tiny",
-        ("value_steps=token", "key_mean=removed", "key_width=6", "value_width=4"),
+        (
+            *("value_steps=token", "key_mean=removed", "key_width=6", "value_width=4"),
+            *("activation_width=5", "rotate_down=4", "rotate_keys=4"),
+        ),
     ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),

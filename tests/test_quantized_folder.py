@@ -11,6 +11,7 @@ from celosia.reference.checkpoint import KNOWN, CheckpointError, load
 from celosia.reference.checkpoint.quantized_folder import write_model
 from celosia.reference.checkpoint.tokenizer_files import tokenizer_files
 from celosia.reference.model import random_model
+from celosia.reference.operations import Hadamard
 from celosia.reference.quantization.coded import Coded
 from celosia.reference.quantization.quantize import quantize
 from celosia.reference.quantization.scheme import Scheme
@@ -65,6 +66,16 @@ def test_descriptions_stay(tmp_path, name):
     np.testing.assert_array_equal(
         float32.forward(read, case.tokens), float32.forward(coded, case.tokens)
     )
+
+
+def test_transforms_are_kept(tiny_config, tmp_path):
+    scheme = Scheme(weight_width=4, rotate_down=4, rotate_keys=2)
+    coded, read = written(random_model(tiny_config()), tmp_path / "a", scheme)
+    assert len(read.description.find(Hadamard)) == 3 * read.config.n_layers
+    for each in (scheme, Scheme(weight_width=4)):  # the description has them
+        matrices = quantize(read, each).matrices
+        for one, other in zip(matrices, quantize(coded, scheme).matrices, strict=True):
+            np.testing.assert_array_equal(one.weight, other.weight)
 
 
 def test_the_same_bytes(tiny_config, tmp_path):

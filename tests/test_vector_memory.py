@@ -60,13 +60,15 @@ def check_written(history, value):
         before = new
 
 
-@pytest.mark.parametrize(("tokens", "starts", "depth"), [(3, (0, 5, 9), 14), (1, (0, 1, 2), 3)])
-def test_activation_memory(tokens, starts, depth):
+@pytest.mark.parametrize(
+    ("tokens", "starts", "depth", "width"), [(3, (0, 5, 9), 14, 8), (1, (0, 1, 2), 3, 5)]
+)
+def test_activation_memory(tokens, starts, depth, width):
     rng = random.Random(depth)
 
     def words():
         while True:
-            data = [rng.randrange(-128, 128) for _ in range(LANES)]
+            data = [rng.randrange(-1 << width - 1, 1 << width - 1) for _ in range(LANES)]
             yield word(rng, tokens, data, exponent=rng.randrange(16), index=rng.randrange(depth))
 
     def refills():
@@ -76,12 +78,16 @@ def test_activation_memory(tokens, starts, depth):
             "refill_en": rng.random() < 0.1,
         }
 
-    history = play(ActivationMemory(LANES, tokens, starts, depth), words(), depth, rng, refills)
+    memory = ActivationMemory(LANES, tokens, starts, depth, width)
+    history = play(memory, words(), depth, rng, refills)
     check_reads(
         history,
         tokens,
         lambda new: new["index"],
-        lambda new: {"mantissa": new["data"], "exponent": new["exponent"]},
+        lambda new: {
+            "mantissa": [x << 8 - width for x in new["data"]],
+            "exponent": new["exponent"],
+        },
     )
     check_written(history, lambda new: 1)
     marks = [0, 0, 0]
@@ -187,6 +193,7 @@ def test_score_memory(tokens, n_words):
         (ActivationMemory, (4, 65, (0, 1, 2), 3), "tokens must be from 1 to 64, not 65"),
         (ActivationMemory, (4, 1, (0, 2, 2), 3), r"ascending numbers from 0, not \(0, 2, 2\)"),
         (ActivationMemory, (4, 1, (1, 2, 3), 4), r"ascending numbers from 0, not \(1, 2, 3\)"),
+        (ActivationMemory, (4, 1, (0, 1, 2), 3, 9), "width must be from 2 to 8, not 9"),
         (ActivationMemory, (4, 1, (0, 1, 2), 2), "depth must be from 3 to 1048576, not 2"),
         (QueryMemory, (65, 1, 1, 1), "lanes must be from 1 to 64, not 65"),
         (QueryMemory, (4, 0, 1, 1), "tokens must be from 1 to 64, not 0"),

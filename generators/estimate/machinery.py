@@ -31,8 +31,9 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
-        if pages := sketch.config.kv_page_size:
-            raise ConfigError(f"kv_page_size must be 0 for the cycle model, not {pages}")
+        for name in ("kv_page_size", "rotate_down", "rotate_keys"):
+            if found := getattr(sketch.config, name):
+                raise ConfigError(f"{name} must be 0 for the cycle model, not {found}")
         shape, self.program = sketch.shape, sketch.program
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency

@@ -31,7 +31,8 @@ def formats(plan):
     return {
         "scheme": scheme.name,
         "weights": f"{weights}, a uint16 scale per row",
-        "activations": f"int8, an exponent per {lanes} values, from {ACTIVATION_WIDTH} bits",
+        "activations": f"int{scheme.activation_width}, an exponent per {lanes} values, "
+        f"from {ACTIVATION_WIDTH} bits",
         "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
         "fractional bits",
         **mixer,

@@ -7,6 +7,7 @@ from celosia.reference.operations.add import IntegerAdd
 from celosia.reference.operations.attention import IntegerAttention
 from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.gate import IntegerGate
+from celosia.reference.operations.hadamard import IntegerHadamard
 from celosia.reference.operations.norm import WEIGHTS_SHIFT, IntegerStreamNorm
 from celosia.reference.operations.recur import IntegerRecur
 from celosia.reference.operations.rotate import IntegerRotate
@@ -26,6 +27,7 @@ class Way:
     norm: IntegerStreamNorm | None = None
     rotate: IntegerRotate | None = None
     limit: int | None = None
+    transform: tuple | None = None
 
 
 class Ways:
@@ -34,7 +36,7 @@ class Ways:
     def __init__(self, model):
         self.model = model
         self.angles, self.norms, self.gates, self.caps, self.routers = [], {}, [], {}, []
-        self.limits = {}
+        self.limits, self.transforms = {}, {}
         self.states, self.weights = [], []
         rotations = [op for op in model.operations if isinstance(op, IntegerRotate)]
         self.rotates = bool(rotations)
@@ -44,7 +46,7 @@ class Ways:
     def after(self, operations, index):
         """The way of the results of the operation at ``index`` of a layer."""
         name = operations[index].out
-        norm = rotate = limit = None
+        norm = rotate = limit = transform = None
         for op in operations[index + 1 :]:
             if isinstance(op, IntegerStreamNorm) and op.input == name:
                 norm, name = op, op.out
@@ -52,10 +54,13 @@ class Ways:
                 rotate = op
             elif isinstance(op, IntegerClip) and op.vector == name:
                 limit = op.limit
+            elif isinstance(op, IntegerHadamard) and op.vector == name:
+                transform = op.size, op.width
             elif isinstance(op, IntegerAdd) and op.input == name:
                 return Way("added" if norm else "residual", name, op, norm)
             elif isinstance(op, IntegerAttention) and name in (op.source.q, op.source.k):
-                return Way(self._heads(operations, op, name), name, op, norm, rotate, limit)
+                route = self._heads(operations, op, name)
+                return Way(route, name, op, norm, rotate, limit, transform)
             elif isinstance(op, IntegerAttention) and name == op.source.v:
                 return Way("values", name, op)
             elif isinstance(op, IntegerRecur) and name in op.source.inputs:
@@ -63,7 +68,7 @@ class Ways:
             elif isinstance(op, IntegerGate) and op.input == name:
                 return Way("gated", name, op)
             elif getattr(op, "input", None) == name:
-                return Way("", name, op, norm)
+                return Way("", name, op, norm, transform=transform)
         raise ValueError(f"nothing reads {name}")
 
     def _heads(self, operations, attention, name):
@@ -81,6 +86,8 @@ class Ways:
         if route in ("heads", "queries", "keys") and self.rotates:
             increments = way.rotate.increments if way.rotate else self.still
             members["angles"] = _number(self.angles, increments)
+        if self.transforms.setdefault(route, way.transform) != way.transform:
+            raise ValueError(f"{route} with different transforms needs two units")
         if way.norm:
             members["set"] = self._norm(route, way.norm)
             if self.limits.setdefault(route, way.limit) != way.limit:
@@ -147,6 +154,7 @@ class Ways:
             if self.rotates:
                 settings = (("increments", tuple(self.angles)),)
                 units = (*units, Unit("rope", f"rope{suffix}", settings))
+            units = (*units, *self._transform(name))
             if name != "queries":
                 units = (*units, *self._key_mean())
             rounding = Unit("head_quantize", f"head_quantize{suffix}", self._widths(name))
@@ -163,7 +171,12 @@ class Ways:
         routes += [
             Route("values", value_units, "values"),
             Route("scores", (*self._cap("scores"), Unit("softmax")), "scores"),
-            Route("gated", (*gate, *self._stream_norm("gated")), "activations", hidden_start),
+            Route(
+                "gated",
+                (*gate, *self._transform("gated"), *self._stream_norm("gated")),
+                "activations",
+                hidden_start,
+            ),
             Route("attention", self._stream_norm("attention"), "activations", attention_start),
             *self._recurrent(attention_start),
             *self._router(),
@@ -190,6 +203,13 @@ class Ways:
         )
         units = Unit("recurrent", settings=settings), *self._stream_norm("recurrent")
         yield Route("recurrent", units, "activations", start)
+
+    def _transform(self, route):
+        """The Hadamard transform of a route's words, if there is one."""
+        if self.transforms.get(route):
+            size, width = self.transforms[route]
+            name = "hadamard_hidden" if route == "gated" else f"hadamard_{route}"
+            yield Unit("hadamard", name, (("size", size), ("width", width)))
 
     def _widths(self, route):
         """What tells a route's quantiser the width of keys, where that is not the queries'."""

@@ -29,6 +29,7 @@ from celosia.reference.operations import (
     Embed,
     Experts,
     Gate,
+    Hadamard,
     Linear,
     Norm,
     Rotate,
@@ -42,7 +43,7 @@ __all__ = ["CONFIG", "is_one", "read_model", "write_model"]
 CONFIG, TENSORS = "celosia.json", "model.safetensors"
 FORMAT = 1
 
-_KINDS = (Add, Attention, Cap, Clip, Copy, Embed, Experts, Gate, Linear, Norm, Rotate)
+_KINDS = Add, Attention, Cap, Clip, Copy, Embed, Experts, Gate, Hadamard, Linear, Norm, Rotate
 _OPERATIONS = {kind.__name__: kind for kind in _KINDS}
 
 _Operation = dict[str, dict]

@@ -25,6 +25,7 @@ from celosia.reference.operations.clip import Clip
 from celosia.reference.operations.embed import Embed
 from celosia.reference.operations.experts import Experts
 from celosia.reference.operations.gate import Gate
+from celosia.reference.operations.hadamard import Hadamard
 from celosia.reference.operations.linear import Linear
 from celosia.reference.operations.norm import Copy, Norm
 from celosia.reference.operations.recur import Recur
@@ -39,6 +40,7 @@ __all__ = [
     "Embed",
     "Experts",
     "Gate",
+    "Hadamard",
     "Linear",
     "Norm",
     "Recur",

@@ -90,18 +90,19 @@ class Attention:
         product is the score in powers of two. Values: a step for each channel, or one unit for
         all of a head.
         """
-        q_fold, k_fold, bits = self.folds(q)
+        (q_fold, k_fold, bits), pair = self.folds(q), self._pair(q)
         q.ask(
             self.q,
-            np.repeat(np.repeat(q_fold * 2.0**bits, self._pair, axis=-1), self.group, axis=0),
+            np.repeat(np.repeat(q_fold * 2.0**bits, pair, axis=-1), self.group, axis=0),
         )
-        q.ask(self.k, np.repeat(k_fold, self._pair, axis=-1))
+        q.ask(self.k, np.repeat(k_fold, pair, axis=-1))
         q.ask(self.v, 1.0 / self._value_step(q))
-        q.note(self, (bits, np.repeat(k_fold, self._pair, axis=-1)))
+        q.note(self, (bits, np.repeat(k_fold, pair, axis=-1)))
 
-    @property
-    def _pair(self):
-        """Neighbours of a head that have one factor: pairs may be turned."""
+    def _pair(self, q):
+        """Neighbours of a head that have one factor: pairs may be turned, blocks transformed."""
+        if transform := q.transform(self.q):
+            return transform.size
         return 1 if self.head_dim % 2 else 2
 
     def folds(self, q):
@@ -111,10 +112,15 @@ class Attention:
         margin, queries, keys = q.margin, q.seen("queries"), q.seen("keys")
         if self._loses_mean(q):  # twice the range is there while they have it
             keys = np.maximum(q.centred_keys(), keys / 2)
+        if q.transform(self.q):  # twice the range is there in front of a transform, too
+            queries, keys = (
+                np.maximum(found, q.seen(f"{name} straight").reshape(found.shape) / 2)
+                for found, name in ((queries, self.q), (keys, self.k))
+            )
         if q.normed(self.q):  # one set of gains serves all heads
             queries = np.broadcast_to(queries.max(axis=0), queries.shape)
             keys = np.broadcast_to(keys.max(axis=0), keys.shape)
-        kv, group, pair = self.n_kv_heads, self.group, self._pair
+        kv, group, pair = self.n_kv_heads, self.group, self._pair(q)
         q_pair = queries.reshape(kv, group, -1, pair).max(axis=(1, 3))
         k_pair = keys.reshape(kv, -1, pair).max(axis=-1)
         balance = np.sqrt(k_pair / q_pair)
@@ -134,7 +140,9 @@ class Attention:
         largest = min(math.sqrt(2) * limit, largest)  # of a pair that is turned
         product = LOG2E * self.scale
         bits = math.floor(2 * math.log2((2**15 - 4) / largest) - math.log2(product))
-        fold = np.full((self.n_kv_heads, self.head_dim // self._pair), (product * 2.0**bits) ** 0.5)
+        fold = np.full(
+            (self.n_kv_heads, self.head_dim // self._pair(q)), (product * 2.0**bits) ** 0.5
+        )
         return product / fold, fold, bits
 
     def _value_step(self, q):

@@ -80,6 +80,8 @@ class Gate:
         if self.up:
             product += round(math.log2(q.want(self.up)[0]))
         largest = q.everywhere("hidden") if q.taken_by_norm(self.out) else q.seen("hidden").max()
+        if transform := q.transform(self.out):
+            largest = max(largest, q.seen(transform.key).max())
         fraction = ACTIVATION_WIDTH - 2 - ceil_log2(q.margin * largest)
         fraction = min(fraction, product - bool(self.up))
         q.give(self.out, 2.0**-fraction)

@@ -15,6 +15,7 @@ from celosia.reference.operations.attention import Attention
 from celosia.reference.operations.clip import Clip
 from celosia.reference.operations.experts import Experts, IntegerExperts
 from celosia.reference.operations.gate import Gate
+from celosia.reference.operations.hadamard import Hadamard
 from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.operations.norm import (
     ACTIVATION_WIDTH,
@@ -210,6 +211,12 @@ class Quantizer:
         """Whether a norm takes the vector on its way, in this layer."""
         layer = self.description.layers[self.layer]
         return any(isinstance(op, Norm) and op.input == vector for op in layer)
+
+    def transform(self, vector):
+        """The Hadamard transform of a vector, in this layer; else None."""
+        layer = self.description.layers[self.layer]
+        found = (op for op in layer if isinstance(op, Hadamard) and op.vector == vector)
+        return next(found, None)
 
     def limit(self, vector):
         """Of a clipped vector, in this layer; else None."""

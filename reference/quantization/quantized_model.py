@@ -8,6 +8,7 @@ from celosia.reference import integer
 from celosia.reference.description import Description
 from celosia.reference.model import ModelConfig
 from celosia.reference.operations.attention import IntegerAttention
+from celosia.reference.operations.hadamard import IntegerHadamard
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
 from celosia.reference.quantization.scheme import Scheme
 
@@ -77,8 +78,10 @@ class QuantizedModel:
 
     @cached_property
     def normed_on_the_way(self):
-        """Vectors that a norm takes before they reach the activation memory."""
-        return {op.input for op in self.operations if isinstance(op, IntegerStreamNorm)}
+        """Vectors that a norm, or transform, takes before they reach the activation memory."""
+        transformed = {op.vector for op in self.operations if isinstance(op, IntegerHadamard)}
+        normed = {op.input for op in self.operations if isinstance(op, IntegerStreamNorm)}
+        return normed | transformed
 
     @property
     def operations(self):

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
 from celosia.reference.units.head_quantize import KV_WIDTHS
 
-__all__ = ["Scheme"]
+__all__ = ["Scheme", "transform_sizes"]
+
+
+def transform_sizes(lanes):
+    """Sizes of Hadamard transforms, of at most 64 words; 0 for none."""
+    return 0, *(1 << n for n in range(1, (64 * lanes).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,8 @@ class Scheme:
     lanes : int, a power of two from 2 to 64
         Activations share an exponent per block of ``lanes`` values (the machine's vector lanes).
     weight_width : int, 2 to 8
+    activation_width : int, 8, 6, 5 or 4
+        Bits of an activation within its block.
     residual_width : int, 20 to 28
     group : int, 0 or a multiple of ``lanes``
         Columns that share a scale within their row; 0 for one scale per row.
@@ -27,10 +35,12 @@ class Scheme:
         Bits of a cached key's or value's code; values of fewer than 8 have steps by token.
     value_steps : str
         Cached values have a step for each ``channel``, or as keys for each head and ``token``.
-
     key_mean : str
         ``kept``, or ``removed`` from rotated keys: the mean of each layer and KV head, by
         calibration. No softmax sees the difference, and smaller keys have smaller steps.
+    rotate_down, rotate_keys : int, 0 or a power of two from 2 to ``64 * lanes``
+        Values of a block whose Hadamard transform is taken, in front of each ``down`` matrix (R4),
+        and of queries and keys (R3); 0 for none.
     ternary : bool
         Every weight of a row is -1, 0 or 1 times the row's scale, as the model has it: nothing is
         rounded, and norms' gains stay out of matrices. Tables have ``DIGITS`` ternary digits. Only
@@ -50,6 +60,9 @@ class Scheme:
     value_width: int = 8
     value_steps: str = "channel"
     key_mean: str = "kept"
+    activation_width: int = 8
+    rotate_down: int = 0
+    rotate_keys: int = 0
 
     def __post_init__(self):
         if self.lanes not in (2, 4, 8, 16, 32, 64):
@@ -58,6 +71,10 @@ class Scheme:
             raise ValueError(f"weight_width must be from 2 to 8, not {self.weight_width!r}")
         if self.residual_width not in range(20, 29):
             raise ValueError(f"residual_width must be from 20 to 28, not {self.residual_width!r}")
+        if self.activation_width not in ACTIVATION_WIDTHS:
+            raise ValueError(
+                f"activation_width must be 8, 6, 5 or 4, not {self.activation_width!r}"
+            )
         for name in ("key_width", "value_width"):
             if getattr(self, name) not in KV_WIDTHS:
                 raise ValueError(f"{name} must be 8, 6 or 4, not {getattr(self, name)!r}")
@@ -69,6 +86,13 @@ class Scheme:
             raise ValueError(f"value_steps must be channel or token, not {self.value_steps!r}")
         if self.key_mean not in ("kept", "removed"):
             raise ValueError(f"key_mean must be kept or removed, not {self.key_mean!r}")
+        for name in ("rotate_down", "rotate_keys"):
+            size = getattr(self, name)
+            if size not in transform_sizes(self.lanes):
+                raise ValueError(
+                    f"{name} must be 0 or a power of two from 2 to 64 * lanes ({64 * self.lanes}), "
+                    f"not {size}"
+                )
         if self.group < 0 or self.group % self.lanes:
             raise ValueError(f"group must be a multiple of lanes ({self.lanes}), not {self.group}")
         if self.ternary and (self.weight_width != 2 or self.group):
@@ -85,11 +109,17 @@ class Scheme:
                 f"4 bits twice as much, not {self.head_width!r}"
             )
 
+    @property
+    def transforms(self):
+        """Sizes of the transforms, as :func:`celosia.reference.rewrites.rewrites.machine_form`
+        takes them."""
+        return self.rotate_down, self.rotate_keys
+
     def form(self, model):
         """``model`` as the machine computes it: what calibration looks at."""
         from celosia.reference.rewrites.rewrites import machine_form
 
-        return machine_form(model, self.ternary)
+        return machine_form(model, self.ternary, *self.transforms)
 
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`celosia.reference.quantization.quantize.quantize`."""
@@ -101,7 +131,8 @@ class Scheme:
     def name(self):
         """As ``w8a8kv8``."""
         keys, values = self.key_width, self.value_width
-        return f"w{self.weight_width}a8" + (f"kv{keys}" if keys == values else f"k{keys}v{values}")
+        cached = f"kv{keys}" if keys == values else f"k{keys}v{values}"
+        return f"w{self.weight_width}a{self.activation_width}{cached}"
 
     @property
     def head_planes(self):

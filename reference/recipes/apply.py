@@ -14,7 +14,7 @@ from celosia.reference.recipes.inputs import Windows
 from celosia.reference.recipes.recipe import RecipeError
 from celosia.reference.recipes.smoothquant import smooth_factors
 from celosia.reference.rewrites.column_factors import scale_site, sites
-from celosia.reference.rewrites.rewrites import REWRITES
+from celosia.reference.rewrites.rewrites import REWRITES, transformed
 from celosia.reference.rewrites.rotation import rotate_stream, rotate_values
 
 __all__ = ["apply_recipe"]
@@ -53,6 +53,7 @@ def apply_recipe(model, scheme, recipe, windows=None, keep=None, progress=None):
     try:
         for rewrite in REWRITES[:-1]:
             model = rewrite(model)
+        model = transformed(model, *scheme.transforms)
         if recipe.rotate:
             model = rotate_values(rotate_stream(model, recipe.seed), recipe.seed)
         work = _Work(replace(model, layers=list(model.layers)), scheme, recipe)

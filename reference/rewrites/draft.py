@@ -12,6 +12,7 @@ from celosia.reference.operations import (
     Embed,
     Experts,
     Gate,
+    Hadamard,
     Linear,
     Norm,
     Recur,
@@ -30,6 +31,7 @@ _READS = {
     Embed: lambda op: set(),
     Experts: lambda op: {op.input, op.out},
     Gate: lambda op: {op.gate, op.up} - {None},
+    Hadamard: lambda op: {op.vector},
     Linear: lambda op: {op.input, op.out} if op.add else {op.input},
     LinearPair: lambda op: {op.input},
     Norm: lambda op: {op.input},
@@ -47,7 +49,7 @@ def writes(op):
     """The vectors that an operation writes."""
     if isinstance(op, LinearPair):
         return set(op.outs)
-    return {op.vector if isinstance(op, Cap | Clip | Rotate) else op.out}
+    return {op.vector if isinstance(op, Cap | Clip | Hadamard | Rotate) else op.out}
 
 
 class Draft:
@@ -58,12 +60,15 @@ class Draft:
     parts : list of (list of operations, dict of tensors)
         The beginning, each layer, the end; the first and the last share their tensors.
     config : ModelConfig
+    sizes : dict of str to int
+        Values in each vector.
     """
 
     def __init__(self, model):
         self._model, self.config = model, model.config
         own, d = dict(model.tensors), model.description
         layers = zip(map(list, d.layers), map(dict, model.layers), strict=True)
+        self.sizes = dict(d.sizes)
         self.parts = [(list(d.begin), own), *layers, (list(d.end), own)]
 
     def model(self):
@@ -77,6 +82,7 @@ class Draft:
             begin=tuple(begin),
             layers=tuple(tuple(operations) for operations, _ in layers),
             end=tuple(end),
+            sizes=self.sizes,
         )
         shapes = [description.layer_shapes(index) for index in range(len(layers))]
         return replace(

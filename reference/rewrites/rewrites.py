@@ -8,6 +8,7 @@ from dataclasses import replace
 from celosia.reference.operations.gate import Gate
 from celosia.reference.operations.linear import Linear, LinearPair
 from celosia.reference.rewrites.factor_rewrites import fold_factors
+from celosia.reference.rewrites.hadamard_rewrites import transform_heads, transform_hidden
 from celosia.reference.rewrites.norm_rewrites import (
     centre_writers,
     fold_gains,
@@ -26,15 +27,26 @@ __all__ = [
     "join_norms",
     "machine_form",
     "pair_gates",
+    "transformed",
 ]
 
 
-def machine_form(model, ternary=False):
-    """The model as the machine computes it; ``ternary`` matrices stay so."""
-    for rewrite in REWRITES:
+def machine_form(model, ternary=False, rotate_down=0, rotate_keys=0):
+    """The model as the machine computes it; ``ternary`` matrices stay so.
+
+    With transforms of so many values in front of ``down``, and of queries and keys.
+    """
+    for rewrite in REWRITES[:-1]:
         if not (ternary and rewrite is fold_gains):
             model = rewrite(model)
-    return model
+    return pair_gates(transformed(model, rotate_down, rotate_keys))
+
+
+def transformed(model, rotate_down, rotate_keys):
+    """The model with Hadamard transforms of so many values, 0 for none."""
+    if rotate_down:
+        model = transform_hidden(model, rotate_down)
+    return transform_heads(model, rotate_keys) if rotate_keys else model
 
 
 def pair_gates(model):

@@ -6,7 +6,15 @@ import math
 import numpy as np
 from celosia.reference.arithmetic import round_shift, saturate
 
-__all__ = ["core", "factors", "hadamard", "hadamard_matrix", "scaling"]
+__all__ = [
+    "block_hadamard",
+    "block_shift",
+    "core",
+    "factors",
+    "hadamard",
+    "hadamard_matrix",
+    "scaling",
+]
 
 MAX_ORDER = 148
 
@@ -27,6 +35,22 @@ def hadamard(x, lanes, width=None):
     mantissa, shift = scaling(n)
     y = round_shift(y.reshape(x.shape).astype(np.int64) * mantissa, shift)
     return y if width is None else saturate(y, width)
+
+
+def block_shift(size):
+    """The shift behind a block's sums: with it values stay as large as they are, or get smaller."""
+    return (size.bit_length()) // 2
+
+
+def block_hadamard(x, size, width):
+    """``H x / 2**block_shift(size)`` of blocks of ``size`` neighbours, ``H`` Sylvester's matrix.
+
+    Sums are exact, rounded half up and saturated to ``width`` bits.
+    """
+    x = np.asarray(x, np.int64)
+    y = x.reshape(-1, size).astype(np.float64) @ _sylvester(size)  # exact
+    y = round_shift(y.astype(np.int64), block_shift(size))
+    return saturate(y, width).reshape(x.shape)
 
 
 def hadamard_matrix(n, lanes):

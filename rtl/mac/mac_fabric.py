@@ -12,7 +12,7 @@ from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.rtl.stream.pipeline import delayed
 from celosia.rtl.stream.queue import Queue
 
-__all__ = ["SHARING", "MacFabric", "activation_layout", "beat_layout"]
+__all__ = ["MANTISSA_WIDTH", "SHARING", "MacFabric", "activation_layout", "beat_layout"]
 
 MANTISSA_WIDTH = 8
 EXPONENT_WIDTH = 4
@@ -21,11 +21,11 @@ SHARING = 4  # rows that share registers for their activations and what steers t
 FINE = 2  # bits of the exponent that shift a dot product before its register, not behind it
 
 
-def activation_layout(lanes):
+def activation_layout(lanes, width=MANTISSA_WIDTH):
     """A block of activations: ``mantissa[lanes] * 2**exponent``."""
     return data.StructLayout(
         {
-            "mantissa": data.ArrayLayout(signed(MANTISSA_WIDTH), lanes),
+            "mantissa": data.ArrayLayout(signed(width), lanes),
             "exponent": unsigned(EXPONENT_WIDTH),
         }
     )

@@ -226,7 +226,7 @@ class Machine(wiring.Component):
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             **chains,
             "merge": Merge(quantized, [route.sink for route in routes].count("activations")),
-            "quantize": BlockQuantize(lanes, 23, tokens),
+            "quantize": BlockQuantize(lanes, 23, tokens, s.activation_width),
             "slots": slots,
             **self._values(),
             "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
@@ -240,6 +240,7 @@ class Machine(wiring.Component):
                 tokens,
                 (0, s.attention_start, s.hidden_start),
                 s.blocks,
+                s.activation_width,
             ),
         }
         units["queries"] = QueryMemory(lanes, tokens, s.n_heads, s.head_words)

@@ -20,6 +20,7 @@ from celosia.rtl.norm.residual import Residual
 from celosia.rtl.norm.rms_norm import RmsNorm
 from celosia.rtl.norm.stream_norm import StreamNorm
 from celosia.rtl.norm.weigh import Weigh
+from celosia.rtl.quantize.block_hadamard import BlockHadamard
 from celosia.rtl.recurrent.recurrent import Recurrent
 from celosia.rtl.stream.pipeline import clamp
 from celosia.rtl.token.router import Router
@@ -54,6 +55,10 @@ def _stream_norm(machine, s, more, gains, **settings):
     return StreamNorm(s.lanes, words, gains=gains, tokens=s.tokens, **settings, **more)
 
 
+def _hadamard(machine, s, more, size, width):
+    return BlockHadamard(s.lanes, size, width, s.tokens)
+
+
 def _soft_cap(machine, s, more, cap):
     return SoftCap(s.lanes, cap, s.tokens, multiplier_blocks=True, **more)
 
@@ -85,6 +90,7 @@ UNITS = {
     "recurrent": _recurrent,
     "stream_norm": _stream_norm,
     "rope": _rope,
+    "hadamard": _hadamard,
     "key_mean": lambda machine, s, more, means: KeyMean(s.lanes, means, s.tokens),
     "head_quantize": _head_quantize,
     "soft_cap": _soft_cap,

@@ -100,6 +100,8 @@ class MachineShape:
         The fabric has no multipliers.
     trits : bool
         The tape has five weights in a byte.
+    activation_width : int
+        Bits of a mantissa in the activation memory.
     """
 
     rows: int
@@ -130,6 +132,7 @@ class MachineShape:
     norms: int = field(default=1, repr=False)
     ternary: bool = field(default=False, repr=False)
     trits: bool = field(default=False, repr=False)
+    activation_width: int = field(default=8, repr=False)
 
     @property
     def layer_views(self):
@@ -146,7 +149,7 @@ class MachineShape:
     def _code_width(self, *sinks):
         """Bits of the codes that come to one of the ``sinks``: a setting of its quantiser."""
         units = [unit for route in self.routes if route.sink in sinks for unit in route.units]
-        settings = [pair for unit in units for pair in unit.settings]
+        settings = [p for unit in units if unit.kind == "head_quantize" for p in unit.settings]
         return next((width for name, width in settings if name in ("width", "key_width")), 8)
 
     @property

@@ -3,7 +3,7 @@
 from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.rtl.mac.mac_fabric import activation_layout
+from celosia.rtl.mac.mac_fabric import MANTISSA_WIDTH, activation_layout
 from celosia.rtl.machine.fetched import EXPONENT_WIDTH, mark_layout, score_layout
 from celosia.rtl.machine.step import BUFFERS
 from celosia.rtl.stream.checks import check_range
@@ -40,10 +40,12 @@ class ActivationMemory(wiring.Component):
         Where the regions begin, ascending from 0.
     depth : int, at most 2**20
         Words for each token, more than the last of ``starts``.
+    width : int, 2 to 8
+        Bits of a mantissa, the upper ones of what is read.
 
     Members
     -------
-    i : In(stream of framed(lanes, 8, tokens, exponent=unsigned(5))), always ready
+    i : In(stream of framed(lanes, width, tokens, exponent=unsigned(5))), always ready
         ``index`` is the address, ``exponent`` from 0 to 15.
     group : In(unsigned)
         The group's last token.
@@ -60,7 +62,7 @@ class ActivationMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, starts, depth):
+    def __init__(self, lanes, tokens, starts, depth, width=8):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         if len(starts) != 3 or starts[0] != 0 or not starts[0] < starts[1] < starts[2]:
@@ -69,8 +71,10 @@ class ActivationMemory(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.starts = starts
+        check_range("width", width, 2, 8)
         self.depth = depth
-        word = framed(lanes, 8, tokens, exponent=unsigned(5))
+        self.width = width
+        word = framed(lanes, width, tokens, exponent=unsigned(5))
         super().__init__(
             {
                 "i": In(stream.Signature(word, always_ready=True)),
@@ -88,7 +92,7 @@ class ActivationMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i = self.i.p
-        shape = activation_layout(self.lanes)
+        shape = activation_layout(self.lanes, self.width)
         writes, reads = _banks(m, shape, self.tokens, self.depth, self.address, self.read_en)
         for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
             m.d.comb += [
@@ -96,8 +100,13 @@ class ActivationMemory(wiring.Component):
                 write.data.mantissa.eq(i.data),
                 write.data.exponent.eq(i.exponent),
                 write.en.eq(self.i.valid & (i.token == token)),
-                self.data[token].eq(read),
             ]
+            if self.width == MANTISSA_WIDTH:
+                m.d.comb += self.data[token].eq(read)
+                continue
+            m.d.comb += self.data[token].exponent.eq(read.exponent)
+            for wide, x in zip(self.data[token].mantissa, read.mantissa, strict=True):
+                m.d.comb += wide.eq(x << (MANTISSA_WIDTH - self.width))
         m.d.sync += self.written.eq(self.i.valid & i.last)
         ends = [*self.starts[1:], self.depth]
         for region, (start, end) in enumerate(zip(self.starts, ends, strict=True)):

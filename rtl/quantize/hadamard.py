@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 from celosia.reference.units.hadamard import core, factors, hadamard_matrix, scaling
-from celosia.rtl.quantize.hadamard_stages import Butterfly, Core, tagged
+from celosia.rtl.quantize.hadamard_stages import Butterfly, Core, butterflies, tagged
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.frame_guard import FrameGuard
@@ -116,7 +116,7 @@ class Hadamard(wiring.Component):
         for level in range(0, exact_log2(self.lanes), 2):
             for distance in (1 << level, 2 << level):
                 if distance < self.lanes:
-                    x = _butterflies(x, distance)
+                    x = butterflies(x, distance)
             tag, x = pipe.stage(tag, x)
         mantissa, shift = scaling(self.n)
         mantissa = Const(mantissa, 17)
@@ -144,8 +144,3 @@ class Hadamard(wiring.Component):
             i.ready.eq(stage.i.ready),
         ]
         return stage.o
-
-
-def _butterflies(x, distance):
-    """Sums and differences of the values ``distance`` apart."""
-    return [x[k - distance] - v if k & distance else v + x[k + distance] for k, v in enumerate(x)]

@@ -12,7 +12,7 @@ from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline
 from celosia.rtl.stream.words import ARGUMENT_WIDTH, token_width
 
-__all__ = ["Butterfly", "Core", "tagged"]
+__all__ = ["Butterfly", "Core", "butterflies", "tagged"]
 
 
 def tagged(lanes, width, tokens=1):
@@ -220,3 +220,8 @@ class Core(wiring.Component):
 def _bits(column):
     """A bit for each -1."""
     return sum(int(sign < 0) << k for k, sign in enumerate(column))
+
+
+def butterflies(x, distance):
+    """Sums and differences of the values ``distance`` apart."""
+    return [x[k - distance] - v if k & distance else v + x[k + distance] for k, v in enumerate(x)]
