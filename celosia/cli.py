@@ -47,6 +47,7 @@ from celosia.printable import MESSAGE, NAME, printable
 from celosia.quantize_command import register as register_quantize
 from celosia.roofline import roofline
 from celosia.terminal import utf8
+from celosia.tune_command import register as register_tune
 
 __all__ = ["app", "main"]
 
@@ -574,6 +575,7 @@ def _step(text):
 
 
 register_quantize(app, _load, _scheme)
+register_tune(app, _load, _scheme)
 
 
 def main():

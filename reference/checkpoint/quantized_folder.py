@@ -31,6 +31,7 @@ from celosia.reference.operations import (
     Gate,
     Linear,
     Norm,
+    Recur,
     Rotate,
 )
 from celosia.reference.quantization.coded_tensors import pack, unpack
@@ -42,7 +43,10 @@ __all__ = ["CONFIG", "is_one", "read_model", "write_model"]
 CONFIG, TENSORS = "celosia.json", "model.safetensors"
 FORMAT = 1
 
-_KINDS = (Add, Attention, Cap, Clip, Copy, Embed, Experts, Gate, Linear, Norm, Rotate)
+_KINDS = (
+    *(Add, Attention, Cap, Clip, Copy, Embed),
+    *(Experts, Gate, Linear, Norm, Recur, Rotate),
+)
 _OPERATIONS = {kind.__name__: kind for kind in _KINDS}
 
 _Operation = dict[str, dict]
