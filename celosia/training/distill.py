@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from celosia.reference.operations import Recur
 from celosia.training.forward import forward
 
 __all__ = ["Training", "Windows", "distill"]
@@ -78,7 +79,7 @@ def distill(student, tensors, teacher, windows, training, rounding=None, keep=No
 
     What falls is the mean of KL(teacher || student) over all positions of the windows. With
     ``rounding`` the student's matrices are those of its codes, in each step anew, and gradients
-    pass the rounding as if it were none.
+    pass the rounding as if it were none. Lower bounds of states stay as they are.
 
     Parameters
     ----------
@@ -98,7 +99,9 @@ def distill(student, tensors, teacher, windows, training, rounding=None, keep=No
     float
         A running mean of what falls, in nats.
     """
-    parameters = [tensor.requires_grad_() for part in tensors for tensor in part.values()]
+    fixed = {op.bounds for op in student.find(Recur)}
+    named = [each for part in tensors for each in part.items() if each[0] not in fixed]
+    parameters = [tensor.requires_grad_() for _, tensor in named]
     matrices = [tensor for tensor in parameters if tensor.dim() > 1]
     vectors = [tensor for tensor in parameters if tensor.dim() < 2]
     groups = [{"params": matrices, "weight_decay": training.decay}, {"params": vectors}]

@@ -34,5 +34,9 @@ def kept(key):
             latest = time.monotonic()
         return None
 
-    yield keep
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield keep
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing was kept
