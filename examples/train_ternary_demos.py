@@ -50,6 +50,7 @@ CONFIG = ModelConfig(
     options={"lower_bounds": True},
 )
 SCHEME = Scheme(weight_width=2, ternary=True)
+HELD_OUT = 8297  # characters of what is held out, on which perplexities are measured
 
 
 def ternary(text, held_out, options):
@@ -72,7 +73,7 @@ def matmul_free(text, held_out, options):
     tensors, teacher = tensors_of(model), (demo.description, tensors_of(demo))
     tokens = demo.tokenizer.encode(text, bos=False)
     seen = windows([tokens], CONFIG.seq_len, demo.tokenizer.bos, demo.tokenizer.pieces)
-    held = demo.tokenizer.encode(held_out, bos=False)
+    held = demo.tokenizer.encode(held_out[:HELD_OUT], bos=False)
     rounding = Rounding(model.description, SCHEME, ternary=True)
     perplexities = {"teacher": perplexity(demo.description, teacher[1], held)}
     for name, steps, each in (
@@ -115,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=("demo-ternary", "demo-matmulfree"))
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--float-steps", type=int, default=1000)
+    parser.add_argument("--float-steps", type=int, default=600)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
