@@ -6,8 +6,8 @@
 
 ``demo-ternary`` is the embedded model ``demo``, whose matrices become ternary: what
 ``celosia tune demo --scheme ternary`` makes on the same text. ``demo-matmulfree`` is a MatMul-free
-LM (HGRN with BitLinear) that learns from the text and from ``demo``'s distributions, first in
-float, then with ternary weights. A call that was interrupted goes on where it was.
+LM (HGRN with BitLinear) of ``demo``'s sizes, which begins with its tables and MLPs. It learns from
+the text and from ``demo``'s distributions, first in float, then with ternary weights. A call that was interrupted goes on where it was.
 
 The text is that of ``train_demo.py``, without its held-out tenth.
 """
@@ -19,8 +19,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from celosia.reference import float32
 from celosia.reference.checkpoint import KNOWN, load
 from celosia.reference.checkpoint.quantized_folder import write_model
 from celosia.reference.model import ModelConfig, random_model
@@ -37,7 +39,7 @@ from celosia.training.tune import coded_model, trainable
 
 CONFIG = ModelConfig(
     dim=96,
-    hidden_dim=192,
+    hidden_dim=224,
     n_layers=4,
     n_heads=1,
     n_kv_heads=1,
@@ -67,11 +69,9 @@ def ternary(text, held_out, options):
 def matmul_free(text, held_out, options):
     """Make ``demo-matmulfree``."""
     demo = load("demo")
-    model = trainable(random_model(CONFIG, options.seed), SCHEME)
-    for layer in range(1, CONFIG.n_layers):
-        model.layers[layer]["bounds"][:] = layer / CONFIG.n_layers
-    tensors, teacher = tensors_of(model), (demo.description, tensors_of(demo))
     tokens = demo.tokenizer.encode(text, bos=False)
+    model = trainable(begun(demo, tokens[: CONFIG.seq_len], options.seed), SCHEME)
+    tensors, teacher = tensors_of(model), (demo.description, tensors_of(demo))
     seen = windows([tokens], CONFIG.seq_len, demo.tokenizer.bos, demo.tokenizer.pieces)
     held = demo.tokenizer.encode(held_out[:HELD_OUT], bos=False)
     rounding = Rounding(model.description, SCHEME, ternary=True)
@@ -82,10 +82,10 @@ def matmul_free(text, held_out, options):
     ):
         training = Training(steps, options.batch, 3e-3, text=0.1, decay=0.05, seed=options.seed)
         with kept(f"{name} {options}") as keep:
-            distill(model.description, tensors, teacher, seen, training, each, keep, tell)
+            loss = distill(model.description, tensors, teacher, seen, training, each, keep, tell)
         rounded = each.rounded(tensors) if each else tensors
         perplexities[name] = perplexity(model.description, rounded, held)
-        print(f"held-out perplexity: {perplexities}", flush=True)
+        print(f"{name}: loss {loss:.3f}, held-out perplexities {perplexities}", flush=True)
     coded = coded_model(model, tensors, rounding)
     coded.settings = settings_of(SCHEME)
     made = {"name": "demo-matmulfree", "held_out_perplexity": perplexities}
@@ -94,6 +94,42 @@ def matmul_free(text, held_out, options):
     write_model(options.output, coded, made)
     tokenizer = (KNOWN["demo"] / "tokenizer.json").read_bytes()
     (options.output / "tokenizer.json").write_bytes(tokenizer)
+
+
+def begun(demo, tokens, seed):
+    """A model with ``demo``'s tables and MLPs, and what its attention reads and writes by.
+
+    Norms that ``demo`` does not have, one before each matrix, begin with the size of what the
+    matrix reads there.
+    """
+    model, sizes = random_model(CONFIG, seed), {}
+
+    def observe(name, layer, array):
+        sizes[layer, name] = size(array)
+
+    float32.forward(demo, tokens, observe=observe)
+    model.tensors["embedding"] = model.tensors["head"] = demo.tensors["embedding"]
+    model.tensors["norm"] = demo.tensors["norm"]
+    model.tensors["head_norm"][:] = size(demo.tensors["norm"])
+    for index, (layer, given) in enumerate(zip(model.layers, demo.layers, strict=True)):
+        layer |= {name: given[name] for name in ("wo", "ffn_norm", "w_gate", "w_up", "w_down")}
+        layer["mixer_norm"] = given["attention_norm"]
+        values = given["wv"].reshape(demo.config.n_kv_heads, demo.config.head_dim, -1)
+        group = demo.config.n_heads // demo.config.n_kv_heads
+        layer["w_fill"] = np.repeat(values, group, axis=0).reshape(CONFIG.dim, -1)
+        for way in ("fill", "forget", "output"):
+            layer[f"w_{way}_norm"][:] = size(given["attention_norm"])
+        layer["w_gate_norm"][:] = size(given["ffn_norm"])
+        layer["wo_norm"][:] = sizes[index, "attention"]
+        layer["w_down_norm"][:] = sizes[index, "hidden"]
+        if index:
+            layer["bounds"][:] = index / CONFIG.n_layers
+    return model
+
+
+def size(array):
+    """The root of the mean square."""
+    return np.sqrt(np.mean(array * array))
 
 
 @torch.no_grad()
