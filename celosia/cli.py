@@ -50,6 +50,7 @@ from celosia.quantize_command import register as register_quantize
 from celosia.roofline import roofline
 from celosia.search.command import search
 from celosia.terminal import utf8
+from celosia.tune_command import register as register_tune
 
 __all__ = ["app", "main"]
 
@@ -590,6 +591,7 @@ def _step(text):
 
 
 register_quantize(app, _load, _scheme)
+register_tune(app, _load, _scheme)
 
 
 def main():

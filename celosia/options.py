@@ -17,8 +17,8 @@ __all__ = [
 ]
 
 MODEL_HELP = (
-    "A llama2.c file, a Hugging Face directory, a GGUF file, a folder of quantize, or a name: "
-    "demo, smollm2."
+    "A llama2.c file, a Hugging Face directory, a GGUF file, a folder of quantize or tune, or a "
+    "name: demo, demo-ternary, smollm2."
 )
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 TokenizerOption = Annotated[

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from celosia.cache_folder import cache_folder
 
-__all__ = ["cached", "keep_only", "tool_home"]
+__all__ = ["cached", "keep_only", "tool_home", "under_way"]
 
 KEEP_DAYS = 14
 MANIFEST = "manifest.json"
@@ -58,6 +58,13 @@ def cached(key, build):
                 shutil.rmtree(left, ignore_errors=True)
             _make(target, build)
     return target
+
+
+def under_way(key):
+    """A folder for what is begun and not done; the same at the next call, for 14 days."""
+    folder = _writable_base(cache_folder()) / f"{key}.{'0' * 16}{UNFINISHED}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def keep_only(folder, *names):

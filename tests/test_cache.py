@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from celosia.reference.checkpoint import CheckpointError, known
 from celosia.sim import cache
-from celosia.sim.cache import cached, keep_only, tool_home
+from celosia.sim.cache import cached, keep_only, tool_home, under_way
 from celosia.sim.toolchain import python_tool, run_tool
 
 from celosia.cache_folder import cache_folder
@@ -319,3 +319,14 @@ def test_keep_only(tmp_path):
     (tmp_path / "link").symlink_to("obj")
     keep_only(tmp_path, "chip.so")
     assert [p.name for p in tmp_path.iterdir()] == ["chip.so"]
+
+
+def test_what_is_under_way_is_found_again(base):
+    """Whatever else is built; and removed when nobody has come for it in 14 days."""
+    folder = under_way(KEY)
+    (folder / "state").write_text("half")
+    cached(OTHER, build)
+    assert (under_way(KEY) / "state").read_text() == "half"
+    os.utime(folder, (0, 0))
+    cached(KEY[::-1], build)
+    assert not folder.exists()

@@ -47,7 +47,7 @@ def test_names_with_dots(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    message = r"^dmeo: no such file .* known model \(demo, smollm2, gemma3-270m\)$"
+    message = r"^dmeo: no such file .* known model \(demo, demo-ternary, smollm2, gemma3-270m\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")
     with pytest.raises(CheckpointError, match="gone: no such file"):

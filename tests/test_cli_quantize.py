@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from celosia.generators.automatic import choose_config
 from celosia.reference.checkpoint import load
+from celosia.reference.model import random_model
 from celosia.reference.quantization.quantize import quantize
 from celosia.reference.quantization.scheme import Scheme
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
+
+from celosia.made_codes import with_groups
 
 RTN = ("--recipe", "rtn", "--measure", 40)
 TEXT = Path(__file__).parent / "data" / "shakespeare_heldout.txt"
@@ -74,6 +77,17 @@ def test_narrow_widths_are_kept(tmp_path):
     assert (config.key_width, config.value_width) == (4, 4)
     assert config.activation_width == 6
     assert (config.value_steps, config.key_mean) == ("token", "removed")
+
+
+def test_groups_of_few_bits(tiny_config):
+    """The head has twice as many, unless somebody chose."""
+    model = load("demo")
+    two, eight = Scheme(weight_width=2), Scheme()
+    groups = ["weight_width=2", "group_size=32", "head_width=4"]
+    assert with_groups(model, two, "auto", []) == groups
+    assert with_groups(model, two, "auto", ["head_width=2"]) == ["head_width=2"]
+    assert with_groups(model, two, "small", []) == with_groups(model, eight, "auto", []) == []
+    assert with_groups(random_model(tiny_config()), two, "auto", []) == []
 
 
 def test_bad_input(tmp_path, recipe):

@@ -55,7 +55,9 @@ def test_every_integer_stays(tiny_config, tmp_path, scheme):
     np.testing.assert_array_equal(ours.logits(tokens)[0], theirs.logits(tokens)[0])
 
 
-@pytest.mark.parametrize("name", ["gpt2-tied", "gpt_neox-parallel", "olmoe-clip", "phi3-long"])
+@pytest.mark.parametrize(
+    "name", ["gpt2-tied", "gpt_neox-parallel", "hgrn_bit-bounds", "olmoe-clip", "phi3-long"]
+)
 def test_descriptions_stay(tmp_path, name):
     """Rewritten operations are written as they are, and computed so."""
     (case,) = (case for case in CASES if case.name == name)
@@ -76,6 +78,29 @@ def test_transforms_are_kept(tiny_config, tmp_path):
         matrices = quantize(read, each).matrices
         for one, other in zip(matrices, quantize(coded, scheme).matrices, strict=True):
             np.testing.assert_array_equal(one.weight, other.weight)
+
+
+def test_ternary_codes_take_a_fifth_of_a_byte(tiny_config, tmp_path):
+    """What is no code in such a byte is refused."""
+    model = random_model(tiny_config(tied=False), seed=2)
+    weight = model.layers[0]["wq"]
+    one = Coded(np.sign(weight).astype(np.int8), np.zeros(12, np.int64), np.ones((24, 1), "f4"))
+    folder = tmp_path / "a"
+    folder.mkdir()
+    write_model(folder, replace(model, codes={(0, "wq"): one}), {})
+    read = load(folder)
+    np.testing.assert_array_equal(read.codes[0, "wq"].codes, one.codes)
+    arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+    assert arrays["layers.0.wq.trits"].shape == (24, 3)
+    for array, message in (
+        (np.full((24, 3), 243, np.uint8), "layers.0.wq.trits: byte 0 of word 0 is 243"),
+        (np.zeros((24, 4), np.uint8), "layers.0.wq.trits must have 12 columns"),
+        (np.zeros((24, 3), np.int8), "layers.0.wq.trits must have 12 columns"),
+    ):
+        changed = arrays | {"layers.0.wq.trits": array}
+        safetensors.numpy.save_file(changed, folder / "model.safetensors")
+        with pytest.raises(CheckpointError, match=message):
+            load(folder)
 
 
 def test_the_same_bytes(tiny_config, tmp_path):

@@ -1,4 +1,4 @@
-"""The models that have a name: the embedded demo, and public ones that `celosia fetch` brings."""
+"""The models that have a name: the embedded demos, and public ones that `celosia fetch` brings."""
 
 import hashlib
 import importlib.util
@@ -65,7 +65,7 @@ class Packaged(Part):
 
 
 #: Models in the package itself, and their folders.
-KNOWN = {"demo": Path(celosia.__file__).parent / "models" / "demo"}
+KNOWN = {name: Path(celosia.__file__).parent / "models" / name for name in ("demo", "demo-ternary")}
 
 #: Models that :func:`fetch` brings.
 FETCHED = {

@@ -32,6 +32,7 @@ from celosia.reference.operations import (
     Hadamard,
     Linear,
     Norm,
+    Recur,
     Rotate,
 )
 from celosia.reference.quantization.coded_tensors import pack, unpack
@@ -43,7 +44,10 @@ __all__ = ["CONFIG", "is_one", "read_model", "write_model"]
 CONFIG, TENSORS = "celosia.json", "model.safetensors"
 FORMAT = 1
 
-_KINDS = Add, Attention, Cap, Clip, Copy, Embed, Experts, Gate, Hadamard, Linear, Norm, Rotate
+_KINDS = (
+    *(Add, Attention, Cap, Clip, Copy, Embed),
+    *(Experts, Gate, Hadamard, Linear, Norm, Recur, Rotate),
+)
 _OPERATIONS = {kind.__name__: kind for kind in _KINDS}
 
 _Operation = dict[str, dict]

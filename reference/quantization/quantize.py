@@ -257,7 +257,10 @@ class Quantizer:
         if name not in self._codes:
             width = self.scheme.head_width or self.scheme.weight_width
             columns = self.scheme.columns_of(self.config.dim)
-            weight = self.source.codes.get((None, name)) or self.source.tensors[name]
+            coded = self.source.codes.get((None, name))
+            if self.scheme.ternary and any(op.table == name for op in self.description.begin):
+                coded = None  # its codes are those of all digits
+            weight = coded or self.source.tensors[name]
             self._codes[name] = rounded(weight, width, self.scheme, columns)
         return self._codes[name]
 

@@ -1,17 +1,19 @@
-"""What codes lose, and what rounding to the nearest would: the integer models against float32."""
+"""What codes lose: integer models against float32."""
 
 from celosia.reference.evaluate import integer_model, windows_report
 
 __all__ = ["measured"]
 
 
-def measured(model, coded, scheme, windows, progress=None):
-    """Perplexity of the float model; of both integer models perplexity, top-1 agreement and KL.
+def measured(model, others, scheme, windows, progress=None):
+    """Perplexity of the float model; of integer models perplexity, top-1 agreement and KL.
 
     Parameters
     ----------
-    model, coded : Model
-        The float model, and what a recipe made of it.
+    model : Model
+        The float model.
+    others : dict of str to Model
+        What was made of it, or it itself, to be rounded as ``scheme`` says.
     scheme : Scheme
     windows : list of (list of int, list of int)
         Tokens fed, and to be predicted.
@@ -20,7 +22,7 @@ def measured(model, coded, scheme, windows, progress=None):
     Returns
     -------
     dict
-        ``tokens``, ``float``, ``recipe`` and ``nearest``.
+        ``tokens``, ``float``, and the names of ``others``.
 
     Raises
     ------
@@ -28,7 +30,7 @@ def measured(model, coded, scheme, windows, progress=None):
         If no format holds one of the models.
     """
     result = {}
-    for index, (name, one) in enumerate({"recipe": coded, "nearest": model}.items()):
+    for index, (name, one) in enumerate(others.items()):
         quantized = integer_model(one, scheme)
 
         def logits(tokens, q=quantized):
@@ -36,7 +38,7 @@ def measured(model, coded, scheme, windows, progress=None):
 
         def tell(done, total, index=index):
             if progress:
-                progress(index * total + done, 2 * total)
+                progress(index * total + done, len(others) * total)
 
         report = windows_report(model, logits, windows, tell)
         result |= {"tokens": report["tokens"], "float": report["float"]}

@@ -4,7 +4,7 @@ from celosia.reference import float32
 from celosia.reference.evaluate import text_tokens, text_windows
 from celosia.reference.recipes.recipe import RecipeError
 
-__all__ = ["LEAST", "own_text", "split_windows"]
+__all__ = ["LEAST", "begin_token", "own_text", "split_windows"]
 
 WINDOW = 512  # positions, or the model's fewer
 LEAST = 256  # tokens to calibrate by
@@ -17,7 +17,7 @@ def own_text(model, count, seed, progress=None):
     size = min(WINDOW, model.config.seq_len)
     texts, parts = [], -(-count // size)
     for number in range(parts):
-        texts.append(float32.generate(model, [_begin(model)], size, 1.0, seed + number))
+        texts.append(float32.generate(model, [begin_token(model)], size, 1.0, seed + number))
         if progress:
             progress(number + 1, parts)
     return texts
@@ -50,7 +50,7 @@ def split_windows(model, text, recipe, measured, progress=None):
     texts = own_text(*own) if text is None else text_tokens(model, text)
     bos = model.tokenizer.bos if model.tokenizer else None
     if text is None:
-        bos = _begin(model)
+        bos = begin_token(model)
     windows = list(text_windows(texts, min(WINDOW, model.config.seq_len), bos))
     total = sum(len(fed) for fed, _ in windows)
     held, rest, count = [], windows, 0
@@ -71,6 +71,7 @@ def split_windows(model, text, recipe, measured, progress=None):
     return calibration, held[::-1]
 
 
-def _begin(model):
+def begin_token(model):
+    """The token that a text begins with; 1 where the tokenizer says none."""
     bos = getattr(model.tokenizer, "bos", None)
     return 1 % model.config.vocab_size if bos is None else bos

@@ -1,0 +1,166 @@
+"""Train celosia's embedded models with ternary weights, on one CPU core.
+
+    pip install 'celosia[train]'
+    python examples/train_ternary_demos.py demo-ternary -o celosia/models/demo-ternary
+    python examples/train_ternary_demos.py demo-matmulfree -o celosia/models/demo-matmulfree
+
+``demo-ternary`` is the embedded model ``demo``, whose matrices become ternary: what
+``celosia tune demo --scheme ternary`` makes on the same text. ``demo-matmulfree`` is a MatMul-free
+LM (HGRN with BitLinear) of ``demo``'s sizes, which begins with its tables and MLPs. It learns from
+the text and from ``demo``'s distributions, first in float, then with ternary weights. A call that was interrupted goes on where it was.
+
+The text is that of ``train_demo.py``, without its held-out tenth.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from celosia.reference import float32
+from celosia.reference.checkpoint import KNOWN, load
+from celosia.reference.checkpoint.quantized_folder import write_model
+from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.quantization.scheme import Scheme
+from train_demo import fetch_text, split_text
+
+from celosia.made_codes import settings_of
+from celosia.training.distill import Training, distill
+from celosia.training.forward import forward, tensors_of
+from celosia.training.kept import kept
+from celosia.training.rounding import Rounding
+from celosia.training.text import windows
+from celosia.training.tune import coded_model, trainable
+
+CONFIG = ModelConfig(
+    dim=96,
+    hidden_dim=224,
+    n_layers=4,
+    n_heads=1,
+    n_kv_heads=1,
+    head_dim=2,
+    vocab_size=512,
+    seq_len=256,
+    tied=False,
+    norm_eps=1e-6,
+    family="hgrn_bit",
+    options={"lower_bounds": True},
+)
+SCHEME = Scheme(weight_width=2, ternary=True)
+HELD_OUT = 8297  # characters of what is held out, on which perplexities are measured
+
+
+def ternary(text, held_out, options):
+    """Make ``demo-ternary``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.txt"
+        path.write_text(text, encoding="utf-8")
+        training = ("--steps", options.steps, "--batch", options.batch, "--seed", options.seed)
+        command = ("tune", "demo", "--scheme", "ternary", "--text", path, *training)
+        command = (sys.executable, "-m", "celosia", *command, "-o", options.output)
+        subprocess.run([str(word) for word in command], check=True)
+
+
+def matmul_free(text, held_out, options):
+    """Make ``demo-matmulfree``."""
+    demo = load("demo")
+    tokens = demo.tokenizer.encode(text, bos=False)
+    model = trainable(begun(demo, tokens[: CONFIG.seq_len], options.seed), SCHEME)
+    tensors, teacher = tensors_of(model), (demo.description, tensors_of(demo))
+    seen = windows([tokens], CONFIG.seq_len, demo.tokenizer.bos, demo.tokenizer.pieces)
+    held = demo.tokenizer.encode(held_out[:HELD_OUT], bos=False)
+    rounding = Rounding(model.description, SCHEME, ternary=True)
+    perplexities = {"teacher": perplexity(demo.description, teacher[1], held)}
+    for name, steps, each in (
+        ("float", options.float_steps, None),
+        ("ternary", options.steps, rounding),
+    ):
+        training = Training(steps, options.batch, 3e-3, text=0.1, decay=0.05, seed=options.seed)
+        with kept(f"{name} {options}") as keep:
+            loss = distill(model.description, tensors, teacher, seen, training, each, keep, tell)
+        rounded = each.rounded(tensors) if each else tensors
+        perplexities[name] = perplexity(model.description, rounded, held)
+        print(f"{name}: loss {loss:.3f}, held-out perplexities {perplexities}", flush=True)
+    coded = coded_model(model, tensors, rounding)
+    coded.settings = settings_of(SCHEME)
+    made = {"name": "demo-matmulfree", "held_out_perplexity": perplexities}
+    made["recipe"] = {"float_steps": options.float_steps, "steps": options.steps}
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_model(options.output, coded, made)
+    tokenizer = (KNOWN["demo"] / "tokenizer.json").read_bytes()
+    (options.output / "tokenizer.json").write_bytes(tokenizer)
+
+
+def begun(demo, tokens, seed):
+    """A model with ``demo``'s tables and MLPs, and what its attention reads and writes by.
+
+    Norms that ``demo`` does not have, one before each matrix, begin with the size of what the
+    matrix reads there.
+    """
+    model, sizes = random_model(CONFIG, seed), {}
+
+    def observe(name, layer, array):
+        sizes[layer, name] = size(array)
+
+    float32.forward(demo, tokens, observe=observe)
+    model.tensors["embedding"] = model.tensors["head"] = demo.tensors["embedding"]
+    model.tensors["norm"] = demo.tensors["norm"]
+    model.tensors["head_norm"][:] = size(demo.tensors["norm"])
+    for index, (layer, given) in enumerate(zip(model.layers, demo.layers, strict=True)):
+        layer |= {name: given[name] for name in ("wo", "ffn_norm", "w_gate", "w_up", "w_down")}
+        layer["mixer_norm"] = given["attention_norm"]
+        values = given["wv"].reshape(demo.config.n_kv_heads, demo.config.head_dim, -1)
+        group = demo.config.n_heads // demo.config.n_kv_heads
+        layer["w_fill"] = np.repeat(values, group, axis=0).reshape(CONFIG.dim, -1)
+        for way in ("fill", "forget", "output"):
+            layer[f"w_{way}_norm"][:] = size(given["attention_norm"])
+        layer["w_gate_norm"][:] = size(given["ffn_norm"])
+        layer["wo_norm"][:] = sizes[index, "attention"]
+        layer["w_down_norm"][:] = sizes[index, "hidden"]
+        if index:
+            layer["bounds"][:] = index / CONFIG.n_layers
+    return model
+
+
+def size(array):
+    """The root of the mean square."""
+    return np.sqrt(np.mean(array * array))
+
+
+@torch.no_grad()
+def perplexity(description, tensors, tokens):
+    """Per token, in windows of the context, each behind a begin token."""
+    total = 0.0
+    for chunk in torch.tensor(tokens).split(CONFIG.seq_len - 1):
+        logits = forward(description, tensors, F.pad(chunk[None, :-1], (1, 0)))[0]
+        total += F.cross_entropy(logits, chunk, reduction="sum").item()
+    return math.exp(total / len(tokens))
+
+
+def tell(step, steps):
+    """Show how far it is."""
+    if step % 25 == 0 or step == steps:
+        print(f"step {step} of {steps}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=("demo-ternary", "demo-matmulfree"))
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--float-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text, held_out = split_text(fetch_text())
+    (ternary if options.name == "demo-ternary" else matmul_free)(text, held_out, options)
+
+
+if __name__ == "__main__":
+    main()

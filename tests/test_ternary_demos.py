@@ -1,0 +1,62 @@
+"""The embedded models with ternary weights are what their READMEs say."""
+
+import json
+import math
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from celosia.reference import float32
+from celosia.reference.checkpoint import load
+from command_line import run
+from test_demo_model import HELD_OUT, nats
+
+NAMES = ("demo-ternary",)
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def readme(name):
+    return (Path(str(files("celosia"))) / "models" / name / "README.md").read_text("utf-8")
+
+
+def test_layers_are_ternary(name):
+    """And as many weights as the README says."""
+    model, count = load(name), 0
+    for (layer, weight), coded in model.codes.items():
+        if layer is not None:
+            assert np.abs(coded.codes).max() == 1, weight
+            assert coded.scales.shape[1] == 1
+            count += coded.codes.size
+    (stated,) = re.findall(r"([\d,]+) ternary weights", readme(name))
+    assert count == int(stated.replace(",", ""))
+
+
+def test_held_out_perplexity_is_the_stated_one(name):
+    measured = math.exp(nats(load(name), HELD_OUT.read_text(encoding="utf-8")))
+    (stated,) = re.findall(r"heldout\.txt` .*?\| ([\d.]+) \| [\d.]+ \|\n", readme(name))
+    assert measured == pytest.approx(float(stated), rel=0.01)
+
+
+def test_greedy_text_is_the_stated_one(name):
+    model = load(name)
+    (text,) = re.findall(r"```text\n(.*?)```", readme(name), flags=re.DOTALL)
+    prompt = model.tokenizer.encode("KING RICHARD:\n")
+    tokens = prompt + float32.generate(model, prompt, 60)
+    assert model.tokenizer.decode(tokens) == text.removesuffix("\n")
+
+
+@pytest.mark.slow
+def test_text_out_of_the_machine(name, tmp_path):
+    """60 tokens, every logit equal to the integer reference's."""
+    path = tmp_path / "run.json"
+    done = run("simulate", name, "--prompt", "KING RICHARD:\n", "--tokens", 60, "--json", path)
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["logits_match"]
+    assert len(result["tokens"]) == 60
