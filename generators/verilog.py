@@ -57,7 +57,7 @@ def _ports(component):
     return ports
 
 
-def to_verilog(component, name="top", folder=None):
+def to_verilog(component, name="top", folder=None, file_bits=FILE_BITS):
     """The Verilog text of `component`, with a top module called `name`.
 
     The ports are the members of the component's signature, joined by two underscores
@@ -69,9 +69,10 @@ def to_verilog(component, name="top", folder=None):
     component : wiring.Component
     name : str
     folder : pathlib.Path, optional
-        Where memories of more than 4 Mbit may have their contents, in files ``memory0.hex`` and so
-        on for ``$readmemh``: as Verilog they would take minutes of every tool. By default the text
-        holds everything.
+        Where memories of more than `file_bits` may have their contents, in files ``memory0.hex``
+        and so on for ``$readmemh``: as Verilog large ones take minutes of every tool. By default
+        the text holds everything.
+    file_bits : int
 
     Returns
     -------
@@ -85,7 +86,7 @@ def to_verilog(component, name="top", folder=None):
         If Yosys fails.
     """
     contents = None if folder is None else {}
-    rtlil_text = to_rtlil(component, name, zeros=False, contents=contents)
+    rtlil_text = to_rtlil(component, name, zeros=False, contents=contents, file_bits=file_bits)
     files = {}
     for memory, (words, width) in sorted((contents or {}).items()):
         files[memory] = f"memory{len(files)}.hex"
@@ -148,13 +149,13 @@ def _with_contents(text, files):
     return "".join(out)
 
 
-def to_rtlil(component, name="top", platform=None, zeros=True, contents=None):
+def to_rtlil(component, name="top", platform=None, zeros=True, contents=None, file_bits=FILE_BITS):
     """The RTLIL text of `component`: what :func:`to_verilog` starts from, at once and in Python.
 
     Equal RTLIL gives equal Verilog, so that its hash tells whether anything changed. Components
     see `platform` when they are elaborated; some have a form of their own for its ``family``.
     Without `zeros` memories that are all zero have no initial contents. Where `contents` is a dict,
-    nor have those of more than 4 Mbit, which it gets: ``{(module, memory): (words, width)}``.
+    nor have those of more than `file_bits`, which it gets: ``{(module, memory): (words, width)}``.
     """
     ports = _ports(component)
     with _no_collection():
@@ -167,7 +168,7 @@ def to_rtlil(component, name="top", platform=None, zeros=True, contents=None):
                 if index == 0:
                     builder.attribute("top", 1)
                 emitter = _Emitter(builder, netlist, module, SignalDict(), empty_checker=empty)
-                emitter.zeros, emitter.contents = zeros, contents
+                emitter.zeros, emitter.contents, emitter.file_bits = zeros, contents, file_bits
                 emitter.emit()
                 _drop_empty_wires(builder)
         return str(design)
@@ -193,6 +194,7 @@ class _Emitter(rtlil.ModuleEmitter):
 
     zeros = True  # whether memories that are all zero have contents
     contents: dict | None = None  # of large memories, where files are to hold them
+    file_bits = FILE_BITS
 
     def emit_operator(self, cell_idx, cell):
         if cell.width:
@@ -225,7 +227,7 @@ class _Emitter(rtlil.ModuleEmitter):
             return
         mask = (1 << cell.width) - 1
         memory = self.memories[cell_idx].memid
-        if self.contents is not None and cell.width * cell.depth > FILE_BITS:
+        if self.contents is not None and cell.width * cell.depth > self.file_bits:
             place = ".".join(self.module.name), memory.lstrip("\\")
             self.contents[place] = [word & mask for word in cell.init], cell.width
             return

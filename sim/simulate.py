@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 BEATS = ("linear", "scores", "values")  # counters of cycles in which the fabric works
+FILE_BITS = 1 << 14  # of a memory, beyond which its contents are a file: no tool reads them then
 PATIENCE = 5_000_000, 100  # cycles for one token: at least, and for each that is the least possible
 
 
@@ -53,7 +54,8 @@ def machine_verilog(plan):
             digest.update(path.read_bytes())
 
     def build(folder):
-        (folder / "top.v").write_text(to_verilog(plan.machine(), folder=folder))
+        text = to_verilog(plan.machine(), folder=folder, file_bits=FILE_BITS)
+        (folder / "top.v").write_text(text)
 
     return cached(f"verilog-{digest.hexdigest()[:32]}", build)
 

@@ -214,10 +214,9 @@ class Lookup(wiring.Component):
         return m
 
 
-def test_contents_of_memories_in_files(tmp_path, monkeypatch):
+def test_contents_of_memories_in_files(tmp_path):
     """Large memories are read from files, of which the text knows the names alone."""
-    monkeypatch.setattr("celosia.generators.verilog.FILE_BITS", 256 * 37 - 1)
-    text = to_verilog(Lookup(), folder=tmp_path)
+    text = to_verilog(Lookup(), folder=tmp_path, file_bits=256 * 37 - 1)
     (tmp_path / "top.v").write_text(text)
     assert text.count("$readmemh") == text.count('$readmemh("memory0.hex"') == 1
     assert len((tmp_path / "memory0.hex").read_text().split()) == 256
