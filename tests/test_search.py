@@ -171,16 +171,30 @@ def test_bad_input(monkeypatch, tmp_path, small, options, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_constraints_that_clash_are_named():
-    found = [({"lut": 90, "dsp": 30}, (0.5, -0.5)), ({"lut": 40, "dsp": 10}, (-0.5, 0.25))]
+def study_of(found):
+    """A study with the figures, and the excess over two constraints, of its trials."""
     study = optuna.create_study(directions=["minimize"])
     for figures, excess in found:
         trial = study.ask()
         trial.set_user_attr("figures", figures)
+        trial.set_user_attr("config", figures)
         for name, value in zip(("lut<60", "dsp>20"), excess, strict=True):
             trial.set_constraint(name, value)
         study.tell(trial, [1.0])
-    assert result_of(study, ("lut",)).obstacles == [
+    return study
+
+
+def test_of_equals_the_better_one_in_other_figures_comes_first():
+    found = [({"lut": lut, "dsp": dsp}, (0, 0)) for lut, dsp in ((9, 7), (9, 5), (8, 9), (9, 6))]
+    result = result_of(study_of(found), ("dsp",))
+    assert [one.trial for one in result.pareto] == [1]
+    result = result_of(study_of(found), ("lut",))
+    assert [one.trial for one in (*result.pareto, *result.others)] == [2, 1, 3, 0]
+
+
+def test_constraints_that_clash_are_named():
+    found = [({"lut": 90, "dsp": 30}, (0.5, -0.5)), ({"lut": 40, "dsp": 10}, (-0.5, 0.25))]
+    assert result_of(study_of(found), ("lut",)).obstacles == [
         "dsp>20, within reach alone, is not with the others: the nearest machine has 10, "
         "25.0% beyond"
     ]

@@ -66,7 +66,8 @@ def result_of(study, objectives):
             attributes = trial.user_attrs
             found = Found(trial.number, attributes["config"], attributes["figures"])
             fitting.setdefault(repr(sorted(found.config.items())), found)
-    found = sorted(fitting.values(), key=lambda one: _gains(one, objectives), reverse=True)
+    order = (*objectives, *FIGURES)  # those that are as good in the objectives by the rest
+    found = sorted(fitting.values(), key=lambda one: _gains(one, order), reverse=True)
     pareto = [one for one in found if not any(_beats(x, one, objectives) for x in found)]
     others = [one for one in found if one not in pareto]
     refusals = [t.user_attrs["refused"] for t in trials if "refused" in t.user_attrs]
@@ -76,7 +77,8 @@ def result_of(study, objectives):
 
 def _gains(one, objectives):
     """An objective's figures, more of which is better."""
-    return [one.figures[n] * (1 if FIGURES[n].more else -1) for n in objectives]
+    names = [name for name in objectives if name in one.figures]
+    return [one.figures[name] * (1 if FIGURES[name].more else -1) for name in names]
 
 
 def _beats(one, other, objectives):
