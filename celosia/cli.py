@@ -562,16 +562,17 @@ def _widths(name):
     """The settings of a scheme's name, or of None."""
     if name is None:
         return []
-    match = re.fullmatch(r"w([2-8])a([8654])kv([864])", name)
+    match = re.fullmatch(r"w([2-8])a([8654])(?:kv([864])|k([864])v([864]))", name)
     if not match:
         raise CommandError(
             "--scheme must be w4a8kv8 or the like, with 2 to 8 bits of weights, 8, 6, 5 or 4 of "
-            f"activations and 8, 6 or 4 of keys and values, not {name!r}"
+            f"activations and 8, 6 or 4 of keys and values (kv4, k6v4), not {name!r}"
         )
-    weight, activation, cached = match.groups()
+    weight, activation, both, keys, values = match.groups()
+    keys, values = both or keys, both or values
     widths = [f"weight_width={weight}", f"activation_width={activation}"]
-    if cached != "8":
-        widths += [f"key_width={cached}", f"value_width={cached}"]
+    if {keys, values} != {"8"}:
+        widths += [f"key_width={keys}", f"value_width={values}"]
         widths += ["value_steps=token", "key_mean=removed"]
     return widths
 

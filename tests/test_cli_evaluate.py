@@ -41,16 +41,16 @@ def test_scheme_of_activations_and_cache(tmp_path):
     reports = []
     widths = (
         "activation_width=6",
-        "key_width=4",
+        "key_width=6",
         "value_width=4",
         "value_steps=token",
         "key_mean=removed",
     )
-    for settings in (("--scheme", "w8a6kv4"), [x for one in widths for x in ("--set", one)]):
+    for settings in (("--scheme", "w8a6k6v4"), [x for one in widths for x in ("--set", one)]):
         path = tmp_path / f"{len(reports)}.json"
         command = ("evaluate", "demo", "--text", TEXT, "--max-tokens", "20", "--json", path)
         done = run(*command, *settings)
-        assert "w8a6kv4, 8 lanes" in done.stdout
+        assert "w8a6k6v4, 8 lanes" in done.stdout
         reports.append(path.read_text())
     assert reports[0] == reports[1]
 

@@ -242,6 +242,14 @@ def test_bad_input(small, options, message):
 
 
 @pytest.mark.usefixtures("nothing_is_built")
+def test_schemes(small):
+    prompt = "--prompt-tokens", "1", "--tokens", "2"
+    message = fails("simulate", small, *prompt, "--config", "tiny", "--scheme", "w4a4")
+    assert "--scheme must be w4a8kv8 or the like, " in message
+    message = fails("simulate", "demo", *prompt, "--config", "compact", "--scheme", "w4a8kv8")
+    assert message == "--scheme must not be given for the compact machine"
+
+
 def test_bad_models(tmp_path, small):
     assert "no such file or directory" in fails("simulate", tmp_path / "no")
     broken = tmp_path / "broken.bin"

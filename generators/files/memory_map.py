@@ -15,8 +15,9 @@ def formats(plan):
     lanes, ops = scheme.lanes, plan.model.operations
     step = "a step per head and token"
     mean = ", without their mean" if scheme.key_mean == "removed" else ""
+    down, keys = (f", transformed by {n}" if n else "" for n in scheme.transforms)
     mixer = {
-        "keys": f"int{scheme.key_width}, {step}{mean}",
+        "keys": f"int{scheme.key_width}, {step}{keys}{mean}",
         "values": f"int{scheme.value_width}, "
         + ("a scale per channel" if scheme.value_steps == "channel" else step),
         "scores": f"int{shape.score_width} with {shape.score_fraction} fractional bits, "
@@ -32,7 +33,7 @@ def formats(plan):
         "scheme": scheme.name,
         "weights": f"{weights}, a uint16 scale per row",
         "activations": f"int{scheme.activation_width}, an exponent per {lanes} values, "
-        f"from {ACTIVATION_WIDTH} bits",
+        f"from {ACTIVATION_WIDTH} bits" + (f"; those of down{down}" if down else ""),
         "residual": f"int{scheme.residual_width} with {plan.model.residual_fraction} "
         "fractional bits",
         **mixer,
