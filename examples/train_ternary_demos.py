@@ -1,8 +1,8 @@
-"""Train celosia's embedded models with ternary weights, on one CPU core.
+"""Train small models with ternary weights, the embedded demo-ternary among them, on one CPU core.
 
     pip install 'celosia[train]'
     python examples/train_ternary_demos.py demo-ternary -o celosia/models/demo-ternary
-    python examples/train_ternary_demos.py demo-matmulfree -o celosia/models/demo-matmulfree
+    python examples/train_ternary_demos.py demo-matmulfree -o demo-matmulfree
 
 ``demo-ternary`` is the embedded model ``demo``, whose matrices become ternary: what
 ``celosia tune demo --scheme ternary`` makes on the same text. ``demo-matmulfree`` is a MatMul-free
