@@ -55,9 +55,7 @@ def register(app, load, scheme_of):
         batch: Annotated[int, typer.Option(min=1, metavar="N", help="Windows in a step.")] = 8,
         rate: Annotated[
             float | None,
-            typer.Option(
-                metavar="R", help="Of learning; by default 0.003 if ternary, else 0.0005."
-            ),
+            typer.Option(metavar="R", help="Of learning; else 0.003 if ternary, or 0.0005."),
         ] = None,
         measure: Annotated[
             int, typer.Option(min=1, metavar="N", help="Tokens of the text's end to measure on.")
@@ -84,14 +82,13 @@ def register(app, load, scheme_of):
             raise RecipeError(f"{model}: its weights are in codes already")
         if rate is not None and not 0 < rate < 1:
             raise RecipeError(f"--rate must be more than 0 and less than 1, not {rate:g}")
-        ternary = scheme == TERNARY
         name, settings = _settings(source, scheme, settings or [])
         _, integers = scheme_of(source, config, settings, name)
         settings = with_groups(source, integers, config, settings)
         _, integers = scheme_of(source, config, settings, name)
-        rate = rate or (3e-3 if ternary else 5e-4)
+        rate = rate or (3e-3 if scheme == TERNARY else 5e-4)
         plan = {"steps": steps, "batch": batch, "rate": rate, "seed": seed}
-        made, coded = _made(source, integers, ternary, text, own, measure, plan)
+        made, coded = _made(source, integers, scheme == TERNARY, text, own, measure, plan)
         made |= {"scheme": scheme, "recipe": {"name": "tune"} | made["recipe"]}
         write(output, MADE_BY, model, tokenizer, coded, made)
         titles = {"nearest": "rounded, not trained", "tuned": "trained"}

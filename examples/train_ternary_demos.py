@@ -1,13 +1,14 @@
-"""Train celosia's embedded models with ternary weights, on one CPU core.
+"""Train small models with ternary weights, the embedded demo-ternary among them, on one CPU core.
 
     pip install 'celosia[train]'
     python examples/train_ternary_demos.py demo-ternary -o celosia/models/demo-ternary
-    python examples/train_ternary_demos.py demo-matmulfree -o celosia/models/demo-matmulfree
+    python examples/train_ternary_demos.py demo-matmulfree -o demo-matmulfree
 
 ``demo-ternary`` is the embedded model ``demo``, whose matrices become ternary: what
 ``celosia tune demo --scheme ternary`` makes on the same text. ``demo-matmulfree`` is a MatMul-free
 LM (HGRN with BitLinear) of ``demo``'s sizes, which begins with its tables and MLPs. It learns from
-the text and from ``demo``'s distributions, first in float, then with ternary weights. A call that was interrupted goes on where it was.
+the text and from ``demo``'s distributions, first in float, then with ternary weights. A call that
+was interrupted goes on where it was.
 
 The text is that of ``train_demo.py``, without its held-out tenth.
 """
@@ -80,6 +81,8 @@ def matmul_free(text, held_out, options):
         ("float", options.float_steps, None),
         ("ternary", options.steps, rounding),
     ):
+        if not steps:
+            continue
         training = Training(steps, options.batch, 3e-3, text=0.1, decay=0.05, seed=options.seed)
         with kept(f"{name} {options}") as keep:
             loss = distill(model.description, tensors, teacher, seen, training, each, keep, tell)
@@ -152,8 +155,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=("demo-ternary", "demo-matmulfree"))
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--float-steps", type=int, default=600)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--float-steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
