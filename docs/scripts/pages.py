@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import typer
 from celosia.generators.components.standard import STANDARD, build
+from small_units import SMALL
 from typer.testing import CliRunner
 
 from celosia.cli import app
@@ -57,7 +58,13 @@ def unit_page(name, waves=()):
     at = ", ".join(f"{key} {value}" for key, value in parameters.items())
     parts = [f"# {kind.__name__}", contract(kind), f"In `{place}`, as `{kind.__module__}`."]
     if name in waves:
-        parts.append(f"## Waveform\n\nOf the example below.\n\n![{name}]({name}.svg)")
+        settings = ", ".join(f"{key} {value}" for key, value in SMALL.get(name, [{}])[0].items())
+        of = (
+            f"At {settings or 'the standard parameters'}"
+            if name in SMALL
+            else "Of the example below"
+        )
+        parts.append(f"## Waveform\n\n{of}.\n\n![{name}]({name}.svg)")
     parts += [f"## Price\n\nAt its standard parameters: {at}."]
     for page, chip in (("components", "ECP5"), ("components_ice40", "iCE40 UP5K")):
         rows = _rows(page, lambda cell: cell == name)

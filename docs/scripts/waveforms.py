@@ -2,8 +2,9 @@
 
 import re
 
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.sim import Simulator
+from celosia.generators.components.standard import build
 from celosia.rtl.attention.softmax import Softmax
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.weight_stationary import WeightStationary
@@ -12,17 +13,9 @@ from celosia.rtl.quantize.dynamic_quantizer import DynamicQuantizer
 from celosia.rtl.quantize.hadamard import Hadamard
 from celosia.rtl.stream.reshape import Transposer, WidthConverter
 from celosia.rtl.token.embedding import Embedding
+from small_units import FRAME, SMALL, words
 
 __all__ = ["WAVEFORMS", "wave_json", "waveform"]
-
-FRAME = {"token": 0, "argument": 0}
-
-
-def _words(*data):
-    """The words of one vector."""
-    last = len(data) - 1
-    return [{"data": d, "index": n, "last": int(n == last), **FRAME} for n, d in enumerate(data)]
-
 
 #: Of a unit: what makes it, the payloads of its input streams, and how many cycles are shown. They
 #: are those of its script in examples/components.
@@ -39,31 +32,31 @@ WAVEFORMS = {
         lambda: Softmax(2, 8, 1 / 16),
         {
             "i": [
-                {"data": data, "mask": mask, "index": n, "last": int(n == 2), **FRAME}
-                for n, (data, mask) in enumerate([([16, 32], 3), ([0, 99], 1), ([48, 0], 1)])
+                {"data": pair, "mask": mask, "index": n, "last": int(n == 2), **FRAME}
+                for n, (pair, mask) in enumerate([([16, 32], 3), ([0, 99], 1), ([48, 0], 1)])
             ]
         },
         40,
     ),
     "hadamard": (
         lambda: Hadamard(4, 2, width=8, o_width=10),
-        {"i": _words([0, 100], [0, 0])},
+        {"i": words([0, 100], [0, 0])},
         16,
     ),
     "layer_norm": (
         lambda: LayerNorm(2, 2, width=8, epsilon=1, gains=[1 << 12] * 4, biases=[0] * 4),
-        {"i": _words([10, 20], [30, 40])},
+        {"i": words([10, 20], [30, 40])},
         56,
     ),
     "dynamic_quantizer": (
         lambda: DynamicQuantizer(2, words=2, width=4, symmetric=False),
-        {"i": _words([-500, 100], [900, 0]) * 2},
+        {"i": words([-500, 100], [900, 0]) * 2},
         48,
     ),
-    "transposer": (lambda: Transposer(2, width=8), {"i": _words([1, 2], [3, 4]) * 2}, 12),
+    "transposer": (lambda: Transposer(2, width=8), {"i": words([1, 2], [3, 4]) * 2}, 12),
     "width_converter": (
         lambda: WidthConverter(4, 2, width=8),
-        {"i": _words([1, 2, 3, 4], [5, 6, 7, 8])},
+        {"i": words([1, 2, 3, 4], [5, 6, 7, 8])},
         12,
     ),
     "embedding": (
@@ -71,6 +64,12 @@ WAVEFORMS = {
         {"i": [1, 0]},
         14,
     ),
+}
+
+
+WAVEFORMS |= {
+    name: (lambda name=name, settings=settings: build(name, settings)[0], inputs, cycles)
+    for name, (settings, inputs, cycles) in SMALL.items()
 }
 
 
@@ -102,7 +101,8 @@ def wave_json(component, inputs, cycles):
         for _ in range(cycles):
             for name, (given, s) in streams.items():
                 if not given:
-                    ctx.set(s.ready, 1)
+                    if not s.signature.always_ready:
+                        ctx.set(s.ready, 1)
                     continue
                 ctx.set(s.valid, bool(waiting[name]))
                 if waiting[name]:
@@ -111,9 +111,8 @@ def wave_json(component, inputs, cycles):
                 valid, ready = ctx.get(s.valid), ctx.get(s.ready)
                 rows[name]["valid"].append(valid)
                 rows[name]["ready"].append(ready)
-                values = getattr(s.payload, "data", [s.payload])
-                data = " ".join(str(ctx.get(value)) for value in values)
-                rows[name]["data"].append(data if valid else None)
+                shown = _text(ctx.get(getattr(s.payload, "data", s.payload)))
+                rows[name]["data"].append(shown if valid else None)
                 if given and valid and ready:
                     waiting[name].pop(0)
             await ctx.tick()
@@ -124,6 +123,17 @@ def wave_json(component, inputs, cycles):
     simulator.run()
     clock = {"name": "clk", "wave": "p" + "." * (cycles - 1)}
     return {"signal": [clock, *_drawn(rows)], "config": {"hscale": 2}}
+
+
+def _text(value):
+    """A payload's values: of a structure with their names."""
+    if not isinstance(value, data.Const):
+        return str(value)
+    layout = value.shape()
+    parts = [(key, _text(value[key])) for key, _ in layout]
+    if isinstance(layout, data.ArrayLayout):
+        return " ".join(text for _, text in parts)
+    return " ".join(f"{key} {text}" for key, text in parts)
 
 
 def _drawn(rows):
