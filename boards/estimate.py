@@ -32,7 +32,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """Resources: ``dsp`` exact, ``bram`` within a tenth, ``lut`` within a fifth.
+    """Resources: ``dsp`` exact, ``bram`` within an eighth, ``lut`` within a fifth.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ __all__ = ["estimate_report", "tape_bandwidth", "tape_bytes"]
 
 CLOCK = 100.0  # MHz
 #: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
-CHIP_ERRORS = {"lut": "a fifth", "dsp": "exact", "bram": "a tenth"}
+CHIP_ERRORS = {"lut": "a fifth", "dsp": "exact", "bram": "an eighth"}
 
 
 def tape_bytes(sketch):
