@@ -314,8 +314,8 @@ the next one is complete gives way to it; that is after 10 bits' time at the ear
 
 Not proved: Machine and WordSums; benches run them under random stalls. AxiReader, AxiTape and
 AxiCache are proved with buffers of 16 transfers; those of 512 have too many states. That the
-SDRAM's controller keeps the chip's times, and that what is read is what was written, is for the benches with a model
-of the chip to show.
+SDRAM's controller keeps the chip's times, and that what is read is what was written, is for the
+benches with a model of the chip to show.
 """
 
 
