@@ -247,6 +247,7 @@ def study_json(tmp_path, options):
     return path.read_text()
 
 
+@pytest.mark.slow  # real processes, which a busy machine makes wait
 def test_an_interrupted_search_says_how_to_go_on(tmp_path, small):
     study = tmp_path / "study.db"
     url = f"sqlite:///{study}"
@@ -262,6 +263,7 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path, small):
     assert f"stopped: the same command goes on with {url}" in said
 
 
+@pytest.mark.slow  # real processes, which a busy machine makes wait
 def test_worker_processes(tmp_path, small):
     path = tmp_path / "found.json"
     options = ("--position", 5, "--trials", 20, "--jobs", 2, "--json", path)
