@@ -5,8 +5,6 @@ written to FILE; what is there is not synthesised again. ``--check`` compares th
 :mod:`celosia.boards.estimate` with the file.
 """
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from celosia.boards.estimate import estimate
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
+from known_results import begin, write_known
 
 __all__ = ["FILE", "MACHINES", "check", "configured", "measure"]
 
@@ -76,11 +75,7 @@ def check(known):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", type=Path, metavar="FILE", default=FILE)
-    parser.add_argument("--check", action="store_true", help="Synthesise nothing.")
-    arguments = parser.parse_args()
-    known = json.loads(arguments.o.read_text()) if arguments.o.exists() else {}
+    arguments, known = begin(__doc__, FILE)
     if arguments.check:
         check(known)
         return
@@ -88,8 +83,7 @@ def main():
         if str(number) not in known:
             known[str(number)] = measure(number, lambda text: print(text, flush=True))
             print(f"{number}: {known[str(number)]}", flush=True)
-            lines = (f'"{key}": {json.dumps(value)}' for key, value in known.items())
-            arguments.o.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+            write_known(arguments.o, known)
 
 
 if __name__ == "__main__":

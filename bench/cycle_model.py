@@ -8,7 +8,6 @@ predictions with the file, with the families' machines of ``families.json`` and 
 of :mod:`recorded`.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -30,6 +29,7 @@ from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.simulate import fill_memories, machine_verilog
 from families import CHANGES, SIZES, TOKENS
+from known_results import begin, write_known
 from recorded import STORIES, recorded
 
 __all__ = ["STORIES", "check", "checked", "configured", "machines", "measure"]
@@ -211,11 +211,7 @@ def check(known):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", type=Path, metavar="FILE", default=FILE)
-    parser.add_argument("--check", action="store_true", help="Measure nothing.")
-    arguments = parser.parse_args()
-    known = json.loads(arguments.o.read_text()) if arguments.o.exists() else {}
+    arguments, known = begin(__doc__, FILE)
     if arguments.check:
         sys.exit(check(known) > ERROR)
     for name, machine in machines().items():
@@ -227,8 +223,7 @@ def main():
             print(f"{name}: {error}", flush=True)
             continue
         print(f"{name}: {known[name]['measured'][-1]['counters']['cycles']:,} cycles", flush=True)
-        lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in known.items())
-        arguments.o.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        write_known(arguments.o, known)
 
 
 if __name__ == "__main__":

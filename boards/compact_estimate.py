@@ -2,7 +2,8 @@
 
 from celosia.boards.full_estimate import lengths
 from celosia.generators.compact.places import LEAST_BEATS, CompactPlaces, round_up
-from celosia.generators.config import MACHINES, Config, ConfigError
+from celosia.generators.config import Config, ConfigError
+from celosia.generators.machine_kinds import MACHINES
 from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.families import describe
 from celosia.reference.operations import Linear, Norm

@@ -39,6 +39,7 @@ from celosia.options import (
     JsonOption,
     LayersOption,
     ModelArgument,
+    OutputOption,
     SchemeOption,
     SetOption,
     TokenizerOption,
@@ -53,8 +54,6 @@ from celosia.terminal import utf8
 from celosia.tune_command import register as register_tune
 
 __all__ = ["app", "main"]
-
-TEXT_LIMIT = 64 << 20  # bytes of a text to evaluate
 
 
 class CommandError(ValueError):
@@ -206,7 +205,7 @@ def evaluate(
     of max_seq_len positions (by default the model's own); a longer part goes on in further windows,
     each again from the begin token on. Every token is predicted once.
     """
-    from celosia.reference.checkpoint.files import read_text
+    from celosia.reference.checkpoint.files import TEXT_LIMIT, read_text
     from celosia.reference.evaluate import NoFormatError, TextError, evaluate_text
 
     if (text is None) == (prompt_tokens is None):
@@ -306,9 +305,7 @@ def _saturations(counts):
 @app.command()
 def generate(
     model: ModelArgument,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
-    ],
+    output: OutputOption,
     tokenizer: TokenizerOption = None,
     layers: LayersOption = None,
     config: ConfigOption = "auto",

@@ -10,14 +10,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from celosia import __version__
 from celosia.folder import new_folder
 from celosia.printable import NAME, printable
 
 __all__ = [
     "bar",
+    "begun",
     "digest",
     "keeper",
     "say",
+    "schemewith_groups",
     "settings_of",
     "show",
     "sources_text",
@@ -87,6 +90,25 @@ def bar(text):
     with Progress(*columns, console=console, transient=True) as display:
         task = display.add_task("", total=None)
         yield lambda done, total: display.update(task, completed=done, total=total)
+
+
+def begun(source, text):
+    """What celosia.json says of the model ``source`` and the file ``text``, and the file's bytes.
+
+    Without a file both are None.
+    """
+    from celosia.reference.checkpoint.files import TEXT_LIMIT, read_file
+
+    data = read_file(text, TEXT_LIMIT) if text else None
+    made = {"name": source.name, "version": __version__, "source_sha256": digest(source)}
+    return made | {"text_sha256": data and hashlib.sha256(data).hexdigest()}, data
+
+
+def schemewith_groups(scheme_of, model, config, settings, name):
+    """The scheme of the widths ``name``, in groups for few bits where nobody says how."""
+    _, scheme = scheme_of(model, config, settings, name)
+    settings = with_groups(model, scheme, config, settings)
+    return scheme_of(model, config, settings, name)[1]
 
 
 def with_groups(model, scheme, config, settings):

@@ -11,6 +11,7 @@ __all__ = [
     "JsonOption",
     "LayersOption",
     "ModelArgument",
+    "OutputOption",
     "SchemeOption",
     "SetOption",
     "TokenizerOption",
@@ -21,6 +22,9 @@ MODEL_HELP = (
     "name: demo, demo-ternary, smollm2."
 )
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+OutputOption = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
+]
 TokenizerOption = Annotated[
     str | None,
     typer.Option("--tokenizer", metavar="FILE", help="Where the checkpoint carries none."),

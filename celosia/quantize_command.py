@@ -1,30 +1,34 @@
 """The command ``celosia quantize``: a model in codes, by a recipe."""
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from celosia import __version__
 from celosia.folder import check_folder
 from celosia.made_codes import (
     bar,
-    digest,
+    begun,
     keeper,
     say,
+    scheme_with_groups,
     settings_of,
     show,
     sources_text,
-    with_groups,
     write,
 )
-from celosia.options import ConfigOption, LayersOption, ModelArgument, SetOption, TokenizerOption
+from celosia.options import (
+    ConfigOption,
+    LayersOption,
+    ModelArgument,
+    OutputOption,
+    SetOption,
+    TokenizerOption,
+)
 
 __all__ = ["register"]
 
 MADE_BY = "celosia quantize"
-TEXT_LIMIT = 64 << 20  # bytes
 RECIPES = "rtn, smoothquant, awq, gptq, quarot, or a TOML file; by default the best one known."
 
 
@@ -34,9 +38,7 @@ def register(app, load, scheme_of):
     @app.command()
     def quantize(
         model: ModelArgument,
-        output: Annotated[
-            Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
-        ],
+        output: OutputOption,
         tokenizer: TokenizerOption = None,
         scheme: Annotated[
             str, typer.Option(metavar="NAME", help="The widths: w2a4kv4 to w8a8kv8.")
@@ -65,9 +67,7 @@ def register(app, load, scheme_of):
         source = load(model, tokenizer, layers)
         if source.codes:
             raise RecipeError(f"{model}: its weights are in codes already")
-        _, integers = scheme_of(source, config, settings or [], scheme)
-        settings = with_groups(source, integers, config, settings or [])
-        _, integers = scheme_of(source, config, settings, scheme)
+        integers = scheme_with_groups(scheme_of, source, config, settings or [], scheme)
         name = recipe or best_recipe(integers.weight_width)
         say(_sentence(scheme, name, integers))
         made, coded = _made(source, integers, steps or load_recipe(name), text, measure)
@@ -87,14 +87,13 @@ def _sentence(scheme, recipe, integers):
 
 def _made(source, scheme, recipe, text, measure):
     """How it was made, for celosia.json, and the model in codes."""
-    from celosia.reference.checkpoint.files import read_file
     from celosia.reference.evaluate import NoFormatError, TextError
     from celosia.reference.recipes.apply import apply_recipe
     from celosia.reference.recipes.measure import measured
     from celosia.reference.recipes.recipe import RecipeError
     from celosia.reference.recipes.text import split_windows
 
-    data = read_file(text, TEXT_LIMIT) if text else None
+    made, data = begun(source, text)
     try:
         words = data.decode("utf-8") if data is not None else None
         with bar("reading the text") as progress:
@@ -102,11 +101,7 @@ def _made(source, scheme, recipe, text, measure):
     except (TextError, RecipeError, ValueError) as error:
         raise RecipeError(f"{text or source.name}: {error}") from None
     fed = [tokens for tokens, _ in calibration]
-    made = {
-        "name": source.name,
-        "version": __version__,
-        "source_sha256": digest(source),
-        "text_sha256": hashlib.sha256(data).hexdigest() if data is not None else None,
+    made |= {
         "calibrated_tokens": sum(map(len, fed)) if recipe.calibrated else 0,
         "recipe": recipe.as_dict(),
     }

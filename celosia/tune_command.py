@@ -1,30 +1,34 @@
 """The command ``celosia tune``: a model whose rounded weights were trained by its own logits."""
 
-import hashlib
 import importlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from celosia import __version__
 from celosia.folder import check_folder
 from celosia.made_codes import (
     bar,
-    digest,
+    begun,
     keeper,
+    scheme_with_groups,
     settings_of,
     show,
     sources_text,
-    with_groups,
     write,
 )
-from celosia.options import ConfigOption, LayersOption, ModelArgument, SetOption, TokenizerOption
+from celosia.options import (
+    ConfigOption,
+    LayersOption,
+    ModelArgument,
+    OutputOption,
+    SetOption,
+    TokenizerOption,
+)
 
 __all__ = ["register"]
 
 MADE_BY = "celosia tune"
-TEXT_LIMIT = 64 << 20  # bytes
 MISSING = "tune needs PyTorch, which is not here: pip install 'celosia[train]'"
 TERNARY = "ternary"
 OWN = 1 << 18  # tokens that the model writes itself, where nobody says how many
@@ -37,9 +41,7 @@ def register(app, load, scheme_of):
     @app.command()
     def tune(
         model: ModelArgument,
-        output: Annotated[
-            Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")
-        ],
+        output: OutputOption,
         tokenizer: TokenizerOption = None,
         scheme: Annotated[
             str, typer.Option(metavar="NAME", help="The widths: w2a8kv8 to w8a8kv8, or ternary.")
@@ -83,9 +85,7 @@ def register(app, load, scheme_of):
         if rate is not None and not 0 < rate < 1:
             raise RecipeError(f"--rate must be more than 0 and less than 1, not {rate:g}")
         name, settings = _settings(source, scheme, settings or [])
-        _, integers = scheme_of(source, config, settings, name)
-        settings = with_groups(source, integers, config, settings)
-        _, integers = scheme_of(source, config, settings, name)
+        integers = scheme_with_groups(scheme_of, source, config, settings, name)
         rate = rate or (3e-3 if scheme == TERNARY else 5e-4)
         plan = {"steps": steps, "batch": batch, "rate": rate, "seed": seed}
         made, coded = _made(source, integers, scheme == TERNARY, text, own, measure, plan)
@@ -111,7 +111,6 @@ def _settings(model, scheme, settings):
 
 def _made(source, scheme, ternary, text, own, measure, plan):
     """How it was made, for celosia.json, and the model in codes."""
-    from celosia.reference.checkpoint.files import read_file
     from celosia.reference.evaluate import NoFormatError, TextError
     from celosia.reference.recipes.measure import measured
     from celosia.reference.recipes.recipe import RecipeError
@@ -119,15 +118,9 @@ def _made(source, scheme, ternary, text, own, measure, plan):
     from celosia.training.kept import kept
     from celosia.training.tune import Tuning
 
-    data = read_file(text, TEXT_LIMIT) if text else None
+    made, data = begun(source, text)
     own = OWN if own is None and text is None else own
-    made = {
-        "name": source.name,
-        "version": __version__,
-        "source_sha256": digest(source),
-        "text_sha256": hashlib.sha256(data).hexdigest() if data is not None else None,
-        "recipe": {"ternary": ternary, "own_tokens": own or 0, **plan},
-    }
+    made["recipe"] = {"ternary": ternary, "own_tokens": own or 0, **plan}
     key = repr((made, scheme, measure)) + sources_text("rewrites", "quantization")
     try:
         words = data.decode("utf-8") if data is not None else None

@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from celosia.generators.machine_kinds import MACHINES
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
 from celosia.reference.quantization.scheme import transform_sizes
@@ -13,11 +14,9 @@ from celosia.printable import shown
 
 __all__ = [
     "AUTO",
-    "MACHINES",
     "NAMED",
     "Config",
     "ConfigError",
-    "MachineKind",
     "change_config",
     "load_config",
 ]
@@ -25,69 +24,28 @@ __all__ = [
 FOLDER = Path(__file__).parent / "configs"
 
 
-@dataclass(frozen=True)
-class MachineKind:
-    """What a machine fixes of its configuration, and whether it samples.
-
-    Parameters
-    ----------
-    fixed : dict
-        The value of a field, or the range of its values.
-    samples : bool
-        Whether runs may have a temperature.
-    """
-
-    fixed: dict
-    samples: bool = True
-
-    def check(self, config):
-        """Raise :class:`ConfigError` for what the machine ``config`` cannot be."""
-        for name, value in self.fixed.items():
-            found = getattr(config, name)
-            if isinstance(value, range):
-                text = f"a multiple of {value.step} from {value[0]} to {value[-1]}"
-                if found not in value:
-                    raise ConfigError(f"{name} must be {text}, not {found}")
-            elif found != value:
-                raise ConfigError(
-                    f"{name} must be {value} for the {config.machine} machine, not {found}"
-                )
-
-
-MACHINES = {
-    "full": MachineKind({"window": 0}),
-    "compact": MachineKind(
-        {
-            "window": range(4, 257, 4),
-            "weight_parallelism": 16,
-            "token_parallelism": 1,
-            "vector_lanes": 4,
-            "weight_width": 4,
-            "weight_format": "integer",
-            "activation_width": 8,
-            "rotate_down": 0,
-            "rotate_keys": 0,
-            "group_size": 0,
-            "head_width": 0,
-            "memory": "on_chip",
-            "boot": "flash",
-            "kv_memory": "on_chip",
-            "kv_page_size": 0,
-            "kv_pages": 0,
-            "key_width": 8,
-            "value_width": 8,
-            "value_steps": "channel",
-            "key_mean": "kept",
-            "control": "stream",
-        },
-        samples=False,
-    ),
-}
 AUTO = "auto"  # chosen by the model: celosia.generators.automatic
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-
-
+AXI_WIDTHS = 32, 64, 128, 256, 512
 FILE_LIMIT = 64 << 10  # bytes of a TOML file
+
+
+#: Of fields that take few values: these.
+CHOICES = {
+    "token_parallelism": (1, 2, 4, 8),
+    "weight_format": ("integer", "ternary", "trits"),
+    "activation_width": ACTIVATION_WIDTHS,
+    "memory": ("on_chip", "axi", "sdram"),
+    "machine": tuple(MACHINES),
+    "axi_width": AXI_WIDTHS,
+    "kv_memory": ("on_chip", "axi"),
+    "kv_axi_width": AXI_WIDTHS,
+    "key_width": (8, 6, 4),
+    "value_width": (8, 6, 4),
+    "value_steps": ("channel", "token"),
+    "key_mean": ("kept", "removed"),
+    "control": ("stream", "axi_lite"),
+}
 
 
 class ConfigError(ValueError):
@@ -203,14 +161,40 @@ class Config:
             if not isinstance(value, field.type) or isinstance(value, bool):
                 kind = {int: "a whole number", str: "a word"}[field.type]
                 raise ConfigError(f"{field.name} must be {kind}, not {shown(value)}")
-        if self.weight_parallelism not in range(8, 1025):
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                *most, last = choices
+                known = f"{', '.join(map(str, most))} or {last}"
+                raise ConfigError(f"{name} must be {known}, not {shown(value)}")
+        self._check_sizes()
+        self._check_groups()
+        self._check_format()
+        flash = self.memory == "sdram" or "boot" in self.kind.fixed
+        if self.boot != "host" and not (self.boot == "flash" and flash):
+            raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
+        if self.value_width < 8 and self.value_steps == "channel":
             raise ConfigError(
-                f"weight_parallelism must be from 8 to 1024, not {self.weight_parallelism}"
+                f"value_steps must be token with a value_width of {self.value_width}, not channel"
             )
-        if self.token_parallelism not in (1, 2, 4, 8):
-            raise ConfigError(
-                f"token_parallelism must be 1, 2, 4 or 8, not {self.token_parallelism}"
-            )
+        self._check_pages()
+        self._check_kind()
+
+    @property
+    def ternary(self):
+        """Whether weights are ternary, however many bits they take on the tape."""
+        return self.weight_format != "integer"
+
+    def _check_sizes(self):
+        for name, least, most in (
+            ("weight_parallelism", 8, 1024),
+            ("weight_width", 2, 8),
+            ("axi_ports", 1, 16),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(
+                    f"{name} must be from {least} to {most}, not {getattr(self, name)}"
+                )
         if self.vector_lanes not in (2, 4, 8, 16, 32):
             raise ConfigError(
                 f"vector_lanes must be a power of two from 2 to 32, not {self.vector_lanes}"
@@ -221,53 +205,17 @@ class Config:
                 f"({self.vector_lanes**2}), not {self.weight_parallelism}: a tile's rows leave the "
                 "fabric in whole words"
             )
-        if self.weight_width not in range(2, 9):
-            raise ConfigError(f"weight_width must be from 2 to 8, not {self.weight_width}")
-        if self.activation_width not in ACTIVATION_WIDTHS:
-            raise ConfigError(f"activation_width must be 8, 6, 5 or 4, not {self.activation_width}")
         for name in ("rotate_down", "rotate_keys"):
             if getattr(self, name) not in transform_sizes(self.vector_lanes):
                 raise ConfigError(
                     f"{name} must be 0 or a power of two from 2 to 64 * vector_lanes "
                     f"({64 * self.vector_lanes}), not {getattr(self, name)}"
                 )
-        self._check_groups()
-        self._check_format()
-        if self.max_seq_len < 0 or self.max_seq_len >= 1 << 20:
+        if not 0 <= self.max_seq_len < 1 << 20:
             raise ConfigError(
                 f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
                 f"not {self.max_seq_len}"
             )
-        if self.memory not in ("on_chip", "axi", "sdram"):
-            raise ConfigError(f"memory must be on_chip, axi or sdram, not {self.memory!r}")
-        if self.machine not in MACHINES:
-            raise ConfigError(f"machine must be {' or '.join(MACHINES)}, not {self.machine!r}")
-        flash = self.memory == "sdram" or "boot" in self.kind.fixed
-        if self.boot != "host" and not (self.boot == "flash" and flash):
-            raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
-        if self.kv_memory not in ("on_chip", "axi"):
-            raise ConfigError(f"kv_memory must be on_chip or axi, not {self.kv_memory!r}")
-        for name in ("key_width", "value_width"):
-            if getattr(self, name) not in (8, 6, 4):
-                raise ConfigError(f"{name} must be 8, 6 or 4, not {getattr(self, name)}")
-        if self.value_width < 8 and self.value_steps == "channel":
-            raise ConfigError(
-                f"value_steps must be token with a value_width of {self.value_width}, not channel"
-            )
-        if self.value_steps not in ("channel", "token"):
-            raise ConfigError(f"value_steps must be channel or token, not {self.value_steps!r}")
-        if self.key_mean not in ("kept", "removed"):
-            raise ConfigError(f"key_mean must be kept or removed, not {self.key_mean!r}")
-        if self.control not in ("stream", "axi_lite"):
-            raise ConfigError(f"control must be stream or axi_lite, not {self.control!r}")
-        self._check_axi()
-        self._check_pages()
-        self.kind.check(self)
-
-    @property
-    def ternary(self):
-        """Whether weights are ternary, however many bits they take on the tape."""
-        return self.weight_format != "integer"
 
     def _check_groups(self):
         if self.group_size not in range(0, 257, self.vector_lanes):
@@ -285,23 +233,11 @@ class Config:
             )
 
     def _check_format(self):
-        if self.weight_format not in ("integer", "ternary", "trits"):
-            raise ConfigError(
-                f"weight_format must be integer, ternary or trits, not {shown(self.weight_format)}"
-            )
         if self.ternary and (self.weight_width != 2 or self.group_size):
             raise ConfigError(
                 f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
                 f"weight_width={self.weight_width} and group_size={self.group_size}"
             )
-
-    def _check_axi(self):
-        for name in ("axi_width", "kv_axi_width"):
-            width = getattr(self, name)
-            if width not in (32, 64, 128, 256, 512):
-                raise ConfigError(f"{name} must be 32, 64, 128, 256 or 512, not {width}")
-        if self.axi_ports not in range(1, 17):
-            raise ConfigError(f"axi_ports must be from 1 to 16, not {self.axi_ports}")
 
     def _check_pages(self):
         size = self.kv_page_size
@@ -320,9 +256,22 @@ class Config:
                 f"of {size}, not {self.kv_pages}"
             )
 
+    def _check_kind(self):
+        """What the kind of machine fixes."""
+        for name, value in self.kind.fixed.items():
+            found = getattr(self, name)
+            if isinstance(value, range):
+                text = f"a multiple of {value.step} from {value[0]} to {value[-1]}"
+                if found not in value:
+                    raise ConfigError(f"{name} must be {text}, not {found}")
+            elif found != value:
+                raise ConfigError(
+                    f"{name} must be {value} for the {self.machine} machine, not {found}"
+                )
+
     @property
     def kind(self):
-        """What the machine is: :class:`MachineKind`."""
+        """What the machine is: :class:`celosia.generators.machine_kinds.MachineKind`."""
         return MACHINES[self.machine]
 
     @property

@@ -4,15 +4,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from celosia import interrupt
 from celosia.options import (
@@ -24,11 +21,8 @@ from celosia.options import (
     TokenizerOption,
 )
 from celosia.output import check_apart, new_json, new_text
-from celosia.printable import NAME, printable
 
 __all__ = ["search"]
-
-SHOWN = 20  # machines of the Pareto set in the table
 
 
 def search(
@@ -90,9 +84,10 @@ def search(
     command goes on with what its --study has. The configuration that --write leaves is one for
     build and simulate.
     """
+    from celosia.search.job import Job
     from celosia.search.page import page
+    from celosia.search.report import report_of, show
     from celosia.search.result import Found, toml_text
-    from celosia.search.study import Job
 
     _check_options(text, max_tokens, tokenizer, choose, write or confirm, dask, study)
     outputs = [json_file, html, write]
@@ -108,8 +103,8 @@ def search(
         write_page, write_toml = (stack.enter_context(new_text(path)) for path in (html, write))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="celosia-"))
         job, found = _run(job, jobs, dask, folder)
-        report = _report(job, found, choose, confirm)
-        _show(report, found)
+        report = report_of(job, found, choose, confirm)
+        show(report, found)
         write_json(report)
         write_page(page(report, found))
         write_toml(toml_text(Found(**report["chosen"]), f"{report['model']}, {report['board']}"))
@@ -146,7 +141,8 @@ def _wishes(objective, constraints, has_text, board):
     """The objectives, and the constraints' texts."""
     from celosia.boards.catalog import find_board
     from celosia.boards.estimate import machine_kind
-    from celosia.generators.config import MACHINES, ConfigError
+    from celosia.generators.config import ConfigError
+    from celosia.generators.machine_kinds import MACHINES
     from celosia.search.figures import FIGURES, parse_constraint, parse_objectives
 
     parsed = [parse_constraint(text) for text in constraints]
@@ -212,81 +208,3 @@ def _run(job, jobs, dask, folder):
     for note in notes:
         print(f"celosia: {note}", file=sys.stderr)
     return job, result_of(study, job.objectives)
-
-
-def _report(job, found, choose, confirm):
-    """What the command writes as JSON."""
-    from celosia.generators.config import ConfigError
-    from celosia.search.confirm import checked, confirmed
-    from celosia.search.figures import FIGURES
-    from celosia.search.study import search_of
-
-    search = search_of(job)
-    if not found.pareto:
-        raise ConfigError(
-            f"none of {found.trials} machines tried meets all constraints: "
-            + "; ".join(found.obstacles)
-        )
-    known = {one.trial: one for one in found.pareto}
-    if choose is not None and choose not in known:
-        trials = ", ".join(map(str, known))
-        raise ConfigError(f"--choose must be a trial of the Pareto set ({trials}), not {choose}")
-    chosen = found.pareto[0] if choose is None else known[choose]
-    checked(search, chosen)
-    names = [name for name in FIGURES if name in chosen.figures]
-    return {
-        "model": search.model.name,
-        "board": search.board.name,
-        "clock_mhz": search.board.clock(job.clock) / 1e6,
-        "position": search.position,
-        "objectives": list(job.objectives),
-        "constraints": list(job.constraints),
-        "trials": found.trials,
-        "refused": found.refused,
-        "loss_tokens": search.loss and search.loss.tokens,
-        "float_perplexity": search.loss and search.loss.floating,
-        "errors": {name: FIGURES[name].error for name in names},
-        "pareto": [asdict(one) for one in found.pareto],
-        "chosen": asdict(chosen),
-        "confirmed": confirmed(search, chosen, confirm) if confirm else None,
-    }
-
-
-def _show(report, found):
-    from celosia.search.figures import FIGURES, parse_constraint
-    from celosia.search.result import config_text
-
-    title = f"{report['model']} on {report['board']} at {report['clock_mhz']:.2f} MHz"
-    table = Table(title=escape(printable(title, NAME)))
-    table.add_column("trial", justify="right")
-    weighed = {parse_constraint(one).name for one in report["constraints"]}
-    weighed |= {*report["objectives"], "tokens_per_second", "lut", "dsp", "bram"}
-    names = [name for name in report["errors"] if name in weighed]
-    for name in names:
-        text = f"{FIGURES[name].text}\n{report['errors'][name]}"
-        table.add_column(text.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    for one in report["pareto"][:SHOWN]:
-        values = [_number(one["figures"][name]) for name in names]
-        table.add_row(str(one["trial"]), *values)
-    more = len(report["pareto"]) - SHOWN
-    table.caption = (
-        f"below the names the errors known; {report['trials']} trials, "
-        f"{report['refused']} without a machine, "
-        f"{len(found.pareto) + len(found.others)} that meet all constraints"
-        + (f"; {more} more in --json" if more > 0 else "")
-    )
-    Console().print(table)
-    for one in report["pareto"][:SHOWN]:
-        print(f"{one['trial']}: {config_text(one['config'])}")
-    if confirmed := report["confirmed"]:
-        print(f"trial {report['chosen']['trial']}, confirmed:")
-        for name, value in confirmed.items():
-            predicted = report["chosen"]["figures"].get(name)
-            beside = "" if predicted is None else f" (predicted {_number(predicted)})"
-            print(f"  {name}: {_number(value)}{beside}")
-
-
-def _number(value):
-    if value is None:
-        return "unknown"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{1 if value >= 100 else 4}f}"

@@ -6,6 +6,7 @@ import json
 from celosia import __version__
 from celosia.generators.config import ConfigError
 from celosia.generators.plan import scheme_of
+from celosia.made_codes import digest
 from celosia.reference.evaluate import (
     TextError,
     integer_model,
@@ -15,7 +16,7 @@ from celosia.reference.evaluate import (
 from celosia.reference.quantization.calibration import calibrate
 from celosia.sim.cache import cached
 
-__all__ = ["LEAST_TOKENS", "Loss", "digest_of"]
+__all__ = ["LEAST_TOKENS", "Loss"]
 
 LEAST_TOKENS = 256  # fewer say too little of a loss
 
@@ -58,7 +59,8 @@ class Loss:
             raise ConfigError(
                 f"the loss needs a text of at least {LEAST_TOKENS} tokens, and has {self.tokens}"
             )
-        self.digest = hashlib.sha256(f"{digest_of(model)} {self.texts}".encode()).hexdigest()
+        what = f"{digest(model)} {model.config.seq_len} {self.texts}"
+        self.digest = hashlib.sha256(what.encode()).hexdigest()
         self._calibrations, self._known = {}, {}
         self.floating = self._cached("float", None)["float"]["perplexity"]
 
@@ -114,13 +116,3 @@ class Loss:
         if key not in self._calibrations:
             self._calibrations[key] = calibrate(form)
         return self._calibrations[key]
-
-
-def digest_of(model):
-    """What tells a model from others: its configuration, its tensors, its codes."""
-    found = hashlib.sha256(f"{model.config} {sorted(model.settings.items())}".encode())
-    for tensors in (model.tensors, *model.layers):
-        for name in sorted(tensors):
-            found.update(f"{name} {tensors[name].shape}".encode())
-            found.update(tensors[name].tobytes())
-    return found.hexdigest()

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from celosia.generators.config import MACHINES, Config
+from celosia.generators.config import Config
+from celosia.generators.machine_kinds import MACHINES
 from celosia.search.figures import FIGURES
 from celosia.search.ladder import Point
 

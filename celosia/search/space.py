@@ -4,7 +4,8 @@ from dataclasses import asdict, fields
 
 from celosia.boards.estimate import check_board, machine_kind
 from celosia.boards.full_estimate import lengths
-from celosia.generators.config import MACHINES, Config, change_config
+from celosia.generators.config import Config, change_config
+from celosia.generators.machine_kinds import MACHINES
 from celosia.reference.operations import Attention
 
 __all__ = ["Space"]

@@ -6,8 +6,9 @@ import stat
 
 import numpy as np
 
-__all__ = ["check_file", "map_file", "read_file", "read_text"]
+__all__ = ["TEXT_LIMIT", "check_file", "map_file", "read_file", "read_text"]
 
+TEXT_LIMIT = 64 << 20  # bytes of a text to measure, calibrate or train on
 _KINDS = (
     (stat.S_ISDIR, "folder"),
     (stat.S_ISFIFO, "pipe"),

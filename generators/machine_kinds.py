@@ -1,0 +1,52 @@
+"""The kinds of machines, and what each fixes of its configuration."""
+
+from dataclasses import dataclass
+
+__all__ = ["MACHINES", "MachineKind"]
+
+
+@dataclass(frozen=True)
+class MachineKind:
+    """What a machine fixes of its configuration, and whether it samples.
+
+    Parameters
+    ----------
+    fixed : dict
+        The value of a field, or the range of its values.
+    samples : bool
+        Whether runs may have a temperature.
+    """
+
+    fixed: dict
+    samples: bool = True
+
+
+MACHINES = {
+    "full": MachineKind({"window": 0}),
+    "compact": MachineKind(
+        {
+            "window": range(4, 257, 4),
+            "weight_parallelism": 16,
+            "token_parallelism": 1,
+            "vector_lanes": 4,
+            "weight_width": 4,
+            "weight_format": "integer",
+            "activation_width": 8,
+            "rotate_down": 0,
+            "rotate_keys": 0,
+            "group_size": 0,
+            "head_width": 0,
+            "memory": "on_chip",
+            "boot": "flash",
+            "kv_memory": "on_chip",
+            "kv_page_size": 0,
+            "kv_pages": 0,
+            "key_width": 8,
+            "value_width": 8,
+            "value_steps": "channel",
+            "key_mean": "kept",
+            "control": "stream",
+        },
+        samples=False,
+    ),
+}
