@@ -20,7 +20,7 @@ __all__ = [
     "digest",
     "keeper",
     "say",
-    "schemewith_groups",
+    "scheme_with_groups",
     "settings_of",
     "show",
     "sources_text",
@@ -104,7 +104,7 @@ def begun(source, text):
     return made | {"text_sha256": data and hashlib.sha256(data).hexdigest()}, data
 
 
-def schemewith_groups(scheme_of, model, config, settings, name):
+def scheme_with_groups(scheme_of, model, config, settings, name):
     """The scheme of the widths ``name``, in groups for few bits where nobody says how."""
     _, scheme = scheme_of(model, config, settings, name)
     settings = with_groups(model, scheme, config, settings)
