@@ -74,6 +74,8 @@ def test_every_waveform_shows_a_result():
         _, *streams = made["waveform"](name)["signal"]
         assert "1" in streams[-1][1]["wave"], name
         assert streams[-1][3]["data"], name
+        waves = "".join(row["wave"] for _, *rows in streams for row in rows)
+        assert set(waves) <= set("01x=."), name
 
 
 def test_waveforms_are_those_of_the_simulation():

@@ -1,7 +1,5 @@
 """Waveforms of units' streams, out of their simulation, for wavedrom to draw."""
 
-import re
-
 from amaranth.lib import data, stream, wiring
 from amaranth.sim import Simulator
 from celosia.generators.components.standard import build
@@ -139,18 +137,17 @@ def _text(value):
 def _drawn(rows):
     """A group for each stream: its handshake, and its values while it is valid."""
     for name, row in rows.items():
-        bits = [{"name": what, "wave": _wave(map(str, row[what]))} for what in ("valid", "ready")]
+        bits = [{"name": what, "wave": _wave(row[what])} for what in ("valid", "ready")]
         shown = row["data"]
         values = [v for n, v in enumerate(shown) if v is not None and (n == 0 or v != shown[n - 1])]
-        steps = ["x" if v is None else f"={v}" for v in shown]
-        wave = re.sub("=[^=x.]*", "=", _wave(steps))
+        wave = _wave(shown, lambda value: "x" if value is None else "=")
         yield [name, *bits, {"name": "data", "wave": wave, "data": values}]
 
 
-def _wave(values):
-    """The values, a full stop where one is as before."""
-    last, found = None, []
+def _wave(values, sign=str):
+    """The values' signs, a full stop where one is as before."""
+    last, found = object(), []
     for value in values:
-        found.append("." if value == last else value)
+        found.append("." if value == last else sign(value))
         last = value
     return "".join(found)
