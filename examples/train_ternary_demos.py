@@ -1,4 +1,4 @@
-"""Train small models with ternary weights, the embedded demo-ternary among them, on one CPU core.
+"""Train celosia's embedded models with ternary weights, on one CPU core.
 
     pip install 'celosia[train]'
     python examples/train_ternary_demos.py demo-ternary -o celosia/models/demo-ternary
