@@ -148,7 +148,7 @@ def build(component, trace=False):
         (folder / "program.cpp").write_text("".join(includes))
         size = sum((folder / name).stat().st_size for name in sources)
         level = "-O1" if size < LARGE else "-O0"
-        linked = ["-pthread", f"-L{libraries}", "-lcocotbvpi_verilator", f"-Wl,-rpath,{libraries}"]
+        linked = [f"-L{libraries}", "-lcocotbvpi_verilator", f"-Wl,-rpath,{libraries}"]
         flags = [*tools.compile_flags(trace), level, *tools.headers(level, trace), "-Iobj"]
         tools.compile(folder, [*flags, "program.cpp", *objects, "-o", "program", *linked])
         keep_only(folder, "program")

@@ -138,6 +138,7 @@ class Toolchain:
         on = int(trace)
         return [
             "-std=c++17",
+            "-pthread",  # it defines a macro: compiled headers serve only where all have it
             "-fPIC",
             "-w",
             f"-I{self.root}/include",
@@ -191,13 +192,14 @@ class Toolchain:
         :meth:`compile_flags`, or the compiler reads the headers themselves.
         """
 
+        flags = [*self.compile_flags(trace), optimise, "-x", "c++-header"]
+
         def build(folder):
             includes = [f'#include "{name}.h"\n' for name in ("verilated", "verilated_vpi")]
             (folder / "all.h").write_text("".join(includes))
-            flags = [*self.compile_flags(trace), optimise, "-x", "c++-header"]
             self.compile(folder, [*flags, "all.h", "-o", "all.h.gch"])
 
-        folder = cached(self.key("headers", optimise, trace), build)
+        folder = cached(self.key("headers", *flags), build)
         return ["-include", folder / "all.h"]
 
 
