@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import stat
 import zlib
 from dataclasses import replace
@@ -349,6 +350,36 @@ def test_chat_with_a_simulated_sdram(monkeypatch, boot):
     lines = done.stdout.splitlines()
     assert lines[2] == "abc" + "".join(map(Letters().stream(3), tokens))
     assert lines[4] == "ready, 5 tokens given"
+
+
+@pytest.mark.slow
+def test_chat_by_a_template_with_a_simulated_machine(tmp_path):
+    """Two turns; each answer is the integer reference's, to the whole conversation until then."""
+    from celosia.generators.automatic import choose_config
+    from celosia.reference import checkpoint, integer
+    from celosia.reference.checkpoint.known import KNOWN
+    from typer.testing import CliRunner
+
+    from celosia.cli import app
+
+    folder = tmp_path / "talks"
+    shutil.copytree(KNOWN["demo"], folder)
+    text = "{% for m in messages %}{{ m.role | upper }}:\n{{ m.content }}\n{% endfor %}KING:\n"
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": text}))
+    questions = ["Who is there?", "And the crown?"]
+    words = ["chat", str(folder), "--simulated", "--tokens", "12"]
+    done = CliRunner().invoke(app, words, input="\n".join([*questions, "/quit\n"]))
+    assert done.exit_code == 0, done.output
+    model = checkpoint.load(folder)
+    plan = make_plan(model, choose_config(model, "auto", [])[0])
+    said = [line for line in done.stdout.splitlines()[2:] if not line.startswith("[")]
+    talk = []
+    for question in questions:
+        talk.append({"role": "user", "content": question})
+        prompt = model.tokenizer.encode(model.tokenizer.chat.render(talk), bos=False)
+        tokens, _ = integer.generate(plan.model, prompt, 12)
+        talk.append({"role": "assistant", "content": model.tokenizer.decode(tokens)})
+    assert said == [line for each in talk[1::2] for line in each["content"].splitlines()]
 
 
 def test_chat_with_the_wrong_tokenizer(plan):

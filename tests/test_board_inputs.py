@@ -109,6 +109,8 @@ def test_programming_the_flash(tmp_path, monkeypatch):
 def test_chats_that_cannot_be(tmp_path):
     greedy = ("chat", "demo", "--simulated", "--config", "compact", "--temperature", 1)
     assert "temperature must be 0, not 1: this machine takes the most" in fails(*greedy)
+    hot = fails("chat", "demo", "--simulated", "--temperature", 16)
+    assert "temperature must be 0, or from 1/256" in hot
     command = ("chat", "demo", "--port", tmp_path / "nothing")
     assert "temperature must be 0, or from 1/256" in fails(*command, "--temperature", 16)
     assert "seed must be from 0 to 2**32 - 1, not -1" in fails(*command, "--seed", -1)
