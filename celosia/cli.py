@@ -374,9 +374,12 @@ def simulate(
     """Generate text on a machine in simulation, and compare every logit with the reference.
 
     The machine's Verilog is compiled once and kept; it runs behind its host link, as hardware
-    would. Without a prompt it begins at the begin token. Exit status 1 if a token or a logit
+    would. Without a prompt it begins at the begin token. With --scheme its weights are rounded by
+    the best recipe known for the widths, as quantize does. Exit status 1 if a token or a logit
     differs from the integer reference.
     """
+    from celosia.generators.automatic import choose_config
+    from celosia.rounded import rounded
     from celosia.sim.native import NativeSimulation
     from celosia.sim.request import Request, stop_tokens
     from celosia.sim.request import prompt_tokens as to_tokens
@@ -392,7 +395,8 @@ def simulate(
         raise CommandError(f"--prompt {error}") from None
     check_apart([json_file, trace, waves], [model, tokenizer, config])
     request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
-    parameters = _config(loaded, config, [*_widths(scheme), *(settings or [])])
+    settings = [*_widths(scheme), *(settings or [])]
+    parameters = _config(loaded, config, settings)
     if scheme:
         _check_scheme(parameters)
     length = parameters.max_seq_len or loaded.config.seq_len
@@ -402,6 +406,9 @@ def simulate(
         write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
         waves_path = waves and stack.enter_context(new_file(waves))
+        if scheme:
+            loaded = rounded(loaded, scheme, _scheme, config, settings)
+            parameters, _ = choose_config(loaded, config, settings)
         plan = _plan(loaded, parameters)
         with _step("writing Verilog"):
             verilog = machine_verilog(plan)

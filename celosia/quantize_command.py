@@ -6,17 +6,7 @@ from typing import Annotated
 import typer
 
 from celosia.folder import check_folder
-from celosia.made_codes import (
-    bar,
-    begun,
-    keeper,
-    say,
-    scheme_with_groups,
-    settings_of,
-    show,
-    sources_text,
-    write,
-)
+from celosia.made_codes import bar, begun, say, scheme_with_groups, show, write
 from celosia.options import (
     ConfigOption,
     LayersOption,
@@ -25,6 +15,7 @@ from celosia.options import (
     SetOption,
     TokenizerOption,
 )
+from celosia.rounded import MEASURED, round_model, sentence, texts_for
 
 __all__ = ["register"]
 
@@ -50,7 +41,7 @@ def register(app, load, scheme_of):
         ] = None,
         measure: Annotated[
             int, typer.Option(min=1, metavar="N", help="Tokens of the text's end to measure on.")
-        ] = 1024,
+        ] = MEASURED,
         layers: LayersOption = None,
         config: ConfigOption = "auto",
         settings: SetOption = None,
@@ -60,6 +51,8 @@ def register(app, load, scheme_of):
         DIR serves every command as MODEL. What the codes lose is measured with the integer model,
         and compared with rounding to the nearest. A call that was interrupted goes on where it was.
         """
+        from celosia.reference.evaluate import NoFormatError
+        from celosia.reference.recipes.measure import measured
         from celosia.reference.recipes.recipe import RecipeError, best_recipe, load_recipe
 
         check_folder(output, MADE_BY)
@@ -69,54 +62,20 @@ def register(app, load, scheme_of):
             raise RecipeError(f"{model}: its weights are in codes already")
         integers = scheme_with_groups(scheme_of, source, config, settings or [], scheme)
         name = recipe or best_recipe(integers.weight_width)
-        say(_sentence(scheme, name, integers))
-        made, coded = _made(source, integers, steps or load_recipe(name), text, measure)
+        say(sentence(scheme, name, integers))
+        steps = steps or load_recipe(name)
+        made, data = begun(source, text)
+        fed, held = texts_for(source, data, steps, measure, text or source.name)
+        coded, told = round_model(source, integers, steps, made, fed)
+        try:
+            with bar("measuring what is lost") as progress:
+                others = {"recipe": coded, "nearest": source}
+                made |= told | {"measured": measured(source, others, integers, held, progress)}
+        except (NoFormatError, OverflowError) as error:
+            raise RecipeError(str(error)) from None
         made |= {"scheme": scheme, "recipe": {"name": Path(name).stem} | made["recipe"]}
         write(output, MADE_BY, model, tokenizer, coded, made)
         _show(coded.name, output, made)
-
-
-def _sentence(scheme, recipe, integers):
-    groups = "one scale for each row"
-    if integers.group:
-        offsets = " and an offset" if integers.has_offsets(integers.weight_width) else ""
-        groups = f"a scale{offsets} for each {integers.group} columns"
-    head = integers.head_width or integers.weight_width
-    return f"{scheme} by the recipe {recipe}: {groups}, head and embedding in {head} bits"
-
-
-def _made(source, scheme, recipe, text, measure):
-    """How it was made, for celosia.json, and the model in codes."""
-    from celosia.reference.evaluate import NoFormatError, TextError
-    from celosia.reference.recipes.apply import apply_recipe
-    from celosia.reference.recipes.measure import measured
-    from celosia.reference.recipes.recipe import RecipeError
-    from celosia.reference.recipes.text import split_windows
-
-    made, data = begun(source, text)
-    try:
-        words = data.decode("utf-8") if data is not None else None
-        with bar("reading the text") as progress:
-            calibration, held = split_windows(source, words, recipe, measure, progress)
-    except (TextError, RecipeError, ValueError) as error:
-        raise RecipeError(f"{text or source.name}: {error}") from None
-    fed = [tokens for tokens, _ in calibration]
-    made |= {
-        "calibrated_tokens": sum(map(len, fed)) if recipe.calibrated else 0,
-        "recipe": recipe.as_dict(),
-    }
-    text = repr((made, scheme, [list(map(int, tokens)) for tokens in fed]))
-    keep = keeper("quantize", text + sources_text("recipes", "rewrites", "quantization"))
-    with bar("rounding") as progress:
-        coded = apply_recipe(source, scheme, recipe, fed, keep, progress)
-    coded.settings = settings_of(scheme)
-    try:
-        with bar("measuring what is lost") as progress:
-            others = {"recipe": coded, "nearest": source}
-            made["measured"] = measured(source, others, scheme, held, progress)
-    except (NoFormatError, OverflowError) as error:
-        raise RecipeError(str(error)) from None
-    return made, coded
 
 
 def _show(name, output, made):

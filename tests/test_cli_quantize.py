@@ -12,7 +12,9 @@ from celosia.reference.quantization.scheme import Scheme
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
 
+from celosia.cli import _scheme
 from celosia.made_codes import with_groups
+from celosia.rounded import rounded
 
 RTN = ("--recipe", "rtn", "--measure", 40)
 TEXT = Path(__file__).parent / "data" / "shakespeare_heldout.txt"
@@ -125,6 +127,21 @@ def test_a_recipe_that_loses_more_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "measured", measured)
     done = run("quantize", write_checkpoint(tmp_path), "-o", tmp_path / "a", *RTN)
     assert "this recipe loses more here than rounding to the nearest (rtn)" in done.stderr
+
+
+def test_a_scheme_alone_is_rounded_by_the_best_recipe(tmp_path, capsys):
+    """By the same one as ``quantize`` would; 8 bits, and codes, are left alone."""
+    path = write_checkpoint(tmp_path)
+    assert run("quantize", path, "-o", tmp_path / "a").exit_code == 0
+    model, folder = load(path), load(tmp_path / "a")
+    made = rounded(model, "w4a8kv8", _scheme, "auto", [])
+    assert "w4a8kv8 by the recipe gptq: one scale for each row" in capsys.readouterr().err
+    assert made.settings == folder.settings
+    for place, coded in folder.codes.items():
+        assert (made.codes[place].codes == coded.codes).all()
+    assert rounded(folder, "w4a8kv8", _scheme, "auto", []) is folder
+    assert rounded(model, "w8a8kv4", _scheme, "auto", []) is model
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
