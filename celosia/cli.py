@@ -540,6 +540,7 @@ def _scheme(model, config, settings, name):
     from celosia.generators.plan import scheme_of
 
     # The fabric's size plays no part here, but lanes must fit it.
+    settings = [*settings, *_widths(name)]
     large = ["weight_parallelism=1024", *settings]
     try:
         parameters, _ = choose_config(model, config, settings)
@@ -550,7 +551,7 @@ def _scheme(model, config, settings, name):
             raise error from None
     if name is not None:
         _check_scheme(parameters)
-        parameters, _ = choose_config(model, config, [*large, *_widths(name)])
+        parameters, _ = choose_config(model, config, large)
     try:
         return parameters, scheme_of(parameters)
     except ValueError as error:

@@ -144,6 +144,12 @@ def test_a_scheme_alone_is_rounded_by_the_best_recipe(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_settings_count_beside_the_widths_of_the_scheme():
+    """A head of 4 bits is wrong beside the 8 bits that the configuration would have without it."""
+    _, scheme = _scheme(load("demo"), "auto", ["group_size=32", "head_width=4"], "w4a8kv8")
+    assert (scheme.weight_width, scheme.head_width, scheme.group) == (4, 4, 32)
+
+
 @pytest.mark.slow
 def test_the_machine_keeps_the_codes(tmp_path, recipe):
     """Every logit of a simulated machine is the integer reference's."""
