@@ -11,7 +11,6 @@ from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.compact.quantize import quantize_compact
 from celosia.reference.model import ModelConfig, random_model
-from celosia.rtl.compact.fabric import CompactFabric
 from celosia.rtl.compact.operation import Control, Instruction
 from celosia.rtl.memory.spram import SPRAM_DEPTH, Spram
 from celosia.sim.driver import Driver, DriverError
@@ -124,9 +123,9 @@ def test_weights_that_do_not_fit():
     [
         ({"dim": 22}, "dim must be a multiple of 4, not 22"),
         ({"head_dim": 6}, "head_dim must be a multiple of 4, not 6"),
-        ({"dim": 12}, "dim must be from 16 to 256, not 12"),
-        ({"n_heads": 66}, r"n_heads \* head_dim must be from 16 to 256, not 528"),
-        ({"hidden_dim": 12}, "hidden_dim must be from 16 to 1020, not 12"),
+        ({"dim": 12}, "dim must be from 16 to 2048, not 12"),
+        ({"n_heads": 258}, r"n_heads \* head_dim must be from 16 to 2048, not 2064"),
+        ({"hidden_dim": 12}, "hidden_dim must be from 16 to 8192, not 12"),
     ],
 )
 def test_sizes_it_cannot_have(sizes, message):
@@ -145,16 +144,49 @@ def test_files(plan, tmp_path):
 
 
 def test_no_such_machine():
-    model = random_model(replace(ODD, vocab_size=1100), seed=5)
-    with pytest.raises(ConfigError, match="an instruction's count must have 10 bits, not 1100"):
+    model = random_model(replace(ODD, vocab_size=65_537), seed=5)
+    with pytest.raises(ConfigError, match="vocab_size must be at most 65536, not 65537"):
         make_plan(model, load_config("compact", ["max_seq_len=24"]))
+    model, wide = random_model(ODD, seed=5), ["max_seq_len=24", "boot=image", "vector_lanes=8"]
+    with pytest.raises(ConfigError, match="dim must be from 64 to 2048, not 24"):
+        make_plan(model, load_config("compact", [*wide, "weight_parallelism=64"]))
+    with pytest.raises(ConfigError, match="window must be a multiple of 8, not 12"):
+        make_plan(model, load_config("compact", [*wide, "weight_parallelism=64", "window=12"]))
+
+
+#: Machines with their tapes in block RAM, of more weights or wider ones; large vectors.
+LARGER = ModelConfig(
+    dim=64, hidden_dim=200, n_layers=2, n_heads=9, n_kv_heads=3, head_dim=8, vocab_size=1100,
+    seq_len=24, tied=True,
+)  # fmt: skip
+HUGE = replace(LARGER, dim=512, hidden_dim=1300, n_heads=40, n_kv_heads=8, n_layers=1, tied=False)
+SHAPES = (
+    (HUGE, "weight_parallelism=16", "vector_lanes=4", "weight_width=8"),
+    (HUGE, "weight_parallelism=64", "vector_lanes=4", "weight_width=4"),
+    (LARGER, "weight_parallelism=16", "vector_lanes=4", "weight_width=4"),
+    (LARGER, "weight_parallelism=32", "vector_lanes=4", "weight_width=4"),
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (LARGER, ("weight_parallelism=64", "vector_lanes=8", "weight_width=8")),
+        *(pytest.param(model, settings, marks=pytest.mark.slow) for model, *settings in SHAPES),
+    ],
+)
+def test_shapes(model, settings):
+    config = load_config("compact", ["max_seq_len=24", "window=8", "boot=image", *settings])
+    plan = make_plan(random_model(model, seed=5), config)
+    assert plan.shape.multipliers == config.weight_parallelism
+    check(plan, [Request((3,), 2), Request((1099, 1023, 1024), 12)], optimise="-O0")
 
 
 def test_parameters_out_of_range():
     with pytest.raises(ValueError, match="an instruction's shift must have 5 bits, not 32"):
         Instruction(Control(), 1, shift=32)
-    with pytest.raises(ValueError, match="acc_width must be from 16 to 24, not 25"):
-        CompactFabric(25)
+    with pytest.raises(ValueError, match="an instruction's count must be at least 0, not -1"):
+        Instruction(Control(), -1)
     with pytest.raises(ValueError, match="width must be a multiple of 16 from 16 to 256, not 60"):
         Spram(60)
     with pytest.raises(ValueError, match="init must have up to 16384 words, not 16385"):

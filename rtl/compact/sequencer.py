@@ -20,8 +20,8 @@ def run_layout(shape):
     """
     return data.StructLayout(
         {
-            "word": instruction_layout(),
-            "control": control_layout(),
+            "word": instruction_layout(shape.bits),
+            "control": control_layout(shape.bits["beats"]),
             "begin": 1,
             "going": 1,
             "left": 1,
@@ -75,7 +75,7 @@ class CompactSequencer(wiring.Component):
         control = run.control
         pc = Signal(range(max(256, len(self.program))))
         self._fetch(m, pc)
-        layer, left, over = Signal(range(s.n_layers)), Signal(10), Signal()
+        layer, left, over = Signal(range(s.n_layers)), Signal(s.bits["count"]), Signal()
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(0), run.cache_base.eq(0), pc.eq(1)]
@@ -119,13 +119,14 @@ class CompactSequencer(wiring.Component):
     def _fetch(self, m, pc):
         """The instruction at ``pc`` a cycle later, and its control."""
         controls = list(dict.fromkeys(i.control for i in self.program))
-        words = [i.pack(controls) for i in self.program]
+        bits = self.shape.bits
+        words = [i.pack(controls, bits) for i in self.program]
         m.submodules.program = store = memory.Memory(
-            shape=unsigned(instruction_layout().size), depth=max(256, len(words)), init=words
+            shape=unsigned(instruction_layout(bits).size), depth=max(256, len(words)), init=words
         )
         read = store.read_port()
         m.d.comb += [read.addr.eq(pc), self.run.word.eq(read.data)]
         with m.Switch(self.run.word.kind):
             for kind, one in enumerate(controls):
                 with m.Case(kind):
-                    m.d.comb += self.run.control.eq(control_value(one))
+                    m.d.comb += self.run.control.eq(control_value(one, bits["beats"]))
