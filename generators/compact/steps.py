@@ -134,7 +134,8 @@ class CompactSteps:
         work, words = places.work, window * s.head_dim // self.columns
         keys = head // s.group * words
         dot = {"a": A.PRODUCT, "cache": True}
-        scores = Control(**dot, beats=s.head_dim // self.columns, wide=True, largest=True, masked=True)
+        seen = {"each": True, "masked": True}
+        scores = Control(**dot, beats=s.head_dim // self.columns, wide=True, largest=True, **seen)
         self._do(
             scores,
             window,
@@ -144,15 +145,22 @@ class CompactSteps:
             vector=queries // self.columns,
             shift=op.score_shift,
         )
-        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, masked=True)
+        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, **seen)
         self._do(powers, window, source=work, second=ONE, target=work)
-        total = Control(step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True)
+        total = Control(
+            step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True, each=True
+        )
         self._do(total, window, source=places.one, second=work, target=places.total)
         self._root()
         square, root = Control(step=Step.STAY, width=Width.HALF, half=True), places.root
         self._do(square, 1, source=root, second=root, target=places.inverse, shift=9)
         values = Control(
-            **dot, beats=window // self.columns, exponent=Exponent.PLUS, width=Width.BYTE, byte=True
+            **dot,
+            along=True,
+            beats=window // self.columns,
+            exponent=Exponent.PLUS,
+            width=Width.BYTE,
+            byte=True,
         )
         self._do(
             values,

@@ -112,9 +112,7 @@ class CompactFabric(wiring.Component):
         """A weight, or in row 0 a byte in its place: signed(8)."""
         operand = Signal(signed(8), name=f"operand_{row}_{column}")
         weight = self.weights[row][column]
-        m.d.comb += operand.eq(
-            Mux(self.cached, self.bytes[column], weight) if row == 0 else weight
-        )
+        m.d.comb += operand.eq(Mux(self.cached, self.bytes[column], weight) if row == 0 else weight)
         return operand
 
     def _quads(self, m, name, operands):

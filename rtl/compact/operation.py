@@ -141,6 +141,8 @@ class Control:
         Dot products are with cached keys or values, not with weights.
     beats : int
         Words in a dot product.
+    each, along : bool
+        As many products, or words in a dot product, as positions take, in whole words.
     rewind, loop, stop, end : bool
         Behind this instruction: the tapes begin; the layer's instructions begin again if there is
         another layer; the token ends if no logits are wanted; it ends.
@@ -169,6 +171,8 @@ class Control:
     masked: bool = False
     cache: bool = False
     beats: int = 1
+    each: bool = False
+    along: bool = False
     rewind: bool = False
     loop: bool = False
     stop: bool = False

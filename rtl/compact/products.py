@@ -68,19 +68,21 @@ class CompactProducts(wiring.Component):
         lane, before = Signal(range(s.columns)), Signal(range(s.columns))
         row_bits, row_width = ceil_log2(s.rows), s.columns * s.weight_width
         cache_place, vector_place = Signal(range(self.cache_depth)), Signal(range(s.vector_words))
-        beat = Signal.like(control.beats)
+        beat = Signal.like(run.beats)
         rows = Signal(signed(s.bits["count"] + 1))  # still to be fed
         feed, first, last = Signal(), Signal(), Signal()
         x = self._memory(m, "vectors", s.vector_words, vector_place, self.byte)
         cached = self._memory(m, "cache", self.cache_depth, cache_place, self.cached)
+        skip = Signal(range(s.window // s.columns + 1))  # to the next channel's values
         m.d.comb += [
+            skip.eq(s.window // s.columns + 1 - run.beats),
             feed.eq(run.going & products & (rows > 0)),
-            last.eq(beat == control.beats - 1),
+            last.eq(beat == run.beats - 1),
             self.addr.eq(place),
         ]
         with m.If(feed):
             m.d.sync += [beat.eq(beat + 1), vector_place.eq(vector_place + 1)]
-            m.d.sync += cache_place.eq(cache_place + 1)
+            m.d.sync += cache_place.eq(cache_place + Mux(last & control.along, skip, 1))
             with m.If(~control.cache):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
@@ -92,14 +94,16 @@ class CompactProducts(wiring.Component):
                 m.d.sync += place.eq(place + 1)
         with m.If(run.begin):
             m.d.sync += [
-                rows.eq(run.word.count),
+                rows.eq(run.count),
                 beat.eq(0),
                 lane.eq(0),
                 vector_place.eq(run.word.vector),
                 cache_place.eq(run.cache_base + run.word.source),
             ]
             with m.If(embeds):
-                m.d.sync += place.eq(s.embedding_address + (self.row >> row_bits) * (s.dim // s.columns))
+                m.d.sync += place.eq(
+                    s.embedding_address + (self.row >> row_bits) * (s.dim // s.columns)
+                )
         with m.If(run.rewind):
             m.d.sync += place.eq(0)
 
@@ -129,9 +133,7 @@ class CompactProducts(wiring.Component):
         """A memory of bytes: the word at ``place``, a cycle later."""
         octets = self.shape.columns
         lane_bits = ceil_log2(octets)
-        m.submodules[name] = store = memory.Memory(
-            shape=unsigned(8 * octets), depth=depth, init=[]
-        )
+        m.submodules[name] = store = memory.Memory(shape=unsigned(8 * octets), depth=depth, init=[])
         write, read = store.write_port(granularity=8), store.read_port()
         lanes = Signal(octets, name=f"{name}_lanes")
         m.d.comb += [

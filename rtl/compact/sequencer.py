@@ -1,6 +1,6 @@
 """The compact machine's sequence: instruction after instruction, layer after layer, per token."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.compact.control import token_layout
@@ -14,7 +14,8 @@ def run_layout(shape):
 
     ``word`` and its ``control``; ``begin`` is its first cycle, ``going`` the others; ``left`` says
     that there are products still to be issued, ``valid`` that operands are there, the cycle after
-    they were issued; ``rewind`` that the tapes begin again. ``cache_base`` is the layer's first
+    they were issued; ``count`` and ``beats`` how many products, and words in a dot product, there
+    are; ``rewind`` that the tapes begin again. ``cache_base`` is the layer's first
     word of the cache, ``slot`` the token's place in the window, ``slot_bytes`` its first byte
     there; there are ``positions`` in the window, the token's included.
     """
@@ -27,6 +28,8 @@ def run_layout(shape):
             "left": 1,
             "valid": 1,
             "rewind": 1,
+            "count": shape.bits["count"],
+            "beats": shape.bits["beats"],
             "cache_base": range(shape.cache_words * shape.n_layers),
             "slot": range(shape.window),
             "slot_bytes": range(shape.window * shape.head_dim),
@@ -109,10 +112,16 @@ class CompactSequencer(wiring.Component):
             with m.If(run.positions != s.window):
                 m.d.sync += run.positions.eq(run.positions + 1)
         with m.If(run.begin):
-            m.d.sync += left.eq(run.word.count)
+            m.d.sync += left.eq(run.count)
         with m.Elif(self.issue):
             m.d.sync += left.eq(left - 1)
         m.d.sync += run.valid.eq(self.issue)
+        words = Signal(range(s.window // s.columns + 1))
+        m.d.comb += [
+            words.eq((run.positions + s.columns - 1) // s.columns),
+            run.count.eq(Mux(control.each, words * s.columns, run.word.count)),
+            run.beats.eq(Mux(control.along, words, control.beats)),
+        ]
         m.d.comb += [token.ready.eq(over), run.left.eq(left != 0)]
         return m
 
