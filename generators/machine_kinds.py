@@ -20,6 +20,16 @@ class MachineKind:
     fixed: dict
     samples: bool = True
 
+    @property
+    def open(self):
+        """Of :attr:`fixed` the fields that may have several values, and these."""
+        return {n: values for n, values in self.fixed.items() if isinstance(values, range | tuple)}
+
+    @property
+    def closed(self):
+        """The fields that have one value, and this."""
+        return {n: value for n, value in self.fixed.items() if n not in self.open}
+
 
 MACHINES = {
     "full": MachineKind({"window": 0}),

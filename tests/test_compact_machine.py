@@ -1,9 +1,11 @@
 """The compact machine in native simulation: every logit, through its host link."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amaranth import Mux, Signal
 from celosia.generators.compact.program import write_compact
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.compact import predict_compact
@@ -12,7 +14,9 @@ from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.compact.quantize import quantize_compact
 from celosia.reference.model import ModelConfig, random_model
+from celosia.rtl.compact.operands import CompactOperands
 from celosia.rtl.compact.operation import Control, Instruction
+from celosia.rtl.compact.products import CompactProducts
 from celosia.rtl.memory.spram import SPRAM_DEPTH, Spram
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
@@ -58,6 +62,30 @@ def test_every_logit(plan):
     assert len(set(run.cycles[16:])) == 1
     assert run.cycles[1] < run.cycles[12] == run.cycles[13] < run.cycles[16] <= 4200
     assert result["overhead"]["serial"] == sum(run.cycles) - sum(result["ideal_cycles"])
+
+
+@pytest.mark.slow
+def test_what_is_read_where_it_is_written_is_not_used(monkeypatch):
+    """On an ECP5 that may be anything (boards/ecp5.py): here it is the word's complement."""
+    octets, words = CompactProducts._memory, CompactOperands._memory
+
+    def spoilt(m, unit, read, data, word, en):
+        collides = Signal()
+        m.d.sync += collides.eq(en & (unit.target >> word == read))
+        return Mux(collides, ~data, data)
+
+    def products(self, m, name, depth, place, en):
+        data = octets(self, m, name, depth, place, en)
+        return spoilt(m, self, place, data, self.shape.columns.bit_length() - 1, en)
+
+    def operands(self, m, name, width, depth, init, en):
+        read = words(self, m, name, width, depth, init, en)
+        return SimpleNamespace(addr=read.addr, data=spoilt(m, self, read.addr, read.data, 0, en))
+
+    monkeypatch.setattr(CompactProducts, "_memory", products)
+    monkeypatch.setattr(CompactOperands, "_memory", operands)
+    config = load_config("compact", ["max_seq_len=24", "window=8", "boot=image"])
+    check(make_plan(random_model(ODD, seed=5), config), [Request((3, 5), 16)], optimise="-O0")
 
 
 def test_what_it_refuses(plan):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces, round_up
+from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces
 from celosia.generators.compact.vectors import Vectors
 from celosia.reference.compact.operations import (
     EXTRA,

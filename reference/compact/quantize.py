@@ -67,7 +67,8 @@ def quantize_compact(model, window, calibration=None, margin=1.25, weight_width=
     Raises
     ------
     ValueError
-        If ``window`` or ``weight_width`` is out of range, the model's numbers are, or the machine does not compute it.
+        If ``window`` or ``weight_width`` is out of range, the model's numbers are, or the machine
+        does not compute it.
     """
     if window not in WINDOWS:
         raise ValueError(f"window must be a multiple of 4 from 4 to 2048, not {window!r}")
