@@ -1,19 +1,29 @@
-"""What a compact machine takes of a chip with block RAMs of 4 Kbit, and its configurations."""
+"""What a compact machine takes of a chip, and its configurations."""
 
-from celosia.boards.full_estimate import lengths
-from celosia.generators.compact.places import LEAST_BEATS, CompactPlaces, round_up
-from celosia.generators.config import Config, ConfigError
+import contextlib
+import functools
+import itertools
+
+from celosia.boards.full_estimate import SHAPES, lengths
+from celosia.generators.compact.places import CompactPlaces, round_up
+from celosia.generators.config import Config, ConfigError, load_config
+from celosia.generators.estimate.outline import blank_model
 from celosia.generators.machine_kinds import MACHINES
 from celosia.protocol.messages import PROMPT_TOKENS
+from celosia.reference.compact.form import compact_form
 from celosia.reference.families import describe
 from celosia.reference.operations import Linear, Norm
 
-__all__ = ["configs", "needs", "settings", "smallest", "text"]
+__all__ = ["choices", "configs", "needs", "settings", "smallest", "text"]
 
-SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of a block RAM: words, bits
-LOGIC = 4600  # logic cells, measured with stories260K; sizes change little of it
-BLOCKS = 8  # multipliers: six of the fabric, two of the vector operations
-WORD = 8  # bytes: four rows of four columns of 4 bits
+SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
+SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
+SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
+BLOCK_WORDS = 2048  # of a block RAM of the tape
+WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
+LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
+FIXED = ("boot", "weight_parallelism", "vector_lanes", "weight_width")  # by an iCE40's memory
+FABRICS = ((64, 8), (64, 4), (32, 4), (16, 4))  # weights of a beat, columns of them
 
 
 def needs(c, config):
@@ -24,33 +34,61 @@ def needs(c, config):
     c : celosia.reference.model.ModelConfig
     config : celosia.generators.config.Config
     """
-    length, d = config.max_seq_len or c.seq_len, describe(c)
-    places = CompactPlaces(c, d, config.window)
-    matrices = list(_matrices(d, length))
-    words = sum(round_up(rows) * round_up(columns) // 16 for rows, columns in matrices)
+    rows, columns = config.rows, config.vector_lanes
+    spram, length, d = config.boot == "flash", config.max_seq_len or c.seq_len, describe(c)
+    places = CompactPlaces(c, d, config.window, columns)
+    matrices = list(_matrices(d, length, rows * columns))
+    words = sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
+    bits = config.weight_parallelism * config.weight_width
     token = (c.vocab_size - 1).bit_length()
+    cache = 2 * places.values // columns
     memories = [
-        (sum(rows + 1 for rows, _ in matrices), 4),  # scales and shifts
+        (sum(height + 1 for height, _ in matrices), 4),  # scales and shifts
         (sum(d.sizes[op.input] for op in d.find(Norm)), 8),  # gains
-        (round_up(places.vector_bytes) // 4, 32),
-        (2 * c.n_layers * places.values // 4, 32),
+        (round_up(places.vector_bytes, columns) // columns, 8 * columns),
+        (c.n_layers * cache, 8 * columns),
         (places.wide_size, 24),
         (places.half_size, 16),
-        (256, 64),  # the program
+        (max(256, 48 + 8 * c.n_heads + 6 * c.n_kv_heads), _instruction(c, places, cache)),
         (512, 8),
         (256, 15),
         (length, token),
         (PROMPT_TOKENS + 1, token),
     ]
+    if spram:
+        found = {"lut": SMALL_LOGIC, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
+        return found | {"bram": sum(_blocks(*memory, SMALL_SHAPES) for memory in memories)}
+    memories.append((words, bits))
     return {
-        "lut": LOGIC,
-        "dsp": BLOCKS,
-        "bram": sum(_blocks(*memory) for memory in memories),
-        "spram": WORD * words,
+        "lut": _luts(config, words * bits),
+        "dsp": config.weight_parallelism * config.weight_width // 8 + 2,
+        "bram": sum(_blocks(*memory, SHAPES) for memory in memories),
     }
 
 
-def _matrices(d, length):
+def _luts(config, bits):
+    """As a LUT4 of an ECP5 counts, with a tape of ``bits``; measured: docs/compact_machine.md."""
+    width = config.weight_parallelism * config.weight_width
+    deeper = -(-bits // (width * BLOCK_WORDS)) - 1  # between the blocks of a bit
+    weight = 43 + 10 * config.weight_width // 4
+    return round(
+        2300 + 25 * config.rows + weight * config.weight_parallelism + 1.6 * width * deeper
+    )
+
+
+def _instruction(c, places, cache):
+    """The most bits of an instruction."""
+    numbers = (
+        max(c.vocab_size, c.hidden_dim, 2 * c.head_dim, places.work),
+        max(places.wide_size, cache),
+        places.half_size,
+        max(places.wide_size, places.vector_bytes, 4 * cache),
+        places.vector_bytes // 4,
+    )
+    return 6 + sum(number.bit_length() for number in numbers) + 5
+
+
+def _matrices(d, length, least):
     """Rows and columns of all tables and matrices; a bias is columns more, or one of its own."""
     embed, centred = d.begin[0], any(op.centred for op in d.find(Norm))
     tables = {op.weight for op in d.end if isinstance(op, Linear)}
@@ -63,42 +101,95 @@ def _matrices(d, length):
     for op in d.find(Linear):
         rows, columns = d.sizes[op.out], d.sizes[op.input]
         if op.add and op.bias:
-            yield rows, 4 * LEAST_BEATS
+            yield rows, least
         elif op.bias or norms.get(op.input):
             columns += 4
         yield rows, columns
 
 
 def configs(c, board, wish=None):
-    """Configurations for ``c``: the longest window first, then the longest sequence.
+    """Configurations for ``c`` on ``board``: the widest weights first, then the most of them.
 
-    With ``wish`` nothing beyond it.
+    Of those the longest window, then the longest sequence. With ``wish`` nothing beyond it.
     """
-    fixed, longest = MACHINES["compact"].fixed, (wish and wish.window) or 64
-    for window in range(longest, 3, -4):
+    try:
+        compact_form(blank_model(c), 4)
+    except ValueError:
+        return
+    for width, (parallelism, lanes) in itertools.product((8, 4), FABRICS):
+        values = {"weight_width": width, "weight_parallelism": parallelism, "vector_lanes": lanes}
+        if _fill(c, parallelism, lanes) and (wish is None or _within(values, wish)):
+            for memory in _memories(c, width, wish):
+                with contextlib.suppress(ConfigError):
+                    yield Config(**_values(board) | values | memory)
+
+
+def _fill(c, parallelism, lanes):
+    """Whether vectors of ``c`` fill the fabric."""
+    least = min(c.dim, c.hidden_dim, c.n_heads * c.head_dim)
+    return least >= parallelism and not (c.dim % lanes or c.head_dim % lanes)
+
+
+def _within(values, wish):
+    return all(value <= getattr(wish, name) for name, value in values.items())
+
+
+def _memories(c, width, wish):
+    """Windows and positions, the longest first."""
+    least, most = min(LEAST_WINDOW[width], round_up(c.seq_len)), wish.window if wish else WINDOWS[0]
+    for window in (n for n in WINDOWS if least <= n <= most):
         for length in lengths((wish and wish.max_seq_len) or c.seq_len):
-            try:
-                values = fixed | {"window": window, "max_seq_len": length}
-                yield Config(**values, machine="compact", name="fit")
-            except ConfigError:
-                continue
+            if window <= round_up(length):
+                yield {"window": window, "max_seq_len": length}
 
 
-def smallest(c):
-    """The configuration that takes least."""
-    return list(configs(c, None))[-1]
+def choices(c, board):
+    """The parameters that are open on ``board``, beside its positions, and their values."""
+    fixed = ("boot",) if _values(board)["boot"] == "image" else FIXED
+    found = {name: v for name, v in MACHINES["compact"].open.items() if name not in fixed}
+    return found | {"window": range(4, min(WINDOWS[0], round_up(c.seq_len)) + 1, 4)}
+
+
+def _values(board):
+    """What the machine fixes, and the board; the memory of the tape is one or the other."""
+    boot = {"boot": "flash" if "spram" in board.resources else "image"}
+    return MACHINES["compact"].closed | boot | {"machine": "compact", "name": "fit"}
+
+
+@functools.cache
+def _usual():
+    return load_config("compact")
+
+
+def smallest(c, board):
+    """The configuration that takes least of ``board``."""
+    values = {"window": 4, "max_seq_len": lengths(c.seq_len)[-1]}
+    values |= {"weight_parallelism": 16, "vector_lanes": 4, "weight_width": 4}
+    return Config(**_values(board) | values)
 
 
 def settings(config):
     """How the command line says ``config``."""
-    return f"--config compact --set window={config.window} --set max_seq_len={config.max_seq_len}"
+    said = [name for name in FIXED if getattr(config, name) != getattr(_usual(), name)]
+    words = (f"--set {n}={getattr(config, n)}" for n in (*said, "window", "max_seq_len"))
+    return f"--config compact {' '.join(words)}"
 
 
 def text(config):
     """A configuration in a few words."""
-    return f"compact, window of {config.window}, {config.max_seq_len} positions"
+    return (
+        f"compact, {config.weight_parallelism} weights of {config.weight_width} bits, window of "
+        f"{config.window}, {config.max_seq_len} positions"
+    )
 
 
-def _blocks(depth, bits):
-    """Block RAMs in a memory, in the best of their shapes."""
-    return min(-(-depth // words) * -(-bits // width) for words, width in SHAPES)
+def _blocks(depth, bits, shapes):
+    """Block RAMs in a memory: slices in the best of their shapes, the rest in other ones."""
+    if not bits:
+        return 0
+    found = [-(-depth // words) * -(-bits // width) for words, width in shapes]
+    for words, width in shapes:
+        if 1 < width < bits:
+            rest = _blocks(depth, bits % width, shapes)
+            found.append(-(-depth // words) * (bits // width) + rest)
+    return min(found)

@@ -76,11 +76,14 @@ class Ecp5Flow(NextpnrFlow):
         # Registers of these names are to stay several, each near those that it steers.
         copies = "setattr -set keep 1 w:copy_* %ci1 c:* %i"
         # No step reads what another one writes: what the caches give then need not be the old word.
-        caches = "setparam -set COLLISION_X_MASK 1'1 *_cache*/t:$memrd_v2"
+        # Nor does the compact machine use what it reads where it writes.
+        mask = "setparam -set COLLISION_X_MASK 1'1"
+        caches = f"{mask} *_cache*/t:$memrd_v2 *.machine.products/t:$memrd_v2"
+        wide = f"{mask} *.machine.operands/r:TRANSPARENCY_MASK=1'0"
         # All of synth_ecp5 but autoname, which takes minutes.
         begin = "synth_ecp5 -nodsp -top top -run begin:check"
         end = ["hierarchy -check", "blackbox =A:whitebox", "write_json top.json"]
-        self.synthesis = "\n".join([copies, caches, begin, *places, *end])
+        self.synthesis = "\n".join([copies, caches, wide, begin, *places, *end])
 
     def route(self, seed, megahertz, result, report):
         options = [f"--{self.device}", "--package", self.package, "--speed", str(self.speed)]

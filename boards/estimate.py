@@ -1,13 +1,17 @@
 """What a machine takes of a chip, before synthesis."""
 
+import math
 from dataclasses import dataclass
 
 from celosia.boards import compact_estimate, full_estimate
 from celosia.boards.catalog import BoardError
+from celosia.boards.measure import POSITION
 from celosia.generators.automatic import choose_config
-from celosia.generators.config import AUTO
+from celosia.generators.config import AUTO, ConfigError
+from celosia.generators.estimate.report import token_cycles
 
 __all__ = [
+    "MACHINES",
     "Estimate",
     "board_config",
     "check_board",
@@ -19,8 +23,10 @@ __all__ = [
     "smallest_config",
 ]
 
-#: By the machine's name: ``needs``, ``configs``, the ``smallest`` one, ``settings``, ``text``.
+#: By the machine's name: ``needs``, ``choices``, ``configs``, the ``smallest`` one, ``settings``,
+#: ``text``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
+LEAST_WINDOW = 64
 NAMES = {
     "dsp": "multiplier blocks",
     "bram": "block RAMs",
@@ -100,9 +106,9 @@ def check_board(config, board):
         raise BoardError(
             f"{board.name} has no AXI bus: kv_memory must be on_chip and control stream"
         )
-    kind = machine_kind(board)
-    if config.machine != kind:
-        raise BoardError(f"{board.name} is for the {kind} machine: machine must be {kind}")
+    kinds = _kinds(board)
+    if config.machine not in kinds:
+        raise BoardError(f"{board.name} is for the {kinds[0]} machine: machine must be {kinds[0]}")
 
 
 def model_text(config):
@@ -113,17 +119,39 @@ def model_text(config):
 def fitting_config(model, board, wish=None):
     """The configuration that fits and exceeds nothing that ``wish`` asks for.
 
-    The first that does, in the order of the machine's ``configs``.
+    Of each machine the first that does, in the order of its ``configs``; of these the one that is
+    predicted to make the most tokens per second. One that sees only a short part of a sequence is
+    taken where there is no other.
 
     Raises
     ------
     LookupError
         If none fits.
     """
-    for config in MACHINES[machine_kind(board)].configs(model, board, wish):
-        if not estimate(model, config, board.flow.lut_share).missing(board.resources):
-            return config
-    raise LookupError("no configuration fits")
+    found = []
+    for kind in [wish.machine] if wish else _kinds(board):
+        for config in MACHINES[kind].configs(model, board, wish):
+            if not estimate(model, config, board.flow.lut_share).missing(board.resources):
+                found.append(config)
+                break
+    if not found:
+        raise LookupError("no configuration fits")
+    if len(found) == 1:
+        return found[0]
+    return min(found, key=lambda one: (_is_short(one), _cycles(model, one, board)))
+
+
+def _is_short(config):
+    return config.window in range(1, min(LEAST_WINDOW, config.max_seq_len))
+
+
+def _cycles(model, config, board):
+    """Cycles of a token; where they are not known, more than any."""
+    position = min(POSITION, config.max_seq_len - 1)
+    try:
+        return token_cycles(model, config, position, board.clock(board.default_clock))
+    except ConfigError:
+        return math.inf
 
 
 def largest_text(model, board):
@@ -134,14 +162,15 @@ def largest_text(model, board):
     model : celosia.reference.model.Model
     board : Board
     """
-    kind, count = MACHINES[machine_kind(board)], model.config.n_layers
+    count = model.config.n_layers
     for layers in range(count, 0, -1):
         part = model.shortened(layers).config
         least = estimate(part, smallest_config(part, board), board.flow.lut_share)
         missing = least.missing(board.resources)
         if not missing or "sdram" in board.memories:
             try:
-                found = kind.text(fitting_config(part, board))
+                config = fitting_config(part, board)
+                found = MACHINES[config.machine].text(config)
                 return found if layers == count else f"{layers} of {count} layers: {found}"
             except LookupError:
                 continue
@@ -174,9 +203,14 @@ def board_config(model, board, source=AUTO, settings=()):
 
 def smallest_config(model, board):
     """The configuration that takes least of ``board``: if that one does not fit, none does."""
-    return MACHINES[machine_kind(board)].smallest(model)
+    return MACHINES[_kinds(board)[-1]].smallest(model, board)
 
 
 def machine_kind(board):
-    """The kind of machine that ``board`` is for."""
-    return getattr(board, "machine", "full")
+    """The kind of machine that ``board`` is for in the first place."""
+    return _kinds(board)[0]
+
+
+def _kinds(board):
+    """The kinds of machines that ``board`` is for: all, but for a board that says which."""
+    return getattr(board, "machines", tuple(MACHINES))

@@ -7,7 +7,7 @@ from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
 
-__all__ = ["configs", "needs", "settings", "smallest", "text"]
+__all__ = ["SHAPES", "choices", "configs", "lengths", "needs", "settings", "smallest", "text"]
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SMALLEST = 32  # words of a memory that goes into block RAM
@@ -93,7 +93,12 @@ def configs(model, board, wish=None):
             yield config
 
 
-def smallest(model):
+def choices(model, board):
+    """The parameters that are open on ``board`` beside those of every machine: none."""
+    return {}
+
+
+def smallest(model, board):
     """The configuration that takes least."""
     length = lengths(model.seq_len)[-1]
     return Config(weight_parallelism=8, vector_lanes=2, weight_width=4, max_seq_len=length)

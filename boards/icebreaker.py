@@ -28,7 +28,7 @@ class IceBreaker:
     name = "icebreaker"
     default_clock = 21.0
     memories = ("on_chip",)
-    machine = "compact"
+    machines = ("compact",)
     loader = "ice40_generic"
     flow = Ice40Flow("sg48")
     resources = MappingProxyType({"lut": 5280, "ff": 5280, "dsp": 8, "bram": 30, "spram": 1 << 17})

@@ -59,9 +59,9 @@ class Config:
     Parameters
     ----------
     machine : str
-        ``full``, or ``compact`` for the smallest chips: 16 weights of 4 bits a cycle, one vector
-        operation at a time, attention over the latest ``window`` positions.
-    window : int, 0 or a multiple of 4 to 256
+        ``full``, or ``compact`` for small chips: 16, 32 or 64 weights of 4 or 8 bits a cycle, one
+        vector operation at a time, attention over the latest ``window`` positions.
+    window : int, 0 or a multiple of 4 to 2048
         Positions that the compact machine's attention sees; 0 for the full one, which sees all.
     weight_parallelism : int, 8 to 1024, a multiple of ``vector_lanes`` squared
         Weights used per cycle.
@@ -92,8 +92,9 @@ class Config:
         Where the tape lies: ``on_chip``, ``axi`` for external memory behind AXI4 read ports, or
         ``sdram`` for an SDR SDRAM of 32 MB.
     boot : str
-        Who fills the SDRAM: the ``host``, or at start a serial ``flash``, which always fills the
-        compact machine's memory.
+        Who fills the SDRAM: the ``host``, or at start a serial ``flash``. Of the compact machine's
+        tape ``image``, block RAM's first contents, or ``flash``, which fills the single-port
+        memories of an iCE40: these give 16 weights of 4 bits a cycle.
     axi_width : int, 32 to 512
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
@@ -164,14 +165,17 @@ class Config:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                *most, last = choices
-                known = f"{', '.join(map(str, most))} or {last}"
-                raise ConfigError(f"{name} must be {known}, not {shown(value)}")
+                raise ConfigError(f"{name} must be {_either(choices)}, not {shown(value)}")
         self._check_sizes()
         self._check_groups()
         self._check_format()
-        flash = self.memory == "sdram" or "boot" in self.kind.fixed
-        if self.boot != "host" and not (self.boot == "flash" and flash):
+        if "boot" in self.kind.fixed:
+            if self.boot == "flash" and self.weight_parallelism * self.weight_width != 64:
+                raise ConfigError(
+                    "boot=flash needs weight_parallelism=16 and weight_width=4, not "
+                    f"{self.weight_parallelism} and {self.weight_width}"
+                )
+        elif self.boot != "host" and not (self.boot == "flash" and self.memory == "sdram"):
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
         if self.value_width < 8 and self.value_steps == "channel":
             raise ConfigError(
@@ -264,6 +268,12 @@ class Config:
                 text = f"a multiple of {value.step} from {value[0]} to {value[-1]}"
                 if found not in value:
                     raise ConfigError(f"{name} must be {text}, not {found}")
+            elif isinstance(value, tuple):
+                if found not in value:
+                    raise ConfigError(
+                        f"{name} must be {_either(value)} for the {self.machine} machine, "
+                        f"not {found}"
+                    )
             elif found != value:
                 raise ConfigError(
                     f"{name} must be {value} for the {self.machine} machine, not {found}"
@@ -278,6 +288,11 @@ class Config:
     def rows(self):
         """Rows of the fabric: weights used per cycle over the length of a dot product."""
         return self.weight_parallelism // self.vector_lanes
+
+
+def _either(values):
+    *most, last = values
+    return f"{', '.join(map(str, most))} or {last}"
 
 
 def _read_config(source):

@@ -12,7 +12,7 @@ class MachineKind:
     Parameters
     ----------
     fixed : dict
-        The value of a field, or the range of its values.
+        The value of a field, or its values: a range, or a tuple.
     samples : bool
         Whether runs may have a temperature.
     """
@@ -20,16 +20,26 @@ class MachineKind:
     fixed: dict
     samples: bool = True
 
+    @property
+    def open(self):
+        """Of :attr:`fixed` the fields that may have several values, and these."""
+        return {n: values for n, values in self.fixed.items() if isinstance(values, range | tuple)}
+
+    @property
+    def closed(self):
+        """The fields that have one value, and this."""
+        return {n: value for n, value in self.fixed.items() if n not in self.open}
+
 
 MACHINES = {
     "full": MachineKind({"window": 0}),
     "compact": MachineKind(
         {
-            "window": range(4, 257, 4),
-            "weight_parallelism": 16,
+            "window": range(4, 2049, 4),
+            "weight_parallelism": (16, 32, 64),
             "token_parallelism": 1,
-            "vector_lanes": 4,
-            "weight_width": 4,
+            "vector_lanes": (4, 8),
+            "weight_width": (4, 8),
             "weight_format": "integer",
             "activation_width": 8,
             "rotate_down": 0,
@@ -37,7 +47,7 @@ MACHINES = {
             "group_size": 0,
             "head_width": 0,
             "memory": "on_chip",
-            "boot": "flash",
+            "boot": ("image", "flash"),
             "kv_memory": "on_chip",
             "kv_page_size": 0,
             "kv_pages": 0,

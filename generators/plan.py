@@ -237,7 +237,10 @@ def _make_plan(model, config, calibration):
 #: Of each machine what makes its scheme, and its plan.
 BACK_ENDS = {
     "full": (_scheme, _make_plan),
-    "compact": (lambda config: CompactScheme(config.window), make_compact_plan),
+    "compact": (
+        lambda config: CompactScheme(config.window, config.weight_width),
+        make_compact_plan,
+    ),
 }
 
 

@@ -132,7 +132,9 @@ def test_refusal_where_nothing_fits():
         try:
             fitting_config(STORIES, board)
         except LookupError:
-            match = rf"of 8 weights .* does not fit {name}: .*block RAMs: \d+ needed, \d+ available"
+            match = (
+                rf"of 16 weights .* does not fit {name}: .*block RAMs: \d+ needed, \d+ available"
+            )
             with pytest.raises(BoardError, match=match):
                 check_fit(STORIES, smallest_config(STORIES, board), board)
 

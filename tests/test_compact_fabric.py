@@ -5,7 +5,8 @@ import pytest
 from celosia.rtl.compact.fabric import CompactFabric
 from python_bench import simulate
 
-ROWS = LANES = 4
+#: Rows, columns, bits of weights, whether the chip's blocks are small, cycles to the first result.
+FORMS = ((4, 4, 4, True, 3), (4, 4, 4, False, 4), (8, 8, 4, False, 4), (16, 4, 8, False, 4))
 
 
 def drawn(rng, width, shape):
@@ -15,18 +16,20 @@ def drawn(rng, width, shape):
     return np.where(rng.random(shape) < 0.3, rng.choice([low, high], shape), x)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_matches_exact_sums(stall):
-    rng, acc_width = np.random.default_rng(1), 21
-    unit = CompactFabric(acc_width)
+def test_matches_exact_sums(stall, form):
+    rows, lanes, width, small, latency = form
+    rng, acc_width = np.random.default_rng(1), 25
+    unit = CompactFabric(acc_width, rows, lanes, width, small)
     beats, expected = [], []
     for n in range(30):
-        cached, length = n % 3 == 2, int(rng.integers(4, 9)) if n else 64
-        x = drawn(rng, 8, (length, LANES))
-        weights = drawn(rng, 4, (length, ROWS, LANES))
-        octets = drawn(rng, 8, (length, LANES))
+        cached, length = n % 3 == 2, int(rng.integers(rows, rows + 5)) if n else 64
+        x = drawn(rng, 8, (length, lanes))
+        weights = drawn(rng, width, (length, rows, lanes))
+        octets = drawn(rng, 8, (length, lanes))
         if n == 0:
-            x[:], weights[:] = -128, -8
+            x[:], weights[:] = -128, -1 << width - 1
         sums = np.einsum("nl,nrl->r", x, weights).tolist()
         expected.append([int((x * octets).sum())] if cached else sums)
         for k in range(length):
@@ -37,7 +40,7 @@ def test_matches_exact_sums(stall):
     async def bench(ctx):
         place, left, taking = 0, 0, False
         cached = []
-        for cycle in range(4 * len(beats) + 20):
+        for cycle in range(4 * len(beats) + 2 * rows + 20):
             go = place < len(beats) and rng.random() >= stall
             ctx.set(unit.beat, go)
             if go:
@@ -57,17 +60,25 @@ def test_matches_exact_sums(stall):
             ctx.set(unit.next, taking)
             if ctx.get(unit.done):
                 dones.append(cycle)
-                left = 1 if cached[len(found)] else ROWS
+                left = 1 if cached[len(found)] else rows
                 found.append([])
             taking = left > 0
             await ctx.tick()
 
     simulate(unit, bench)
     assert found == expected
-    assert dones == [cycle + 2 for cycle in lasts]  # the first result a cycle later
+    assert dones == [cycle + latency - 1 for cycle in lasts]  # the first result a cycle later
 
 
-@pytest.mark.parametrize("acc_width", [15, 25])
-def test_acc_width(acc_width):
-    with pytest.raises(ValueError, match=f"acc_width must be from 16 to 24, not {acc_width}"):
-        CompactFabric(acc_width)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((15,), "acc_width must be from 16 to 30, not 15"),
+        ((31,), "acc_width must be from 16 to 30, not 31"),
+        ((20, 5), "rows must be 4, 8 or 16, columns 4 or 8 and .*, not 5, 4 and 4"),
+        ((20, 4, 4, 8, True), "small must be of four rows of four columns of 4 bits"),
+    ],
+)
+def test_parameters_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CompactFabric(*arguments)

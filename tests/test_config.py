@@ -38,8 +38,19 @@ def test_lanes_follow_a_smaller_parallelism():
     [
         (["machine=half"], "machine must be full or compact, not 'half'"),
         (["window=16"], "window must be 0 for the full machine, not 16"),
-        (["machine=compact"], "window must be a multiple of 4 from 4 to 256, not 0"),
-        (["machine=compact", "window=8"], "weight_parallelism must be 16 for the compact machine"),
+        (["machine=compact"], "window must be a multiple of 4 from 4 to 2048, not 0"),
+        (
+            ["machine=compact", "window=8", "weight_parallelism=24"],
+            "weight_parallelism must be 16, 32 or 64 for the compact machine, not 24",
+        ),
+        (
+            ["machine=compact", "window=8"],
+            "boot must be image or flash for the compact machine, not host",
+        ),
+        (
+            ["machine=compact", "window=8", "boot=flash"],
+            "boot=flash needs weight_parallelism=16 and weight_width=4, not 64 and 8",
+        ),
         (["weight_parallelism=0"], "weight_parallelism must be from 8 to 1024, not 0"),
         (["weight_parallelism=50"], r"must be a multiple of vector_lanes squared \(4\), not 50"),
         (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),

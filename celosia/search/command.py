@@ -150,8 +150,7 @@ def _wishes(objective, constraints, has_text, board):
         names = parse_objectives(objective)
     else:
         kind = MACHINES[machine_kind(find_board(board))]
-        open_window = isinstance(kind.fixed["window"], range)
-        names = "tokens_per_second", "positions", *["window"] * open_window
+        names = "tokens_per_second", "positions", *["window"] * ("window" in kind.open)
         names += ("perplexity",) * has_text
     weighed = {FIGURES[name].rung for name in (*names, *(one.name for one in parsed))}
     if "loss" in weighed and not has_text:

@@ -117,8 +117,8 @@ def _missed(text, point):
 
 def config_text(config):
     """How the command line says a configuration's changes, but for what its machine fixes."""
-    fixed = MACHINES[config.get("machine", Config.machine)].fixed
-    said = {n: v for n, v in config.items() if n not in fixed or isinstance(fixed[n], range)}
+    closed = MACHINES[config.get("machine", Config.machine)].closed
+    said = {n: v for n, v in config.items() if n not in closed}
     return " ".join(f"{name}={value}" for name, value in said.items())
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import asdict, fields
 
-from celosia.boards.estimate import check_board, machine_kind
+from celosia.boards.estimate import MACHINES, check_board, machine_kind
 from celosia.boards.full_estimate import lengths
 from celosia.generators.config import Config, change_config
-from celosia.generators.machine_kinds import MACHINES
+from celosia.generators.machine_kinds import MACHINES as KINDS
 from celosia.reference.operations import Attention
 
 __all__ = ["Space"]
@@ -51,13 +51,14 @@ class Space:
     """
 
     def __init__(self, board, model, settings, rungs):
-        name = machine_kind(board)
-        kind = MACHINES[name]
-        ranges = {n: values for n, values in kind.fixed.items() if isinstance(values, range)}
-        fixed = {n: value for n, value in kind.fixed.items() if n not in ranges}
+        said = dict(setting.split("=", 1) for setting in settings if "=" in setting)
+        name = said.get("machine", machine_kind(board))
+        if name not in MACHINES:
+            Config(machine=name)  # refused
+        ranges, fixed = MACHINES[name].choices(model.config, board), KINDS[name].fixed
         if not model.settings.keys() & fixed.keys():
             settings = [*(f"{n}={value}" for n, value in model.settings.items()), *settings]
-        base = Config(**fixed, **{n: values[-1] for n, values in ranges.items()}, machine=name)
+        base = MACHINES[name].smallest(model.config, board) if ranges else Config(machine=name)
         base = change_config(base, settings)
         check_board(base, board)
         named = {setting.partition("=")[0] for setting in settings}
@@ -71,7 +72,7 @@ class Space:
             **(CACHED if "loss" in rungs and model.description.find(Attention) else {}),
             **ranges,
         }
-        closed = fixed.keys() | named
+        closed = (fixed.keys() - ranges.keys()) | named
         self.choices = {n: values for n, values in choices.items() if n not in closed}
         self.base = asdict(base) | {"name": "found"}
 

@@ -2,16 +2,16 @@
 
 from celosia.reference.operations import Norm, Rotate
 
-__all__ = ["LEAST_BEATS", "MINUS", "ONE", "SIXTEEN", "TURNS", "CompactPlaces", "biased", "round_up"]
+__all__ = ["MINUS", "ONE", "SIXTEEN", "TURNS", "CompactPlaces", "biased", "round_up"]
 
 ONE, MINUS, SIXTEEN = range(3)  # constants in the half memory
 TURNS = 4  # behind them the rotation of a position, and a position's sines and cosines
 
-LEAST_BEATS = 4  # of a dot product: a tile's results are scaled while the next is summed up
-
 
 class CompactPlaces:
     """The memories of a machine for a description whose attention sees ``window`` positions.
+
+    Activations and cached bytes are read ``columns`` at a time.
 
     Members
     -------
@@ -26,15 +26,15 @@ class CompactPlaces:
     wide_size, half_size, vector_bytes : int
     """
 
-    def __init__(self, c, description, window):
+    def __init__(self, c, description, window, columns=4):
         heads, kv, hidden = (
             c.n_heads * c.head_dim,
             c.n_kv_heads * c.head_dim,
-            round_up(c.hidden_dim),
+            round_up(c.hidden_dim, columns),
         )
         self.ones = c.dim
         constants = 4 if biased(description) or not description.find(Rotate) else 0
-        self.work = round_up(max(c.dim + constants, TURNS + 4 * c.head_dim))
+        self.work = round_up(max(c.dim + constants, TURNS + 4 * c.head_dim), columns)
         norms = [op for op in description.find(Norm) if op.input != "x"]
         scratch = max([c.dim] + [description.sizes[op.input] // op.groups for op in norms])
         self.query = self.work + scratch
@@ -46,7 +46,7 @@ class CompactPlaces:
         self.before = self.state + c.head_dim
         self.constants = self.before + c.head_dim
         self.sines = TURNS + 2 * c.head_dim
-        self.attention = self.work + round_up(window)
+        self.attention = self.work + round_up(window, columns)
         self.queries = self.attention + heads
         self.hidden = self.queries + heads
         self.values = kv * window
@@ -60,6 +60,6 @@ def biased(description):
     return any(getattr(op, "bias", None) for op in every)
 
 
-def round_up(n):
-    """``n`` in whole words of four."""
-    return -(-n // 4) * 4
+def round_up(n, unit=4):
+    """``n`` in whole words of so many."""
+    return -(-n // unit) * unit

@@ -56,8 +56,10 @@ class CompactPlan:
         return [*self.images(), *(np.array(part, np.int64) for part in parts)]
 
     def images(self):
-        """What the flash holds: list of one uint8[bytes]."""
-        return [np.array(self.image.weights, "<u8").view(np.uint8)]
+        """The tape of weights: list of one uint8[bytes]."""
+        octets = self.shape.word_bits // 8
+        words = b"".join(word.to_bytes(octets, "little") for word in self.image.weights)
+        return [np.frombuffer(words, np.uint8)]
 
     def generate(self, prompt, count, heat, seed):
         """What the machine's tokens and logits should be; there is no temperature."""
@@ -69,7 +71,8 @@ class CompactPlan:
 
     def on_board(self, frequency):
         """The plan of the machine on a board, whose clock has ``frequency`` Hz."""
-        return replace(self, info=replace(self.info, frequency=frequency), flash=FLASH_OFFSET)
+        flash = FLASH_OFFSET if self.shape.spram else None
+        return replace(self, info=replace(self.info, frequency=frequency), flash=flash)
 
     def machine(self):
         """The machine, as a component."""
@@ -78,14 +81,14 @@ class CompactPlan:
     @property
     def hex_images(self):
         """The contents of on-chip memories: ``{name: (int[words, ...], bits of a value)}``."""
-        words = self.images()[0].reshape(-1, 8)
+        words = self.images()[0].reshape(-1, self.shape.word_bits // 8)
         scales, gains = (np.array(part)[:, None] for part in (self.image.scales, self.image.gains))
         return {"weights": (words, 8), "scales": (scales, 4), "gains": (gains, 8)}
 
     @property
     def memory_map(self):
         """Each tape's word size and length, in bytes."""
-        sizes = {"weights": 8, "scales": 0.5, "gains": 1}
+        sizes = {"weights": self.shape.word_bits // 8, "scales": 0.5, "gains": 1}
         return {
             name: {"word_bytes": size, "bytes": math.ceil(size * len(self.hex_images[name][0]))}
             for name, size in sizes.items()
@@ -95,8 +98,8 @@ class CompactPlan:
     def formats(self):
         """Widths, as :mod:`celosia.reference.compact.arithmetic` has them."""
         return {
-            "scheme": "w4a8kv8",
-            "weights": "int4, one of 16 scales per row",
+            "scheme": f"w{self.shape.weight_width}a8kv8",
+            "weights": f"int{self.shape.weight_width}, one of 16 scales per row",
             "activations": "int8, a scale per vector",
             "keys": "int8, a scale per channel",
             "values": "int8, a scale per channel",
@@ -122,8 +125,11 @@ def make_compact_plan(model, config, calibration=None):
         If the model cannot have such a machine.
     """
     try:
-        quantized = quantize_compact(model, config.window, calibration)
-        shape, image = write_compact(quantized, config.max_seq_len)
+        width, columns = config.weight_width, config.vector_lanes
+        quantized = quantize_compact(model, config.window, calibration, weight_width=width)
+        shape, image = write_compact(
+            quantized, config.max_seq_len, config.rows, columns, config.boot == "flash"
+        )
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     digest = hashlib.sha256(repr((shape, image)).encode())

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+from amaranth.utils import ceil_log2
 from celosia.generators.compact.places import (
-    LEAST_BEATS,
     MINUS,
     ONE,
     TURNS,
@@ -15,7 +15,6 @@ from celosia.generators.compact.steps import CompactSteps
 from celosia.reference.compact.matrix import CONSTANTS
 from celosia.reference.compact.operations import (
     BYTE,
-    DOWN_SHIFT,
     HALF,
     ONES,
     WIDE,
@@ -25,6 +24,7 @@ from celosia.reference.compact.operations import (
     CompactNorm,
 )
 from celosia.reference.compact.tables import initial_state
+from celosia.reference.operations import Norm
 from celosia.rtl.compact.operation import (
     A,
     Add,
@@ -35,20 +35,27 @@ from celosia.rtl.compact.operation import (
     Step,
     Stride,
     Width,
+    field_bits,
 )
 from celosia.rtl.compact.shape import CompactImage, CompactShape
 from celosia.rtl.memory.spram import SPRAM_DEPTH
 
 __all__ = ["write_compact"]
 
+DIM, HIDDEN, VOCABULARY = 2048, 8192, 65536  # the most
 
-def write_compact(model, max_seq_len):
+
+def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
     """``(CompactShape, CompactImage)`` for ``model``.
 
     Parameters
     ----------
     model : celosia.reference.compact.arithmetic.CompactModel
     max_seq_len : int
+    rows, columns : int
+        Weights of a beat.
+    spram : bool
+        The tape is to lie in single-port memories.
 
     Raises
     ------
@@ -56,29 +63,34 @@ def write_compact(model, max_seq_len):
         If the model has sizes that the machine cannot have.
     """
     c = model.config
-    for name, value in (("dim", c.dim), ("head_dim", c.head_dim)):
-        if value % 4:
-            raise ValueError(f"{name} must be a multiple of 4, not {value}")
-    for name, value in (("dim", c.dim), ("n_heads * head_dim", c.n_heads * c.head_dim)):
-        if value not in range(16, 257):
-            raise ValueError(f"{name} must be from 16 to 256, not {value}")
-    if c.hidden_dim not in range(16, 1021):
-        raise ValueError(f"hidden_dim must be from 16 to 1020, not {c.hidden_dim}")
-    return _Writer(model, max_seq_len).write()
+    least = rows * columns  # a tile's results are scaled while the next is summed up
+    for name, value in (("dim", c.dim), ("head_dim", c.head_dim), ("window", model.window)):
+        if value % columns:
+            raise ValueError(f"{name} must be a multiple of {columns}, not {value}")
+    for name, value, most in (
+        ("dim", c.dim, DIM),
+        ("n_heads * head_dim", c.n_heads * c.head_dim, DIM),
+        ("hidden_dim", c.hidden_dim, HIDDEN),
+    ):
+        if value not in range(least, most + 1):
+            raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+    if c.vocab_size > VOCABULARY:
+        raise ValueError(f"vocab_size must be at most {VOCABULARY}, not {c.vocab_size}")
+    return _Writer(model, rows, columns).write(max_seq_len, spram)
 
 
 class _Writer(CompactSteps):
     """Appends instructions, and to the tapes what each reads."""
 
-    def __init__(self, model, max_seq_len):
-        super().__init__(model)
-        self.max_seq_len = max_seq_len
+    def __init__(self, model, rows, columns):
+        super().__init__(model, rows, columns)
         self.weights, self.scales, self.words = [], [], 0
         self.tables = {}  # where on the tapes of weights and scales a table lies
 
-    def write(self):
+    def write(self, max_seq_len, spram):
         """All of it."""
         model, places = self.model, self.places
+        self.max_seq_len = max_seq_len
         self._begin()
         loop = len(self.program)
         for index, layer in enumerate(model.layers):
@@ -98,22 +110,29 @@ class _Writer(CompactSteps):
             vocab_size=c.vocab_size,
             window=model.window,
             max_seq_len=self.max_seq_len,
+            rows=self.rows,
+            columns=self.columns,
+            weight_width=model.weight_width,
+            spram=spram,
             acc_width=self._acc_width(),
+            sum_width=self._sum_width(),
             wide_depth=_depth(places.wide_size),
             half_depth=_depth(places.half_size),
-            vector_words=_depth(places.vector_bytes // 4),
-            cache_words=2 * places.values // 4,
+            vector_words=_depth(places.vector_bytes // self.columns),
+            cache_words=2 * places.values // self.columns,
+            tape_words=SPRAM_DEPTH if spram else self.words,
+            bits=field_bits(self.program),
             embedding_address=embedding_address,
             embedding_scale=embedding_scale,
             loop=loop,
             activation=next((op.source.activation for op in self._all(CompactGate)), "silu"),
             positions=len(model.begin) > 1,
         )
-        words = np.concatenate(self.weights)
-        if len(words) > SPRAM_DEPTH:
+        if spram and self.words > SPRAM_DEPTH:
             raise ValueError(
-                f"its weights take {8 * len(words):,} bytes of the memory's {8 * SPRAM_DEPTH:,}"
+                f"its weights take {8 * self.words:,} bytes of the memory's {8 * SPRAM_DEPTH:,}"
             )
+        words = np.concatenate(self.weights)
         image = CompactImage(
             program=self.program,
             weights=[int.from_bytes(word.tobytes(), "little") for word in words],
@@ -183,7 +202,7 @@ class _Writer(CompactSteps):
                 found = self.words, len(self.scales)
             matrix = op.matrix
             if op.positions:
-                rows = round_up(self.config.vocab_size)
+                rows = round_up(self.config.vocab_size, self.rows)
                 self.scales += [0] * (found[1] + rows - len(self.scales))
                 codes, scale = matrix.codes[: self.max_seq_len], matrix.scale[: self.max_seq_len]
                 matrix = replace(matrix, codes=codes, scale=scale)
@@ -215,11 +234,11 @@ class _Writer(CompactSteps):
         places, rows, codes = self.places, len(op.matrix.codes), op.matrix.codes
         vector, control, target = 0, {"wide": True}, 0
         if op.input == ONES:
-            vector = places.ones + codes.shape[1] - 4 * LEAST_BEATS
-            codes = np.pad(codes, ((0, 0), (4 * LEAST_BEATS - codes.shape[1], 0)))
+            before = (self.rows - 1) * self.columns  # of a tile's words, all but the last
+            vector, codes = places.ones - before, np.pad(codes, ((0, 0), (before, 0)))
         else:
             vector = self.vectors.place("bytes", op.input)
-        if op.base == DOWN_SHIFT:
+        if op.input in {gate.out for gate in self.gates.values()}:
             self.vectors.place("exponent", op.input)
             control["exponent"] = Exponent.MINUS
         if op.add:
@@ -240,11 +259,11 @@ class _Writer(CompactSteps):
         self.tables[op.name] = self.words, len(self.scales) + 1
         self.scales += [op.matrix.shift, *op.matrix.scale.tolist()]
         self._tape(codes)
-        beats = round_up(codes.shape[1]) // 4
+        beats = round_up(codes.shape[1], self.columns) // self.columns
         control = Control(
             a=A.PRODUCT, b=B.SCALE, tape_shift=True, beats=beats, width=width, **control
         )
-        self._do(control, rows, target=target, vector=vector // 4, shift=op.base)
+        self._do(control, rows, target=target, vector=vector // self.columns, shift=op.base)
         if op.out in self.gates:
             self._activation(self.gates[op.out])
 
@@ -255,20 +274,28 @@ class _Writer(CompactSteps):
         return self.places.query if op.out in self.queries else self.places.key
 
     def _tape(self, codes):
-        """The codes, four rows of four columns in a word: uint8[words, 8]."""
-        rows, columns = codes.shape
-        padded = np.zeros((round_up(rows), round_up(columns)), np.uint8)
-        padded[:rows, :columns] = codes.view(np.uint8) & 15
-        tiles = padded.reshape(-1, 4, round_up(columns) // 4, 4).transpose(0, 2, 1, 3)
-        nibbles = tiles.reshape(-1, 8, 2)
-        self.weights.append(nibbles[..., 0] | nibbles[..., 1] << 4)
-        self.words += len(nibbles)
+        """The codes, rows of columns in a word: uint8[words, bytes]."""
+        (height, width), rows, columns = codes.shape, self.rows, self.columns
+        padded = np.zeros((round_up(height, rows), round_up(width, columns)), np.uint8)
+        padded[:height, :width] = codes.view(np.uint8)
+        tiles = padded.reshape(-1, rows, padded.shape[1] // columns, columns)
+        words = tiles.transpose(0, 2, 1, 3).reshape(-1, rows * columns)
+        if self.model.weight_width == 4:
+            words = words[:, 0::2] & 15 | words[:, 1::2] << 4
+        self.weights.append(words)
+        self.words += len(words)
 
     def _acc_width(self):
         c, codes = self.config, [op.matrix.codes for op in self._all(CompactLinear)]
         sums = [int(np.abs(code.astype(np.int64)).sum(axis=1).max()) for code in codes]
         largest = 128 * max(*sums, 128 * c.head_dim, 128 * self.model.window)
         return max(16, largest.bit_length() + 1)
+
+    def _sum_width(self):
+        """Bits of a sum of squares of 16 bits, of a product of 16 bits more."""
+        d = self.model.description
+        largest = max(d.sizes[op.input] // op.groups for op in d.find(Norm))
+        return max(40, self._acc_width() + 16, 32 + ceil_log2(largest))
 
 
 def _depth(n):

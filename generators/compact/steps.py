@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces, round_up
+from celosia.generators.compact.places import ONE, SIXTEEN, CompactPlaces
 from celosia.generators.compact.vectors import Vectors
 from celosia.reference.compact.operations import (
     EXTRA,
@@ -36,6 +36,8 @@ class CompactSteps:
     -------
     model : celosia.reference.compact.arithmetic.CompactModel
     config : celosia.reference.model.ModelConfig
+    rows, columns : int
+        Weights of a beat.
     places : CompactPlaces
     vectors : Vectors
     program, gains : list
@@ -43,9 +45,9 @@ class CompactSteps:
         Of the operations that are being written.
     """
 
-    def __init__(self, model):
-        self.model, self.config = model, model.config
-        self.places = CompactPlaces(model.config, model.description, model.window)
+    def __init__(self, model, rows, columns):
+        self.model, self.config, self.rows, self.columns = model, model.config, rows, columns
+        self.places = CompactPlaces(model.config, model.description, model.window, columns)
         self.vectors, self.program, self.gains = Vectors(), [], []
         self.attention: CompactAttention | None = None
 
@@ -122,43 +124,51 @@ class CompactSteps:
         queries = self.vectors.place("bytes", op.source.q)
         for head in range(op.source.n_heads):
             self._head(op, head, queries + head * op.source.head_dim)
-        self.vectors.put("bytes", "powers", self.places.work, round_up(op.window))
+        self.vectors.put("bytes", "powers", self.places.work, op.window)
         size = op.source.n_heads * op.source.head_dim
         self.vectors.put("bytes", op.source.out, self.places.attention, size)
 
     def _head(self, op, head, queries):
         """Scores, their powers, and values of one query head."""
         s, window, places = op.source, op.window, self.places
-        work, words = places.work, window * s.head_dim // 4
+        work, words = places.work, window * s.head_dim // self.columns
         keys = head // s.group * words
         dot = {"a": A.PRODUCT, "cache": True}
-        scores = Control(**dot, beats=s.head_dim // 4, wide=True, largest=True, masked=True)
+        seen = {"each": True, "masked": True}
+        scores = Control(**dot, beats=s.head_dim // self.columns, wide=True, largest=True, **seen)
         self._do(
             scores,
             window,
             source=keys,
             second=SIXTEEN,
             target=work,
-            vector=queries // 4,
+            vector=queries // self.columns,
             shift=op.score_shift,
         )
-        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, masked=True)
+        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, **seen)
         self._do(powers, window, source=work, second=ONE, target=work)
-        total = Control(step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True)
+        total = Control(
+            step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True, each=True
+        )
         self._do(total, window, source=places.one, second=work, target=places.total)
         self._root()
         square, root = Control(step=Step.STAY, width=Width.HALF, half=True), places.root
         self._do(square, 1, source=root, second=root, target=places.inverse, shift=9)
         values = Control(
-            **dot, beats=window // 4, exponent=Exponent.PLUS, width=Width.BYTE, byte=True
+            **dot,
+            along=True,
+            beats=window // self.columns,
+            exponent=Exponent.PLUS,
+            width=Width.BYTE,
+            byte=True,
         )
         self._do(
             values,
             s.head_dim,
-            source=places.values // 4 + keys,
+            source=places.values // self.columns + keys,
             second=places.inverse,
             target=places.attention + head * s.head_dim,
-            vector=work // 4,
+            vector=work // self.columns,
             shift=21,
         )
         self.vectors.put("wide", "scores", work, window)

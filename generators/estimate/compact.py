@@ -1,4 +1,4 @@
-"""The compact machine's cycles: instruction by instruction, the same at every position."""
+"""The compact machine's cycles: instruction by instruction."""
 
 from celosia.generators.config import ConfigError
 from celosia.generators.estimate.cycles import Prediction
@@ -6,14 +6,13 @@ from celosia.rtl.compact.operation import A
 
 __all__ = ["predict_compact"]
 
-BEGIN_AND_DRAIN = 11  # cycles of an instruction before its first product and behind its last one
-FABRIC = 1  # more of one that multiplies by weights
-BETWEEN = 6  # from a token to the next one's first instruction
-ROWS = 4  # of weights in a beat
+BEGIN_AND_DRAIN = 10  # cycles of an instruction before its first product and behind its last one
+FABRIC = 2  # from the last beat of a dot product to before its first result
+BETWEEN, RESULT = 2, 1  # from a token to the next one's first instruction; more where it had logits
 
 
-def predict_compact(plan, prompt_length=1, tokens=1):
-    """The :class:`Prediction` for a run of a CompactPlan's machine.
+def predict_compact(plan, prompt_length=1, tokens=1, start=0):
+    """The :class:`Prediction` for a run from position ``start`` on of a CompactPlan's machine.
 
     Raises
     ------
@@ -21,35 +20,48 @@ def predict_compact(plan, prompt_length=1, tokens=1):
         If the run does not fit.
     """
     positions, most = prompt_length + tokens - 1, plan.config.max_seq_len
-    if positions > most:
+    if start + positions > most:
         raise ConfigError(
             f"a prompt of {prompt_length} tokens and {tokens} generated ones take {positions} "
             f"positions, more than max_seq_len, {most}"
         )
     first = prompt_length - 1
-    silent, spoken = (_token(plan, logits) for logits in (False, True))
-    cycles = [spoken if n >= first else silent for n in range(positions)]
-    ideal = [plan.ideal_cycles(n, n >= first) for n in range(positions)]
+    found = {}
+    cycles, ideal = [], []
+    for n in range(positions):
+        words = -(-min(start + n + 1, plan.shape.window) // plan.shape.columns)
+        key = words, n >= first
+        if key not in found:
+            found[key] = _token(plan, *key)
+        cycles.append(found[key] + RESULT * (n > first))
+        if start + n == 0:  # the sines and cosines are those of position 0 from the beginning
+            cycles[0] += BEGIN_AND_DRAIN + plan.program[0].count
+        ideal.append(plan.ideal_cycles(start + n, n >= first))
     return Prediction(prompt_length, cycles, ideal, {})
 
 
-def _token(plan, logits):
-    """Cycles of a token: those of a layer's instructions once for each layer."""
+def _token(plan, words, logits):
+    """Cycles of a token that sees so many words of positions.
+
+    Those of a layer's instructions count once for each layer.
+    """
     program, loop, total = plan.program, plan.shape.loop, BETWEEN
     end = next(n for n, one in enumerate(program) if one.control.loop)
     for number, one in enumerate(program[1:], 1):
         times = plan.shape.n_layers if loop <= number <= end else 1
-        total += times * (_work(one) + BEGIN_AND_DRAIN)
+        total += times * (_work(one, plan.shape, words) + BEGIN_AND_DRAIN)
         if one.control.stop and not logits:
             break
     return total
 
 
-def _work(instruction):
+def _work(instruction, shape, words):
     """Cycles in which an instruction has products, or beats of its dot products."""
     control = instruction.control
+    count = words * shape.columns if control.each else instruction.count
     if control.a != A.PRODUCT:
-        return instruction.count
+        return count
+    drain = FABRIC + (not shape.spram)
     if control.cache:
-        return instruction.count * control.beats
-    return -(-instruction.count // ROWS) * control.beats + FABRIC
+        return count * (words if control.along else control.beats) + drain + 1
+    return -(-count // shape.rows) * control.beats + drain + (count - 1) % shape.rows + 1

@@ -31,7 +31,7 @@ from celosia.reference.quantization.matrix import Matrix
 from celosia.reference.quantization.quantized_model import QuantizedModel
 from celosia.reference.rewrites.rewrites import machine_form
 
-__all__ = ["machine_description", "outline"]
+__all__ = ["blank_model", "machine_description", "outline"]
 
 
 _DESCRIBED = {}  # what rewrites made of descriptions, by the text of their configuration
@@ -41,11 +41,15 @@ def machine_description(config):
     """The description of the model of a ModelConfig in the machine's form, without its weights."""
     key = repr(config)
     if key not in _DESCRIBED:
-        description = describe(config)
-        layers = [_blank(description.layer_shapes(n)) for n in range(config.n_layers)]
-        model = Model(config, _blank(description.shapes), layers)
-        _DESCRIBED[key] = machine_form(model).description
+        _DESCRIBED[key] = machine_form(blank_model(config)).description
     return _DESCRIBED[key]
+
+
+def blank_model(config):
+    """The model of a ModelConfig, all of whose weights are 1 and take no memory."""
+    description = describe(config)
+    layers = [_blank(description.layer_shapes(n)) for n in range(config.n_layers)]
+    return Model(config, _blank(description.shapes), layers)
 
 
 def _blank(shapes):

@@ -2,13 +2,14 @@
 
 from dataclasses import asdict
 
+from celosia.generators.compact.sketch import compact_sketch
 from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
-from celosia.generators.plan import make_plan
+from celosia.generators.plan import with_length
 from celosia.rtl.memory.gearbox import packed_width
 
-__all__ = ["estimate_report", "tape_bandwidth", "tape_bytes"]
+__all__ = ["estimate_report", "tape_bandwidth", "tape_bytes", "token_cycles"]
 
 CLOCK = 100.0  # MHz
 #: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
@@ -63,9 +64,8 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
         chip = estimate(model.config, config, board.flow.lut_share)
         found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}
-    predicted = MACHINES[config.machine]
-    run, config, weights, bytes_per_token, bandwidth = predicted(
-        model, config, prompt_length, tokens, frequency, memory or {}
+    run, config, weights, bytes_per_token, bandwidth = MACHINES[config.machine](
+        model.config, config, prompt_length, tokens, frequency, memory or {}
     )
     generated = run.cycles[prompt_length - 1 :]
     speed = frequency * len(generated) / sum(generated)
@@ -85,21 +85,31 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
     }
 
 
-def _full(model, config, prompt_length, tokens, frequency, memory):
+def token_cycles(c, config, position, frequency):
+    """Cycles of the token at ``position`` of a ModelConfig's machine, with logits.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine, or no model of it.
+    """
+    return MACHINES[config.machine](c, config, 1, 1, frequency, {"start": position})[0].cycles[-1]
+
+
+def _full(c, config, prompt_length, tokens, frequency, memory):
     """The run, the configuration, weights and bytes that a token reads, bytes in a cycle."""
-    sketch = make_sketch(model.config, config)
+    sketch = make_sketch(c, config)
     run = predict(sketch, prompt_length, tokens, frequency=frequency, **memory)
     weights = sketch.description.macs(0)
     return run, sketch.config, weights, tape_bytes(sketch), tape_bandwidth(sketch)
 
 
-def _compact(model, config, prompt_length, tokens, frequency, memory):
+def _compact(c, config, prompt_length, tokens, frequency, memory):
     """Likewise: its memory gives a word of weights in each cycle."""
-    plan = make_plan(model, config)
-    run = predict_compact(plan, prompt_length, tokens)
-    weights = plan.model.description.macs(0)
-    word = plan.memory_map["weights"]["word_bytes"]
-    return run, plan.config, weights, plan.memory_map["weights"]["bytes"], word
+    sketch = compact_sketch(c, with_length(config, c))
+    run = predict_compact(sketch, prompt_length, tokens, memory.get("start", 0))
+    word = sketch.shape.word_bits // 8
+    return run, sketch.config, sketch.macs(0), word * len(sketch.image.weights), word
 
 
 #: By the machine's name what predicts it.

@@ -31,6 +31,8 @@ class CompactModel:
         The integer operations, in order.
     rotation : int64[head_dim / 2, 2], or None
         Cosine and sine of a position's angle in units of 2**-15.
+    weight_width : int
+        Bits of the matrices' codes.
     gate_fraction, logit_fraction : int
         Bits behind the point of gates and logits.
     """
@@ -42,6 +44,7 @@ class CompactModel:
     layers: list
     end: list
     rotation: np.ndarray | None
+    weight_width: int
     gate_fraction: int
     logit_fraction: int
 

@@ -1,4 +1,4 @@
-"""The compact machine's matrices: codes of 4 bits, one of 16 scales for each row."""
+"""The compact machine's matrices: codes of 4 or 8 bits, one of 16 scales for each row."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from celosia.reference.compact.tables import scale_values
 __all__ = ["CONSTANTS", "CompactMatrix", "fit"]
 
 CONSTANTS = np.array([127, 127, 16, 1])  # bytes by which a bias is multiplied
-REACH = 127 * 14 + 16 * 7 + 7  # what four codes can make of these
 TYPICAL = 32  # of the bytes by which weights are multiplied
 
 
@@ -19,7 +18,7 @@ class CompactMatrix:
 
     Parameters
     ----------
-    codes : int8[rows, columns], -8 to 7
+    codes : int8[rows, columns], -8 to 7, or -128 to 127
     scale : int64[rows], 0 to 15
     shift : int, 0 to 15, beyond what the operation has of its own
     """
@@ -29,27 +28,29 @@ class CompactMatrix:
     shift: int
 
 
-def fit(weight, factor, base=0, bias=None, most=None):
-    """4-bit codes and a scale for each row of ``weight`` times ``factor``, a number or rows'.
+def fit(weight, factor, base=0, bias=None, most=None, width=4):
+    """Codes of ``width`` bits, a scale for each row, of ``weight`` times ``factor``, one or rows'.
 
     Of the 16 scales each row takes the one with the least squared error. ``bias`` float64[rows]
     becomes four columns more, for ``CONSTANTS``. The shift is ``most`` at most, ``base`` included.
     """
     wanted = weight.astype(np.float64) * np.reshape(factor, (-1, 1))
     values = scale_values()
-    largest = max(np.abs(wanted).max(initial=0.0) / 7, 1e-30)
+    top = (1 << width - 1) - 1
+    largest = max(np.abs(wanted).max(initial=0.0) / top, 1e-30)
     if bias is not None:
-        largest = max(largest, np.abs(bias).max() / REACH)
+        reach = CONSTANTS @ np.full(len(CONSTANTS), top)
+        largest = max(largest, np.abs(bias).max() / reach)
     shift = math.floor(math.log2(values[-1] / largest))
     shift = shift if most is None else min(shift, most)
     columns = wanted.shape[1] + (0 if bias is None else len(CONSTANTS))
     best = np.full(len(wanted), np.inf)
     codes, scale = np.zeros((len(wanted), columns), np.int8), np.zeros(len(wanted), np.int64)
     for code, value in enumerate(values * 2.0**-shift):
-        rounded = np.clip(np.round(wanted / value), -8, 7)
+        rounded = np.clip(np.round(wanted / value), -top - 1, top)
         error = ((rounded * value - wanted) ** 2).sum(axis=1)
         if bias is not None:
-            digits = _digits(bias / value)
+            digits = _digits(bias / value, top)
             error += ((digits @ CONSTANTS * value - bias) / TYPICAL) ** 2
             rounded = np.hstack([rounded, digits])
         better = error < best
@@ -58,10 +59,10 @@ def fit(weight, factor, base=0, bias=None, most=None):
     return CompactMatrix(codes, scale, shift - base)
 
 
-def _digits(bias):
-    """Codes [rows, 4] whose products with ``CONSTANTS`` are nearly ``bias``."""
-    high = np.clip(np.round(bias / 127), -16, 14)
+def _digits(bias, top):
+    """Codes [rows, 4], at most ``top``, whose products with ``CONSTANTS`` are nearly ``bias``."""
+    high = np.clip(np.round(bias / 127), -2 * top - 2, 2 * top)
     rest = bias - 127 * high
-    middle = np.clip(np.round(rest / 16), -8, 7)
-    low = np.clip(np.round(rest - 16 * middle), -8, 7)
+    middle = np.clip(np.round(rest / 16), -top - 1, top)
+    low = np.clip(np.round(rest - 16 * middle), -top - 1, top)
     return np.stack([high // 2, high - high // 2, middle, low], axis=1)

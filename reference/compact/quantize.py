@@ -1,4 +1,4 @@
-"""From a float Model to the compact machine's integers: weights of 4 bits, keys and values of 8."""
+"""From a float Model to the compact machine's integers: weights of 4 or 8 bits, all else of 8."""
 
 import math
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ __all__ = ["CompactScheme", "fit", "quantize_compact"]
 LARGEST = 127
 HIDDEN_WIDTH = 15
 SHIFTS = 16  # of a matrix
+WINDOWS = range(4, 2049, 4)
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,14 @@ class CompactScheme:
     """The compact machine's integer model, whose attention sees ``window`` positions."""
 
     window: int
+    weight_width: int = 4
+
     lanes = 4
-    weight_width = 4
-    name = "w4a8kv8"
+
+    @property
+    def name(self):
+        """As ``w4a8kv8``."""
+        return f"w{self.weight_width}a8kv8"
 
     def form(self, model):
         """``model`` as the machine computes it: what calibration looks at."""
@@ -50,10 +56,10 @@ class CompactScheme:
 
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`quantize_compact`."""
-        return quantize_compact(model, self.window, calibration)
+        return quantize_compact(model, self.window, calibration, weight_width=self.weight_width)
 
 
-def quantize_compact(model, window, calibration=None, margin=1.25):
+def quantize_compact(model, window, calibration=None, margin=1.25, weight_width=4):
     """Round ``model`` to a :class:`CompactModel` whose attention sees ``window`` positions.
 
     ``margin`` is the room that static ranges leave above what calibration saw.
@@ -61,13 +67,17 @@ def quantize_compact(model, window, calibration=None, margin=1.25):
     Raises
     ------
     ValueError
-        If ``window`` is out of range, the model's numbers are, or the machine does not compute it.
+        If ``window`` or ``weight_width`` is out of range, the model's numbers are, or the machine
+        does not compute it.
     """
-    if window not in range(4, 257, 4):
-        raise ValueError(f"window must be a multiple of 4 from 4 to 256, not {window!r}")
+    if window not in WINDOWS:
+        raise ValueError(f"window must be a multiple of 4 from 4 to 2048, not {window!r}")
+    if weight_width not in (4, 8):
+        raise ValueError(f"weight_width must be 4 or 8, not {weight_width!r}")
     check_model(model)
     model = compact_form(model, window)
-    return _Quantizer(model, window, calibration or calibrate(model), margin).model()
+    calibration = calibration or calibrate(model)
+    return _Quantizer(model, window, calibration, margin, weight_width).model()
 
 
 class _Quantizer:
@@ -77,7 +87,8 @@ class _Quantizer:
     ``widths`` their bits; ``units`` what bytes that matrices read are multiplied by to be real.
     """
 
-    def __init__(self, model, window, calibration, margin):
+    def __init__(self, model, window, calibration, margin, weight_width):
+        self.weight_width, self.more = weight_width, weight_width - 4  # bits, also of shifts
         self.source, self.config, self.window = model, model.config, window
         self.description, self.calibration, self.margin = model.description, calibration, margin
         self.room = 22 - math.ceil(math.log2(margin * calibration.residual()))
@@ -129,7 +140,7 @@ class _Quantizer:
         """The integer model."""
         layers = self._layers()
         adding = [op.matrix.shift for ops in layers for op in ops if getattr(op, "add", False)]
-        self.residual, self.most = min(self.room, *adding), SHIFTS - 1
+        self.residual, self.most = min(self.room, *adding), SHIFTS - 1 + self.more
         layers = self._layers()
         end = self._operations(self.description.end, None)
         begin = [*self._embed(self.description.begin[0], end[-1])]
@@ -146,6 +157,7 @@ class _Quantizer:
             layers=layers,
             end=end,
             rotation=self.rotation,
+            weight_width=self.weight_width,
             gate_fraction=self.gate_fraction,
             logit_fraction=self.logit_fraction,
         )
@@ -185,7 +197,7 @@ class _Quantizer:
         unit, weight = self.units[op.input], self.tensor(op.weight)
         if np.ndim(unit):
             weight, unit = weight * unit, 1.0
-        base = DOWN_SHIFT if op.input in self.dynamic else 0
+        base = self.more + (DOWN_SHIFT if op.input in self.dynamic else 0)
         matrix, bias = self._fit(op, weight, unit, base)
         if op.out == "logits" and matrix.shift < 0:
             self._fewer_logit_bits(-matrix.shift)
@@ -193,15 +205,18 @@ class _Quantizer:
         width = self.widths.get(op.out, WIDE)
         yield CompactLinear(op.input, op.out, op.weight, matrix, base, width, op.add)
         if op.add and op.bias:
-            matrix = fit(np.zeros((len(bias), 0)), 1.0, 0, bias, self.most)
-            yield CompactLinear(ONES, op.out, op.bias, matrix, add=True)
+            matrix = self._fitted(np.zeros((len(bias), 0)), 1.0, self.more, bias, self.most)
+            yield CompactLinear(ONES, op.out, op.bias, matrix, self.more, add=True)
 
     def _fit(self, op, weight, unit, base):
         step = self.steps.get(op.out)
         want = self.wants[op.out] * op.factor if step is None else op.factor / step
         bias = self.tensor(op.bias) * want if op.bias else None
         factor = want * unit if step is None else op.factor * unit / step
-        return fit(weight, factor, base, None if op.add else bias), bias
+        return self._fitted(weight, factor, base, None if op.add else bias), bias
+
+    def _fitted(self, weight, factor, base, bias=None, most=None):
+        return fit(weight, factor, base, bias, most, self.weight_width)
 
     def _fewer_logit_bits(self, n):
         """Logits get fewer bits behind the point where the head's scales need that."""
@@ -217,12 +232,12 @@ class _Quantizer:
             step = self.units[head.input] * 2.0**self.logit_fraction
             tables = [(embed.table, head.matrix, round(math.log2(step)))]
         else:
-            tables = [(embed.table, fit(self.tensor(embed.table), 1.0), 0)]
+            tables = [(embed.table, self._fitted(self.tensor(embed.table), 1.0, self.more), 0)]
         if embed.positions:
             rows = self.tensor(embed.positions)[embed.offset :]
-            tables.append((embed.positions, fit(rows, 1.0), 0))
+            tables.append((embed.positions, self._fitted(rows, 1.0, self.more), 0))
         for place, (name, matrix, factor) in enumerate(tables):
-            shift = 12 + matrix.shift + factor - self.residual
+            shift = 12 + self.more + matrix.shift + factor - self.residual
             _check(f"{name}'s shift", shift)
             yield CompactEmbed(embed.out, name, matrix, shift, positions=place > 0)
 

@@ -1,35 +1,43 @@
-"""The compact machine's dot products: four rows of four columns a beat."""
+"""The compact machine's dot products: rows of columns, a beat in each cycle."""
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.arithmetic.pair_multiplier import PairMultiplier
 
 __all__ = ["CompactFabric"]
 
-ROWS = LANES = 4
+QUAD = 4  # columns that are added up before the totals
+SPACING = 13  # bits from one row's sum of four products to that of the other
 
 
 class CompactFabric(wiring.Component):
-    """``result[r] = sum over the beats of (weights[r] . x)``, four rows; or one row of bytes.
+    """``result[r] = sum over the beats of (weights[r] . x)``, of all rows; or one row of bytes.
 
-    The products of rows 0 to 2 are made in multiplier blocks where the chip has them (two in a
-    block), those of row 3 in logic. Exact: sums of up to 256 beats.
+    Where the chip has multiplier blocks a block makes a product of 8-bit weights, or those of two
+    rows of 4-bit ones. ``small`` is for blocks of two products of bytes (iCE40 UltraPlus): those of
+    rows 0 to 2 are made there, those of row 3 in logic. Exact as long as sums have ``acc_width``.
 
-    Latency: the first result 3 cycles after the last beat, the others one by one behind it, a
-    cycle each as ``next`` moves them. Throughput 1 beat per cycle.
+    Latency: the first result 4 cycles after the last beat (``small``: 3), the others one by one
+    behind it, a cycle each as ``next`` moves them. Throughput 1 beat per cycle.
 
     Parameters
     ----------
-    acc_width : int, 16 to 24
+    acc_width : int, 16 to 30
+    rows, columns : int
+        4, 8 or 16; 4 or 8.
+    weight_width : int, 4 or 8
+    small : bool
+        With four rows of four columns of 4 bits.
 
     Members
     -------
     beat, first, last : In(1)
         A beat is there; it is the first or last one of its dot products.
-    x : In(array of 4 signed(8))
-    weights : In(array of 4 rows of 4 signed(4))
-    bytes : In(array of 4 signed(8))
+    x : In(array of columns signed(8))
+    weights : In(array of rows of columns signed(weight_width))
+    bytes : In(array of columns signed(8))
         In place of row 0's weights, while ``cached``.
     cached : In(1)
     done : Out(1)
@@ -39,19 +47,30 @@ class CompactFabric(wiring.Component):
     result : Out(signed(acc_width))
     """
 
-    def __init__(self, acc_width):
-        if acc_width not in range(16, 25):
-            raise ValueError(f"acc_width must be from 16 to 24, not {acc_width!r}")
+    def __init__(self, acc_width, rows=4, columns=4, weight_width=4, small=False):
+        if acc_width not in range(16, 31):
+            raise ValueError(f"acc_width must be from 16 to 30, not {acc_width!r}")
+        if rows not in (4, 8, 16) or columns not in (4, 8) or weight_width not in (4, 8):
+            raise ValueError(
+                "rows must be 4, 8 or 16, columns 4 or 8 and weight_width 4 or 8, not "
+                f"{rows!r}, {columns!r} and {weight_width!r}"
+            )
+        if small and (rows, columns, weight_width) != (4, 4, 4):
+            raise ValueError("small must be of four rows of four columns of 4 bits")
         self.acc_width = acc_width
-        row = data.ArrayLayout(signed(4), LANES)
-        octets = data.ArrayLayout(signed(8), LANES)
+        self.rows = rows
+        self.columns = columns
+        self.weight_width = weight_width
+        self.small = small
+        row = data.ArrayLayout(signed(weight_width), columns)
+        octets = data.ArrayLayout(signed(8), columns)
         super().__init__(
             {
                 "beat": In(1),
                 "first": In(1),
                 "last": In(1),
                 "x": In(octets),
-                "weights": In(data.ArrayLayout(row, ROWS)),
+                "weights": In(data.ArrayLayout(row, rows)),
                 "bytes": In(octets),
                 "cached": In(1),
                 "done": Out(1),
@@ -62,24 +81,26 @@ class CompactFabric(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        flags = Cat(self.beat, self.first, self.last)
-        at_products = Signal(3)
-        at_sums = Signal(3)
-        m.d.sync += [at_products.eq(flags), at_sums.eq(at_products)]
-        beat, first, last = at_sums
+        flags = Cat(self.beat, self.first, self.last, self.cached)
+        for stage in range(2 if self.small else 3):
+            later = Signal(4, name=f"flags_{stage}")
+            m.d.sync += later.eq(flags)
+            flags = later
+        beat, first, last, cached = flags
         m.d.comb += self.done.eq(beat & last)
+        if self.small:
+            sums = self._small_sums(m)
+        else:
+            sums = self._sums(m) if self.weight_width == 8 else self._paired_sums(m, cached)
         totals = []
-        for r in range(ROWS):
-            products = self._products(m, r)
+        for r, parts in enumerate(sums):
             total = Signal(signed(self.acc_width), name=f"total_{r}")
             so_far = Signal(signed(self.acc_width), name=f"acc_{r}")
-            m.d.comb += total.eq(
-                ((products[0] + products[1]) + (products[2] + products[3])) + Mux(first, 0, so_far)
-            )
+            m.d.comb += total.eq(sum(parts) + Mux(first, 0, so_far))
             with m.If(beat):
                 m.d.sync += so_far.eq(total)
             totals.append(total)
-        held = Signal(data.ArrayLayout(signed(self.acc_width), ROWS))
+        held = Signal(data.ArrayLayout(signed(self.acc_width), self.rows))
         with m.If(self.next):
             m.d.sync += held.as_value().eq(held.as_value() >> self.acc_width)
         with m.If(self.done):
@@ -87,33 +108,81 @@ class CompactFabric(wiring.Component):
         m.d.comb += self.result.eq(held[0])
         return m
 
-    def _products(self, m, row):
-        """The four products of a row, two cycles behind the beat."""
-        operands = []
-        for lane in range(LANES):
-            operand = Signal(signed(8), name=f"operand_{row}_{lane}")
-            weight = self.weights[row][lane]
-            m.d.comb += operand.eq(
-                Mux(self.cached, self.bytes[lane], weight) if row == 0 else weight
-            )
-            operands.append(operand)
-        if row < 3:
-            products = []
-            for pair in (0, 2):
-                m.submodules[f"pair_{row}_{pair}"] = unit = PairMultiplier()
+    def _operand(self, m, row, column):
+        """A weight, or in row 0 a byte in its place: signed(8)."""
+        operand = Signal(signed(8), name=f"operand_{row}_{column}")
+        weight = self.weights[row][column]
+        m.d.comb += operand.eq(Mux(self.cached, self.bytes[column], weight) if row == 0 else weight)
+        return operand
+
+    def _quads(self, m, name, operands):
+        """Sums of four products of ``x`` with a row of ``operands``, three cycles later."""
+        products = [
+            multiply_registered(m, x, operand, name=f"{name}_{column}")
+            for column, (x, operand) in enumerate(zip(self.x, operands, strict=True))
+        ]
+        sums = []
+        for place in range(0, self.columns, QUAD):
+            total = Signal(signed(len(products[0]) + 2), name=f"{name}_sum_{place}")
+            a, b, c, d = products[place : place + QUAD]
+            m.d.sync += total.eq((a + b) + (c + d))
+            sums.append(total)
+        return sums
+
+    def _sums(self, m):
+        """What each row's products add up to, in parts."""
+        for r in range(self.rows):
+            yield self._quads(m, f"row_{r}", [self._operand(m, r, c) for c in range(self.columns)])
+
+    def _paired_sums(self, m, cached):
+        """The same; rows of 4-bit weights two at a time: ``x * (low + high * 2**13)``.
+
+        Four products of 4 bits are from -4064 to 4096: of the lower 13 bits of their sum all values
+        but one are those of a signed number.
+        """
+        for r in range(0, self.rows, 2):
+            operands = []
+            for c in range(self.columns):
+                operand = Signal(signed(18), name=f"operands_{r}_{c}")
+                high = Mux(self.cached, 0, self.weights[r + 1][c])
+                m.d.comb += operand.eq(self._operand(m, r, c) + (high << SPACING))
+                operands.append(operand)
+            lows, highs = [], []
+            for n, both in enumerate(self._quads(m, f"rows_{r}", operands)):
+                low, high = (Signal(signed(18), name=f"{part}_{r}_{n}") for part in ("low", "high"))
+                negative = Signal(name=f"negative_{r}_{n}")
+                m.d.comb += [
+                    negative.eq(both[SPACING - 1] & both[: SPACING - 1].any()),
+                    low.eq(Cat(both[:SPACING], negative).as_signed()),
+                    high.eq((both >> SPACING) + negative),
+                ]
+                if r == 0:
+                    with m.If(cached):
+                        m.d.comb += low.eq(both)
+                lows.append(low)
+                highs.append(high)
+            yield lows
+            yield highs
+
+    def _small_sums(self, m):
+        """The same, two cycles later: two products of bytes in a block, or products in logic."""
+        for r in range(self.rows - 1):
+            products, operands = [], [self._operand(m, r, c) for c in range(self.columns)]
+            for pair in range(0, self.columns, 2):
+                m.submodules[f"pair_{r}_{pair}"] = unit = PairMultiplier()
                 for k in range(2):
                     m.d.comb += [unit.a[k].eq(self.x[pair + k]), unit.b[k].eq(operands[pair + k])]
                     products.append(unit.p[k])
-            return products
+            yield [(products[0] + products[1]) + (products[2] + products[3])]
         products = []
-        for lane in range(LANES):
-            x = Signal(signed(8), name=f"x_{lane}")
-            weight = Signal(signed(4), name=f"weight_{lane}")
-            product = Signal(signed(12), name=f"product_{lane}")
+        for column in range(self.columns):
+            x = Signal(signed(8), name=f"x_{column}")
+            weight = Signal(signed(4), name=f"weight_{column}")
+            product = Signal(signed(12), name=f"product_{column}")
             m.d.sync += [
-                x.eq(self.x[lane]),
-                weight.eq(self.weights[row][lane]),
+                x.eq(self.x[column]),
+                weight.eq(self.weights[self.rows - 1][column]),
                 product.eq(x * weight),
             ]
             products.append(product)
-        return products
+        yield [(products[0] + products[1]) + (products[2] + products[3])]

@@ -1,8 +1,11 @@
 """The compact machine: one small datapath, one vector operation at a time."""
 
-from amaranth import Module, Signal, signed
-from amaranth.lib import stream, wiring
+from types import SimpleNamespace
+
+from amaranth import Module, Signal, signed, unsigned
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 from celosia.rtl.compact.boot import CompactBoot
 from celosia.rtl.compact.control import CompactControl
 from celosia.rtl.compact.operands import CompactOperands
@@ -32,7 +35,8 @@ class CompactMachine(wiring.Component):
     info : celosia.protocol.messages.Info
     flash : int, optional
         Where in a serial flash the tape of weights lies, from which it is copied at start. Without
-        it the memory holds the tape from the beginning, which only a simulation can.
+        it the memory holds the tape from the beginning: block RAM can, single-port memories only
+        in a simulation.
 
     Members
     -------
@@ -68,11 +72,13 @@ class CompactMachine(wiring.Component):
         s, image = self.shape, self.image
         m.submodules.link = link = HostLink(self.info, LINK_TIMEOUT, plain=True)
         m.submodules.host = host = CompactControl(s.max_seq_len, s.vocab_size)
-        m.submodules.tape = tape = Spram(64, image.weights if self.offset is None else ())
+        tape = self._tape(m)
         m.submodules.sequencer = sequencer = CompactSequencer(s, image.program)
         m.submodules.products = products = CompactProducts(s)
         m.submodules.operands = operands = CompactOperands(s, image)
-        m.submodules.vector = vector = CompactVector(s.activation)
+        m.submodules.vector = vector = CompactVector(
+            s.activation, max(24, s.acc_width), s.sum_width, s.window, s.bits["beats"]
+        )
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.command, host.command)
@@ -84,7 +90,7 @@ class CompactMachine(wiring.Component):
         m.d.comb += row.eq(host.token.p.token)
         if s.positions:  # their table lies behind the tokens', from a whole tile on
             with m.If(run.control.a == A.POSITION):
-                m.d.comb += row.eq(-(-s.vocab_size // 4) * 4 + host.token.p.position)
+                m.d.comb += row.eq(-(-s.vocab_size // s.rows) * s.rows + host.token.p.position)
         m.d.comb += [
             host.prompt.valid.eq(link.prompt.valid),
             host.prompt.payload.eq(link.prompt.payload),
@@ -120,12 +126,13 @@ class CompactMachine(wiring.Component):
     def _results(self, m, run, vector, products, operands):
         """Results to the memories."""
         s, control = self.shape, run.control
-        target = Signal(range(4 * max(s.cache_words * s.n_layers, s.vector_words)))
+        target = Signal(range(s.columns * max(s.cache_words * s.n_layers, s.vector_words)))
+        octets = ceil_log2(s.columns)
         base = Signal.like(target)
         with m.If(control.key):
-            m.d.comb += base.eq((run.cache_base << 2) + run.slot_bytes)
+            m.d.comb += base.eq((run.cache_base << octets) + run.slot_bytes)
         with m.Elif(control.value):
-            m.d.comb += base.eq((run.cache_base << 2) + run.slot)
+            m.d.comb += base.eq((run.cache_base << octets) + run.slot)
         stride = Signal(range(s.window + 1))
         with m.Switch(control.stride):
             with m.Case(Stride.ONE):
@@ -146,6 +153,18 @@ class CompactMachine(wiring.Component):
             products.byte.eq(vector.write & control.byte),
             products.cached.eq(vector.write & (control.key | control.value)),
         ]
+
+    def _tape(self, m):
+        """The memory of the tape of weights."""
+        s, words = self.shape, self.image.weights
+        if s.spram:
+            m.submodules.tape = tape = Spram(s.word_bits, words if self.offset is None else ())
+            return tape
+        m.submodules.tape = store = memory.Memory(
+            shape=unsigned(s.word_bits), depth=len(words), init=words
+        )
+        port = store.read_port()
+        return SimpleNamespace(addr=port.addr, read=port.data)
 
     def _boot(self, m, link, tape):
         """The tape of weights comes from the flash at start."""

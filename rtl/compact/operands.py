@@ -31,14 +31,15 @@ class CompactOperands(wiring.Component):
     adding : In(1)
         The next word to be added is read.
     product : In(signed(acc_width))
-    weight : In(signed(4))
+    weight : In(signed(weight_width))
         Of the embedding.
     exponent : In(unsigned(5))
     target : In(unsigned)
     y : In(signed(24))
     wide, half : In(1)
         ``y`` is written at ``target`` of this memory.
-    a, b, add : Out(signed(24)), Out(signed(16)), Out(signed(24))
+    a, b, add : Out(signed), Out(signed(16)), Out(signed(24))
+        The first has as many bits as a product, 24 at least.
     shift : Out(unsigned(5))
     """
 
@@ -52,13 +53,13 @@ class CompactOperands(wiring.Component):
                 "row": In(20),
                 "adding": In(1),
                 "product": In(signed(shape.acc_width)),
-                "weight": In(signed(4)),
+                "weight": In(signed(shape.weight_width)),
                 "exponent": In(5),
                 "target": In(range(max(shape.wide_depth, shape.half_depth))),
                 "y": In(signed(24)),
                 "wide": In(1),
                 "half": In(1),
-                "a": Out(signed(24)),
+                "a": Out(signed(max(24, shape.acc_width))),
                 "b": Out(signed(16)),
                 "add": Out(signed(24)),
                 "shift": Out(5),

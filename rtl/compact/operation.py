@@ -21,8 +21,12 @@ __all__ = [
     "Width",
     "control_layout",
     "control_value",
+    "field_bits",
     "instruction_layout",
 ]
+
+
+SHIFT = 5  # bits of a shift
 
 
 class A(enum.IntEnum):
@@ -137,6 +141,8 @@ class Control:
         Dot products are with cached keys or values, not with weights.
     beats : int
         Words in a dot product.
+    each, along : bool
+        As many products, or words in a dot product, as positions take, in whole words.
     rewind, loop, stop, end : bool
         Behind this instruction: the tapes begin; the layer's instructions begin again if there is
         another layer; the token ends if no logits are wanted; it ends.
@@ -165,6 +171,8 @@ class Control:
     masked: bool = False
     cache: bool = False
     beats: int = 1
+    each: bool = False
+    along: bool = False
     rewind: bool = False
     loop: bool = False
     stop: bool = False
@@ -178,7 +186,7 @@ class Instruction:
     Parameters
     ----------
     control : Control
-    count : int, 1 to 1023
+    count : int
         Products, or results of dot products.
     source : int
         In the wide memory; for dot products in the cache, in words.
@@ -193,7 +201,7 @@ class Instruction:
     Raises
     ------
     ValueError
-        If a number does not fit its field.
+        If a number is below 0, or the shift too large.
     """
 
     control: Control
@@ -205,47 +213,47 @@ class Instruction:
     shift: int = 0
 
     def __post_init__(self):
-        layout = instruction_layout()
-        for name, value in self._numbers().items():
-            width = layout[name].width
-            if value not in range(1 << width):
-                raise ValueError(f"an instruction's {name} must have {width} bits, not {value}")
+        if self.shift not in range(1 << SHIFT):
+            raise ValueError(f"an instruction's shift must have {SHIFT} bits, not {self.shift}")
+        for name, value in self.numbers().items():
+            if value < 0:
+                raise ValueError(f"an instruction's {name} must be at least 0, not {value}")
 
-    def _numbers(self):
+    def numbers(self):
+        """All but the control: ``{name: int}``."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "control"}
 
-    def pack(self, controls):
-        """As a number, with the place of ``control`` among ``controls``."""
-        numbers = {"kind": controls.index(self.control), **self._numbers()}
-        return instruction_layout().const(numbers).as_value().value
+    def pack(self, controls, bits):
+        """As a number, with the place of ``control`` among ``controls``, in fields of ``bits``."""
+        numbers = {"kind": controls.index(self.control), **self.numbers()}
+        return instruction_layout(bits).const(numbers).as_value().value
 
 
-def instruction_layout():
-    """64 bits of the program."""
-    return data.StructLayout(
-        {
-            "kind": unsigned(6),
-            "count": unsigned(10),
-            "source": unsigned(11),
-            "second": unsigned(9),
-            "target": unsigned(13),
-            "vector": unsigned(9),
-            "shift": unsigned(5),
-        }
-    )
+def field_bits(program):
+    """Bits of the fields of ``program``'s instructions, and of its ``beats``: ``{name: int}``."""
+    bits = {"kind": len({i.control for i in program}) - 1}
+    for name in program[0].numbers():
+        bits[name] = max(i.numbers()[name] for i in program)
+    bits["beats"] = max(i.control.beats for i in program)
+    return {name: max(1, most.bit_length()) for name, most in bits.items()} | {"shift": SHIFT}
 
 
-def control_layout():
-    """The fields of :class:`Control`, as the machine sees them."""
-    widths = {"beats": 8}
+def instruction_layout(bits):
+    """A word of the program whose fields have ``bits``."""
+    return data.StructLayout({n: unsigned(width) for n, width in bits.items() if n != "beats"})
+
+
+def control_layout(beats=8):
+    """The fields of :class:`Control`, as the machine sees them; so many bits of ``beats``."""
+    widths = {"beats": beats}
     enums = ("a", "step", "b", "group", "measure", "exponent", "width", "add", "table", "stride")
     widths |= dict.fromkeys(enums, 2)
     names = [f.name for f in fields(Control)]
     return data.StructLayout({name: unsigned(widths.get(name, 1)) for name in names})
 
 
-def control_value(control):
-    """``control`` as a number."""
+def control_value(control, beats=8):
+    """``control`` as a number, with so many bits of ``beats``."""
     names = [f.name for f in fields(Control)]
     values = dict(zip(names, map(int, astuple(control)), strict=True))
-    return control_layout().const(values).as_value().value
+    return control_layout(beats).const(values).as_value().value

@@ -3,6 +3,7 @@
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 from celosia.rtl.compact.fabric import CompactFabric
 from celosia.rtl.compact.operation import A
 from celosia.rtl.compact.sequencer import run_layout
@@ -27,9 +28,9 @@ class CompactProducts(wiring.Component):
         Of the embedding.
     issue : Out(1)
     product : Out(signed(acc_width))
-    weight : Out(signed(4))
+    weight : Out(signed(weight_width))
         The next one of that row.
-    addr, read : Out(unsigned(14)), In(unsigned(64))
+    addr, read : Out(range(tape_words)), In(unsigned(word_bits))
         The tape of weights.
     target : In(unsigned)
     y : In(signed(8))
@@ -46,10 +47,10 @@ class CompactProducts(wiring.Component):
                 "row": In(20),
                 "issue": Out(1),
                 "product": Out(signed(shape.acc_width)),
-                "weight": Out(signed(4)),
-                "addr": Out(14),
-                "read": In(64),
-                "target": In(range(4 * max(self.cache_depth, shape.vector_words))),
+                "weight": Out(signed(shape.weight_width)),
+                "addr": Out(range(shape.tape_words)),
+                "read": In(shape.word_bits),
+                "target": In(range(shape.columns * max(self.cache_depth, shape.vector_words))),
                 "y": In(signed(8)),
                 "byte": In(1),
                 "cached": In(1),
@@ -59,49 +60,57 @@ class CompactProducts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, run, control = self.shape, self.run, self.run.control
-        m.submodules.fabric = fabric = CompactFabric(s.acc_width)
+        m.submodules.fabric = fabric = CompactFabric(
+            s.acc_width, s.rows, s.columns, s.weight_width, s.spram
+        )
         products, embeds = control.a == A.PRODUCT, control.a >= A.EMBEDDING
-        place, lane, before = Signal(14), Signal(2), Signal(2)
+        place = Signal(range(s.tape_words))
+        lane, before = Signal(range(s.columns)), Signal(range(s.columns))
+        row_bits, row_width = ceil_log2(s.rows), s.columns * s.weight_width
         cache_place, vector_place = Signal(range(self.cache_depth)), Signal(range(s.vector_words))
-        beat = Signal.like(control.beats)
-        rows = Signal(signed(11))  # still to be fed
+        beat = Signal.like(run.beats)
+        rows = Signal(signed(s.bits["count"] + 1))  # still to be fed
         feed, first, last = Signal(), Signal(), Signal()
         x = self._memory(m, "vectors", s.vector_words, vector_place, self.byte)
         cached = self._memory(m, "cache", self.cache_depth, cache_place, self.cached)
+        skip = Signal(range(s.window // s.columns + 1))  # to the next channel's values
         m.d.comb += [
+            skip.eq(s.window // s.columns + 1 - run.beats),
             feed.eq(run.going & products & (rows > 0)),
-            last.eq(beat == control.beats - 1),
+            last.eq(beat == run.beats - 1),
             self.addr.eq(place),
         ]
         with m.If(feed):
             m.d.sync += [beat.eq(beat + 1), vector_place.eq(vector_place + 1)]
-            m.d.sync += cache_place.eq(cache_place + 1)
+            m.d.sync += cache_place.eq(cache_place + Mux(last & control.along, skip, 1))
             with m.If(~control.cache):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
                 m.d.sync += [beat.eq(0), vector_place.eq(run.word.vector)]
-                m.d.sync += rows.eq(rows - Mux(control.cache, 1, 4))
+                m.d.sync += rows.eq(rows - Mux(control.cache, 1, s.rows))
         with m.If(self.issue & embeds):
             m.d.sync += lane.eq(lane + 1)
-            with m.If(lane == 3):
+            with m.If(lane == s.columns - 1):
                 m.d.sync += place.eq(place + 1)
         with m.If(run.begin):
             m.d.sync += [
-                rows.eq(run.word.count),
+                rows.eq(run.count),
                 beat.eq(0),
                 lane.eq(0),
                 vector_place.eq(run.word.vector),
                 cache_place.eq(run.cache_base + run.word.source),
             ]
             with m.If(embeds):
-                m.d.sync += place.eq(s.embedding_address + (self.row >> 2) * (s.dim // 4))
+                m.d.sync += place.eq(
+                    s.embedding_address + (self.row >> row_bits) * (s.dim // s.columns)
+                )
         with m.If(run.rewind):
             m.d.sync += place.eq(0)
 
         m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
         m.d.sync += before.eq(lane)
-        weights = self.read.word_select(self.row[:2], 16)
-        more, ready = Signal(2), Signal()  # results behind the one that is done
+        weights = self.read.word_select(self.row[:row_bits], row_width)
+        more, ready = Signal(range(s.rows)), Signal()  # results behind the one that is done
         m.d.comb += [
             fabric.first.eq(first),
             fabric.x.as_value().eq(x),
@@ -110,25 +119,27 @@ class CompactProducts(wiring.Component):
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
             self.product.eq(fabric.result),
-            self.weight.eq(weights.word_select(before, 4)),
+            self.weight.eq(weights.word_select(before, s.weight_width)),
             ready.eq(~products | fabric.done | (more != 0)),
             self.issue.eq(run.going & run.left & ready),
         ]
         with m.If(fabric.done):
-            m.d.sync += more.eq(Mux(control.cache, 0, 3))
+            m.d.sync += more.eq(Mux(control.cache, 0, s.rows - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)
         return m
 
     def _memory(self, m, name, depth, place, en):
-        """A memory of bytes: the word of four at ``place``, a cycle later."""
-        m.submodules[name] = store = memory.Memory(shape=unsigned(32), depth=depth, init=[])
+        """A memory of bytes: the word at ``place``, a cycle later."""
+        octets = self.shape.columns
+        lane_bits = ceil_log2(octets)
+        m.submodules[name] = store = memory.Memory(shape=unsigned(8 * octets), depth=depth, init=[])
         write, read = store.write_port(granularity=8), store.read_port()
-        lanes = Signal(4, name=f"{name}_lanes")
+        lanes = Signal(octets, name=f"{name}_lanes")
         m.d.comb += [
-            lanes.eq(1 << self.target[:2]),
-            write.addr.eq(self.target >> 2),
-            write.data.eq(self.y.replicate(4)),
+            lanes.eq(1 << self.target[:lane_bits]),
+            write.addr.eq(self.target >> lane_bits),
+            write.data.eq(self.y.replicate(octets)),
             write.en.eq(Mux(en, lanes, 0)),
             read.addr.eq(place),
         ]

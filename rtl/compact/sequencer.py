@@ -1,6 +1,6 @@
 """The compact machine's sequence: instruction after instruction, layer after layer, per token."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.compact.control import token_layout
@@ -14,19 +14,22 @@ def run_layout(shape):
 
     ``word`` and its ``control``; ``begin`` is its first cycle, ``going`` the others; ``left`` says
     that there are products still to be issued, ``valid`` that operands are there, the cycle after
-    they were issued; ``rewind`` that the tapes begin again. ``cache_base`` is the layer's first
+    they were issued; ``count`` and ``beats`` how many products, and words in a dot product, there
+    are; ``rewind`` that the tapes begin again. ``cache_base`` is the layer's first
     word of the cache, ``slot`` the token's place in the window, ``slot_bytes`` its first byte
     there; there are ``positions`` in the window, the token's included.
     """
     return data.StructLayout(
         {
-            "word": instruction_layout(),
-            "control": control_layout(),
+            "word": instruction_layout(shape.bits),
+            "control": control_layout(shape.bits["beats"]),
             "begin": 1,
             "going": 1,
             "left": 1,
             "valid": 1,
             "rewind": 1,
+            "count": shape.bits["count"],
+            "beats": shape.bits["beats"],
             "cache_base": range(shape.cache_words * shape.n_layers),
             "slot": range(shape.window),
             "slot_bytes": range(shape.window * shape.head_dim),
@@ -75,7 +78,7 @@ class CompactSequencer(wiring.Component):
         control = run.control
         pc = Signal(range(max(256, len(self.program))))
         self._fetch(m, pc)
-        layer, left, over = Signal(range(s.n_layers)), Signal(10), Signal()
+        layer, left, over = Signal(range(s.n_layers)), Signal(s.bits["count"]), Signal()
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(0), run.cache_base.eq(0), pc.eq(1)]
@@ -109,23 +112,30 @@ class CompactSequencer(wiring.Component):
             with m.If(run.positions != s.window):
                 m.d.sync += run.positions.eq(run.positions + 1)
         with m.If(run.begin):
-            m.d.sync += left.eq(run.word.count)
+            m.d.sync += left.eq(run.count)
         with m.Elif(self.issue):
             m.d.sync += left.eq(left - 1)
         m.d.sync += run.valid.eq(self.issue)
+        words = Signal(range(s.window // s.columns + 1))
+        m.d.comb += [
+            words.eq((run.positions + s.columns - 1) // s.columns),
+            run.count.eq(Mux(control.each, words * s.columns, run.word.count)),
+            run.beats.eq(Mux(control.along, words, control.beats)),
+        ]
         m.d.comb += [token.ready.eq(over), run.left.eq(left != 0)]
         return m
 
     def _fetch(self, m, pc):
         """The instruction at ``pc`` a cycle later, and its control."""
         controls = list(dict.fromkeys(i.control for i in self.program))
-        words = [i.pack(controls) for i in self.program]
+        bits = self.shape.bits
+        words = [i.pack(controls, bits) for i in self.program]
         m.submodules.program = store = memory.Memory(
-            shape=unsigned(instruction_layout().size), depth=max(256, len(words)), init=words
+            shape=unsigned(instruction_layout(bits).size), depth=max(256, len(words)), init=words
         )
         read = store.read_port()
         m.d.comb += [read.addr.eq(pc), self.run.word.eq(read.data)]
         with m.Switch(self.run.word.kind):
             for kind, one in enumerate(controls):
                 with m.Case(kind):
-                    m.d.comb += self.run.control.eq(control_value(one))
+                    m.d.comb += self.run.control.eq(control_value(one, bits["beats"]))

@@ -12,12 +12,20 @@ class CompactShape:
     Parameters
     ----------
     dim, head_dim, n_layers, vocab_size, window, max_seq_len : int
-    acc_width : int
-        Bits of a dot product.
+    rows, columns, weight_width : int
+        Of the fabric: weights of a beat, and their bits.
+    spram : bool
+        The tape lies in single-port memories, which hold 64 bits a word; else in block RAM.
+    acc_width, sum_width : int
+        Bits of a dot product; of a sum of products of two vectors.
     wide_depth, half_depth, vector_words : int
-        Words of the wide memory (24 bits), the half memory (16) and of activations (4 bytes).
+        Words of the wide memory (24 bits), the half memory (16) and of activations (``columns``
+        bytes).
     cache_words : int
-        Words of 4 bytes in a layer's keys and values.
+        Words of ``columns`` bytes in a layer's keys and values.
+    tape_words : int
+    bits : dict
+        Of the fields of instructions: see :func:`celosia.rtl.compact.operation.field_bits`.
     embedding_address, embedding_scale : int
         Where on the tape of weights and on that of scales the embedding begins.
     loop : int
@@ -34,11 +42,18 @@ class CompactShape:
     vocab_size: int
     window: int
     max_seq_len: int
+    rows: int
+    columns: int
+    weight_width: int
+    spram: bool
     acc_width: int
+    sum_width: int
     wide_depth: int
     half_depth: int
     vector_words: int
     cache_words: int
+    tape_words: int
+    bits: dict
     embedding_address: int
     embedding_scale: int
     loop: int
@@ -46,7 +61,16 @@ class CompactShape:
     positions: bool = False
 
     lanes = 1  # of what comes out
-    multipliers = 16
+
+    @property
+    def multipliers(self):
+        """Weights of a beat."""
+        return self.rows * self.columns
+
+    @property
+    def word_bits(self):
+        """Bits of a word of the tape of weights."""
+        return self.multipliers * self.weight_width
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,7 @@ class CompactImage:
     ----------
     program : list of Instruction
     weights : list of int
-        Words of 64 bits: four rows of four columns of 4 bits.
+        Words of ``shape.word_bits``: rows of columns of codes.
     scales : list of int
         4 bits each: rows' scales and operations' shifts, in the order of their use.
     gains : list of int

@@ -10,8 +10,6 @@ from celosia.rtl.stream.pipeline import bit_length
 
 __all__ = ["CompactVector"]
 
-ACC = 40
-
 
 class CompactVector(wiring.Component):
     """``y = limit(round(sum(a * b) / 2**shift) + add)``, or what a table says of that.
@@ -25,6 +23,12 @@ class CompactVector(wiring.Component):
     ----------
     activation : str
         Of the table of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    a_width, sum_width : int, 24 to 34, 40 to 48
+        Bits of the first operand, and of sums of products.
+    positions : int
+        The most there are.
+    beats : int
+        Bits of the control's ``beats``.
 
     Members
     -------
@@ -35,13 +39,13 @@ class CompactVector(wiring.Component):
         An instruction begins in the next cycle.
     valid, last : In(1)
         Operands are there; they are the instruction's last ones.
-    a : In(signed(24))
+    a : In(signed(a_width))
     b : In(signed(16))
     add : In(signed(24))
         The wide memory's value at the result's place, when ``adding``.
     adding : Out(1)
         1 in the cycle before ``add`` is taken.
-    positions : In(unsigned(9))
+    positions : In(range(positions + 1))
         Masked results beyond so many do not count.
     empty : Out(1)
     write : Out(1)
@@ -56,27 +60,30 @@ class CompactVector(wiring.Component):
     tapped : Out(signed(24))
     """
 
-    control: In(control_layout())
-    shift: In(5)
-    begin: In(1)
-    valid: In(1)
-    last: In(1)
-    a: In(signed(24))
-    b: In(signed(16))
-    add: In(signed(24))
-    adding: Out(1)
-    positions: In(9)
-    empty: Out(1)
-    write: Out(1)
-    y: Out(signed(24))
-    exponent: Out(5)
-    largest: Out(20)
-    tap: Out(1)
-    tapped: Out(signed(24))
-
-    def __init__(self, activation="silu"):
+    def __init__(self, activation="silu", a_width=24, sum_width=40, positions=256, beats=8):
         self.activation = activation
-        super().__init__()
+        self.sum_width = sum_width
+        super().__init__(
+            {
+                "control": In(control_layout(beats)),
+                "shift": In(5),
+                "begin": In(1),
+                "valid": In(1),
+                "last": In(1),
+                "a": In(signed(a_width)),
+                "b": In(signed(16)),
+                "add": In(signed(24)),
+                "adding": Out(1),
+                "positions": In(range(positions + 1)),
+                "empty": Out(1),
+                "write": Out(1),
+                "y": Out(signed(24)),
+                "exponent": Out(5),
+                "largest": Out(20),
+                "tap": Out(1),
+                "tapped": Out(signed(24)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -86,7 +93,7 @@ class CompactVector(wiring.Component):
         m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
 
         # Third stage: sums of one, two or all products.
-        total = Signal(signed(ACC))
+        total = Signal(signed(self.sum_width))
         odd, fresh = Signal(), Signal()
         keep = Signal()
         two, all_ = control.group == Group.TWO, control.group == Group.ALL
@@ -101,7 +108,7 @@ class CompactVector(wiring.Component):
             m.d.sync += [odd.eq(0), fresh.eq(1)]
 
         # Fourth: the shift, and the first limit.
-        moved = Signal(signed(ACC + 1))
+        moved = Signal(signed(self.sum_width + 1))
         m.d.comb += moved.eq(Cat(Const(0, 1), total).as_signed() >> self.shift)
         whole = Signal(signed(24))
         up = Signal()
@@ -155,7 +162,7 @@ class CompactVector(wiring.Component):
     def _product(self, m):
         """``a * b``, two cycles later."""
         m.submodules.low = low = RegisteredMultiplier(unsigned(16), signed(16))
-        m.submodules.high = high = RegisteredMultiplier(signed(8), signed(16))
+        m.submodules.high = high = RegisteredMultiplier(self.a[16:].as_signed().shape(), signed(16))
         m.d.comb += [
             low.a.eq(self.a[:16]),
             low.b.eq(self.b),
@@ -164,7 +171,7 @@ class CompactVector(wiring.Component):
             high.b.eq(self.b),
             high.en.eq(1),
         ]
-        product = Signal(signed(ACC))
+        product = Signal(signed(self.sum_width))
         m.d.comb += product.eq(low.p + (high.p << 16))
         return product
 

@@ -1,0 +1,114 @@
+"""What a compact machine takes of a chip, before synthesis and after it; which machine fits."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from celosia.boards.catalog import BOARDS
+from celosia.boards.compact_estimate import configs, needs, settings
+from celosia.boards.estimate import board_config, check_fit, fitting_config, largest_text
+from celosia.generators.compact.sketch import compact_sketch
+from celosia.generators.config import ConfigError, change_config, load_config
+from celosia.generators.estimate.compact import predict_compact
+from celosia.generators.estimate.report import token_cycles
+from celosia.generators.plan import make_plan
+from celosia.reference.checkpoint import load
+from celosia.reference.model import ModelConfig, random_model
+from families.cases import CASES
+
+STORIES = ModelConfig(
+    dim=64, hidden_dim=172, n_layers=5, n_heads=8, n_kv_heads=4, head_dim=8, vocab_size=512,
+    seq_len=512, tied=True,
+)  # fmt: skip
+LAYER = replace(STORIES, n_layers=1)
+WIDE = replace(LAYER, dim=256, hidden_dim=688, n_heads=16, n_kv_heads=8, head_dim=16)
+
+#: Weights a cycle, columns, bits, window; and what Yosys 0.70 counts on an ECP5 (of random models
+#: without the gains' block RAM): LUT4, multiplier blocks, block RAMs.
+COUNTED = (
+    (STORIES, (16, 4, 4, 16), (3769, 10, 71)),
+    (LAYER, (32, 4, 4, 256), (4517, 18, 37)),
+    (LAYER, (64, 4, 4, 64), (5914, 34, 35)),
+    (LAYER, (64, 8, 4, 64), (5711, 34, 36)),
+    (LAYER, (16, 4, 8, 64), (3792, 18, 49)),
+    (LAYER, (64, 8, 8, 64), (6354, 66, 57)),
+    (WIDE, (32, 4, 4, 64), (7136, 18, 213)),
+)
+
+
+def config_of(parallelism, lanes, width, window):
+    names = ("weight_parallelism", "vector_lanes", "weight_width", "window")
+    values = zip(names, (parallelism, lanes, width, window), strict=True)
+    words = [f"{name}={value}" for name, value in values]
+    return load_config("compact", ["boot=image", "max_seq_len=256", *words])
+
+
+@pytest.mark.parametrize(("model", "form", "counted"), COUNTED)
+def test_what_synthesis_counts(model, form, counted):
+    found = needs(model, config_of(*form))
+    lut, dsp, bram = counted
+    assert found["lut"] == pytest.approx(lut, rel=0.06)
+    assert found["dsp"] == dsp
+    assert found["bram"] == pytest.approx(bram, rel=0.06)
+
+
+@pytest.mark.parametrize("name", ["gpt2-scales", "qwen3-window", "opt-untied", "falcon_e-grouped"])
+def test_a_sketch_is_the_plan_without_weights(name, tmp_path):
+    (case,) = (case for case in CASES if case.name == name)
+    model = load(case.write(tmp_path / name))
+    config = load_config("compact", ["max_seq_len=40", "window=4"])
+    plan, sketch = make_plan(model, config), compact_sketch(model.config, config)
+    for part in ("weights", "scales", "gains", "wide", "half"):
+        assert len(getattr(plan.image, part)) == len(getattr(sketch.image, part))
+    assert replace(plan.shape, acc_width=0) == replace(sketch.shape, acc_width=0)
+    assert predict_compact(plan, 4, 3) == predict_compact(sketch, 4, 3)
+    assert needs(model.config, config)["spram"] == 8 * len(plan.image.weights)
+
+
+def test_a_model_without_such_a_machine():
+    model = replace(STORIES, family="gemma2")
+    assert not list(configs(model, BOARDS["ulx3s_45f"]))
+    with pytest.raises(ConfigError, match="the model has no such machine: .* has no "):
+        compact_sketch(model, config_of(16, 4, 4, 16))
+
+
+def test_the_faster_machine_is_taken():
+    two = replace(STORIES, n_layers=2)
+    for name, model, kind in (
+        ("orangecrab_25f", two, "compact"),
+        ("tang_primer_20k", LAYER, "compact"),
+        ("ulx3s_45f", STORIES, "compact"),  # the other one has 64 multipliers, its tape in SDRAM
+        ("ulx3s_85f", STORIES, "full"),
+    ):
+        board = BOARDS[name]
+        config = fitting_config(model, board)
+        assert config.machine == kind, name
+        check_fit(model, config, board)
+        assert token_cycles(model, config, 100, 1e6) < 60_000
+
+
+def test_a_short_window_is_the_last_choice():
+    """demo's tape leaves room for 16 positions: the SDRAM's machine is slower and sees them all."""
+    demo = load("demo", None)
+    found = board_config(demo, BOARDS["ulx3s_45f"])
+    assert (found.machine, found.memory) == ("full", "sdram")
+    assert "window of 16, 256 positions" in largest_text(demo, BOARDS["ecpix5_45f"])
+
+
+def test_what_the_command_line_is_told():
+    found = fitting_config(replace(STORIES, n_layers=2), BOARDS["orangecrab_25f"])
+    words = settings(found).split()
+    changes = [word for word in words[2:] if word != "--set"]
+    again = change_config(load_config("compact"), changes)
+    assert replace(again, name="fit") == found
+
+
+def test_cycles_without_a_model_are_more_than_any(monkeypatch):
+    from celosia.boards import estimate
+
+    def unknown(*_):
+        raise ConfigError("no model")
+
+    monkeypatch.setattr(estimate, "token_cycles", unknown)
+    assert estimate._cycles(STORIES, config_of(16, 4, 4, 16), BOARDS["ulx3s_45f"]) == math.inf
+    assert make_plan(random_model(LAYER, seed=1), config_of(16, 4, 4, 4)).shape.spram is False
