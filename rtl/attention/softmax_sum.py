@@ -17,24 +17,27 @@ __all__ = ["SoftmaxSum"]
 class SoftmaxSum(wiring.Component):
     """``1 / sum(mantissa << exponent)`` over the blocks up to ``last``, for each token in turn.
 
-    With a ``total_width``, blocks bring their sums of mantissas, ``totals``.
+    With a ``total_width``, blocks bring their sums of mantissas, ``totals``. With ``parts`` as many
+    blocks come at once for each token.
 
     Bit-exact with :func:`celosia.reference.functions.functions.reciprocal` of the exact sum; 1 in
     place of an empty sum.
 
-    Latency 4 cycles and that of :class:`Reciprocal` for the first token, 1 cycle for each further
-    one. Throughput 1 block per cycle; up to 8 sums may wait.
+    Latency 4 cycles, with ``parts`` 5, and that of :class:`Reciprocal` for the first token, 1 cycle
+    for each further one. Throughput 1 block per cycle; up to 8 sums may wait.
 
     Parameters
     ----------
     lanes, tokens : int, 1 to 64
     words : int, 1 to 2**20
-        The most blocks in a sum.
+        The most blocks in a sum, or ``parts`` of them.
     total_width : int, 0 to 32
+    parts : int, 1 to 64
+        Without a ``total_width`` where there are several.
 
     Members
     -------
-    i : In(stream of activation_layout[tokens], totals and ``last``), always ready
+    i : In(stream of activation_layout[tokens * parts], totals and ``last``), always ready
         Mantissas from 0 to 127.
     group : In(unsigned)
         The last token whose sum is wanted.
@@ -49,7 +52,7 @@ class SoftmaxSum(wiring.Component):
 
     waiting = 8
 
-    def __init__(self, lanes, tokens, words, total_width=0):
+    def __init__(self, lanes, tokens, words, total_width=0, parts=1):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("words", words, 1, 1 << 20)
@@ -57,10 +60,14 @@ class SoftmaxSum(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
-        self.latency = 9
+        check_range("parts", parts, 1, 64)
+        if total_width and parts > 1:
+            raise ValueError(f"parts must be 1 with totals, not {parts}")
+        self.latency = 9 + (parts > 1)
         self.total_width = total_width
-        self.width = 7 + SPAN + ceil_log2(lanes * words) + 1
-        blocks = data.ArrayLayout(activation_layout(lanes), tokens)
+        self.parts = parts
+        self.width = 7 + SPAN + ceil_log2(lanes * words * parts) + 1
+        blocks = data.ArrayLayout(activation_layout(lanes), tokens * parts)
         members = {"blocks": blocks, "last": 1}
         if total_width:
             self.width = total_width + SPAN + ceil_log2(words) + 1
@@ -87,20 +94,16 @@ class SoftmaxSum(wiring.Component):
         m.d.comb += first.eq(~started)
         with m.If(valid):
             m.d.sync += started.eq(~last)
-        stages = 3
+        stages = 3 + (self.parts > 1)
         for _ in range(stages - 1):
             valid, last, first = (delayed(m, s) for s in (valid, last, first))
         m.d.comb += sums.w_en.eq(delayed(m, last))
         for token in range(self.tokens):
-            block = self.i.p.blocks[token]
-            width = self.total_width or 7 + ceil_log2(self.lanes) + 1
-            total = Signal(unsigned(width), name=f"total_{token}")
-            shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{token}")
+            parts = [
+                self._shifted(m, token * self.parts + part, token) for part in range(self.parts)
+            ]
+            shifted = parts[0] if self.parts == 1 else delayed(m, sum(parts[1:], parts[0]))
             acc = Signal(self.width, name=f"sum_{token}")
-            exponent = delayed(m, block.exponent)
-            powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
-            powers = [self.i.p.totals[token]] if self.total_width else powers
-            m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
             with m.If(valid & first):
                 m.d.sync += acc.eq(shifted)
             with m.Elif(valid):
@@ -120,3 +123,15 @@ class SoftmaxSum(wiring.Component):
             with m.If(token == self.group):
                 m.d.sync += token.eq(0)
         return m
+
+    def _shifted(self, m, number, token):
+        """The sum of a block's powers by its exponent, two cycles later."""
+        block = self.i.p.blocks[number]
+        width = self.total_width or 7 + ceil_log2(self.lanes) + 1
+        total = Signal(unsigned(width), name=f"total_{number}")
+        shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{number}")
+        exponent = delayed(m, block.exponent)
+        powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
+        powers = [self.i.p.totals[token]] if self.total_width else powers
+        m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
+        return shifted

@@ -53,13 +53,14 @@ class Scale(wiring.Component):
 
     latency = 4
 
-    def __init__(self, lanes, acc_width, tokens=1, **more):
+    def __init__(self, lanes, acc_width, tokens=1, portable=False, **more):
         check_range("lanes", lanes, 1, 64)
         check_range("acc_width", acc_width, 8, 56)
         check_range("tokens", tokens, 1, 64)
         self.lanes = lanes
         self.acc_width = acc_width
         self.tokens = tokens
+        self.portable = portable
         self.more = more
         scales = {
             "row_scale": data.ArrayLayout(unsigned(16), lanes),
@@ -83,7 +84,7 @@ class Scale(wiring.Component):
         frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
         # 1: the unrounded factor; beside it the accumulator makes its long moves.
-        products = [multiply(m, row, word.mantissa) for row in word.row_scale]
+        products = [multiply(m, row, word.mantissa, self.portable) for row in word.row_scale]
         distance = _distance(m, word.shift, self.acc_width)
         raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
         far, near = range(SHORT, len(distance))[::-1], range(SHORT)[::-1]
@@ -102,7 +103,7 @@ class Scale(wiring.Component):
         for factor, p in zip(factors, products, strict=True):
             m.d.comb += factor.eq((p + (1 << 15))[16:])
         low = [
-            multiply_registered(m, a[:SPLIT], f, pipe.advance)
+            multiply_registered(m, a[:SPLIT], f, pipe.advance, portable=self.portable)
             for a, f in zip(aligned, factors, strict=True)
         ]
         overflows = [bits.any() for bits in losses]
