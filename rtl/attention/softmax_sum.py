@@ -1,10 +1,11 @@
 """The softmax's denominator, summed from the very blocks that the values are weighted with."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.reference.units.softmax import SPAN
+from celosia.rtl.arithmetic.carry_save import carry_save_sum
 from celosia.rtl.functions.reciprocal import Reciprocal
 from celosia.rtl.mac.mac_fabric import activation_layout
 from celosia.rtl.stream.checks import check_range
@@ -23,7 +24,7 @@ class SoftmaxSum(wiring.Component):
     Bit-exact with :func:`celosia.reference.functions.functions.reciprocal` of the exact sum; 1 in
     place of an empty sum.
 
-    Latency 4 cycles, with ``parts`` 5, and that of :class:`Reciprocal` for the first token, 1 cycle
+    Latency 4 cycles, with ``parts`` 3, and that of :class:`Reciprocal` for the first token, 1 cycle
     for each further one. Throughput 1 block per cycle; up to 8 sums may wait.
 
     Parameters
@@ -63,7 +64,7 @@ class SoftmaxSum(wiring.Component):
         check_range("parts", parts, 1, 64)
         if total_width and parts > 1:
             raise ValueError(f"parts must be 1 with totals, not {parts}")
-        self.latency = 9 + (parts > 1)
+        self.latency = 9 - (parts > 1)
         self.total_width = total_width
         self.parts = parts
         self.width = 7 + SPAN + ceil_log2(lanes * words * parts) + 1
@@ -94,20 +95,23 @@ class SoftmaxSum(wiring.Component):
         m.d.comb += first.eq(~started)
         with m.If(valid):
             m.d.sync += started.eq(~last)
-        stages = 3 + (self.parts > 1)
+        stages = 3 - (self.parts > 1)
         for _ in range(stages - 1):
             valid, last, first = (delayed(m, s) for s in (valid, last, first))
         m.d.comb += sums.w_en.eq(delayed(m, last))
         for token in range(self.tokens):
-            parts = [
-                self._shifted(m, token * self.parts + part, token) for part in range(self.parts)
-            ]
-            shifted = parts[0] if self.parts == 1 else delayed(m, sum(parts[1:], parts[0]))
+            numbers = range(token * self.parts, (token + 1) * self.parts)
+            parts = [self._shifted(m, number, token) for number in numbers]
             acc = Signal(self.width, name=f"sum_{token}")
-            with m.If(valid & first):
-                m.d.sync += acc.eq(shifted)
-            with m.Elif(valid):
-                m.d.sync += acc.eq(acc + shifted)
+            if self.parts == 1:
+                with m.If(valid & first):
+                    m.d.sync += acc.eq(parts[0])
+                with m.Elif(valid):
+                    m.d.sync += acc.eq(acc + parts[0])
+            else:
+                with m.If(valid):
+                    rows = [Mux(first, 0, acc), *parts]
+                    m.d.sync += acc.eq(carry_save_sum(m, rows, self.width))
             m.d.comb += sums.w_data.word_select(token, self.width).eq(acc)
 
         token = Signal(token_width(self.tokens))
@@ -125,13 +129,17 @@ class SoftmaxSum(wiring.Component):
         return m
 
     def _shifted(self, m, number, token):
-        """The sum of a block's powers by its exponent, two cycles later."""
+        """The sum of a block's powers by its exponent, two cycles later; of several blocks one."""
         block = self.i.p.blocks[number]
         width = self.total_width or 7 + ceil_log2(self.lanes) + 1
         total = Signal(unsigned(width), name=f"total_{number}")
         shifted = Signal(unsigned(len(total) + SPAN), name=f"shifted_{number}")
-        exponent = delayed(m, block.exponent)
         powers = [block.mantissa[lane].as_unsigned() for lane in range(self.lanes)]
         powers = [self.i.p.totals[token]] if self.total_width else powers
+        if self.parts > 1:
+            m.d.comb += total.eq(sum(powers[1:], powers[0]))
+            m.d.sync += shifted.eq(total << block.exponent)
+            return shifted
+        exponent = delayed(m, block.exponent)
         m.d.sync += [total.eq(sum(powers[1:], powers[0])), shifted.eq(total << exponent)]
         return shifted

@@ -266,10 +266,10 @@ class Machine(wiring.Component):
         s, units = self.shape, {}
         for path in range(1, s.paths):
             softmax = UNITS["softmax"](self, s, {})
-            told = {n: shape for n, shape in softmax.i.p.shape() if n in WORD_MEMBERS}
+            asked = {n: WORD_MEMBERS[n] for n in softmax.i.p.shape().members if n in WORD_MEMBERS}
             units |= {
                 f"softmax_{path}": softmax,
-                f"scale_{path}": Scale(s.lanes, s.dot_width, s.tokens, portable=True, **told),
+                f"scale_{path}": Scale(s.lanes, s.dot_width, s.tokens, portable=True, **asked),
                 f"saturated_scores_{path}": Saturations(s.lanes, 24, s.score_width),
                 f"saturated_scaled_{path}": Saturations(s.lanes, 2, 2),
             }

@@ -60,9 +60,7 @@ def _beside(m, machine, u):
             ],
             "scaled": [
                 Cat(limited & told, Const(0, 1))
-                for told, limited in zip(
-                    _counting(m, scaled, softmax), scale.limited, strict=True
-                )
+                for told, limited in zip(_counting(m, scaled, softmax), scale.limited, strict=True)
             ],
         }
         for name, port in (("scores", softmax.i), ("scaled", scale.o)):
