@@ -33,9 +33,7 @@ MACHINES = {
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(n, marks=[] if "two " in n else [pytest.mark.slow]) for n in MACHINES
-    ],
+    params=[pytest.param(n, marks=[] if "two " in n else [pytest.mark.slow]) for n in MACHINES],
 )
 def machine(request):
     """A plan, its simulation, and the slots that its layers should have."""

@@ -10,7 +10,7 @@ __all__ = ["KeySteps"]
 
 
 class KeySteps(wiring.Component):
-    """Steps of ``width`` bits, of ``lanes * paths`` slots in a word, as :class:`CachePlaces` has them.
+    """Steps of ``width`` bits, ``lanes * paths`` in a word, as :class:`CachePlaces` has them.
 
     A step is that of the head's word 0.
 

@@ -56,7 +56,8 @@ class MacFabric(wiring.Component):
     With ``groups`` the dot product counts ``scale[row]`` times, and ``offset[row]`` times the sum
     of the mantissas is added to it. An output-stationary array of ``tokens x rows`` dot products of
     ``lanes`` multipliers each. A beat's weights serve all tokens, a token's block all rows; of
-    ``parts`` blocks each every ``parts``-th chunk of ``lanes`` rows. Exact: nothing rounds, and ``acc_width`` bits hold any tile the caller sends.
+    ``parts`` blocks each serves every ``parts``-th chunk of ``lanes`` rows. Exact: nothing rounds,
+    and ``acc_width`` bits hold any tile the caller sends.
 
     Ternary weights take additions and subtractions only: :mod:`celosia.rtl.mac.ternary_sum`.
 
@@ -76,6 +77,8 @@ class MacFabric(wiring.Component):
     results_in_blocks : bool
         Whether results wait in block RAM, or in LUTs.
     parts : int, 1 to 64
+    portable : int
+        Multipliers that are no blocks of the chip, the last ones: for who needs blocks more.
 
     Members
     -------
@@ -102,6 +105,7 @@ class MacFabric(wiring.Component):
         groups=None,
         results_in_blocks=False,
         parts=1,
+        portable=0,
     ):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
@@ -123,6 +127,7 @@ class MacFabric(wiring.Component):
         self.results_in_blocks = results_in_blocks
         check_range("parts", parts, 1, 64)
         self.parts = parts
+        self.portable = portable
         if form.ternary and groups:
             raise ValueError("groups must be None if ternary: their scales need multipliers")
         stages = -(-lanes // TERMS) - 1 if form.ternary else -(-ceil_log2(lanes) // 2)
@@ -205,6 +210,11 @@ class MacFabric(wiring.Component):
             self.nearly_full.eq(room_next <= 2),
         ]
 
+    @property
+    def _blocks(self):
+        """Multipliers that may be blocks of the chip."""
+        return self.tokens * self.rows // self.form.group * self.lanes - self.portable
+
     def _dots(self, m, weights, mantissas, token, row):
         """The dot products of the rows, from ``row`` on, that share multipliers."""
         form, products = self.form, []
@@ -212,7 +222,8 @@ class MacFabric(wiring.Component):
         number = (token * self.rows + row) // form.group * self.lanes  # boards know them by it
         for lane, (x, *several) in enumerate(zip(mantissas, *together, strict=True)):
             name = f"product_{number + lane}"
-            product = form.multiply_registered(m, form.pack(several), x, name=name)
+            portable = number + lane >= self._blocks
+            product = form.multiply_registered(m, form.pack(several), x, 1, name, portable)
             products.append(form.split(product))
         return (_added(m, list(terms)) for terms in zip(*products, strict=True))
 

@@ -32,6 +32,8 @@ class Scale(wiring.Component):
     lanes : int, 1 to 64
     acc_width : int, 8 to 56
     tokens : int, 1 to 64
+    portable : bool
+        The factors are made without multiplier blocks.
     more
         Further members of the words, name to shape, which are passed on.
 
@@ -103,7 +105,7 @@ class Scale(wiring.Component):
         for factor, p in zip(factors, products, strict=True):
             m.d.comb += factor.eq((p + (1 << 15))[16:])
         low = [
-            multiply_registered(m, a[:SPLIT], f, pipe.advance, portable=self.portable)
+            multiply_registered(m, a[:SPLIT], f, pipe.advance)
             for a, f in zip(aligned, factors, strict=True)
         ]
         overflows = [bits.any() for bits in losses]

@@ -1,6 +1,6 @@
 """The collector: takes the fabric's tiles apart into words and joins each with its scales."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -24,7 +24,7 @@ def collected_layout(
 ):
     """A word of accumulators with all that scales it, its route and what its units are told.
 
-    With ``paths`` there are words of scores ``beside`` it, of as many lanes with steps of their own.
+    With ``paths`` there are words of scores ``beside`` it, as many lanes with steps of their own.
     """
     beside = data.StructLayout(
         {
@@ -54,7 +54,8 @@ def _asks(operation, scalar):
 
 def _one(chunks, number):
     """Of several chunks, views of lanes, the one of that number."""
-    return [Array(values)[number].as_signed() for values in zip(*chunks, strict=True)]
+    lanes = zip(*chunks, strict=True)
+    return [Value.cast(Array(values)[number]).as_signed() for values in lanes]
 
 
 class _Place:

@@ -60,8 +60,8 @@ def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_w
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
     Its weights have ``width`` bits, those of the cache's keys and values where there are any.
-    ``upper`` marks an upper plane's beat; ``parts`` are the fabric's. With a ``total_width`` a summand is each token's
-    ``totals``, in the exponent of its block.
+    ``upper`` marks an upper plane's beat; ``parts`` are the fabric's. With a ``total_width`` a
+    summand is each token's ``totals``, in the exponent of its block.
     """
     totals = {"totals": data.ArrayLayout(unsigned(total_width), tokens)} if total_width else {}
     return data.StructLayout(

@@ -214,6 +214,7 @@ class Machine(wiring.Component):
                 acc_width=s.acc_width,
                 groups=s.groups,
                 parts=s.parts,
+                portable=lanes * (s.paths - 1),  # their blocks are those of the scores' paths
             ),
             "row_scales": RowScales(lanes, s.value_steps, s.paths),
             "sums": SoftmaxSum(lanes, tokens, position_words, totals, s.parts),
@@ -246,6 +247,7 @@ class Machine(wiring.Component):
                 (0, s.attention_start, s.hidden_start),
                 s.blocks,
                 s.activation_width,
+                s.parts > 1,
             ),
         }
         units["queries"] = QueryMemory(lanes, tokens, s.n_heads, s.head_words)
@@ -262,7 +264,7 @@ class Machine(wiring.Component):
         return {n: unit for n, unit in units.items() if attends or n not in ATTENTION}
 
     def _paths(self):
-        """What scores pass that leave the fabric beside others; its multipliers are LUTs."""
+        """What scores pass that leave the fabric beside others."""
         s, units = self.shape, {}
         for path in range(1, s.paths):
             softmax = UNITS["softmax"](self, s, {})

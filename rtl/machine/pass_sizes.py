@@ -40,7 +40,7 @@ def count_pieces(m, sequencer):
     """Words of values and tiles of positions seen at the pass's end, and whether they are known."""
     seen = Signal(21)
     blocks, tiles = Signal(20), Signal(20)  # known before the first step
-    rows, lane_bits, chunks = _rows(sequencer)
+    rows, _, chunks = _rows(sequencer)
     m.d.comb += seen.eq(sequencer.position + sequencer.group + 1)
     piece = sequencer.lanes * sequencer.parts
     m.d.sync += blocks.eq((seen + piece - 1) >> exact_log2(piece))

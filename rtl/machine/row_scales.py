@@ -16,8 +16,8 @@ class RowScales(wiring.Component):
 
     From the tape; where it asks for ``steps``, the keys' steps times 2**7 from ``address`` on, and
     nothing of the tape; where it is ``single``, one tape word's ``lane`` in all lanes of all words.
-    With ``value_steps``, those of the keys' slots stand below the keys' steps. With ``paths`` a word
-    goes on with the steps of the slots behind, which other words do not need.
+    With ``value_steps``, those of the keys' slots stand below the keys' steps. With ``paths`` words
+    go on with the steps of the slots behind, which other words do not need.
 
     Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
 

@@ -13,6 +13,9 @@ from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
 __all__ = ["ActivationMemory", "QueryMemory", "ScoreMemory"]
 
 
+IN_LUTS = {"ram_style": "distributed"}
+
+
 def _banks(m, shape, tokens, depth, address, en, attrs=None):
     """One memory for each token, read together: their write ports and what they read."""
     writes, reads = [], []
@@ -43,6 +46,8 @@ class ActivationMemory(wiring.Component):
         Words for each token, more than the last of ``starts``.
     width : int, 2 to 8
         Bits of a mantissa, the upper ones of what is read.
+    in_luts : bool
+        Where block RAM is short.
 
     Members
     -------
@@ -63,7 +68,7 @@ class ActivationMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, starts, depth, width=8):
+    def __init__(self, lanes, tokens, starts, depth, width=8, in_luts=False):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         if len(starts) != 3 or starts[0] != 0 or not starts[0] < starts[1] < starts[2]:
@@ -75,6 +80,7 @@ class ActivationMemory(wiring.Component):
         check_range("width", width, 2, 8)
         self.depth = depth
         self.width = width
+        self.attrs = IN_LUTS if in_luts else None
         word = framed(lanes, width, tokens, exponent=unsigned(5))
         super().__init__(
             {
@@ -94,7 +100,8 @@ class ActivationMemory(wiring.Component):
         m = Module()
         i = self.i.p
         shape = activation_layout(self.lanes, self.width)
-        writes, reads = _banks(m, shape, self.tokens, self.depth, self.address, self.read_en)
+        read_port = self.address, self.read_en, self.attrs
+        writes, reads = _banks(m, shape, self.tokens, self.depth, *read_port)
         for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
             m.d.comb += [
                 write.addr.eq(i.index),
@@ -292,7 +299,7 @@ class ScoreMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         depth = BUFFERS * self.words
-        attrs = {"ram_style": "distributed"} if self.parts > 1 else None
+        attrs = IN_LUTS if self.parts > 1 else None
         shared = self.address, self.read_en, attrs
         writes, reads = _banks(m, self.score, self.tokens * self.parts, depth, *shared)
         streams = [self.i, *(self.beside if self.paths > 1 else ())]
