@@ -60,7 +60,7 @@ def needs(model, config):
     multipliers = rows * lanes * tokens
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     lut += 2200 if config.memory == "sdram" else 0
-    lut += (1300 * parts * tokens if parts > 1 else 0) + 900 * lanes * (paths - 1)
+    lut += (1500 * parts * tokens if parts > 1 else 0) + 1300 * lanes * (paths - 1)
     if config.value_steps == "token":
         memories.append((heads * positions, 7 * lanes, True))
         lut += 1000 * lanes  # a quantiser of heads, and a second table of powers
