@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-__all__ = ["Ports", "read_ports", "reset_registered"]
+__all__ = ["Ports", "read_ports", "reset_registered", "top_ports"]
 
 PORT = r"^  (input|output) (\[\d+:0\] )?(\w+);"
 STREAMS = ("rx__payload", "rx__valid", "rx__ready", "tx__payload", "tx__valid", "tx__ready")
@@ -75,6 +75,18 @@ def read_ports(verilog):
     )
 
 
+def top_ports(verilog):
+    """The ports of the module ``top``, in order: ``{"rx__payload": ("input", 8), ...}``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+    """
+    found = re.findall(PORT, _top(verilog), re.MULTILINE)
+    return {name: (way, int(width[1:-4]) + 1 if width else 1) for way, width, name in found}
+
+
 def reset_registered(verilog):
     """`verilog` with a module ``chip`` around ``top``, of the same ports, in front of whose reset
     is a register.
@@ -101,12 +113,11 @@ def _top(verilog):
 
 def _outputs(verilog):
     """The outputs of the module ``top`` and their widths."""
-    body = _top(verilog)
+    ports = top_ports(verilog)
     for name in ("clk", "rst", *STREAMS):
-        if not re.search(rf"^  (input|output) (\[\d+:0\] )?{name};", body, re.MULTILINE):
+        if name not in ports:
             raise ValueError(f"the top module must have a port called {name}")
-    found = re.findall(r"^  output (?:\[(\d+):0\] )?(\w+);", body, re.MULTILINE)
-    return {name: int(high or 0) + 1 for high, name in found}
+    return {name: bits for name, (way, bits) in ports.items() if way == "output"}
 
 
 def _taps(verilog, outputs):

@@ -31,7 +31,8 @@ def run_program(component, module, arguments=None, *, waves=None, timeout=None):
 
     Parameters
     ----------
-    component : wiring.Component
+    component : wiring.Component or str
+        Or Verilog with a module ``top``, whose ports are declared as Yosys writes them.
     module : str
         Name of a module on ``sys.path``. Its tests see the component's ports on ``dut``, get
         `arguments` by :func:`celosia.sim.bench_cocotb.arguments` and hand back a result by
@@ -124,7 +125,7 @@ def build(component, trace=False):
 
     Parameters
     ----------
-    component : wiring.Component
+    component : wiring.Component or str
     trace : bool
         Whether it can write VCD files.
 
@@ -135,10 +136,11 @@ def build(component, trace=False):
     tools = toolchain.find()
     libraries, main, _ = _cocotb()
     objects = tools.runtime("-O1", trace, vpi=True)
-    text = to_rtlil(component, zeros=False)
+    given = isinstance(component, str)
+    text = component if given else to_rtlil(component, zeros=False)
 
     def make(folder):
-        verilog = from_rtlil(text)
+        verilog = text if given else from_rtlil(text)
         flags = ["--vpi", "--x-assign", "unique", "--x-initial", "unique"]
         flags += ["--trace-vcd"] if trace else []
         public = 'public_flat_rw -module "top" -var "{}"\n'

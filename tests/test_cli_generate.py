@@ -1,6 +1,7 @@
 """``celosia generate``: the files, and nothing where something fails."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -14,7 +15,10 @@ from celosia.reference.checkpoint import load
 from command_line import fails, run
 from small_checkpoint import write_checkpoint
 
-FILES = ["gains.hex", "manifest.json", "report.json", "scales.hex", "top.v", "weights.hex"]
+FILES = [
+    *("celosia_litex.py", "gains.hex", "manifest.json"),
+    *("report.json", "scales.hex", "top.v", "weights.hex"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +64,23 @@ def test_external_memory(tmp_path, small):
     done = run("generate", small, "--config", "tiny", *settings, "-o", tmp_path / "machine")
     assert done.exit_code == 0
     images = [(tmp_path / "machine" / f"axi{port}.bin").read_bytes() for port in range(2)]
-    files = ["axi0.bin", "axi1.bin", "gains.hex", "manifest.json", "package_ip.tcl", *FILES[2:-1]]
-    assert names(tmp_path / "machine") == files
+    assert names(tmp_path / "machine") == sorted(
+        ["axi0.bin", "axi1.bin", "package_ip.tcl", *FILES[:-1]]
+    )
     words = make_plan(load(small), load_config("tiny")).tapes.weights.view("u1").reshape(-1, 2, 4)
     assert images == [words[:, port].tobytes() for port in range(2)]
     assert 'X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 m_axi1 ARADDR"' in (
         (tmp_path / "machine" / "top.v").read_text()
     )
+    module = (tmp_path / "machine" / "celosia_litex.py").read_text()
+    compile(module, "celosia_litex.py", "exec")
+    top = (tmp_path / "machine" / "top.v").read_text().partition("\nmodule top(")[2]
+    declared = r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$"
+    ports = re.findall(declared, top.partition("\nendmodule")[0], re.MULTILINE)
+    assert {"clk", "rst", "rx__payload", "m_axi1_araddr"} <= {name for _, _, name in ports}
+    lines = [f'    "{name}": ("{way}", {int(high or 0) + 1}),' for way, high, name in ports]
+    assert "\nPORTS = {\n" + "\n".join(lines) + "\n}\n" in module
+    assert f'\nMEMORIES = {{\n    "m_axi0": {len(images[0])},\n' in module
     script = (tmp_path / "machine" / "package_ip.tcl").read_text()
     assert "read_verilog [file join $here top.v]" in script
     assert run("generate", small, "--config", "tiny", "-o", tmp_path / "machine").exit_code == 0

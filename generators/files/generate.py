@@ -5,6 +5,7 @@ import json
 import numpy as np
 from celosia.generators.automatic import memory_needs
 from celosia.generators.config import ConfigError
+from celosia.generators.files.litex import litex_module
 from celosia.generators.files.report import machine_report
 from celosia.generators.files.vivado import annotated, package_script
 from celosia.generators.verilog import to_verilog
@@ -50,6 +51,7 @@ def generate(plan, path):
     With ``memory = axi``, ``axi0.bin`` and so on are the external memories' contents, with
     ``sdram`` it is ``sdram.bin``; there is no ``weights.hex`` then.
     Where there are AXI ports, ``package_ip.tcl`` packages the machine for Vivado.
+    ``celosia_litex.py`` is the machine as a module of LiteX, and an example SoC.
     ``report.json`` is :func:`celosia.generators.files.report.machine_report`, ``manifest.json``
     lists all files with their hashes (:mod:`celosia.manifest`).
 
@@ -70,6 +72,7 @@ def generate(plan, path):
             script = package_script(plan.info.name, __version__, f"Celosia: {plan.info.name}")
             (folder / "package_ip.tcl").write_text(script, encoding="utf-8")
         (folder / "top.v").write_text(verilog, encoding="utf-8")
+        (folder / "celosia_litex.py").write_text(litex_module(plan, verilog), encoding="utf-8")
         if plan.config.memory != "on_chip":
             for port, image in enumerate(plan.images()):
                 name = f"axi{port}" if plan.config.memory == "axi" else "sdram"

@@ -2,6 +2,8 @@
 
 import re
 
+from celosia.sim.native_ports import top_ports
+
 __all__ = ["annotated", "interfaces", "package_script"]
 
 BUS = "xilinx.com:interface:aximm:1.0"
@@ -58,13 +60,7 @@ def annotated(verilog):
     ValueError
         If there is no module called top.
     """
-    start = re.search(r"^module top\(", verilog, re.MULTILINE)
-    if start is None:
-        raise ValueError("the Verilog must have a module called top")
-    end = verilog.index("\nendmodule", start.start())
-    declared = r"^  (?:input|output) (?:\[(\d+):0\] )?(\w+);$"
-    found = re.findall(declared, verilog[start.start() : end], re.MULTILINE)
-    widths = {name: int(high or 0) + 1 for high, name in found}
+    widths = {name: bits for name, (_, bits) in top_ports(verilog).items()}
     pins = interfaces(widths)
     if all(kind == STREAM for kind, _, _ in pins.values()):
         return verilog
@@ -85,7 +81,7 @@ def annotated(verilog):
         more["interrupt"] = {"XIL_INTERFACENAME": "interrupt", "SENSITIVITY": "LEVEL_HIGH"}
 
     def mark(match):
-        pin = match[2]
+        pin = match[1]
         if pin not in info:
             return match[0]
         lines = [f'  (* X_INTERFACE_INFO = "{info[pin]}" *)']
@@ -94,8 +90,11 @@ def annotated(verilog):
             lines.append(f'  (* X_INTERFACE_PARAMETER = "{said}" *)')
         return "\n".join((*lines, match[0]))
 
-    body = re.sub(declared, mark, verilog[start.start() : end], flags=re.MULTILINE)
-    return verilog[: start.start()] + body + verilog[end:]
+    start = re.search(r"^module top\(", verilog, re.MULTILINE).start()
+    end = verilog.index("\nendmodule", start)
+    declared = r"^  (?:input|output) (?:\[\d+:0\] )?(\w+);$"
+    body = re.sub(declared, mark, verilog[start:end], flags=re.MULTILINE)
+    return verilog[:start] + body + verilog[end:]
 
 
 def package_script(name, version, description):

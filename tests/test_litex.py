@@ -1,0 +1,154 @@
+"""celosia_litex.py: it knows top.v's ports; LiteX elaborates its SoC, and the SoC's host is served.
+
+What needs LiteX needs ``pip install celosia[litex]``, or LiteX's folder in PYTHONPATH.
+"""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from celosia.generators.config import load_config
+from celosia.generators.files.litex import litex_module
+from celosia.generators.plan import make_plan
+from celosia.reference import integer
+from celosia.reference.checkpoint import load
+from celosia.reference.model import random_model
+from celosia.sim import bench, toolchain
+from command_line import run
+from small_checkpoint import CONFIG, write_checkpoint
+
+EXTERNAL = ("memory=axi", "axi_width=32", "axi_ports=2", "kv_memory=axi", "kv_axi_width=128")
+MACHINES = {
+    "registers": ("control=axi_lite",),
+    "external": (*EXTERNAL, "control=axi_lite"),
+    "link": ("memory=axi", "axi_width=128"),
+}
+needs_litex = pytest.mark.skipif(
+    not (importlib.util.find_spec("litex") and importlib.util.find_spec("litedram")),
+    reason="needs LiteX and LiteDRAM: pip install celosia[litex]",
+)
+# The chip as benches see it: the machine's module makes way for a `top` around LiteX' SoC.
+CHIP = """
+module top(clk, rx__payload, rx__valid, rx__ready, tx__payload, tx__valid, tx__ready);
+  input clk;
+  input [7:0] rx__payload;
+  input rx__valid;
+  output rx__ready;
+  output [7:0] tx__payload;
+  output tx__valid;
+  input tx__ready;
+  wire trace;
+  sim sim(.sys_clk(clk), .sim_trace(trace), .serial_sink_data(rx__payload),
+    .serial_sink_valid(rx__valid), .serial_sink_ready(rx__ready),
+    .serial_source_data(tx__payload), .serial_source_valid(tx__valid),
+    .serial_source_ready(tx__ready));
+endmodule
+"""
+
+
+def tables(text):
+    """PORTS and MEMORIES of a celosia_litex.py."""
+    assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    found = {node.targets[0].id: node.value for node in assigned}
+    return ast.literal_eval(found["PORTS"]), ast.literal_eval(found["MEMORIES"])
+
+
+def test_the_file_knows_ports_and_memories():
+    """Every port of a module of all kinds of ports, as Verilog declares it."""
+    plan = make_plan(random_model(CONFIG, seed=3), load_config("tiny", MACHINES["external"]))
+    ports = {
+        **{"clk": "input clk", "rst": "input rst", "rx__payload": "input [7:0] rx__payload"},
+        **{"m_axi0_araddr": "output [39:0] m_axi0_araddr", "interrupt": "output interrupt"},
+    }
+    lines = "".join(f"  {text};\n" for text in ports.values())
+    text = litex_module(
+        plan, f"module other(a);\n  input a;\nendmodule\nmodule top(\n{lines}\nendmodule"
+    )
+    found, memories = tables(text)
+    assert found == {
+        **{"clk": ("input", 1), "rst": ("input", 1), "rx__payload": ("input", 8)},
+        **{"m_axi0_araddr": ("output", 40), "interrupt": ("output", 1)},
+    }
+    sizes = {f"m_axi{n}": len(image) for n, image in enumerate(plan.images())}
+    assert memories == sizes | {"m_axi_kv": plan.cache_bytes}
+    compile(text, "celosia_litex.py", "exec")
+    with pytest.raises(ValueError, match="must have a module called top"):
+        litex_module(plan, "module chip(); endmodule\n")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """A function of a machine's name: its folder and its plan."""
+    folder, made = tmp_path_factory.mktemp("machines"), {}
+
+    def make(name):
+        if name not in made:
+            model = write_checkpoint(folder)
+            settings = [part for setting in MACHINES[name] for part in ("--set", setting)]
+            done = run("generate", model, "--config", "tiny", *settings, "-o", folder / name)
+            assert done.exit_code == 0, done.stderr
+            made[name] = folder / name, make_plan(load(model), load_config("tiny", MACHINES[name]))
+        return made[name]
+
+    return make
+
+
+def elaborate(folder, *options):
+    """Run celosia_litex.py; what its SoC's Verilog holds, and the finished process."""
+    command = [sys.executable, folder / "celosia_litex.py", "--elaborate", *options]
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | paths, capture_output=True, text=True
+    )
+    verilog = folder / "build" / "gateware" / "sim.v"
+    return verilog.read_text() if done.returncode == 0 else "", done
+
+
+def together(folder, verilog):
+    """The SoC and the machine as one text, whose files are found from anywhere."""
+    text = verilog.replace('$readmemh("', f'$readmemh("{folder}/build/gateware/')
+    core = (folder / "top.v").read_text().replace("module top(", "module celosia_core(")
+    return core + text.replace("\ntop top(", "\ncelosia_core celosia_core(") + CHIP
+
+
+def lint(folder, verilog):
+    """What Verilator says about the machine's pins in the SoC, and its errors."""
+    tools = toolchain.find()
+    (folder / "all.v").write_text(together(folder, verilog))
+    command = [tools.verilator, "--lint-only", "-Wall", "-Wno-fatal", "--top-module", "top"]
+    env = dict(os.environ, VERILATOR_ROOT=str(tools.root))
+    done = subprocess.run([*command, "all.v"], cwd=folder, env=env, capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("%")]
+    return [line for line in said if re.search("^%Error|-PIN|port connection", line)]
+
+
+@needs_litex
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("registers", []),
+        ("external", []),
+        ("external", ["--ram"]),
+        ("link", []),
+        ("link", ["--ram"]),
+    ],
+)
+def test_soc_gives_the_references_tokens(machine, name, options):
+    """LiteX elaborates the SoC, Verilator finds no fault at the machine's pins, and a host on the
+    SoC's UARTBone, or at the host link, gets the tokens of the reference."""
+    folder, plan = machine(name)
+    verilog, done = elaborate(folder, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lint(folder, verilog) == []
+    requests = [([3, 1, 4], 3), ([30, 36], 2)]
+    csr = (folder / "build" / "csr.csv").read_text()
+    registers = re.search(r"^memory_region,celosia,(\w+),4096,io$", csr, re.MULTILINE)
+    assert bool(registers) == ("control=axi_lite" in MACHINES[name])
+    given = {"requests": requests, "registers": registers and int(registers[1], 16)}
+    answer = bench.run_program(together(folder, verilog), "bench_litex", given)
+    assert answer == [integer.generate(plan.model, *request)[0] for request in requests]
