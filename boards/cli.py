@@ -84,7 +84,7 @@ def program(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     for step in steps:
-        command = [loader, "-b", board.loader, *step]
+        command = [loader, "-b", *board.loader.split(), *step]
         done = process.run(command, own_group=False, cwd="/", env=tool_environment())
         if done.returncode:
             raise ToolError(f"openFPGALoader failed ({done.returncode})")
@@ -108,17 +108,17 @@ def _read_report(folder):
 def load(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What celosia build made.")],
     port: Annotated[str, typer.Option("--port", metavar="PORT", help="As /dev/ttyUSB0.")],
-    baud: BaudOption = 1_000_000,
+    baud: BaudOption = None,
 ):
     """Load the tape into the SDRAM of a board, after `celosia program`.
 
     What is there already is not sent again: an interrupted load goes on where it was.
     """
-    from celosia.boards.serial_port import SerialTransport
+    from celosia.boards.serial_port import open_board
     from celosia.boards.tape_file import read_tape
 
     image, record = read_tape(folder)
-    with contextlib.closing(SerialTransport(port, baud)) as transport:
+    with contextlib.closing(open_board(port, baud)) as transport:
         sent = load_tape(transport, image, record)
     name = printable(record.model, NAME)
     print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")
