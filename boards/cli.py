@@ -39,16 +39,19 @@ def register(app):
 
 
 def boards():
-    """List the boards, what they have, and the largest demo machine that fits."""
-    from celosia.boards.catalog import BOARDS
-    from celosia.boards.estimate import largest_text
-    from celosia.reference.checkpoint import load
+    """List the boards, what they have, and how fast an embedded demo model is on each.
 
-    demo = load("demo", None)
-    table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "largest demo")
-    for name, board in BOARDS.items():
-        parts = [f"{board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
-        table.add_row(name, *parts, largest_text(demo, board))
+    Tokens per second at position 100: of a routed design, or estimated at the board's clock.
+    """
+    from celosia.boards.listing import listed
+
+    table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "demo", "machine")
+    table.add_column("tokens/s", justify="right")
+    table.add_column("figure")
+    for row in listed():
+        parts = [f"{row.board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
+        speed = "" if row.speed is None else f"{row.speed:,.0f}"
+        table.add_row(row.board.name, *parts, row.demo, row.machine, speed, row.source)
     Console().print(table)
 
 

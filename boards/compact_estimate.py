@@ -6,7 +6,7 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.machine_kinds import MACHINES
 from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.families import describe
-from celosia.reference.operations import Linear, Norm
+from celosia.reference.operations import Attention, Linear, Norm
 
 __all__ = ["configs", "needs", "settings", "smallest", "text"]
 
@@ -72,10 +72,11 @@ def _matrices(d, length):
 def configs(c, board, wish=None):
     """Configurations for ``c``: the longest window first, then the longest sequence.
 
-    With ``wish`` nothing beyond it.
+    With ``wish`` nothing beyond it; no window is longer than the model's own.
     """
     fixed, longest = MACHINES["compact"].fixed, (wish and wish.window) or 64
-    for window in range(longest, 3, -4):
+    own = [op.window for op in describe(c).find(Attention) if op.window]
+    for window in range(min([longest, *own]) // 4 * 4, 3, -4):
         for length in lengths((wish and wish.max_seq_len) or c.seq_len):
             try:
                 values = fixed | {"window": window, "max_seq_len": length}
