@@ -8,14 +8,26 @@ from celosia.rtl.host.uart import line_divisor
 
 from celosia.output import write_text
 
-__all__ = ["BAUD", "TimingError", "build", "check", "with_clock", "write_design"]
+__all__ = ["BAUD", "TimingError", "build", "check", "line_rate", "with_clock", "write_design"]
 
-BAUD = 1_000_000
+BAUD = 1_000_000  # that every clock makes
 
 
 def with_clock(plan, board, megahertz):
     """``plan`` for a machine that tells its host the board's clock, and finds the board's flash."""
     return plan.on_board(round(board.clock(megahertz)))
+
+
+def line_rate(board, megahertz):
+    """Bits per second of a board's serial line where nobody asks for others.
+
+    What the board's bridge carries, if its clock makes that within 2 %, else 1 million.
+    """
+    try:
+        line_divisor(board.clock(megahertz), board.baud)
+    except ValueError:
+        return BAUD
+    return board.baud
 
 
 def check(config, board, megahertz, baud):

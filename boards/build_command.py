@@ -49,7 +49,7 @@ def build(
     clock: Annotated[
         float | None, typer.Option("--clock", metavar="MHZ", help="By default the board's.")
     ] = None,
-    baud: BaudOption = 1_000_000,
+    baud: BaudOption = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Placements to try.")] = 1,
     allow_fail: Annotated[
         bool, typer.Option("--allow-fail", help="Take a bitstream that misses its clock.")
@@ -77,6 +77,7 @@ def build(
         wanted = target.clock(megahertz) / 1e6
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    baud = baud or flow.line_rate(target, megahertz)
     check_folder(output, MADE_BY, NAMES)
     loaded = load(model, tokenizer)
     check_apart([json_file], [model, tokenizer, config])

@@ -1,6 +1,6 @@
 """All boards that Celosia builds for."""
 
-from celosia.boards import amd, ecpix5, icebreaker, orangecrab, tang, ulx3s
+from celosia.boards import amd, ecp5_modules, ecpix5, icebreaker, orangecrab, tang, ulx3s
 from celosia.generators.config import ConfigError
 
 __all__ = ["BOARDS", "BoardError", "find_board"]
@@ -9,6 +9,7 @@ BOARDS = {
     **ulx3s.BOARDS,
     **ecpix5.BOARDS,
     **orangecrab.BOARDS,
+    **ecp5_modules.BOARDS,
     **tang.BOARDS,
     **icebreaker.BOARDS,
     **amd.BOARDS,

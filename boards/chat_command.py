@@ -31,7 +31,7 @@ def chat(
     plain: Annotated[
         bool, typer.Option("--plain", help="Go on from each text; no chat template.")
     ] = False,
-    baud: BaudOption = 1_000_000,
+    baud: BaudOption = None,
     tokens: Annotated[int, typer.Option(min=1, metavar="N", help="At most, per text.")] = 200,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the sampling.")] = 0,
@@ -72,9 +72,9 @@ def chat(
 def _transport(loaded, port, baud, config, settings):
     """The board behind ``port``, or a simulated machine."""
     if port is not None:
-        from celosia.boards.serial_port import SerialTransport
+        from celosia.boards.serial_port import open_board
 
-        return SerialTransport(port, baud)
+        return open_board(port, baud)
     from celosia.generators.automatic import choose_config
     from celosia.generators.plan import make_plan
     from celosia.sim.driver import Driver

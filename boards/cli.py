@@ -39,16 +39,19 @@ def register(app):
 
 
 def boards():
-    """List the boards, what they have, and the largest demo machine that fits."""
-    from celosia.boards.catalog import BOARDS
-    from celosia.boards.estimate import largest_text
-    from celosia.reference.checkpoint import load
+    """List the boards, what they have, and how fast an embedded demo model is on each.
 
-    demo = load("demo", None)
-    table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "largest demo")
-    for name, board in BOARDS.items():
-        parts = [f"{board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
-        table.add_row(name, *parts, largest_text(demo, board))
+    Tokens per second at position 100: of a routed design, or estimated at the board's clock.
+    """
+    from celosia.boards.listing import listed
+
+    table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "demo", "machine")
+    table.add_column("tokens/s", justify="right")
+    table.add_column("figure")
+    for row in listed():
+        parts = [f"{row.board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
+        speed = "" if row.speed is None else f"{row.speed:,.0f}"
+        table.add_row(row.board.name, *parts, row.demo, row.machine, speed, row.source)
     Console().print(table)
 
 
@@ -84,7 +87,7 @@ def program(
             "openFPGALoader is not there: see https://trabucayre.github.io/openFPGALoader"
         )
     for step in steps:
-        command = [loader, "-b", board.loader, *step]
+        command = [loader, "-b", *board.loader.split(), *step]
         done = process.run(command, own_group=False, cwd="/", env=tool_environment())
         if done.returncode:
             raise ToolError(f"openFPGALoader failed ({done.returncode})")
@@ -108,17 +111,17 @@ def _read_report(folder):
 def load(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What celosia build made.")],
     port: Annotated[str, typer.Option("--port", metavar="PORT", help="As /dev/ttyUSB0.")],
-    baud: BaudOption = 1_000_000,
+    baud: BaudOption = None,
 ):
     """Load the tape into the SDRAM of a board, after `celosia program`.
 
     What is there already is not sent again: an interrupted load goes on where it was.
     """
-    from celosia.boards.serial_port import SerialTransport
+    from celosia.boards.serial_port import open_board
     from celosia.boards.tape_file import read_tape
 
     image, record = read_tape(folder)
-    with contextlib.closing(SerialTransport(port, baud)) as transport:
+    with contextlib.closing(open_board(port, baud)) as transport:
         sent = load_tape(transport, image, record)
     name = printable(record.model, NAME)
     print(f"{name}: {len(image):,} bytes are in the memory, {sent:,} of them sent now")

@@ -12,7 +12,7 @@ from celosia.generators.machine_kinds import MACHINES
 from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.compact.form import compact_form
 from celosia.reference.families import describe
-from celosia.reference.operations import Linear, Norm
+from celosia.reference.operations import Attention, Linear, Norm
 
 __all__ = ["choices", "configs", "needs", "settings", "smallest", "text"]
 
@@ -135,8 +135,10 @@ def _within(values, wish):
 
 
 def _memories(c, width, wish):
-    """Windows and positions, the longest first."""
-    least, most = min(LEAST_WINDOW[width], round_up(c.seq_len)), wish.window if wish else WINDOWS[0]
+    """Windows and positions, the longest first; no window is longer than the model's own."""
+    own = [op.window // 4 * 4 for op in describe(c).find(Attention) if op.window]
+    least = min(LEAST_WINDOW[width], round_up(c.seq_len), *own)
+    most = min([wish.window if wish else WINDOWS[0], *own])
     for window in (n for n in WINDOWS if least <= n <= most):
         for length in lengths((wish and wish.max_seq_len) or c.seq_len):
             if window <= round_up(length):

@@ -2,15 +2,13 @@
 
 from amaranth_boards import ecpix5
 from celosia.boards.ecp5 import ECP5_SIZES, Ecp5Flow
-from celosia.boards.pll import plan_pll
-from celosia.boards.top import Top, request, uart_ports
+from celosia.boards.ecp5_top import Ecp5Board
+from celosia.boards.top import request
 
 __all__ = ["BOARDS", "Ecpix5"]
 
-SOURCE = 100e6
 
-
-class Ecpix5:
+class Ecpix5(Ecp5Board):
     """What the build needs to know of an ECPIX-5.
 
     Parameters
@@ -20,13 +18,13 @@ class Ecpix5:
 
     Attributes
     ----------
-    name, resources, flow
+    name, baud, resources, flow
         As :class:`celosia.boards.ulx3s.Ulx3s` has them.
     """
 
-    default_clock = 80.0
     loader = "ecpix5_r03"
-    memories = ("on_chip",)
+    baud = 3_000_000  # an FT2232H
+    source, source_clock = "clk100", 100e6
 
     def __init__(self, size):
         if size not in ("45f", "85f"):
@@ -40,18 +38,9 @@ class Ecpix5:
         """A fresh platform of amaranth-boards."""
         return getattr(ecpix5, f"ECPIX5{self.size[:2]}Platform")()
 
-    def clock(self, megahertz):
-        """The clock, in Hz, that the board makes for a wish of ``megahertz``."""
-        return plan_pll(SOURCE, megahertz * 1e6).frequency
-
-    def top(self, machine, megahertz, baud):
-        """The board's top with this machine; LEDs: the green ones of the four."""
-        pll = plan_pll(SOURCE, megahertz * 1e6)
-        return Top(machine, pll, baud, source="clk100", uart=uart_ports, leds=_leds)
-
-
-def _leds(platform):
-    return [request(platform, "rgb_led", number).g for number in range(4)]
+    def leds(self, platform):
+        """The green ones of the four."""
+        return [request(platform, "rgb_led", number).g for number in range(4)]
 
 
 BOARDS = {f"ecpix5_{size}": Ecpix5(size) for size in ("45f", "85f")}

@@ -30,6 +30,7 @@ class IceBreaker:
     memories = ("on_chip",)
     machines = ("compact",)
     loader = "ice40_generic"
+    baud = 3_000_000  # an FT2232H
     flow = Ice40Flow("sg48")
     resources = MappingProxyType({"lut": 5280, "ff": 5280, "dsp": 8, "bram": 30, "spram": 1 << 17})
 

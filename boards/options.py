@@ -12,7 +12,10 @@ __all__ = ["REPORT", "BaudOption", "say"]
 
 REPORT = "report.json"  # what a build leaves when all of it is done
 BaudOption = Annotated[
-    int, typer.Option("--baud", min=1, metavar="BITS", help="Of the serial line.")
+    int | None,
+    typer.Option(
+        "--baud", min=1, metavar="BITS", help="Of the serial line; by default 3 or 1 million."
+    ),
 ]
 
 

@@ -4,17 +4,15 @@ from amaranth.build import Attrs
 from amaranth_boards import orangecrab_r0_2
 from amaranth_boards.resources import UARTResource
 from celosia.boards.ecp5 import ECP5_SIZES, Ecp5Flow
-from celosia.boards.pll import plan_pll
-from celosia.boards.top import Top, request, uart_ports
+from celosia.boards.ecp5_top import Ecp5Board, rgb_leds
 
 __all__ = ["BOARDS", "OrangeCrab"]
 
-SOURCE = 48e6
 # Header pins 0 and 1: where boards of this shape have their serial line.
 UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33"))
 
 
-class OrangeCrab:
+class OrangeCrab(Ecp5Board):
     """What the build needs to know of an OrangeCrab.
 
     The serial line is at the header: RX, into the board, is pin 0, TX is pin 1; a USB-serial
@@ -31,9 +29,8 @@ class OrangeCrab:
         As :class:`celosia.boards.ulx3s.Ulx3s` has them.
     """
 
-    default_clock = 80.0
-    memories = ("on_chip",)
     loader = "orangeCrab"
+    source, source_clock = "clk", 48e6
 
     def __init__(self, size):
         if size not in ("25f", "85f"):
@@ -49,19 +46,9 @@ class OrangeCrab:
         platform.add_resources([UART])
         return platform
 
-    def clock(self, megahertz):
-        """The clock, in Hz, that the board makes for a wish of ``megahertz``."""
-        return plan_pll(SOURCE, megahertz * 1e6).frequency
-
-    def top(self, machine, megahertz, baud):
-        """The board's top with this machine; LEDs: red, green and blue of the one."""
-        pll = plan_pll(SOURCE, megahertz * 1e6)
-        return Top(machine, pll, baud, source="clk", uart=uart_ports, leds=_leds)
-
-
-def _leds(platform):
-    led = request(platform, "rgb_led")
-    return [led.r, led.g, led.b]
+    def leds(self, platform):
+        """Red, green and blue of the one."""
+        return rgb_leds(platform)
 
 
 BOARDS = {f"orangecrab_{size}": OrangeCrab(size) for size in ("25f", "85f")}

@@ -4,11 +4,14 @@ import contextlib
 import termios
 import time
 
+from celosia.sim.driver import Driver
 from celosia.sim.toolchain import ToolError
 from celosia.sim.transport import DriverError
 
-__all__ = ["SerialTransport"]
+__all__ = ["RATES", "SerialTransport", "open_board"]
 
+RATES = (3_000_000, 1_000_000)  # bits per second that boards have where nobody says another rate
+ANSWER = 0.5  # seconds in which a machine answers, if the rate is right
 PATIENCE = 10.0  # seconds in which the line takes what it is given; a frame has 258 bytes
 
 
@@ -69,3 +72,20 @@ class SerialTransport:
 
     def _gone(self, error):
         return DriverError(f"the board at {self.port} is gone: is it plugged in? ({error})")
+
+
+def open_board(port, baud=None):
+    """A :class:`SerialTransport` of ``baud``; without, of the first of ``RATES`` that is answered.
+
+    At the last of them it is open whether or not anybody answers.
+    """
+    *rates, last = RATES if baud is None else (baud,)
+    for rate in rates:
+        with contextlib.suppress(DriverError):
+            transport = SerialTransport(port, rate)
+            with contextlib.ExitStack() as unless_right:
+                unless_right.callback(transport.close)
+                Driver(transport, timeout=ANSWER).reset()
+                unless_right.pop_all()
+                return transport
+    return SerialTransport(port, last)

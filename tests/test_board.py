@@ -267,14 +267,22 @@ def test_the_design_with_sdram(tmp_path):
     assert 'LOCATE COMP "sdram_0__clk__io" SITE "F19";' in pins
 
 
-def test_the_design_with_flash(tmp_path):
+@pytest.mark.parametrize(
+    ("board", "pin"),
+    [
+        ("ulx3s_85f", '"spi_flash_0__cipo__io" SITE "V2";'),
+        ("icesugar_pro", '"spi_flash_1x_0__cipo__io" SITE "T7";'),
+    ],
+)
+def test_the_design_with_flash(tmp_path, board, pin):
     plan = make_plan(
         random_model(SMALL, seed=1), load_config("tiny", ["memory=sdram", "boot=flash"])
     )
-    flow.write_design(BOARDS["ulx3s_85f"], plan.machine(), 80, 1_000_000, tmp_path)
+    flow.write_design(BOARDS[board], plan.machine(), 80, 1_000_000, tmp_path)
     design, pins = ((tmp_path / name).read_text() for name in ("top.il", "top.lpf"))
     assert design.count("cell \\USRMCLK") == 1
-    assert 'LOCATE COMP "spi_flash_0__cipo__io" SITE "V2";' in pins
+    assert f"LOCATE COMP {pin}" in pins
+    assert "__clk__io" not in re.sub("sdram_0__clk__io", "", pins)  # the flash's has no pin
     write_tape(plan, tmp_path)
     assert read_tape(tmp_path)[1].flash_offset == 1 << 21
 

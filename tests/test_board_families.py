@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.lib.wiring import Out
 from celosia.boards import build as flow
+from celosia.boards.amd import ArtyA7
 from celosia.boards.catalog import BOARDS
 from celosia.boards.ecpix5 import Ecpix5
 from celosia.boards.estimate import estimate
@@ -35,7 +36,10 @@ class Echo(EchoMachine):
 
 @pytest.mark.parametrize(
     ("kind", "sizes"),
-    [(Ulx3s, "12f, 25f, 45f, 85f"), (Ecpix5, "45f, 85f"), (OrangeCrab, "25f, 85f")],
+    [
+        *((Ulx3s, "12f, 25f, 45f, 85f"), (Ecpix5, "45f, 85f"), (OrangeCrab, "25f, 85f")),
+        (ArtyA7, "35, 100"),
+    ],
 )
 def test_unknown_sizes(kind, sizes):
     with pytest.raises(ValueError, match=f"size must be one of {sizes}, not '85g'"):
@@ -71,8 +75,12 @@ def test_clocks_that_cannot_be_made():
     [
         ("ecpix5_45f", "EHXPLLL", ['"clk100_0__io" SITE "K23"', '"uart_0__tx__io" SITE "R24"']),
         ("orangecrab_25f", "EHXPLLL", ['"clk_0__io" SITE "A9"', '"uart_0__tx__io" SITE "M18"']),
+        ("colorlight_i5", "EHXPLLL", ['"clk25_0__io" SITE "P3"', '"uart_0__tx__io" SITE "J17"']),
+        ("icesugar_pro", "EHXPLLL", ['"clk25_0__io" SITE "P6"', '"uart_0__tx__io" SITE "B9"']),
         ("tang_nano_9k", "rPLL", ['"clk27_0__io" 52;', '"uart_0__tx__io" 17;']),
+        ("tang_nano_20k", "rPLL", ['"clk27_0__io" 4;', '"uart_0__tx__io" 69;']),
         ("tang_primer_20k", "rPLL", ['"clk27_0__io" H11;', '"uart_0__tx__io" M11;']),
+        ("arty_a7_35", "MMCME2_BASE", ['E3 [get_ports "clk100_0', 'D10 [get_ports "uart_0__tx']),
         ("arty_a7_100", "MMCME2_BASE", ['E3 [get_ports "clk100_0', 'D10 [get_ports "uart_0__tx']),
         ("kcu105", "MMCME3_BASE", ['G10 [get_ports "clk125_0__p', 'K26 [get_ports "uart_0__tx']),
     ],
@@ -85,6 +93,19 @@ def test_the_design_of_a_board(tmp_path, name, loop, pins):
     for pin in pins:
         assert pin in constraints
     assert "Automatically generated" not in design + constraints
+
+
+def test_rates_of_the_serial_lines():
+    """3 Mbaud where the bridge carries it and the clock makes it."""
+    rates = {name: flow.line_rate(board, board.default_clock) for name, board in BOARDS.items()}
+    fast = {name for name, rate in rates.items() if rate == 3_000_000}
+    assert fast == {
+        *(f"ulx3s_{size}" for size in ("12f", "25f", "45f", "85f")),
+        *("ecpix5_45f", "ecpix5_85f", "arty_a7_35", "arty_a7_100"),
+    }
+    assert {*rates.values()} == {3_000_000, 1_000_000}
+    assert flow.line_rate(BOARDS["icebreaker"], 24) == 3_000_000  # 8 cycles a bit, not 7
+    assert flow.line_rate(BOARDS["ulx3s_85f"], 40) == 1_000_000  # 13 cycles would be 2.6 % off
 
 
 def test_what_the_other_boards_have():

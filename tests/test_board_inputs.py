@@ -8,7 +8,7 @@ import threading
 import pytest
 from celosia.boards.chat import Chat
 from celosia.boards.measure import Measurement
-from celosia.boards.serial_port import SerialTransport
+from celosia.boards.serial_port import RATES, SerialTransport, open_board
 from celosia.boards.stage import Stage
 from celosia.boards.tape_file import write_tape
 from celosia.generators.config import load_config
@@ -184,6 +184,37 @@ class Board:
                     for n in range(3):
                         os.write(self.line, messages.encode(messages.Token(8 + n, n)))
                     return
+
+
+@pytest.mark.parametrize("rate", [*RATES, None])
+def test_the_rate_is_found(monkeypatch, rate):
+    """A machine answers at its rate, and hears nothing at others; the last is taken unanswered."""
+    opened, closed = [], []
+
+    class Line:
+        def __init__(self, port, baud):
+            opened.append(baud)
+            self.baud, self.said = baud, b""
+
+        def send(self, data):
+            for frame in FrameDecoder().feed(data):
+                status = frame.kind == messages.Kind.ASK_STATUS
+                answer = messages.Status(0, 0) if status else messages.Ack(frame.kind)
+                self.said += messages.encode(answer) if self.baud == rate else b"\x5a"
+
+        def receive(self, timeout):
+            said, self.said = self.said, b""
+            return said
+
+        def close(self):
+            closed.append(self.baud)
+
+    monkeypatch.setattr("celosia.boards.serial_port.SerialTransport", Line)
+    monkeypatch.setattr("celosia.boards.serial_port.ANSWER", 0.05)
+    assert open_board("p").baud == (rate or RATES[-1])
+    tried = RATES[: RATES.index(rate) + 1] if rate else RATES
+    assert (opened, closed) == ([*tried], [*tried[:-1]])
+    assert open_board("p", 57_600).baud == 57_600
 
 
 def test_a_board_that_is_unplugged_during_a_run():

@@ -47,7 +47,7 @@ def test_names_with_dots(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    names = "demo, demo-ternary, demo-matmulfree, smollm2, gemma3-270m"
+    names = "demo, demo-small, demo-ternary, demo-matmulfree, smollm2, gemma3-270m"
     message = rf"^dmeo: no such file .* known model \({names}\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")

@@ -84,7 +84,7 @@ def test_close_to_float():
 
 
 def test_large_gates_and_logits_have_other_formats():
-    model = random_model(SMALL, seed=2)
+    model = random_model(SMALL, seed=8)
     for layer in model.layers:
         layer["w_gate"] *= np.float32(10)
     model.tensors["head"] *= np.float32(3000)

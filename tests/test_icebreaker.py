@@ -62,6 +62,7 @@ def test_what_fits():
     assert needs.bram == 30
     assert estimate(STORIES, replace(config, max_seq_len=256)).bram == 29
     assert needs.spram == 8 * 16_208
+    assert fitting_config(replace(STORIES, options={"windows": (10,) * 5}), BOARD).window == 8
 
 
 def test_what_does_not_fit():

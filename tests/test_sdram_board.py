@@ -7,8 +7,8 @@ import pytest
 from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from celosia.boards.catalog import find_board
 from celosia.boards.sdram_pads import DELAY, SdramPads, clock_delay
-from celosia.boards.ulx3s import Ulx3sTop
 from celosia.generators.config import load_config
 from celosia.generators.plan import FLASH_OFFSET, make_plan
 from celosia.protocol import messages
@@ -96,7 +96,7 @@ def converse(plan, talk, **more):
     for data, answer in talk:
         total += answer
         expect.append((data, total))
-    top = Ulx3sTop(plan.machine(), MEGAHERTZ, BAUD)
+    top = find_board("ulx3s_85f").top(plan.machine(), MEGAHERTZ, BAUD)
     period = 1000 / MEGAHERTZ
     given = {
         "period": period,
@@ -138,7 +138,7 @@ def test_boots_from_flash():
 
 @pytest.mark.parametrize("megahertz", [25, 40, 50, 60, 66, 75, 80, 90, 100, 110, 125, 133])
 def test_phase_of_the_clock(plan, megahertz):
-    top = Ulx3sTop(plan.machine(), megahertz, 1_000_000)
+    top = find_board("ulx3s_85f").top(plan.machine(), megahertz, 1_000_000)
     period = 1e9 / top.pll.frequency
     phase = top.late * period / top.pll.divide
     timing = SdramTiming()

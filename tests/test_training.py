@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import load
+from celosia.reference.compact.form import compact_form
+from celosia.reference.compact.operations import CompactLinear
+from celosia.reference.compact.quantize import quantize_compact
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.operations.linear import IntegerLinear
+from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.coded import Coded
 from celosia.reference.quantization.digits import digits
 from celosia.reference.quantization.quantize import quantize
@@ -18,6 +22,7 @@ pytest.importorskip("torch", reason="needs PyTorch: pip install celosia[train]")
 
 import torch
 
+from celosia.training.compact import CompactRounding, equal_values
 from celosia.training.distill import Training, Windows, distill
 from celosia.training.forward import Cache, forward, tensors_of
 from celosia.training.rounding import Rounding, ternary_rows
@@ -78,6 +83,29 @@ def test_codes_are_the_machines(tiny_config, scheme):
     tokens = [1, 5, 9, 3]
     found = forward(model.description, rounding.rounded(tensors), torch.tensor([tokens]))
     assert relative_difference(found[0].numpy(), float32.forward(coded, tokens)) <= 1e-4
+
+
+def test_codes_are_the_compact_machines(tiny_config):
+    """What was rounded once stays so; values get the same largest magnitude, and no output other.
+
+    Columns that values' steps multiply are left out: these steps follow the calibration.
+    """
+    model = compact_form(random_model(tiny_config(tied=True, head_dim=4), seed=2), 8)
+    texts = [[n, *range(1, 9)] for n in range(4)]
+    equal = equal_values(model, texts)
+    found, wanted = (float32.forward(each, texts[1]) for each in (equal, model))
+    assert relative_difference(found, wanted) <= 1e-5
+    largest = np.mean([calibrate(equal, text).largest("values", 1) for text in texts], axis=0)
+    assert largest.max() < 1.1 * largest.min()
+    rounding = CompactRounding(equal, 8)
+    coded = coded_model(equal, tensors_of(equal), rounding)
+    machine, same = quantize_compact(coded, 8), []
+    for index, operations in [*enumerate(machine.layers), (None, machine.end)]:
+        for op in operations:
+            if isinstance(op, CompactLinear) and op.name != "wo":
+                same.append(op.name)
+                np.testing.assert_array_equal(op.matrix.codes, coded.codes[index, op.name].codes)
+    assert len(same) == 2 * 6 + 1
 
 
 def test_ternary_rows():

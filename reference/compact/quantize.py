@@ -28,7 +28,7 @@ from celosia.reference.operations.attention import FEW
 from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.formats import LOG2E, LOGIT_FRACTION, check_model
 
-__all__ = ["CompactScheme", "fit", "quantize_compact"]
+__all__ = ["CompactQuantizer", "CompactScheme", "fit", "quantize_compact"]
 
 LARGEST = 127
 HIDDEN_WIDTH = 15
@@ -77,17 +77,17 @@ def quantize_compact(model, window, calibration=None, margin=1.25, weight_width=
     check_model(model)
     model = compact_form(model, window)
     calibration = calibration or calibrate(model)
-    return _Quantizer(model, window, calibration, margin, weight_width).model()
+    return CompactQuantizer(model, window, calibration, margin, weight_width).model()
 
 
-class _Quantizer:
+class CompactQuantizer:
     """The static formats, found from the calibration; then the operations' integers.
 
     ``wants`` are what vectors are to be multiplied by to be integers (``steps``: divided),
     ``widths`` their bits; ``units`` what bytes that matrices read are multiplied by to be real.
     """
 
-    def __init__(self, model, window, calibration, margin, weight_width):
+    def __init__(self, model, window, calibration, margin, weight_width=4):
         self.weight_width, self.more = weight_width, weight_width - 4  # bits, also of shifts
         self.source, self.config, self.window = model, model.config, window
         self.description, self.calibration, self.margin = model.description, calibration, margin
@@ -271,7 +271,7 @@ class _Quantizer:
 
     def _step(self, op):
         """The step of a normed vector's 8 bits; the head's is a power of two."""
-        step = self.margin * float(self.seen(f"{op.key} output").max()) / LARGEST
+        step = self.margin * float(_up(self.seen(f"{op.key} output").max(), 4)) / LARGEST
         return step if self.layer is not None else 2.0 ** math.ceil(math.log2(step))
 
     def _rotate(self, op):
@@ -287,11 +287,11 @@ class _Quantizer:
 
     def _value_step(self, op):
         room = self.margin + FEW / self.calibration.positions
-        return self.seen("values") * room / LARGEST  # [kv, hd]
+        return _up(self.seen("values"), 1) * room / LARGEST  # [kv, hd]
 
     def _pairs(self, op):
         """Factors of queries [kv, pairs], but for ``2**score_bits``, and of keys."""
-        k_pair = self.seen("keys").reshape(op.n_kv_heads, -1, 2).max(axis=-1)
+        k_pair = _up(self.seen("keys").reshape(op.n_kv_heads, -1, 2).max(axis=-1), 4)
         k_fold = LARGEST / (self.margin * k_pair)
         k_fold = np.minimum(k_fold, 8 * k_fold.min(axis=-1, keepdims=True))
         return op.scale * LOG2E * 32 / k_fold, k_fold
@@ -311,6 +311,16 @@ class _Quantizer:
         up = HALF - 1 - math.ceil(math.log2(self.margin * self.seen("up").max()))
         hidden = HIDDEN_WIDTH - math.ceil(math.log2(self.margin * self.seen("hidden").max()))
         return 2.0 ** min(up, hidden)
+
+
+def _up(largest, parts):
+    """Rounded up to ``parts`` of an octave.
+
+    Rows' scales are quarters of an octave apart: with such steps on either side a matrix that was
+    rounded once stays as it is, whatever the calibration saw. Values' steps multiply columns, and
+    are to be the same after another calibration.
+    """
+    return 2.0 ** (np.ceil(parts * np.log2(largest) - 1e-6) / parts)
 
 
 def _site(norm):

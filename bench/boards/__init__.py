@@ -1,0 +1,1 @@
+"""Figures of boards, as ``celosia build`` reported them: what ``celosia boards`` calls routed."""
