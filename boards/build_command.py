@@ -64,7 +64,7 @@ def build(
     """
     from celosia.boards import build as flow
     from celosia.boards.catalog import find_board
-    from celosia.boards.estimate import check_fit
+    from celosia.boards.estimate import check_fit, default_clock
     from celosia.boards.measure import Measurement
     from celosia.boards.tape_file import write_tape
     from celosia.generators.config import ConfigError
@@ -72,16 +72,16 @@ def build(
     from celosia.reference.checkpoint import load
 
     target = find_board(board)
-    megahertz = target.default_clock if clock is None else clock
+    check_folder(output, MADE_BY, NAMES)
+    loaded = load(model, tokenizer)
+    check_apart([json_file], [model, tokenizer, config])
+    parameters = _parameters(loaded, target, config, settings, fit)
+    megahertz = default_clock(target, parameters) if clock is None else clock
     try:
         wanted = target.clock(megahertz) / 1e6
     except ValueError as error:
         raise ConfigError(str(error)) from None
     baud = baud or flow.line_rate(target, megahertz)
-    check_folder(output, MADE_BY, NAMES)
-    loaded = load(model, tokenizer)
-    check_apart([json_file], [model, tokenizer, config])
-    parameters = _parameters(loaded, target, config, settings, fit)
     needs = check_fit(loaded.config, parameters, target)
     flow.check(parameters, target, megahertz, baud)
     available = target.resources

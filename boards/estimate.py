@@ -16,6 +16,7 @@ __all__ = [
     "board_config",
     "check_board",
     "check_fit",
+    "default_clock",
     "estimate",
     "fitting_config",
     "largest_text",
@@ -23,8 +24,8 @@ __all__ = [
     "smallest_config",
 ]
 
-#: By the machine's name: ``needs``, ``choices``, ``configs``, the ``smallest`` one, ``settings``,
-#: ``text``.
+#: By the machine's name: ``needs``, ``choices``, ``clock``, ``configs``, the ``smallest`` one,
+#: ``settings``, ``text``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
 LEAST_WINDOW = 64
 NAMES = {
@@ -138,18 +139,24 @@ def fitting_config(model, board, wish=None):
         raise LookupError("no configuration fits")
     if len(found) == 1:
         return found[0]
-    return min(found, key=lambda one: (_is_short(one), _cycles(model, one, board)))
+    return min(found, key=lambda one: (_is_short(one), _seconds(model, one, board)))
 
 
 def _is_short(config):
     return config.window in range(1, min(LEAST_WINDOW, config.max_seq_len))
 
 
-def _cycles(model, config, board):
-    """Cycles of a token; where they are not known, more than any."""
+def default_clock(board, config):
+    """The clock of a machine where none is asked for, in MHz."""
+    return MACHINES[config.machine].clock(board)
+
+
+def _seconds(model, config, board):
+    """What a token takes; where that is not known, more than any."""
     position = min(POSITION, config.max_seq_len - 1)
+    frequency = board.clock(default_clock(board, config))
     try:
-        return token_cycles(model, config, position, board.clock(board.default_clock))
+        return token_cycles(model, config, position, frequency) / frequency
     except ConfigError:
         return math.inf
 

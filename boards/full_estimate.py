@@ -9,7 +9,17 @@ from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
 
-__all__ = ["SHAPES", "choices", "configs", "lengths", "needs", "settings", "smallest", "text"]
+__all__ = [
+    "SHAPES",
+    "choices",
+    "clock",
+    "configs",
+    "lengths",
+    "needs",
+    "settings",
+    "smallest",
+    "text",
+]
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SMALLEST = 32  # words of a memory that goes into block RAM
@@ -96,6 +106,11 @@ def configs(model, board, wish=None):
             continue
         if config.rows <= largest:
             yield config
+
+
+def clock(board):
+    """In MHz: what placements on ``board`` reach."""
+    return board.default_clock
 
 
 def choices(model, board):

@@ -35,7 +35,7 @@ attrmap -modattr {REMOVE}
 write_verilog -norename top.v
 """
 OLDEST_YOSYS = (0, 40)  # Amaranth's own bound
-MEMORY = re.compile(r"  reg \[\d+:0\] (\S+ ?)\[(\d+):0\];$")
+MEMORY = re.compile(r"  reg \[\d+:0\] (\S+?) *\[(\d+):0\];$")
 MODULE = re.compile(r"module \\?([^\s(]+)")
 FILE_BITS = 1 << 22  # of a memory's contents, beyond which they are a file's where there may be one
 
@@ -132,20 +132,26 @@ def _with_contents(text, files):
     """What each memory without contents begins with: a file of ``{(module, memory): name}``, or
     zeros, in a loop: written out, a large one's take minutes."""
     lines = text.splitlines(keepends=True)
-    out, module = [], ""
+    out, module, missing = [], "", set(files.values())
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         out.append(line)
         if begun := MODULE.match(line):
             module = begun[1]
         found = MEMORY.match(line)
-        if found and (file := files.get((module, found[1].strip().lstrip("\\")))):
-            out.append(f'  initial $readmemh("{file}", {found[1]});\n')
-        elif found and after.strip() != "initial begin":
-            name, last = found.groups()
+        if found is None:
+            continue
+        plain, last = found[1].lstrip("\\"), found[2]
+        name = found[1] if plain == found[1] else f"{found[1]} "
+        if file := files.get((module, plain)):
+            out.append(f'  initial $readmemh("{file}", {name});\n')
+            missing.discard(file)
+        elif after.strip() != "initial begin":
             index = f"zero_{len(out)}"
             out.append(f"  integer {index};\n")
             out.append(f"  initial for ({index} = 0; {index} <= {last}; {index} = {index} + 1)\n")
             out.append(f"    {name}[{index}] = 0;\n")
+    if missing:
+        raise ValueError(f"no memory of the Verilog has the name of {', '.join(sorted(missing))}")
     return "".join(out)
 
 

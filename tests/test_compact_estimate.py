@@ -68,7 +68,7 @@ def test_a_sketch_is_the_plan_without_weights(name, tmp_path):
 def test_a_model_without_such_a_machine():
     model = replace(STORIES, family="gemma2")
     assert not list(configs(model, BOARDS["ulx3s_45f"]))
-    with pytest.raises(ConfigError, match=r"the model has no such machine: .* has no "):
+    with pytest.raises(ConfigError, match="no such machine: the compact machine has no"):
         compact_sketch(model, config_of(16, 4, 4, 16))
 
 
@@ -77,7 +77,7 @@ def test_the_faster_machine_is_taken():
     for name, model, kind in (
         ("orangecrab_25f", two, "compact"),
         ("tang_primer_20k", LAYER, "compact"),
-        ("ulx3s_45f", STORIES, "compact"),  # the other one has 64 multipliers, its tape in SDRAM
+        ("ecpix5_45f", STORIES, "compact"),
         ("ulx3s_85f", STORIES, "full"),
     ):
         board = BOARDS[name]
@@ -110,5 +110,5 @@ def test_cycles_without_a_model_are_more_than_any(monkeypatch):
         raise ConfigError("no model")
 
     monkeypatch.setattr(estimate, "token_cycles", unknown)
-    assert estimate._cycles(STORIES, config_of(16, 4, 4, 16), BOARDS["ulx3s_45f"]) == math.inf
+    assert estimate._seconds(STORIES, config_of(16, 4, 4, 16), BOARDS["ulx3s_45f"]) == math.inf
     assert make_plan(random_model(LAYER, seed=1), config_of(16, 4, 4, 4)).shape.spram is False

@@ -58,9 +58,9 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
     frequency = (clock or CLOCK) * 1e6
     found = {"lut": None, "ff": None, "dsp": None, "bram": None}
     if board:
-        from celosia.boards.estimate import estimate
+        from celosia.boards.estimate import default_clock, estimate
 
-        frequency = board.clock(clock or board.default_clock)
+        frequency = board.clock(clock or default_clock(board, config))
         chip = estimate(model.config, config, board.flow.lut_share)
         found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}

@@ -113,7 +113,7 @@ class CompactOperands(wiring.Component):
     def _first(self, m):
         """The first operand, and what is added to results: the wide memory."""
         s, run, control = self.shape, self.run, self.run.control
-        read = self._memory(m, "wide", 24, s.wide_depth, self.image.wide, self.wide)
+        read = self._memory(m, "wide_memory", 24, s.wide_depth, self.image.wide, self.wide)
         place, add_place = (Signal(range(s.wide_depth), name=n) for n in ("place", "add_place"))
         phase = Signal(2)
         with m.If(self.issue):
@@ -144,7 +144,7 @@ class CompactOperands(wiring.Component):
     def _second(self, m, scales, gains):
         """The second operand: the half memory, a scale or a gain."""
         s, run, control = self.shape, self.run, self.run.control
-        read = self._memory(m, "half", 16, s.half_depth, self.image.half, self.half)
+        read = self._memory(m, "half_memory", 16, s.half_depth, self.image.half, self.half)
         place = Signal(range(s.half_depth))
         m.d.comb += read.addr.eq(place)
         with m.If(run.begin):

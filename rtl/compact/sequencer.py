@@ -130,7 +130,7 @@ class CompactSequencer(wiring.Component):
         controls = list(dict.fromkeys(i.control for i in self.program))
         bits = self.shape.bits
         words = [i.pack(controls, bits) for i in self.program]
-        m.submodules.program = store = memory.Memory(
+        m.submodules.instructions = store = memory.Memory(
             shape=unsigned(instruction_layout(bits).size), depth=max(256, len(words)), init=words
         )
         read = store.read_port()

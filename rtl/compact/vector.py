@@ -211,7 +211,7 @@ class CompactVector(wiring.Component):
             exp[-place % 256] = value
         gates = gate_table(self.activation).tolist()
         small = [*exp, *gates[128:], *gates[:128]]
-        m.submodules.small = small = memory.Memory(shape=8, depth=512, init=small)
+        m.submodules.narrow = small = memory.Memory(shape=8, depth=512, init=small)
         m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
         place = Signal(8)
         is_gate = self.control.table == Table.GATE
