@@ -42,11 +42,12 @@ WHOLE = ("gpt2", "opt", "gpt_neox", "starcoder2")  # without shared heads, or no
 WIDTHS = {2: (8, 12, 16), 4: (16, 32, 48), 8: (64, 64, 128), 16: (256,)}
 MOST = 256  # multipliers, so that a simulation is soon built
 NAMED = ("tiny", "small", "large")
-#: What is not drawn: how keys and values are kept.
+#: What is not drawn: how keys and values are kept, and how many of them share a beat.
 CACHES = {
     "value_steps": {"value_steps": "token"},
     "key_mean": {"key_mean": "removed"},
     "narrow": {"key_width": 4, "value_width": 6, "value_steps": "token", "key_mean": "removed"},
+    "softmax_lanes": {"weight_parallelism": 256, "softmax_lanes": 8},
     "narrow_axi": {"key_width": 4, "value_width": 4, "value_steps": "token", "kv_memory": "axi"},
 }
 

@@ -1,8 +1,10 @@
 """What a full machine takes of a chip with block RAMs of 18 Kbit, and its configurations."""
 
 import itertools
+from types import SimpleNamespace
 
 from celosia.generators.config import Config, ConfigError
+from celosia.generators.machine_sizes import attention_parts
 from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Experts, Recur
 from celosia.rtl.machine.step import BUFFERS
@@ -24,7 +26,9 @@ def needs(model, config):
     head = _up(model.head_dim, lanes)
     heads = model.n_layers * model.n_kv_heads
     slots = max(length, config.kv_pages * config.kv_page_size)
-    positions = _up(slots, lanes) // lanes
+    several = attention_parts(config, SimpleNamespace(description=describe(model), head_dim=head))
+    parts, paths = several["parts"], several["paths"]
+    positions = _up(slots, lanes * parts) // lanes
     key_tiles, channel_tiles = _up(slots, rows) // rows, _up(head, rows) // rows
     dim_words = _up(model.dim, lanes) // lanes
     tape = (beats, rows * lanes * config.weight_width, False)
@@ -38,24 +42,25 @@ def needs(model, config):
         (scale_words, 16 * lanes, False),
         (cache * heads * key_tiles * head // lanes, config.key_width * rows * lanes, True),
         (
-            cache * heads * channel_tiles * positions,
-            config.value_width * min(rows, head) * lanes,
+            cache * heads * channel_tiles * positions // parts,
+            config.value_width * min(rows, head) * lanes * parts,
             True,
         ),
-        (cache * heads * positions, 9 * lanes, True),
+        (cache * heads * positions // paths, 9 * lanes * paths, True),
         ((2 * model.n_layers + 1) * dim_words, 16 * lanes, False),
-        *[(cache * BUFFERS * positions, 7 * lanes + 10, False)] * tokens,
+        *[(cache * BUFFERS * positions, 7 * lanes + 10, False)] * tokens * (parts == 1),
         (length, 52, False),
         (length, 20, False),
         (
             model.n_layers * (7 + 2 * model.n_heads) + sum(2 * op.k - 1 for op in experts) + 1,
             *(STEP_BITS, False),
         ),
-        *[(512, 36, False)] * (lanes + 5),  # tables
+        *[(512, 36, False)] * (lanes + 5 - (parts > 1)),  # tables, activations
     ]
     multipliers = rows * lanes * tokens
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     lut += 2200 if config.memory == "sdram" else 0
+    lut += (1500 * parts * tokens if parts > 1 else 0) + 1300 * lanes * (paths - 1)
     if config.value_steps == "token":
         memories.append((heads * positions, 7 * lanes, True))
         lut += 1000 * lanes  # a quantiser of heads, and a second table of powers

@@ -70,6 +70,11 @@ class Config:
     vector_lanes : int, a power of two from 2 to 32
         The length of the fabric's dot products, the width of the vector units, and the number of
         activations that share an exponent.
+    softmax_lanes : int, 0 or a power of two from ``vector_lanes`` to 64
+        Scores that are scaled and exponentiated in a cycle. Where it is not 0, values of several
+        blocks of positions are weighted in one beat, as many as heads' channels leave room for in
+        the fabric's rows; 0 for one block, and ``vector_lanes`` scores. On chip, without pages,
+        and with ``value_steps=channel``.
     weight_width : int, 2 to 8
         Bits of a weight.
     weight_format : str
@@ -130,6 +135,7 @@ class Config:
     weight_parallelism: int = 64
     token_parallelism: int = 1
     vector_lanes: int = 8
+    softmax_lanes: int = 0
     weight_width: int = 8
     weight_format: str = "integer"
     group_size: int = 0
@@ -204,6 +210,12 @@ class Config:
                 f"weight_parallelism must be a multiple of vector_lanes squared "
                 f"({self.vector_lanes**2}), not {self.weight_parallelism}: a tile's rows leave the "
                 "fabric in whole words"
+            )
+        widths = [0, *(self.vector_lanes << n for n in range(7)), 64]
+        if self.softmax_lanes not in (n for n in widths if n <= 64):
+            raise ConfigError(
+                f"softmax_lanes must be 0 or a power of two from vector_lanes "
+                f"({self.vector_lanes}) to 64, not {self.softmax_lanes}"
             )
         for name in ("rotate_down", "rotate_keys"):
             if getattr(self, name) not in transform_sizes(self.vector_lanes):

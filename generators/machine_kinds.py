@@ -29,6 +29,7 @@ MACHINES = {
             "weight_parallelism": 16,
             "token_parallelism": 1,
             "vector_lanes": 4,
+            "softmax_lanes": 0,
             "weight_width": 4,
             "weight_format": "integer",
             "activation_width": 8,

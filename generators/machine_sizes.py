@@ -8,7 +8,7 @@ from celosia.reference.operations import Attention, Experts, Gate, Recur
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.shape import MachineShape
 
-__all__ = ["machine_shape", "machine_views", "settled"]
+__all__ = ["attention_parts", "machine_shape", "machine_views", "settled"]
 
 
 def settled(config, c, description):
@@ -77,7 +77,45 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",
         activation_width=scheme.activation_width,
+        **attention_parts(config, quantized),
     )
+
+
+def attention_parts(config, quantized):
+    """``parts`` and ``paths`` of a machine, see :class:`MachineShape`.
+
+    As many blocks of values share a beat as there are rows for, if their number divides the
+    fabric's chunks of rows and is a power of two.
+
+    Raises
+    ------
+    ConfigError
+        If the machine cannot have as many ``softmax_lanes``.
+    """
+    if not config.softmax_lanes:
+        return {"parts": 1, "paths": 1}
+    for name, usual in (("kv_memory", "on_chip"), ("kv_page_size", 0), ("value_steps", "channel")):
+        if getattr(config, name) != usual:
+            raise ConfigError(
+                f"softmax_lanes must be 0 unless {name} is {usual}, not {config.softmax_lanes}"
+            )
+    operations = quantized.description.find(Attention)
+    if not operations:
+        raise ConfigError("softmax_lanes must be 0 for a model without attention")
+    lanes = config.vector_lanes
+    chunks, head_words = config.rows // lanes, quantized.head_dim // lanes
+    parts = chunks & -chunks  # the largest power of two that divides it
+    while parts > 1 and parts * head_words > chunks:
+        parts //= 2
+    paths = config.softmax_lanes // lanes
+    most = 1 if any(op.cap for op in operations) else parts
+    if paths > most:
+        why = "of scores with a cap" if most < parts else f"whose heads leave room for {parts}"
+        raise ConfigError(
+            f"softmax_lanes must be at most {most * lanes} for a machine {why}, "
+            f"not {config.softmax_lanes}"
+        )
+    return {"parts": parts, "paths": paths}
 
 
 def _check_fit(c, config):

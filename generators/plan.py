@@ -9,7 +9,12 @@ import numpy as np
 from celosia.generators.compact.plan import make_compact_plan
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.files.memory_map import formats, memory_map
-from celosia.generators.machine_sizes import machine_shape, machine_views, settled
+from celosia.generators.machine_sizes import (
+    attention_parts,
+    machine_shape,
+    machine_views,
+    settled,
+)
 from celosia.generators.program.group_parts import pack_words
 from celosia.generators.program.program import Tapes, write_program
 from celosia.generators.program.tape_image import FLASH_OFFSET, port_images
@@ -214,7 +219,10 @@ def _make_plan(model, config, calibration):
     try:
         quantized = _scheme(config).quantize(model, calibration)
         views = machine_views(quantized, config)
-        tapes, routes = write_program(quantized, config.rows, views)
+        parts = attention_parts(config, quantized)
+        tapes, routes = write_program(quantized, config.rows, views, **parts)
+    except ConfigError:
+        raise
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error
     shape = machine_shape(
@@ -248,6 +256,7 @@ def digest(shape, tapes):
     increments of the rotation.
     """
     narrow = (shape.activation_width,) if shape.activation_width < 8 else ()
+    narrow += (shape.parts, shape.paths) if shape.parts > 1 else ()
     found = hashlib.sha256(repr((shape, tapes.program, *narrow)).encode())
     for array in (
         *(tapes.weights, tapes.parts, tapes.ends, tapes.scales, tapes.biases),

@@ -12,6 +12,7 @@ from celosia.sim import bench
 ONE = 1 << 16  # the scalar of what is not scaled
 WORDS = 3  # in a vector of the residual stream
 HEADS = 8
+SCORE_WIDTH = 19  # of the accumulators beside others
 RESIDUAL = 0  # the route of the residual stream
 STREAMS = ("operation", "tiles", "embedded", "row_scales", "sums", "o")
 
@@ -24,8 +25,9 @@ def norm(serial):
 class Closed(wiring.Component):
     """A collector, a norm for each vector that it gives to the residual stream, queries' steps."""
 
-    def __init__(self, rows, lanes, tokens, acc_width, steps):
-        self.collect = Collect(rows, lanes, tokens, acc_width)
+    def __init__(self, rows, lanes, tokens, acc_width, steps, parts=1, paths=1):
+        more = {"parts": parts, "paths": paths, "score_width": SCORE_WIDTH}
+        self.collect = Collect(rows, lanes, tokens, acc_width, **more)
         self.steps = steps
         members = self.collect.signature.members
         super().__init__({name: members[name] for name in ("group", *STREAMS)})
@@ -90,8 +92,9 @@ def operations(rng, group, n_layers):
 class Model:
     """The words of operations in order, and all that they are made of, chosen at random."""
 
-    def __init__(self, rng, rows, lanes, tokens, acc_width, steps):
+    def __init__(self, rng, rows, lanes, tokens, acc_width, steps, parts=1, paths=1):
         self.rng, self.rows, self.lanes, self.tokens = rng, rows, lanes, tokens
+        self.parts, self.paths = parts, paths
         self.limit, self.steps = 1 << (acc_width - 1), steps
         self.inputs = {name: [] for name in STREAMS[:-1]}
         self.norms, self.serial = {}, 0
@@ -106,16 +109,25 @@ class Model:
             words = [self.numbers(lanes, -128, 128) for _ in range(chunks)]
             self.inputs["embedded"] += words
             return [{operation["first"]: word} for word in words]
+        together = {Scalar.QUERY: self.paths, Scalar.SUM: self.parts}.get(operation["scalar"], 1)
+        limit = self.limit // self.parts
         tiles = [
-            [self.numbers(self.rows, -self.limit, self.limit) for _ in range(self.tokens)]
-            for _ in range(-(-chunks * lanes // self.rows))
+            [self.numbers(self.rows, -limit, limit) for _ in range(self.tokens)]
+            for _ in range(-(-chunks * together * lanes // self.rows))
         ]
         self.inputs["tiles"] += tiles
         vectors = [[x for tile in tiles for x in tile[token]] for token in range(self.tokens)]
-        return [
-            {token: v[chunk * lanes : (chunk + 1) * lanes] for token, v in enumerate(vectors)}
+        size = together * lanes
+        words = [
+            {token: v[chunk * size : (chunk + 1) * size] for token, v in enumerate(vectors)}
             for chunk in range(chunks)
         ]
+        if operation["scalar"] == Scalar.SUM:
+            return [
+                {token: [sum(v[lane::lanes]) for lane in range(lanes)] for token, v in word.items()}
+                for word in words
+            ]
+        return words
 
     def scalars(self, operation, group):
         """For each token of the operation what its words are multiplied by."""
@@ -137,21 +149,40 @@ class Model:
             self.serial += 1
         return [{"mantissa": ONE, "shift": 0}] * self.tokens
 
+    def beside(self, row, row_scale, scores):
+        """The words of scores beside the first one, or nothing that counts."""
+        if self.paths == 1:
+            return {}
+        starts = range(self.lanes, self.lanes * self.paths, self.lanes)
+        half = 1 << SCORE_WIDTH - 1
+        return {
+            "beside": scores
+            and [
+                {
+                    "data": [(x + half) % (2 * half) - half for x in row[n : n + self.lanes]],
+                    "steps": [step >> 7 for step in row_scale[n : n + self.lanes]],
+                }
+                for n in starts
+            ]
+        }
+
     def words(self, operation, group):
         self.inputs["operation"].append(operation | {"single": operation["chunks"] == 1})
         tokens = range(operation["first"], operation["group"] + 1)
         scalars = self.scalars(operation, group)
         for chunk, rows in enumerate(self.rows_of(operation)):
-            row_scale = self.numbers(self.lanes, 0, 1 << 16)
+            row_scale = self.numbers(self.lanes * self.paths, 0, 1 << 16)
             self.inputs["row_scales"].append(row_scale)
             for token in tokens:
+                scores = self.paths > 1 and operation["scalar"] == Scalar.QUERY
                 yield {
-                    "data": rows[token],
+                    **self.beside(rows[token], row_scale, scores),
+                    "data": rows[token][: self.lanes],
                     "token": token,
-                    "index": operation["base"] + chunk,
+                    "index": self.paths * chunk if scores else operation["base"] + chunk,
                     "argument": operation["argument"],
                     "last": int(chunk + 1 == operation["chunks"] and token == tokens[-1]),
-                    "row_scale": row_scale,
+                    "row_scale": row_scale[: self.lanes],
                     "mantissa": scalars[token]["mantissa"],
                     "shift": operation["shift"] + scalars[token]["shift"],
                     **{name: operation[name] for name in ("route", *WORD_MEMBERS)},
@@ -195,6 +226,29 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
 
 
 @pytest.mark.parametrize(
+    ("rows", "parts", "paths", "tokens"), [(16, 4, 2, 2), (6, 1, 1, 1), (8, 4, 4, 1)]
+)
+def test_chunks_that_move_together(rows, parts, paths, tokens):
+    """Scores by paths, weighted values summed over parts, all else chunk by chunk."""
+    rng, lanes, width, sizes = random.Random(rows), 2, 40, (parts, paths)
+    steps = [[rng.randrange(512) for _ in range(tokens)] for _ in range(HEADS)]
+    cases, answers = [], []
+    for stall in (0.0, 0.5, 0.8):
+        model = Model(rng, rows, lanes, tokens, width, steps, *sizes)
+        passes = [op for _ in range(2) for op in operations(rng, tokens - 1, 2)]
+        y = [word for op in passes for word in model.words(op, tokens - 1)]
+        case = {"inputs": model.inputs, "counts": len(y), "stall": stall, "seed": 9}
+        cases.append(case | {"settings": {"group": tokens - 1}})
+        answers.append(y)
+    results = bench.run_many(Closed(rows, lanes, tokens, width, steps, *sizes), cases)
+    for result, y in zip(results, answers, strict=True):
+        for word, known in zip(result.outputs["o"], y, strict=True):
+            if known.get("beside") is False:
+                known["beside"] = word["beside"]
+            assert word == known
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((8, 0, 1, 40), "lanes must be from 1 to 64, not 0"),
@@ -206,3 +260,15 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
 def test_bad_parameters(arguments, message):
     with pytest.raises(ValueError, match=message):
         Collect(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("parts", "paths", "message"),
+    [
+        (3, 1, "parts must be a power of two from 1 to 4, not 3"),
+        (2, 4, "paths must be a power of two from 1 to 2, not 4"),
+    ],
+)
+def test_bad_parts(parts, paths, message):
+    with pytest.raises(ValueError, match=message):
+        Collect(8, 2, 1, 40, parts=parts, paths=paths)

@@ -80,6 +80,8 @@ def test_lanes_follow_a_smaller_parallelism():
         (["activation_width=7"], "activation_width must be 8, 6, 5 or 4, not 7"),
         (["rotate_down=3"], r"0 or a power of two from 2 to 64 .* \(512\), not 3"),
         (["rotate_keys=1024"], r"rotate_keys must be 0 or .* \(512\), not 1024"),
+        (["softmax_lanes=4"], r"power of two from vector_lanes \(8\) to 64, not 4"),
+        (["softmax_lanes=24"], r"softmax_lanes must be 0 or a power of two .* to 64, not 24"),
         (["key_width=5"], "key_width must be 8, 6 or 4, not 5"),
         (["value_width=16"], "value_width must be 8, 6 or 4, not 16"),
         (["value_width=4"], "value_steps must be token with a value_width of 4, not channel"),

@@ -197,6 +197,7 @@ def check_states(plan, simulation, driver, cache):
         ("token_parallelism=4", "token_parallelism must be 1 for a model with a recurrent state"),
         ("kv_memory=axi", "kv_memory must be on_chip for a model without attention, not axi"),
         ("kv_page_size=8", "kv_page_size must be 0 for a model without attention, not 8"),
+        ("softmax_lanes=2", "softmax_lanes must be 0 for a model without attention"),
     ],
 )
 def test_settings_that_states_do_not_have(setting, message):

@@ -67,6 +67,23 @@ def test_matches_exact_sums(rows, lanes, tokens, form, in_blocks):
         assert result.outputs["o"] == expected
 
 
+def test_several_blocks_for_a_token():
+    """Of two, each serves every other chunk of rows."""
+    rows, lanes, tokens, parts = 8, 2, 2, 2
+    fabric = MacFabric(rows, lanes, tokens, parts=parts)
+    beats, every = tiles(5, rows, lanes, tokens * parts, MacFormat(), 40)
+    expected = [
+        [
+            [tile[token * parts + row // lanes % parts][row] for row in range(rows)]
+            for token in (0, 1)
+        ]
+        for tile in every
+    ]
+    for stall in (0, 0.5):
+        result = bench.run(fabric, {"i": beats}, counts=len(expected), stall=stall)
+        assert result.outputs["o"] == expected
+
+
 GROUPS = {
     (4, 2, 1, 4): GroupFormat(4, 2, 2, offsets=True, planes=True),
     (2, 8, 2, 8): GroupFormat(8, 1, 1, offsets=False),
@@ -126,6 +143,7 @@ def test_latency_and_throughput(in_blocks, latency):
         ("form", 8, "form must be a MacFormat, not 8"),
         ("form", MacFormat(4, 8), "activation_width must be 8, not 4"),
         ("rows", 3, "rows must be a multiple of 2, not 3"),
+        ("parts", 0, "parts must be from 1 to 64, not 0"),
     ],
 )
 def test_refuses(name, value, message):

@@ -77,6 +77,19 @@ MACHINES = {
             *("activation_width=5", "rotate_down=4", "rotate_keys=4"),
         ),
     ),
+    "values of four blocks in a beat": (
+        (24, 60, 2, 3, 3, 6, 50, 32, True),
+        "tiny",
+        ("weight_parallelism=192", "vector_lanes=4", "softmax_lanes=4"),
+    ),
+    "four paths of scores": (
+        (32, 40, 2, 4, 2, 6, 41, 96, False),
+        "tiny",
+        (
+            *("weight_parallelism=64", "vector_lanes=2", "softmax_lanes=8", "group_size=16"),
+            *("weight_width=4", "key_width=4"),
+        ),
+    ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
@@ -162,6 +175,8 @@ SLOW = (
     "external cache",
     "odd sizes, untied",
     "external cache of 4 bits",
+    "values of four blocks in a beat",
+    "four paths of scores",
 )
 
 

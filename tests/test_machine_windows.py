@@ -22,15 +22,18 @@ FOUR = ("weight_parallelism=32", "vector_lanes=4", "token_parallelism=4")
 MACHINES = {
     "one window, one token": ((5, 5), (8, 8), ("weight_parallelism=32", "vector_lanes=4")),
     "two windows and a whole sequence": ((7, None, 12, 7), (16, 64, 16, 16), FOUR),
+    "values of two blocks in a beat, two paths of scores": (
+        (7, None, 12),
+        (16, 64, 16),
+        ("weight_parallelism=64", "vector_lanes=4", "token_parallelism=2", "softmax_lanes=8"),
+    ),
     "external cache": ((7, None, 13), (16, 64, 16), (*FOUR, "kv_memory=axi", "kv_axi_width=32")),
 }
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(n, marks=[] if n.startswith("two") else [pytest.mark.slow]) for n in MACHINES
-    ],
+    params=[pytest.param(n, marks=[] if "two " in n else [pytest.mark.slow]) for n in MACHINES],
 )
 def machine(request):
     """A plan, its simulation, and the slots that its layers should have."""

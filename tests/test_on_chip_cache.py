@@ -10,18 +10,19 @@ from celosia.sim import bench
 
 LATENCY = 3
 
-# rows, lanes, slots of each layer, n_kv_heads, head_words
+# rows, lanes, slots of each layer, n_kv_heads, head_words, and where there are several parts, paths
 SHAPES = [
     (8, 2, (13, 13), 3, 3),
     (4, 4, (9,), 2, 2),
     (4, 2, (8, 21, 4, 8), 2, 3),
     (6, 2, (9, 14), 1, 4),
+    (24, 2, (13, 40), 2, 3, 4, 2),
 ]
 
 
 def key_place(t, word, shape, _):
     """Where lane 0 of a key's word goes: address within its head, then rows and lanes."""
-    rows, lanes, _, _, head_words = shape
+    rows, lanes, _, _, head_words, *_ = shape
     return t // rows * head_words + word, [t % rows] * lanes, [*range(lanes)]
 
 
@@ -29,27 +30,31 @@ def value_place(t, word, shape, slots):
     rows, lanes, *_ = shape
     channels = word * lanes + np.arange(lanes)
     blocks = -(-slots // lanes)
+    if parts := shape[5:]:
+        read, part = divmod(t // lanes, parts[0])
+        return read, [*((word * parts[0] + part) * lanes + np.arange(lanes))], [t % lanes] * lanes
     return channels[0] // rows * blocks + t // lanes, [*(channels % rows)], [t % lanes] * lanes
 
 
 def head_starts(component, shape):
     """Where each head begins, and the end of all: in words and in blocks of steps."""
-    rows, lanes, layer_slots, n_kv_heads, head_words = shape
+    rows, lanes, layer_slots, n_kv_heads, head_words, *more = shape
+    parts, paths = more or (1, 1)
     starts, steps = [0], [0]
     for slots in layer_slots:
         size = -(-slots // rows) * head_words
         if component is ValueCache:
-            size = -(-head_words * lanes // rows) * -(-slots // lanes)
+            size = -(-head_words * lanes // rows) * -(-slots // (lanes * parts))
         for _ in range(n_kv_heads):
             starts.append(starts[-1] + size)
-            steps.append(steps[-1] + -(-slots // lanes))
+            steps.append(steps[-1] + -(-slots // (lanes * parts)) * parts // paths)
     return starts, steps
 
 
 def traffic(shape, seed):
     """Words to all places in random order, then random ones; gaps between them."""
     rng = random.Random(seed)
-    _, lanes, layer_slots, n_kv_heads, head_words = shape
+    _, lanes, layer_slots, n_kv_heads, head_words, *_ = shape
     places = [
         (layer, head, word, t)
         for layer, slots in enumerate(layer_slots)
@@ -77,7 +82,8 @@ class Model:
     """What a cache holds, element by element, and since which cycle it must show."""
 
     def __init__(self, component, shape):
-        self.rows, self.lanes, self.layer_slots, self.n_kv_heads, _ = self.shape = shape
+        self.rows, self.lanes, self.layer_slots, self.n_kv_heads, *_ = self.shape = shape
+        self.step_slots = self.lanes * (shape[6] if shape[6:] else 1)
         self.place = key_place if component is KeyCache else value_place
         self.starts, self.step_starts = head_starts(component, shape)
         self.held, self.steps = {}, {}
@@ -90,7 +96,7 @@ class Model:
         for row, lane, value in zip(rows, lanes, word["data"], strict=True):
             self.held[address, row, lane] = value, cycle
         if word["word"] == 0:
-            place = self.step_starts[head] + t // self.lanes, t % self.lanes
+            place = self.step_starts[head] + t // self.step_slots, t % self.step_slots
             self.steps[place] = word["step"], cycle
         return address
 
@@ -136,7 +142,8 @@ def test_every_element_lies_in_its_place(component, shape):
             found = found[0], model.expect_steps(block, cycle)
         expected.append(found if read_en else None)
         cycles.append(port)
-    seen = scripted.play(component(CachePlaces(*shape)), cycles)
+    parts = dict(zip(("parts", "paths"), shape[5:], strict=False))
+    seen = scripted.play(component(CachePlaces(*shape[:5], **parts)), cycles)
     compared = 0
     for cycle, outputs in enumerate(seen):
         assert outputs["written"] == (cycle >= LATENCY and lasts[cycle - LATENCY])
@@ -201,6 +208,11 @@ def test_places_say_where_things_are():
     assert places.step_address(2, 0) == 2 * 4 + 2 * 11
     assert places.value_address(1, 1) == 2 * (2 * 4 + 11)  # two tiles of channels
     assert places.size(64) == 8 * (3 * 18 + 2 * 2 * (4 + 11 + 2))
+    places = CachePlaces(16, 2, (8, 21, 4), 2, 2, parts=4, paths=2)
+    assert [places.reads(layer) for layer in range(3)] == [1, 3, 1]
+    assert places.most_reads == 3
+    assert places.value_address(2, 1) == 2 * 1 + 2 * 3 + 1
+    assert places.step_address(2, 0) == 2 * (2 * 1 + 2 * 3)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +226,10 @@ def test_places_say_where_things_are():
         ({"layer_slots": (8, 0)}, "layer_slots must be from 1 to 1048576, not 0"),
         ({"n_kv_heads": 257}, "n_kv_heads must be from 1 to 256, not 257"),
         ({"head_words": 0}, "head_words must be from 1 to 256, not 0"),
+        ({"parts": 3}, "parts must be a power of two from 1 to 64, not 3"),
+        ({"parts": 2, "paths": 4}, "paths must be a power of two from 1 to 2, not 4"),
+        ({"parts": 4}, "parts must divide the 2 blocks of rows, and leave 1 of them for each"),
+        ({"parts": 2, "head_words": 2}, "leave 2 of them for each, not 2"),
     ],
 )
 def test_bad_places(changes, message):

@@ -147,6 +147,17 @@ def test_images_hold_the_tape(make, width):
         ),
         (["kv_page_size=4"], {"options": {"windows": (3, 3)}}, "kv_page_size must be 0 where all"),
         ([], {"n_layers": 128}, "n_layers must be at most 127, not 128"),
+        (["softmax_lanes=4"], {}, "must be at most 2 for a machine whose heads leave room for 1"),
+        (
+            ["softmax_lanes=2", "kv_memory=axi"],
+            {},
+            "softmax_lanes must be 0 unless kv_memory is on_chip, not 2",
+        ),
+        (
+            ["softmax_lanes=4", "weight_parallelism=32"],
+            {"family": "gemma2", "options": {"score_cap": 20.0}},
+            "softmax_lanes must be at most 2 for a machine of scores with a cap, not 4",
+        ),
     ],
 )
 def test_refused(make, settings, changes, message):

@@ -49,6 +49,21 @@ def test_blocks_that_bring_their_totals():
         assert result.outputs["o"] == y
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+def test_several_blocks_at_once(parts):
+    tokens, most = 2, 5
+    blocks, totals = sums(30, 4, tokens * parts, most, seed=parts)
+    totals = [[sum(t[n : n + parts]) for n in range(0, len(t), parts)] for t in totals]
+    y = expected(totals, tokens - 1)
+    component = SoftmaxSum(4, tokens, most, parts=parts)
+    cases = [{"inputs": blocks, "counts": len(y), "stall": stall} for stall in (0.0, 0.5)]
+    results = bench.run_many(component, [c | {"settings": {"group": 1}} for c in cases])
+    for result in results:
+        assert result.outputs["o"] == y
+    first = next(n for n, block in enumerate(blocks) if block["last"])
+    assert results[0].stream_cycles["o"][0] == first + component.latency
+
+
 def expected(totals, group):
     answers = [reciprocal(max(total, 1)) for token in totals for total in token[: group + 1]]
     return [{"mantissa": int(mantissa), "shift": int(shift)} for mantissa, shift in answers]
@@ -91,6 +106,8 @@ def test_latency_and_throughput():
         ((4, 0, 1), "tokens must be from 1 to 64, not 0"),
         ((4, 1, 0), "words must be from 1 to 1048576, not 0"),
         ((4, 1, 1, 33), "total_width must be from 0 to 32, not 33"),
+        ((4, 1, 1, 0, 0), "parts must be from 1 to 64, not 0"),
+        ((4, 1, 1, 20, 2), "parts must be 1 with totals, not 2"),
     ],
 )
 def test_bad_parameters(arguments, message):

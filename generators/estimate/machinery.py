@@ -8,6 +8,7 @@ from celosia.generators.estimate.flows import flows_of
 from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supply, tape_supply
 from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.mac.mac_fabric import MacFabric
+from celosia.rtl.machine.step import Scalar
 from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["FETCH", "Machinery"]
@@ -38,10 +39,10 @@ class Machinery:
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency
         self.lanes, self.rows, self.tokens = shape.lanes, shape.rows, shape.tokens
-        self.chunks = shape.rows // shape.lanes  # words in a tile
+        self.parts, self.paths = shape.parts, shape.paths
         self.flows, units = flows_of(sketch)
         self.fabric, self.sampler = _latencies(shape.lanes, shape.groups)
-        self.sums = FETCH + SUMS
+        self.sums = FETCH + SUMS - (self.parts > 1)
         self.divides = 6 if shape.rows & (shape.rows - 1) else 0
         self.router = units.get("router")
         self.views, _ = view_table(shape.layer_views)
@@ -79,15 +80,26 @@ class Machinery:
     def sizes(self, step, seen):
         """Beats of a tile, tiles, words of results of a step that sees ``seen`` positions."""
         dynamic, view = step.get("dynamic", {}), self.views[step.get("view", 0)]
-        blocks, tiles = -(-seen // self.lanes), -(-seen // self.rows)
+        piece = self.lanes * self.parts
+        reads, tiles = -(-seen // piece), -(-seen // self.rows)
         if view.wraps:
-            blocks = min(blocks, view.slots // self.lanes)
+            reads = min(reads, view.slots // piece)
             tiles = min(tiles, view.slots // self.rows)
+        scored = reads * self.parts // self.paths
         return (
-            blocks if dynamic.get("words") else step["words"],
+            reads if dynamic.get("words") else step["words"],
             tiles if dynamic.get("tiles") else step["tiles"],
-            blocks if dynamic.get("chunks") else step["chunks"],
+            scored if dynamic.get("chunks") else step["chunks"],
         )
+
+    def words(self, scalar):
+        """Words of results in a tile, and the cycles for each."""
+        together, each = 1, 1
+        if scalar == Scalar.QUERY:
+            together = self.paths
+        elif scalar == Scalar.SUM and self.parts > 1:
+            together, each = self.parts, 2
+        return self.rows // self.lanes // together, each
 
 
 @lru_cache(256)

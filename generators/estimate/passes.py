@@ -184,7 +184,8 @@ class Pass:
         starts, last = self._collect(step, words, chunks, tokens, last)
         self.begun = int(last[-1])
         self._count(BEATS[step.get("operand", Operand.TAPE)], words * tiles)
-        inside = np.arange(self.m.chunks * tokens)
+        inner, each = self.m.words(step.get("scalar"))
+        inside = each * np.arange(inner * tokens)
         times = (starts[:, None] + inside).ravel()[: chunks * tokens]
         self.ended.append(int(times[-1]))
         if step.get("scalar") == Scalar.SUM:
@@ -240,8 +241,9 @@ class Pass:
     def _collect(self, step, words, chunks, tokens, last):
         """When each tile's first word leaves the collector; when its last beat then begins."""
         m = self.m
-        size = max(m.chunks * tokens, 2 if m.chunks > 1 else 1)
         ready, scalar = self._collected(), step.get("scalar", Scalar.ONE)
+        inner, each = m.words(scalar)
+        size = max(inner * tokens * each, 2 if m.rows > m.lanes * m.parts else 1)
         if scalar == Scalar.NORM:
             ready = max(ready, self.norm)
         elif scalar == Scalar.SUM:
@@ -263,7 +265,9 @@ class Pass:
         come = last + self.m.fabric + 1
         come[0] = max(come[0], ready)
         starts = _in_turn(come, size)
-        return starts, np.concatenate([self.taken, starts - (self.m.chunks == 1)])
+        return starts, np.concatenate(
+            [self.taken, starts - (self.m.rows == self.m.lanes * self.m.parts)]
+        )
 
     def _deliver(self, step, times, tokens, fills):
         """Words go to the end of their route; when its memory has them."""

@@ -6,7 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 from celosia.generators.config import Config, ConfigError
 from celosia.generators.estimate.outline import machine_description, outline
-from celosia.generators.machine_sizes import machine_shape, machine_views, settled
+from celosia.generators.machine_sizes import (
+    attention_parts,
+    machine_shape,
+    machine_views,
+    settled,
+)
 from celosia.generators.plan import scheme_of, with_length
 from celosia.generators.program.program import write_program
 from celosia.reference.description import Description
@@ -84,7 +89,8 @@ def make_sketch(model, config):
         quantized = outline(model, scheme_of(config))
         views = machine_views(quantized, config)
         tape = _Counter(config.rows, config.vector_lanes)
-        tapes, routes = write_program(quantized, config.rows, views, tape)
+        parts = attention_parts(config, quantized)
+        tapes, routes = write_program(quantized, config.rows, views, tape, **parts)
     except ConfigError:
         raise
     except (ValueError, OverflowError) as error:

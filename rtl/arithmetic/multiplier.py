@@ -11,7 +11,8 @@ __all__ = ["Multiplier", "RegisteredMultiplier", "multiply", "multiply_registere
 class _Multiplier(wiring.Component):
     """What both multipliers share: operands, their product, the chip's block."""
 
-    def __init__(self, a, b, more=None):
+    def __init__(self, a, b, more=None, portable=False):
+        self.portable = portable
         shapes = {"a": Shape.cast(a), "b": Shape.cast(b)}
         for name, shape in shapes.items():
             if shape.width not in range(1, 65):
@@ -23,7 +24,7 @@ class _Multiplier(wiring.Component):
 
     def _block(self, m, platform, en=None):
         """Drive the product from the chip's block; false if there is none for these operands."""
-        block = find_block(platform, self.a, self.b)
+        block = None if self.portable else find_block(platform, self.a, self.b)
         if block is not None:
             product = Signal(48)
             m.submodules.dsp = block(self.a, self.b, product, en)
@@ -45,6 +46,8 @@ class Multiplier(_Multiplier):
     ----------
     a, b : shape-like
         Widths from 1 to 64.
+    portable : bool
+        No block, wherever it is.
 
     Members
     -------
@@ -56,6 +59,9 @@ class Multiplier(_Multiplier):
     ValueError
         If a width is out of range.
     """
+
+    def __init__(self, a, b, portable=False):
+        super().__init__(a, b, None, portable)
 
     def elaborate(self, platform):
         m = Module()
@@ -78,6 +84,8 @@ class RegisteredMultiplier(_Multiplier):
     ----------
     a, b : shape-like
         Widths from 1 to 64.
+    portable : bool
+        No block, wherever it is.
 
     Members
     -------
@@ -94,8 +102,8 @@ class RegisteredMultiplier(_Multiplier):
 
     latency = 2
 
-    def __init__(self, a, b):
-        super().__init__(a, b, {"en": In(1)})
+    def __init__(self, a, b, portable=False):
+        super().__init__(a, b, {"en": In(1)}, portable)
 
     def elaborate(self, platform):
         m = Module()
@@ -108,20 +116,20 @@ class RegisteredMultiplier(_Multiplier):
         return m
 
 
-def multiply(m, a, b):
+def multiply(m, a, b, portable=False):
     """``a * b`` by a :class:`Multiplier`, as a signal."""
-    multiplier = Multiplier(a.shape(), b.shape())
+    multiplier = Multiplier(a.shape(), b.shape(), portable)
     m.submodules += multiplier
     m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
     return multiplier.p
 
 
-def multiply_registered(m, a, b, en=1, name=None):
+def multiply_registered(m, a, b, en=1, name=None, portable=False):
     """``a * b`` by a :class:`RegisteredMultiplier`, two cycles later, as a signal.
 
     ``name`` is the submodule's, by which a board may place it.
     """
-    multiplier = RegisteredMultiplier(a.shape(), b.shape())
+    multiplier = RegisteredMultiplier(a.shape(), b.shape(), portable)
     if name is None:
         m.submodules += multiplier
     else:

@@ -10,7 +10,7 @@ __all__ = ["KeySteps"]
 
 
 class KeySteps(wiring.Component):
-    """Steps of ``width`` bits, in blocks of ``lanes`` slots, as :class:`CachePlaces` has them.
+    """Steps of ``width`` bits, ``lanes * paths`` in a word, as :class:`CachePlaces` has them.
 
     A step is that of the head's word 0.
 
@@ -24,7 +24,7 @@ class KeySteps(wiring.Component):
     Members
     -------
     i : In(stream of cached_layout), always ready
-    step_address, step_en, steps : In, In, Out(unsigned(width)[lanes])
+    step_address, step_en, steps : In, In, Out(unsigned(width)[lanes * paths])
         Synchronous read: a cycle after ``step_en``, and kept while that is low.
     """
 
@@ -33,12 +33,13 @@ class KeySteps(wiring.Component):
         self.places = places
         self.width = width
         self.lanes = lanes = places.lanes
+        self.slots = slots = lanes * places.paths  # in a word
         super().__init__(
             {
                 "i": In(stream.Signature(cached_layout(lanes), always_ready=True)),
                 "step_address": In(28),
                 "step_en": In(1),
-                "steps": Out(data.ArrayLayout(unsigned(width), lanes)),
+                "steps": Out(data.ArrayLayout(unsigned(width), slots)),
             }
         )
 
@@ -46,13 +47,13 @@ class KeySteps(wiring.Component):
         m = Module()
         starts = self.places.step_blocks
         m.submodules.steps = steps = memory.Memory(
-            shape=data.ArrayLayout(unsigned(self.width), self.lanes), depth=starts[-1], init=[]
+            shape=data.ArrayLayout(unsigned(self.width), self.slots), depth=starts[-1], init=[]
         )
         read, write = steps.read_port(), steps.write_port(granularity=1)
-        lane_bits = self.lanes.bit_length() - 1
+        lane_bits = self.slots.bit_length() - 1
         head, place, word = Signal(16), Signal(range(starts[-1])), self.i.p
         valid, later_valid = Signal(), Signal()
-        slot, lane = Signal(SLOT_WIDTH), Signal(range(self.lanes))
+        slot, lane = Signal(SLOT_WIDTH), Signal(range(self.slots))
         step, later_step = Signal(self.width), Signal(self.width)
         m.d.sync += [
             valid.eq(self.i.valid & (word.word == 0)),
@@ -61,7 +62,7 @@ class KeySteps(wiring.Component):
             step.eq(word.step),
             later_valid.eq(valid),
             place.eq(start_of(head, starts, slot >> lane_bits)),
-            lane.eq(slot & (self.lanes - 1)),
+            lane.eq(slot & (self.slots - 1)),
             later_step.eq(step),
         ]
         m.d.comb += [
@@ -70,7 +71,7 @@ class KeySteps(wiring.Component):
             self.steps.eq(read.data),
             write.addr.eq(place),
         ]
-        for n in range(self.lanes):
+        for n in range(self.slots):
             m.d.comb += write.data[n].eq(later_step)
             m.d.comb += write.en[n].eq(later_valid & (lane == n))
         return m

@@ -27,25 +27,35 @@ class _Cache(wiring.Component):
             }
         )
 
-    def _memory(self, m, depth, rows, width):
-        """The memory of the first ``rows`` rows, codes of ``width`` bits; the others stay zero."""
+    def _memory(self, m, depth, rows, width, parts=1):
+        """The memory of the first ``rows`` rows, codes of ``width`` bits; the others stay zero.
+
+        With ``parts`` it has them as often; of the operand every ``parts``-th block of rows is one.
+        """
+        codes = rows * self.lanes * parts
         m.submodules.memory = store = memory.Memory(
-            shape=data.ArrayLayout(signed(width), rows * self.lanes), depth=depth, init=[]
+            shape=data.ArrayLayout(signed(width), codes), depth=depth, init=[]
         )
         read = store.read_port()
-        codes = [self._place(row, lane, width) for row in range(rows) for lane in range(self.lanes)]
-        codes = [read.data[place] for place in codes]
+        places = []
+        for chunk in range(rows * parts // self.lanes):
+            word, part = divmod(chunk, parts)
+            for row in range(word * self.lanes, (word + 1) * self.lanes):
+                slots = range(part * self.lanes, (part + 1) * self.lanes)
+                places += [self._place(row, slot, width) for slot in slots]
+        plain = width == 8 and places == list(range(codes))
+        codes = [read.data[place] for place in places]
         codes = [Cat(code, code[-1].replicate(8 - width)) for code in codes]
         m.d.comb += [
             read.addr.eq(self.address),
             read.en.eq(self.read_en),
-            self.data.as_value().eq(Cat(codes if width < 8 else read.data, Const(0, 1))),
+            self.data.as_value().eq(Cat(read.data if plain else codes, Const(0, 1))),
         ]
         return store.write_port(granularity=1)
 
-    def _place(self, row, lane, width):
+    def _place(self, row, slot, width):
         """Where a code lies in its word."""
-        return row * self.lanes + lane
+        return row * self.lanes + slot
 
     def _heads_first(self, m):
         """The word and its head's number among all layers' heads, one cycle later."""
@@ -63,7 +73,7 @@ class _Cache(wiring.Component):
 class KeyCache(_Cache):
     """Keys, a slot in a row, where :class:`CachePlaces` says.
 
-    Their steps are read as blocks of ``lanes`` slots by their own port.
+    Their steps are read as words of ``lanes * paths`` slots by their own port.
 
     Latency 3 cycles from a word's acceptance to the first ``read_en`` that finds it. Throughput
     1 word per cycle.
@@ -79,7 +89,7 @@ class KeyCache(_Cache):
         Synchronous read: a cycle after ``read_en``, and kept while that is low.
     written : Out(1)
         3 cycles after an operation's last word: with the first cycle in which it can be read.
-    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes])
+    step_address, step_en, steps : In, In, Out(unsigned(9)[lanes * paths])
         Read like ``data``; a step is that of the head's word 0.
     """
 
@@ -87,7 +97,7 @@ class KeyCache(_Cache):
         more = {
             "step_address": In(28),
             "step_en": In(1),
-            "steps": Out(data.ArrayLayout(unsigned(9), places.lanes)),
+            "steps": Out(data.ArrayLayout(unsigned(9), places.lanes * places.paths)),
         }
         super().__init__(places, more)
 
@@ -130,6 +140,9 @@ class KeyCache(_Cache):
 class ValueCache(_Cache):
     """Values, transposed: a channel in a row, a slot in a lane, where :class:`CachePlaces` says.
 
+    With ``parts`` an operand holds as many blocks of slots: chunk ``word * parts + part`` of rows
+    is the block ``word`` of channels of the slots of that part.
+
     Latency 3 cycles from a word's acceptance to the first ``read_en`` that finds it. Throughput
     1 word per cycle.
 
@@ -146,18 +159,20 @@ class ValueCache(_Cache):
         3 cycles after an operation's last word: with the first cycle in which it can be read.
     """
 
-    def _place(self, row, lane, width):
+    def _place(self, row, slot, width):
         """Of codes of 4 bits, two rows' lie side by side: they are written as one byte."""
-        pair = row // 2 * 2 * self.lanes + 2 * lane + row % 2
-        return pair if width == 4 else super()._place(row, lane, width)
+        slots = self.lanes * self.places.parts
+        pair = row // 2 * 2 * slots + 2 * slot + row % 2
+        return pair if width == 4 else row * slots + slot
 
     def elaborate(self, platform):
         m = Module()
         places = self.places
         rows = min(self.rows, places.head_words * self.lanes)  # no head fills more
-        write = self._memory(m, places.value_words, rows, places.value_width)
+        write = self._memory(m, places.value_words, rows, places.value_width, places.parts)
         chunks = self.rows // self.lanes
-        lane_bits = self.lanes.bit_length() - 1
+        slots = self.lanes * places.parts  # in a word
+        lane_bits = slots.bit_length() - 1
 
         word, valid, head = self._heads_first(m)
         later, later_valid = Signal.like(word), Signal()
@@ -174,9 +189,9 @@ class ValueCache(_Cache):
         ]
         block = later.slot >> lane_bits
         m.d.comb += write.addr.eq(start_of(tile, places.value_blocks, block))
-        lane = later.slot & (self.lanes - 1)
+        lane = later.slot & (slots - 1)
         for r in range(rows):
-            for n in range(self.lanes):
+            for n in range(slots):
                 place = self._place(r, n, places.value_width)
                 here = (chunk == r // self.lanes) & (lane == n)
                 m.d.comb += write.data[place].eq(later.data[r % self.lanes])

@@ -45,6 +45,10 @@ class CachePlaces:
     ``value_address(layer, head) + d // rows * blocks(layer) + s // lanes``. A key's step is in
     lane ``s % lanes`` of ``step_address(layer, head) + s // lanes``.
 
+    With ``parts`` a word of values holds as many blocks of slots, side by side: slot ``s`` is part
+    ``s // lanes % parts`` of the word ``s // (lanes * parts)``. Likewise a word of steps with
+    ``paths`` blocks.
+
     Parameters
     ----------
     rows : int, a multiple of ``lanes`` to 1024
@@ -55,6 +59,9 @@ class CachePlaces:
         Heads are ``head_words * lanes`` long.
     key_width, value_width : int, 8, 6 or 4
         Bits of a code on chip; in external memory 4 where both are that, else 8.
+    parts : int, a power of two that divides ``rows / lanes``
+        More than 1 on chip only; ``parts * head_words`` blocks of rows are no more than there are.
+    paths : int, a power of two to ``parts``
 
     Raises
     ------
@@ -69,6 +76,8 @@ class CachePlaces:
     head_words: int
     key_width: int = 8
     value_width: int = 8
+    parts: int = 1
+    paths: int = 1
 
     def __post_init__(self):
         check_power_of_two("lanes", self.lanes, 64)
@@ -84,6 +93,14 @@ class CachePlaces:
         for name in ("key_width", "value_width"):
             if getattr(self, name) not in (8, 6, 4):
                 raise ValueError(f"{name} must be 8, 6 or 4, not {getattr(self, name)!r}")
+        check_power_of_two("parts", self.parts, 64)
+        check_power_of_two("paths", self.paths, self.parts)
+        chunks = self.rows // self.lanes
+        if self.parts > 1 and (chunks % self.parts or self.parts * self.head_words > chunks):
+            raise ValueError(
+                f"parts must divide the {chunks} blocks of rows, and leave {self.head_words} of "
+                f"them for each, not {self.parts}"
+            )
 
     def tiles(self, layer):
         """Tiles of ``rows`` slots of a layer."""
@@ -93,10 +110,19 @@ class CachePlaces:
         """Blocks of ``lanes`` slots of a layer."""
         return -(-self.layer_slots[layer] // self.lanes)
 
+    def reads(self, layer):
+        """Words of values of a layer: of ``parts`` blocks each."""
+        return -(-self.blocks(layer) // self.parts)
+
     @property
     def most_blocks(self):
         """Of the layer that has the most."""
         return max(map(self.blocks, range(len(self.layer_slots))))
+
+    @property
+    def most_reads(self):
+        """Of the layer that has the most."""
+        return -(-self.most_blocks // self.parts)
 
     @property
     def channel_tiles(self):
@@ -115,20 +141,20 @@ class CachePlaces:
 
     @cached_property
     def step_blocks(self):
-        """The first block of each head's steps, and the number of blocks."""
-        return self._starts(self.blocks)
+        """The first word of each head's steps, and the number of words."""
+        return self._starts(lambda layer: self.reads(layer) * self.parts // self.paths)
 
     @cached_property
     def value_blocks(self):
         """The first word of each of a head's tiles of channels, and the number of words."""
-        return self._starts(self.blocks, self.channel_tiles)
+        return self._starts(self.reads, self.channel_tiles)
 
     def key_address(self, layer, head):
         """The first word of a head's keys."""
         return self.key_tiles[layer * self.n_kv_heads + head] * self.head_words
 
     def step_address(self, layer, head):
-        """The first block of a head's steps."""
+        """The first word of a head's steps."""
         return self.step_blocks[layer * self.n_kv_heads + head]
 
     def value_address(self, layer, head):

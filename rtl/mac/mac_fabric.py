@@ -9,6 +9,7 @@ from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.group_scales import parameter_layout
 from celosia.rtl.mac.ternary_sum import TERMS, ternary_sums
 from celosia.rtl.stream.block_queue import BlockQueue
+from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
 from celosia.rtl.stream.queue import Queue
 
@@ -31,16 +32,16 @@ def activation_layout(lanes, width=MANTISSA_WIDTH):
     )
 
 
-def beat_layout(rows, lanes, tokens, weight_width, groups=None):
+def beat_layout(rows, lanes, tokens, weight_width, groups=None, parts=1):
     """What the fabric takes in a cycle.
 
-    ``weights`` int[rows, lanes]; one block of ``activations`` for each token; ``first`` and
+    ``weights`` int[rows, lanes]; ``parts`` blocks of ``activations`` for each token; ``first`` and
     ``last`` frame the beats of a tile. With ``groups`` also ``parameters``, each row's
     scale and offset.
     """
     members = {
         "weights": data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows),
-        "activations": data.ArrayLayout(activation_layout(lanes), tokens),
+        "activations": data.ArrayLayout(activation_layout(lanes), tokens * parts),
         "first": 1,
         "last": 1,
     }
@@ -54,8 +55,9 @@ class MacFabric(wiring.Component):
 
     With ``groups`` the dot product counts ``scale[row]`` times, and ``offset[row]`` times the sum
     of the mantissas is added to it. An output-stationary array of ``tokens x rows`` dot products of
-    ``lanes`` multipliers each. A beat's weights serve all tokens, a token's block all rows. Exact:
-    nothing rounds, and ``acc_width`` bits hold any tile the caller sends.
+    ``lanes`` multipliers each. A beat's weights serve all tokens, a token's block all rows; of
+    ``parts`` blocks each serves every ``parts``-th chunk of ``lanes`` rows. Exact: nothing rounds,
+    and ``acc_width`` bits hold any tile the caller sends.
 
     Ternary weights take additions and subtractions only: :mod:`celosia.rtl.mac.ternary_sum`.
 
@@ -74,6 +76,9 @@ class MacFabric(wiring.Component):
     groups : GroupFormat, optional
     results_in_blocks : bool
         Whether results wait in block RAM, or in LUTs.
+    parts : int, 1 to 64
+    portable : int
+        Multipliers that are no blocks of the chip, the last ones: for who needs blocks more.
 
     Members
     -------
@@ -99,6 +104,8 @@ class MacFabric(wiring.Component):
         acc_width=40,
         groups=None,
         results_in_blocks=False,
+        parts=1,
+        portable=0,
     ):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
@@ -118,13 +125,16 @@ class MacFabric(wiring.Component):
         self.acc_width = acc_width
         self.groups = groups
         self.results_in_blocks = results_in_blocks
+        check_range("parts", parts, 1, 64)
+        self.parts = parts
+        self.portable = portable
         if form.ternary and groups:
             raise ValueError("groups must be None if ternary: their scales need multipliers")
         stages = -(-lanes // TERMS) - 1 if form.ternary else -(-ceil_log2(lanes) // 2)
         self._depth = 3 + stages + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
-        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups)
+        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups, parts)
         super().__init__(
             {
                 "i": In(stream.Signature(beat)),
@@ -158,14 +168,14 @@ class MacFabric(wiring.Component):
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
         for token in range(self.tokens):
-            block = beat.activations[token].mantissa
-            exponent = delayed(m, beat.activations[token].exponent, self._depth - 2)
-            total = self._total(m, delayed(m, block))
+            blocks = beat.activations[token * self.parts : (token + 1) * self.parts]
+            exponents = [delayed(m, block.exponent, self._depth - 2) for block in blocks]
+            total = self._total(m, delayed(m, blocks[0].mantissa))  # of cached operands not used
             for row in range(self.rows):
-                if row % SHARING == 0:
-                    name = f"copy_{token}_{row}"
-                    mantissas = delayed(m, block, 1, name)
-                    early = delayed(m, exponent, 1, name)
+                if row % min(SHARING, self.lanes if self.parts > 1 else SHARING) == 0:
+                    name, part = f"copy_{token}_{row}", row // self.lanes % self.parts
+                    mantissas = delayed(m, blocks[part].mantissa, 1, name)
+                    early = delayed(m, exponents[part], 1, name)
                     later = delayed(m, early[FINE:], 1, name)
                     clear, valid = delayed(m, starting, 1, name), delayed(m, coming.valid, 1, name)
                 if self.form.ternary:
@@ -200,6 +210,11 @@ class MacFabric(wiring.Component):
             self.nearly_full.eq(room_next <= 2),
         ]
 
+    @property
+    def _blocks(self):
+        """Multipliers that may be blocks of the chip."""
+        return self.tokens * self.rows // self.form.group * self.lanes - self.portable
+
     def _dots(self, m, weights, mantissas, token, row):
         """The dot products of the rows, from ``row`` on, that share multipliers."""
         form, products = self.form, []
@@ -207,7 +222,8 @@ class MacFabric(wiring.Component):
         number = (token * self.rows + row) // form.group * self.lanes  # boards know them by it
         for lane, (x, *several) in enumerate(zip(mantissas, *together, strict=True)):
             name = f"product_{number + lane}"
-            product = form.multiply_registered(m, form.pack(several), x, name=name)
+            portable = number + lane >= self._blocks
+            product = form.multiply_registered(m, form.pack(several), x, 1, name, portable)
             products.append(form.split(product))
         return (_added(m, list(terms)) for terms in zip(*products, strict=True))
 

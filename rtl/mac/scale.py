@@ -32,6 +32,8 @@ class Scale(wiring.Component):
     lanes : int, 1 to 64
     acc_width : int, 8 to 56
     tokens : int, 1 to 64
+    portable : bool
+        The factors are made without multiplier blocks.
     more
         Further members of the words, name to shape, which are passed on.
 
@@ -53,13 +55,14 @@ class Scale(wiring.Component):
 
     latency = 4
 
-    def __init__(self, lanes, acc_width, tokens=1, **more):
+    def __init__(self, lanes, acc_width, tokens=1, portable=False, **more):
         check_range("lanes", lanes, 1, 64)
         check_range("acc_width", acc_width, 8, 56)
         check_range("tokens", tokens, 1, 64)
         self.lanes = lanes
         self.acc_width = acc_width
         self.tokens = tokens
+        self.portable = portable
         self.more = more
         scales = {
             "row_scale": data.ArrayLayout(unsigned(16), lanes),
@@ -83,7 +86,7 @@ class Scale(wiring.Component):
         frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
         # 1: the unrounded factor; beside it the accumulator makes its long moves.
-        products = [multiply(m, row, word.mantissa) for row in word.row_scale]
+        products = [multiply(m, row, word.mantissa, self.portable) for row in word.row_scale]
         distance = _distance(m, word.shift, self.acc_width)
         raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
         far, near = range(SHORT, len(distance))[::-1], range(SHORT)[::-1]

@@ -1,13 +1,14 @@
 """The collector: takes the fabric's tiles apart into words and joins each with its scales."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 from celosia.reference.units.head_quantize import STEP_SHIFT
 from celosia.reference.units.scale import ONE
 from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
-from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["Collect", "collected_layout", "scalar_layout"]
@@ -18,8 +19,19 @@ def scalar_layout():
     return data.StructLayout({"mantissa": unsigned(17), "shift": unsigned(6)})
 
 
-def collected_layout(lanes, acc_width, tokens, routes=16, more=None, value_steps=False):
-    """A word of accumulators with all that scales it, its route and what its units are told."""
+def collected_layout(
+    lanes, acc_width, tokens, routes=16, more=None, value_steps=False, paths=1, score_width=24
+):
+    """A word of accumulators with all that scales it, its route and what its units are told.
+
+    With ``paths`` there are words of scores ``beside`` it, as many lanes with steps of their own.
+    """
+    beside = data.StructLayout(
+        {
+            "data": data.ArrayLayout(signed(score_width), lanes),
+            "steps": data.ArrayLayout(unsigned(9), lanes),
+        }
+    )
     steps = {"value_steps": data.ArrayLayout(unsigned(STEP_SHIFT), lanes)}
     return framed(
         lanes,
@@ -31,7 +43,19 @@ def collected_layout(lanes, acc_width, tokens, routes=16, more=None, value_steps
         route=range(max(2, routes)),
         **(WORD_MEMBERS if more is None else more),
         **(steps if value_steps else {}),
+        **({"beside": data.ArrayLayout(beside, paths - 1)} if paths > 1 else {}),
     )
+
+
+def _asks(operation, scalar):
+    """Whether that is the operation's scalar."""
+    return (operation.scalar.as_value() & scalar.value).any()
+
+
+def _one(chunks, number):
+    """Of several chunks, views of lanes, the one of that number."""
+    lanes = zip(*chunks, strict=True)
+    return [Value.cast(Array(values)[number]).as_signed() for values in lanes]
 
 
 class _Place:
@@ -44,12 +68,24 @@ class _Place:
         self.first_chunk = Signal(init=1)
         self.final = Signal()  # of several chunks the last one
         self.part = Signal(range(max(2, self.chunks)))  # the chunk's number in its tile
-        self.bottom = Signal(init=self.chunks == 1)  # that is the last one there
+        self.bottom = Signal(init=self.chunks == collect.parts == 1)  # that is the last one there
         self.offset = Signal(token_width(collect.tokens))
         self.token = Signal(token_width(collect.tokens))
+        self.parts = collect.parts
+        self.number = Signal(range(self.parts))  # of a word among those of ``parts`` chunks
 
-    def move(self, m, go, last_token, last_chunk, count):
-        """On with ``go``: token by token, then to the next one of ``count`` chunks."""
+    def move(self, m, go, last_token, last_chunk, count, moves=None):
+        """On with ``go``: token by token, then to the next one of ``count`` chunks.
+
+        Where ``parts`` chunks of a tile move together, ``moves`` says that they do.
+        """
+        part = [self.part.eq(self.part + 1), self.bottom.eq(self.part + 2 == self.chunks)]
+        again = [self.part.eq(0), self.bottom.eq(self.chunks == 1)]
+        if moves is not None:
+            groups = self.chunks // self.parts
+            m.d.comb += self.bottom.eq(moves & (self.part == groups - 1))
+            part = [self.part.eq(self.part + moves), self.number.eq(Mux(moves, 0, self.number + 1))]
+            again = [self.part.eq(0), self.number.eq(0)]
         with m.If(go):
             m.d.sync += self.offset.eq(self.offset + 1)
             with m.If(last_token):
@@ -59,11 +95,10 @@ class _Place:
                     self.ahead.eq(self.ahead + 1),
                     self.first_chunk.eq(0),
                     self.final.eq(self.ahead == count),
-                    self.part.eq(self.part + 1),
-                    self.bottom.eq(self.part + 2 == self.chunks),
+                    *part,
                 ]
                 with m.If(self.bottom | last_chunk):
-                    m.d.sync += [self.part.eq(0), self.bottom.eq(self.chunks == 1)]
+                    m.d.sync += again
                 with m.If(last_chunk):
                     m.d.sync += [self.chunk.eq(0), self.ahead.eq(2), self.first_chunk.eq(1)]
 
@@ -74,8 +109,11 @@ class Collect(wiring.Component):
     The operation says which :class:`Scalar` its words have. A word waits for its tile, its row
     scales and its scalar.
 
+    With ``parts`` as many chunks move together. Of weighted values each word is their sum; of
+    scores ``paths`` of them leave at once, and words are numbered by their blocks of slots.
+
     Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle; of tiles of several
-    chunks, one whose first chunk is the operation's last takes 2 cycles.
+    chunks, one whose first chunk is the operation's last takes 2 cycles; a word that is a sum, too.
 
     Parameters
     ----------
@@ -93,6 +131,10 @@ class Collect(wiring.Component):
         Whether norms may come again, unchanged.
     value_steps : bool
         Whether the row scales of scores have the steps of values below the keys'.
+    parts : int, a power of two that divides ``rows / lanes``
+    paths : int, a power of two to ``parts``
+    score_width : int, 8 to ``acc_width``
+        Bits of the scores that leave ``beside`` others.
 
     Members
     -------
@@ -101,7 +143,7 @@ class Collect(wiring.Component):
     tiles : In(stream of int acc_width[tokens, rows])
     embedded : In(stream of int8[lanes])
         The words of an operation that ``loads``.
-    row_scales : In(stream of uint16[lanes])
+    row_scales : In(stream of uint16[lanes * paths])
     head, query_steps : Out(unsigned(8)), In(unsigned(9)[tokens])
         The steps of the operation's head, in the same cycle.
     norms : In(stream of token, mantissa and shift), always ready
@@ -134,6 +176,9 @@ class Collect(wiring.Component):
         with_experts=False,
         repeats=False,
         value_steps=False,
+        parts=1,
+        paths=1,
+        score_width=24,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -150,18 +195,23 @@ class Collect(wiring.Component):
         self.with_experts = with_experts
         self.repeats = repeats
         self.value_steps = value_steps
+        check_power_of_two("parts", parts, rows // lanes)
+        check_power_of_two("paths", paths, parts)
+        self.parts = parts
+        self.paths = paths
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
             {"token": unsigned(token_width(tokens)), **dict(scalar_layout().members)}
         )
-        word = collected_layout(lanes, acc_width, tokens, routes, more, value_steps)
+        last = paths, score_width
+        word = collected_layout(lanes, acc_width, tokens, routes, more, value_steps, *last)
         super().__init__(
             {
                 "operation": In(stream.Signature(operation_layout(tokens, routes, more))),
                 "tiles": In(stream.Signature(tile)),
                 "embedded": In(stream.Signature(data.ArrayLayout(signed(embedded_width), lanes))),
-                "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes))),
+                "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes * paths))),
                 "head": Out(8),
                 "query_steps": In(data.ArrayLayout(unsigned(9), tokens)),
                 "norms": In(stream.Signature(norm, always_ready=True)),
@@ -187,12 +237,13 @@ class Collect(wiring.Component):
         self._scalars(m, operations.o, at.token, scalar, scalar_valid, restart)
 
         held = Signal()  # a tile
+        settled = self._settled(m, operation, held, go)
         step, emptied = Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
         m.d.comb += [
             at.token.eq(operation.first + at.offset if self.tokens > 1 else 0),
-            source_valid.eq(Mux(operation.loads, self.embedded.valid, held)),
+            source_valid.eq(Mux(operation.loads, self.embedded.valid, settled)),
             go.eq(
                 operations.o.valid
                 & source_valid
@@ -211,16 +262,74 @@ class Collect(wiring.Component):
             step.eq(go & ~operation.loads & last_token),
             emptied.eq(step & (last_chunk | at.bottom)),
         ]
-        lowest = self._hold(m, held, step, emptied)
-        at.move(m, go, last_token, last_chunk, operation.chunks)
+        moves = self._moves(m, operation, at)
+        lowest = self._hold(m, held, step if moves is None else step & moves, emptied)
+        at.move(m, go, last_token, last_chunk, operation.chunks, moves)
         self._give(m, collected.i, go, operation, at, lowest, scalar, last_token, last)
         return m
+
+    def _settled(self, m, operation, held, go):
+        """Whether a tile is there, and where it is the operation's the sum of its lowest chunks."""
+        if self.parts == 1:
+            return held
+        settled = Signal()
+        m.d.sync += settled.eq(held & ~go)
+        return held & (settled | ~_asks(operation, Scalar.SUM))
+
+    def _moves(self, m, operation, at):
+        """Whether the tile moves behind a word, where it does not always."""
+        if self.parts == 1:
+            return None
+        most = Signal(range(self.parts))
+        m.d.comb += most.eq(self.parts - 1)
+        with m.If(_asks(operation, Scalar.QUERY)):
+            m.d.comb += most.eq(self.parts // self.paths - 1)
+        with m.Elif(_asks(operation, Scalar.SUM)):
+            m.d.comb += most.eq(0)
+        return at.number == most
+
+    def _word(self, m, given, operation, at, lowest):
+        """Of ``parts`` chunks the word that is meant; and the words of scores beside it."""
+        size = self.lanes * self.parts
+        pieces = Signal(data.ArrayLayout(signed(self.acc_width), size), name="pieces")
+        m.d.comb += pieces.eq(lowest[at.token])
+        chunks = [pieces[n : n + self.lanes] for n in range(0, size, self.lanes)]
+        summed = Signal(data.ArrayLayout(signed(self.acc_width), self.lanes))
+        for lane, total in enumerate(summed):
+            values = [chunk[lane] for chunk in chunks]
+            while len(values) > 1:
+                values = [a + b for a, b in zip(values[0::2], values[1::2], strict=True)]
+            m.d.sync += total.eq(values[0])
+        queried, chosen = _asks(operation, Scalar.QUERY), Signal.like(summed, name="chosen")
+        scores = [chunks[path :: self.paths] for path in range(self.paths)]
+        m.d.comb += chosen.eq(Cat(_one(chunks, at.number)))
+        with m.If(queried):
+            m.d.comb += chosen.eq(Cat(_one(scores[0], at.number)))
+        with m.Elif(_asks(operation, Scalar.SUM)):
+            m.d.comb += chosen.eq(summed)
+        index = operation.base + at.chunk
+        for path in range(1, self.paths):
+            word = given.p.beside[path - 1]
+            steps = self.row_scales.payload[path * self.lanes : (path + 1) * self.lanes]
+            values = _one(scores[path], at.number)
+            m.d.comb += [
+                *(a.eq(value) for a, value in zip(word.data, values, strict=True)),
+                *(a.eq(step >> STEP_SHIFT) for a, step in zip(word.steps, steps, strict=True)),
+            ]
+        return chosen, Mux(queried, at.chunk << exact_log2(self.paths), index)
 
     def _give(self, m, given, go, operation, at, lowest, scalar, last_token, last):
         """The word of this cycle, with ``go``."""
         o = given.p
-        chosen = Signal.like(lowest[0])
-        m.d.comb += chosen.eq(lowest[at.token])
+        if self.parts == 1:
+            index = operation.base + at.chunk
+            chosen = Signal.like(lowest[0])
+            m.d.comb += chosen.eq(lowest[at.token])
+        else:
+            chosen, index = self._word(m, given, operation, at, lowest)
+        scales = self.row_scales.payload
+        if self.paths > 1:
+            scales = Cat(scales[lane] for lane in range(self.lanes))
         with m.If(operation.loads):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
@@ -228,10 +337,10 @@ class Collect(wiring.Component):
             given.valid.eq(go),
             o.data.eq(chosen),
             o.token.eq(at.token),
-            o.index.eq(operation.base + at.chunk),
+            o.index.eq(index),
             o.argument.eq(operation.argument),
             o.last.eq(last),
-            o.row_scale.eq(self.row_scales.payload),
+            o.row_scale.eq(scales),
             o.mantissa.eq(scalar.mantissa),
             o.shift.eq(operation.shift + scalar.shift),
             o.route.eq(operation.route),
@@ -240,7 +349,7 @@ class Collect(wiring.Component):
         ]
         if self.value_steps:
             queried = (operation.scalar.as_value() & Scalar.QUERY.value).any()
-            for lane, scales in enumerate(self.row_scales.payload):
+            for lane, scales in enumerate(self.row_scales.payload):  # there is one path
                 m.d.comb += o.value_steps[lane].eq(scales[:STEP_SHIFT])
                 with m.If(queried):
                     m.d.comb += o.row_scale[lane][:STEP_SHIFT].eq(0)
@@ -252,14 +361,14 @@ class Collect(wiring.Component):
         all. It is spread far across the chip, so it is loaded and moved a cycle later than decided;
         until then the chunk comes from where it is.
         """
-        chunk = data.ArrayLayout(signed(self.acc_width), self.lanes)
+        chunk = data.ArrayLayout(signed(self.acc_width), self.lanes * self.parts)
         lowest = Signal(data.ArrayLayout(chunk, self.tokens))
         tile = Signal.like(self.tiles.payload)
         free, load = Signal(), Signal()
         m.d.comb += free.eq(emptied | ~held)
         m.d.comb += [a.eq(rows.as_value()) for a, rows in zip(lowest, tile, strict=True)]
         m.d.sync += held.eq(load | (held & ~emptied))
-        if self.rows == self.lanes:
+        if self.rows == self.lanes * self.parts:
             m.d.comb += [load.eq(self.tiles.valid & free), self.tiles.ready.eq(free)]
             with m.If(load):
                 m.d.sync += tile.eq(self.tiles.payload)

@@ -15,14 +15,16 @@ def _write(m, queue, **fields):
 
 
 def send_step(m, sequencer, queues, step, logits, counts):
-    """A step, and the tapes' runs of a pass. ``counts`` are the blocks and tiles that it sees."""
-    blocks = in_view(m, sequencer.views, step, counts[0], sequencer.lanes)
+    """A step, and the tapes' runs of a pass. ``counts`` are the words and tiles that it sees."""
+    piece = sequencer.lanes * sequencer.parts
+    blocks = in_view(m, sequencer.views, step, counts[0], piece)
+    scored = blocks << sequencer.score_bits if sequencer.score_bits else blocks
     seen_tiles = in_view(m, sequencer.views, step, counts[1], sequencer.rows)
     words, tiles, chunks = Signal(20), Signal(20), Signal(20)
     m.d.comb += [
         words.eq(Mux(step.dynamic.words, blocks, step.words)),
         tiles.eq(Mux(step.dynamic.tiles, seen_tiles, step.tiles)),
-        chunks.eq(Mux(step.dynamic.chunks, blocks, step.chunks)),
+        chunks.eq(Mux(step.dynamic.chunks, scored, step.chunks)),
     ]
     scalar = step.scalar.as_value()
     queried, summed = ((scalar & one.value).any() for one in (Scalar.QUERY, Scalar.SUM))

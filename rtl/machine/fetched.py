@@ -56,17 +56,17 @@ def score_layout(lanes, exponent_width=EXPONENT_WIDTH, total_width=0):
     return data.StructLayout(block | ({"total": total_width} if total_width else {}))
 
 
-def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_width=0):
+def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_width=0, parts=1):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
     Its weights have ``width`` bits, those of the cache's keys and values where there are any.
-    ``upper`` marks an upper plane's beat. With a ``total_width`` a summand is each token's
-    ``totals``, in the exponent of its block.
+    ``upper`` marks an upper plane's beat; ``parts`` are the fabric's. With a ``total_width`` a
+    summand is each token's ``totals``, in the exponent of its block.
     """
     totals = {"totals": data.ArrayLayout(unsigned(total_width), tokens)} if total_width else {}
     return data.StructLayout(
         {
-            "beat": beat_layout(rows, lanes, tokens, width, groups),
+            "beat": beat_layout(rows, lanes, tokens, width, groups, parts),
             "upper": 1,
             "embedding": 1,
             "row": unsigned(10),

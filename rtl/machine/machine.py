@@ -30,13 +30,13 @@ from celosia.rtl.machine.fetched import CACHED_WIDTH
 from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.operands import wire_operands
 from celosia.rtl.machine.results import wire_results
-from celosia.rtl.machine.routes import route_units, routes_of, told, watched
+from celosia.rtl.machine.routes import UNITS, route_units, routes_of, told, watched
 from celosia.rtl.machine.row_scales import RowScales
 from celosia.rtl.machine.saturation_wiring import gate_width
 from celosia.rtl.machine.saturations import Saturations
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
-from celosia.rtl.machine.step import fetch_layout, recall_layout, scales_layout
+from celosia.rtl.machine.step import WORD_MEMBERS, fetch_layout, recall_layout, scales_layout
 from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
 from celosia.rtl.memory.axi_tape import AxiTape, axi_pins
 from celosia.rtl.memory.sdram import sdram_pins
@@ -169,7 +169,7 @@ class Machine(wiring.Component):
         slots = Slots(s.layer_views, tokens)
         external = s.cache_width > 0
         attends = self.program.attends
-        position_words = s.places.most_blocks
+        position_words = s.places.most_reads
         row = {"codes": data.ArrayLayout(signed(self._code_width), lanes)}
         embedded = row["codes"]
         if s.groups:
@@ -184,7 +184,9 @@ class Machine(wiring.Component):
         if s.value_steps:
             steps = data.ArrayLayout(unsigned(STEP_WIDTH), lanes)
             passed, totals = more | {"value_steps": steps}, total_width(lanes)
-        sequencer = Sequencer(self.program, rows, lanes, tokens, external, more, slots.views)
+        sequencer = Sequencer(
+            self.program, rows, lanes, tokens, external, more, slots.views, s.places
+        )
         n_routes = len(sequencer.routes)
         units = {
             "link": HostLink(
@@ -205,23 +207,27 @@ class Machine(wiring.Component):
                 attends,
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
+                s.parts,
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(weight_width=self._code_width, ternary=s.ternary)),
                 acc_width=s.acc_width,
                 groups=s.groups,
+                parts=s.parts,
+                portable=lanes * (s.paths - 1),  # their blocks are those of the scores' paths
             ),
-            "row_scales": RowScales(lanes, s.value_steps),
-            "sums": SoftmaxSum(lanes, tokens, position_words, totals),
+            "row_scales": RowScales(lanes, s.value_steps, s.paths),
+            "sums": SoftmaxSum(lanes, tokens, position_words, totals, s.parts),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
                 *(EMBEDDED_WIDTH if s.groups else self._code_width, n_routes, more),
                 *(bool(self.program.experts), self.program.norms > 1),
                 s.value_steps,
+                *(s.parts, s.paths, s.dot_width),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
-            "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes)),
+            "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes * s.paths)),
             "row_choice": RowChoice(data.StructLayout(row), rows),
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             **chains,
@@ -241,12 +247,14 @@ class Machine(wiring.Component):
                 (0, s.attention_start, s.hidden_start),
                 s.blocks,
                 s.activation_width,
+                s.parts > 1,
             ),
         }
         units["queries"] = QueryMemory(lanes, tokens, s.n_heads, s.head_words)
         units["scores"] = ScoreMemory(
-            *(lanes, tokens, position_words, self._exponent_width, totals)
+            *(lanes, tokens, position_words, self._exponent_width, totals, s.parts, s.paths)
         )
+        units |= self._paths()
         units |= self._bias_units(passed, n_routes)
         if s.groups:
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
@@ -254,6 +262,20 @@ class Machine(wiring.Component):
         if s.trits:
             units["ternary_words"] = TernaryWords(rows, lanes)
         return {n: unit for n, unit in units.items() if attends or n not in ATTENTION}
+
+    def _paths(self):
+        """What scores pass that leave the fabric beside others."""
+        s, units = self.shape, {}
+        for path in range(1, s.paths):
+            softmax = UNITS["softmax"](self, s, {})
+            asked = {n: WORD_MEMBERS[n] for n in softmax.i.p.shape().members if n in WORD_MEMBERS}
+            units |= {
+                f"softmax_{path}": softmax,
+                f"scale_{path}": Scale(s.lanes, s.dot_width, s.tokens, portable=True, **asked),
+                f"saturated_scores_{path}": Saturations(s.lanes, 24, s.score_width),
+                f"saturated_scaled_{path}": Saturations(s.lanes, 2, 2),
+            }
+        return units
 
     @property
     def _exponent_width(self):

@@ -59,16 +59,17 @@ def _choose_parameters(m, fetch, offered, parameters):
             m.d.comb += chosen.offset.eq(Mux(lower, read.offset, 0))
 
 
-def choose_block(m, fetch, fetched, offered, token):
-    """A token's block; exponentials are aligned when they are offered."""
-    read = Signal(activation_layout(fetch.lanes), name=f"read_{token}")
-    block = fetch.o.p.beat.activations[token]
+def choose_block(m, fetch, fetched, offered, number):
+    """A token's block, one of ``parts``; exponentials are aligned when they are offered."""
+    token = number // fetch.parts
+    read = Signal(activation_layout(fetch.lanes), name=f"read_{number}")
+    block = fetch.o.p.beat.activations[number]
     if not fetch.attends:
         m.d.sync += read.eq(fetch.activations[token])
         m.d.comb += block.eq(read)
         return
-    score = fetch.scores[token]
-    shift = Signal(signed(fetch.exponent_width + 2), name=f"shift_{token}")
+    score = fetch.scores[number]
+    shift = Signal(signed(fetch.exponent_width + 2), name=f"shift_{number}")
     m.d.sync += shift.eq(score.exponent - fetch.largest[token] + SPAN)
     with m.Switch(fetched.source):
         with m.Case(Source.SCORES):
@@ -82,7 +83,6 @@ def choose_block(m, fetch, fetched, offered, token):
         total = Signal(fetch.total_width, name=f"total_{token}")
         m.d.sync += total.eq(score.total)
         m.d.comb += fetch.o.p.totals[token].eq(Mux(shift < 0, 0, total))
-    block = fetch.o.p.beat.activations[token]
     m.d.comb += block.eq(read)
     with m.If(offered.source == Source.SCORES):
         m.d.comb += block.exponent.eq(Mux(shift < 0, 0, shift))

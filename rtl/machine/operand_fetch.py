@@ -58,6 +58,9 @@ class OperandFetch(wiring.Component):
         beats' weights are those of the tape.
     total_width : int
         Bits of the exponentials' totals, where they have any.
+    parts : int, 1 to 64
+        Blocks of exponentials in a beat for each token; of other activations all are the same.
+        Without totals where there are several.
     value_place : callable, optional
         Where ``cached`` has the value of a row and a lane, if it is not there.
 
@@ -109,6 +112,7 @@ class OperandFetch(wiring.Component):
         attends=True,
         total_width=0,
         value_place=None,
+        parts=1,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -128,8 +132,10 @@ class OperandFetch(wiring.Component):
         self.attends = attends
         self.total_width = total_width
         self.value_place = value_place
+        check_range("parts", parts, 1, 64)
+        self.parts = parts
         width = CACHED_WIDTH if attends or groups else weight_width
-        fetched = fetched_layout(rows, lanes, tokens, groups, width, total_width)
+        fetched = fetched_layout(rows, lanes, tokens, groups, width, total_width, parts)
         score = score_layout(lanes, exponent_width, total_width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
@@ -148,7 +154,7 @@ class OperandFetch(wiring.Component):
             "values": In(cached),
             "activations": In(data.ArrayLayout(activation_layout(lanes), tokens)),
             "queries": In(data.ArrayLayout(mantissas, tokens)),
-            "scores": In(data.ArrayLayout(score, tokens)),
+            "scores": In(data.ArrayLayout(score, tokens * parts)),
             "largest": In(data.ArrayLayout(signed(exponent_width), tokens)),
             "buffer": Out(2),
             "o": Out(stream.Signature(fetched, always_ready=True)),
@@ -217,6 +223,6 @@ class OperandFetch(wiring.Component):
             o.sum_last.eq(last),
         ]
         choose_weights(m, self, fetched, offered)
-        for token in range(self.tokens):
-            choose_block(m, self, fetched, offered, token)
+        for number in range(self.tokens * self.parts):
+            choose_block(m, self, fetched, offered, number)
         return m

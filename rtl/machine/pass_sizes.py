@@ -37,15 +37,17 @@ def divide_row(m, sequencer, number, loading):
 
 
 def count_pieces(m, sequencer):
-    """Blocks and tiles of positions seen when the pass is over, and whether they are known."""
+    """Words of values and tiles of positions seen at the pass's end, and whether they are known."""
     seen = Signal(21)
     blocks, tiles = Signal(20), Signal(20)  # known before the first step
-    rows, lane_bits, chunks = _rows(sequencer)
+    rows, _, chunks = _rows(sequencer)
     m.d.comb += seen.eq(sequencer.position + sequencer.group + 1)
-    m.d.sync += blocks.eq((seen + sequencer.lanes - 1) >> lane_bits)
+    piece = sequencer.lanes * sequencer.parts
+    m.d.sync += blocks.eq((seen + piece - 1) >> exact_log2(piece))
     if chunks is None:
         m.d.sync += tiles.eq((seen + rows - 1) >> exact_log2(rows))
         return (blocks, tiles), 1
+    chunks //= sequencer.parts
     m.submodules.tile_divider = divider = ConstantDivider(21, chunks)
     begun = Signal(2)  # a pass: its position, its blocks are there
     m.d.sync += begun.eq(Cat(sequencer.run.valid & sequencer.run.ready, begun[0]))

@@ -2,6 +2,7 @@
 
 from amaranth import Cat
 from amaranth.lib.wiring import connect
+from celosia.reference.units.head_quantize import STEP_SHIFT
 from celosia.rtl.machine.routes import SINKS, link, routes_of
 from celosia.rtl.stream.buffer import Buffer, Skid
 from celosia.rtl.stream.merge import Merge
@@ -11,7 +12,11 @@ __all__ = ["wire_results"]
 
 def wire_results(m, machine, u):
     """Scaled words by their routes' units into the memories."""
-    connect(m, u.collect.o, u.scale.i)
+    if machine.shape.paths == 1:
+        connect(m, u.collect.o, u.scale.i)
+    else:
+        link(m, u.collect.o, u.scale.i)
+        _wire_paths(m, machine, u)
     words = u.scale.o
     if any(machine.program.bias_words):
         link(m, u.scale.o, u.bias.i)
@@ -42,6 +47,27 @@ def wire_results(m, machine, u):
         u.sampler.o.ready.eq(1),  # the controller takes a pass's token before the next pass
     ]
     connect(m, u.sampled.o, u.controller.sampled)
+
+
+def _wire_paths(m, machine, u):
+    """Scores that leave beside others into the score memory: no later than those."""
+    words, lanes = u.collect.o, range(machine.shape.lanes)
+    for path, target in enumerate(u.scores.beside, 1):
+        scale, softmax = getattr(u, f"scale_{path}"), getattr(u, f"softmax_{path}")
+        beside, given = words.p.beside[path - 1], scale.i.p
+        told = [name for name in scale.more if name != "route"]
+        m.d.comb += [
+            scale.i.valid.eq(
+                words.valid & words.ready & (words.p.route == u.sequencer.routes["scores"])
+            ),
+            *(given[n].eq(words.p[n]) for n in ("token", "argument", "last", "shift", *told)),
+            given.index.eq(words.p.index | path),
+            *(given.data[lane].eq(beside.data[lane]) for lane in lanes),
+            *(given.row_scale[lane].eq(beside.steps[lane] << STEP_SHIFT) for lane in lanes),
+            given.mantissa[STEP_SHIFT:16].eq(words.p.mantissa[STEP_SHIFT:16]),  # a query's step
+        ]
+        link(m, scale.o, softmax.i)
+        link(m, softmax.o, target)
 
 
 def _joined(m, name, target, words, joined):

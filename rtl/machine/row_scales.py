@@ -16,7 +16,8 @@ class RowScales(wiring.Component):
 
     From the tape; where it asks for ``steps``, the keys' steps times 2**7 from ``address`` on, and
     nothing of the tape; where it is ``single``, one tape word's ``lane`` in all lanes of all words.
-    With ``value_steps``, those of the keys' slots stand below the keys' steps.
+    With ``value_steps``, those of the keys' slots stand below the keys' steps. With ``paths`` words
+    go on with the steps of the slots behind, which other words do not need.
 
     Latency 2 cycles from an operation to its first word. Throughput 1 word per cycle.
 
@@ -24,18 +25,19 @@ class RowScales(wiring.Component):
     ----------
     lanes : int, 1 to 64
     value_steps : bool
+    paths : int, 1 to 64
 
     Members
     -------
     i : In(stream of scales_layout)
         ``chunks`` is at least 1, ``lane`` below ``lanes``; not both ``steps`` and ``single``.
     tape : In(stream of uint16[lanes])
-    address, read_en, steps : Out, Out, In(unsigned(9)[lanes])
+    address, read_en, steps : Out, Out, In(unsigned(9)[lanes * paths])
         The key cache's steps: ``steps`` shows them a cycle after ``read_en``, and keeps them while
         that is low.
     value_steps : In(unsigned(7)[lanes])
         Likewise, where there are any.
-    o : Out(stream of uint16[lanes])
+    o : Out(stream of uint16[lanes * paths])
 
     Raises
     ------
@@ -43,9 +45,11 @@ class RowScales(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, value_steps=False):
+    def __init__(self, lanes, value_steps=False, paths=1):
         check_range("lanes", lanes, 1, 64)
+        check_range("paths", paths, 1, 64)
         self.lanes = lanes
+        self.paths = paths
         more = {"value_steps": In(data.ArrayLayout(unsigned(STEP_SHIFT), lanes))}
         word = data.ArrayLayout(unsigned(16), lanes)
         super().__init__(
@@ -54,9 +58,9 @@ class RowScales(wiring.Component):
                 "tape": In(stream.Signature(word)),
                 "address": Out(INDEX_WIDTH),
                 "read_en": Out(1),
-                "steps": In(data.ArrayLayout(unsigned(9), lanes)),
+                "steps": In(data.ArrayLayout(unsigned(9), lanes * paths)),
                 **(more if value_steps else {}),
-                "o": Out(stream.Signature(word)),
+                "o": Out(stream.Signature(data.ArrayLayout(unsigned(16), lanes * paths))),
             }
         )
 
@@ -112,4 +116,6 @@ class RowScales(wiring.Component):
                 m.d.comb += self.o.payload[lane].eq(chosen)
             with m.Else():
                 m.d.comb += self.o.payload[lane].eq(self.tape.payload[lane])
+        for lane in range(self.lanes, self.lanes * self.paths):
+            m.d.comb += self.o.payload[lane].eq(self.steps[lane] << STEP_SHIFT)
         return m

@@ -1,5 +1,7 @@
 """The machine's counters of saturated values, wired: what each of them watches."""
 
+from collections import defaultdict
+
 from amaranth import Cat, Const, Mux
 from celosia.rtl.attention.softmax_block import own_lanes, seen_lanes
 from celosia.rtl.machine.run_counters import SATURATED
@@ -32,6 +34,7 @@ def wire_saturations(m, machine, u):
         part = told_layout()(u.recurrent.i.p.argument).part
         word = u.recurrent.i.p.data
         values["values"] = Cat(_wide(x, part == Part.RELEASE) for x in word)
+    beside = _beside(m, machine, u)
     names = [name.removeprefix("saturated_") for name in SATURATED]
     for n, name in enumerate(names):
         if name not in ports:
@@ -40,8 +43,40 @@ def wire_saturations(m, machine, u):
         m.d.comb += [
             unit.valid.eq(port.valid & port.ready),
             unit.values.as_value().eq(values[name]),
-            u.controller.saturated[n].eq(unit.count),
+            u.controller.saturated[n].eq(sum(beside[name], unit.count)),
         ]
+
+
+def _beside(m, machine, u):
+    """By the names of counters what the scores add that pass beside others."""
+    counts = defaultdict(list)
+    for path in range(1, machine.shape.paths):
+        scale, softmax = getattr(u, f"scale_{path}"), getattr(u, f"softmax_{path}")
+        scores, scaled = softmax.i.p, scale.o.p
+        values = {
+            "scores": [
+                Mux(told, x, 0)
+                for told, x in zip(_counting(m, scores, softmax), scores.data, strict=True)
+            ],
+            "scaled": [
+                Cat(limited & told, Const(0, 1))
+                for told, limited in zip(_counting(m, scaled, softmax), scale.limited, strict=True)
+            ],
+        }
+        for name, port in (("scores", softmax.i), ("scaled", scale.o)):
+            unit = getattr(u, f"saturated_{name}_{path}")
+            m.d.comb += [
+                unit.valid.eq(port.valid & port.ready),
+                unit.values.as_value().eq(Cat(values[name])),
+            ]
+            counts[name].append(unit.count)
+    return counts
+
+
+def _counting(m, word, unit):
+    """The lanes of a word of scores that count; of low ones that of the token with itself."""
+    seen, own = seen_lanes(m, word, unit), own_lanes(m, word, unit)
+    return [a & (b | ~x[-1]) for a, b, x in zip(seen, own, word.data, strict=True)]
 
 
 def _mixer(machine, u):
@@ -56,19 +91,14 @@ def _scores(m, u, values):
     """Of scores those that count."""
     scores_route = u.sequencer.routes["scores"]
     scaled = u.scale.o.p
-
-    def counting(word):
-        """The lanes of a word of scores that count; of low ones that of the token with itself."""
-        seen, own = seen_lanes(m, word, u.softmax), own_lanes(m, word, u.softmax)
-        return [a & (b | ~x[-1]) for a, b, x in zip(seen, own, word.data, strict=True)]
-
     scores = u.softmax.i.p
     values["scores"] = Cat(
-        Mux(counts, x, 0) for counts, x in zip(counting(scores), scores.data, strict=True)
+        Mux(counts, x, 0)
+        for counts, x in zip(_counting(m, scores, u.softmax), scores.data, strict=True)
     )
     values["scaled"] = Cat(  # two bits of a value, which are 1, the largest, or 0
         Cat(limited & (counts | (scaled.route != scores_route)), Const(0, 1))
-        for counts, limited in zip(counting(scaled), u.scale.limited, strict=True)
+        for counts, limited in zip(_counting(m, scaled, u.softmax), u.scale.limited, strict=True)
     )
 
 

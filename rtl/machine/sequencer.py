@@ -5,6 +5,7 @@ from typing import NamedTuple
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 from celosia.rtl.machine.dispatch import send_load, send_step
 from celosia.rtl.machine.pass_sizes import count_pieces, divide_row, row_number
 from celosia.rtl.machine.step import (
@@ -66,6 +67,8 @@ class Sequencer(wiring.Component):
         That a step's ``view`` numbers: a step reads no more than a ring has slots. Where one has
         pages, the steps of row scales, and of the external cache or else of the fetcher, say
         whether what they read is paged.
+    places : CachePlaces, optional
+        Whose ``parts`` of values are read at once, and whose ``paths`` scores take.
 
     Members
     -------
@@ -103,7 +106,9 @@ class Sequencer(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, program, rows, lanes, tokens, external_cache=False, more=None, views=()):
+    def __init__(
+        self, program, rows, lanes, tokens, external_cache=False, more=None, views=(), places=None
+    ):
         if len(program.steps) < 2:
             raise ValueError(f"program must have at least 2 steps, not {len(program.steps)}")
         check_power_of_two("lanes", lanes, 64)
@@ -116,6 +121,8 @@ class Sequencer(wiring.Component):
         self.tokens = tokens
         self.external_cache = external_cache
         self.views = tuple(views)
+        self.parts, paths = (places.parts, places.paths) if places else (1, 1)
+        self.score_bits = exact_log2(self.parts // paths)  # words of scores for one of values
         self.paged = {"scales", "recall" if external_cache else "fetch"}
         if not any(view.page for view in views):
             self.paged = set()

@@ -102,6 +102,11 @@ class MachineShape:
         The tape has five weights in a byte.
     activation_width : int
         Bits of a mantissa in the activation memory.
+    parts : int
+        Blocks of positions of a head whose values are weighted in one beat; 1 where a head has all
+        rows, or the other ones idle.
+    paths : int
+        Words of scores that are scaled and exponentiated side by side.
     """
 
     rows: int
@@ -133,6 +138,8 @@ class MachineShape:
     ternary: bool = field(default=False, repr=False)
     trits: bool = field(default=False, repr=False)
     activation_width: int = field(default=8, repr=False)
+    parts: int = field(default=1, repr=False)
+    paths: int = field(default=1, repr=False)
 
     @property
     def layer_views(self):
@@ -144,7 +151,8 @@ class MachineShape:
         """Where the caches hold keys and values."""
         slots = tuple(view.slots for view in self.layer_views)
         widths = self._code_width("keys", "heads"), self._code_width("values")
-        return CachePlaces(self.rows, self.lanes, slots, self.n_kv_heads, self.head_words, *widths)
+        sizes = self.rows, self.lanes, slots, self.n_kv_heads, self.head_words
+        return CachePlaces(*sizes, *widths, self.parts, self.paths)
 
     def _code_width(self, *sinks):
         """Bits of the codes that come to one of the ``sinks``: a setting of its quantiser."""
@@ -156,6 +164,11 @@ class MachineShape:
     def value_steps(self):
         """Whether cached values have a step for each head and token, which a unit gives them."""
         return any(route.units for route in self.routes if route.sink == "values")
+
+    @property
+    def dot_width(self):
+        """Bits of a score's accumulator: of a query times a key."""
+        return min(16 + ceil_log2(self.head_words * self.lanes), self.acc_width)
 
     @property
     def paged_view(self):

@@ -3,20 +3,24 @@
 from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 from celosia.rtl.mac.mac_fabric import MANTISSA_WIDTH, activation_layout
 from celosia.rtl.machine.fetched import EXPONENT_WIDTH, mark_layout, score_layout
 from celosia.rtl.machine.step import BUFFERS
-from celosia.rtl.stream.checks import check_range
+from celosia.rtl.stream.checks import check_power_of_two, check_range
 from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["ActivationMemory", "QueryMemory", "ScoreMemory"]
 
 
-def _banks(m, shape, tokens, depth, address, en):
+IN_LUTS = {"ram_style": "distributed"}
+
+
+def _banks(m, shape, tokens, depth, address, en, attrs=None):
     """One memory for each token, read together: their write ports and what they read."""
     writes, reads = [], []
     for token in range(tokens):
-        store = memory.Memory(shape=shape, depth=depth, init=[])
+        store = memory.Memory(shape=shape, depth=depth, init=[], attrs=attrs)
         m.submodules[f"token_{token}"] = store
         read = store.read_port()
         m.d.comb += [read.addr.eq(address), read.en.eq(en)]
@@ -42,6 +46,8 @@ class ActivationMemory(wiring.Component):
         Words for each token, more than the last of ``starts``.
     width : int, 2 to 8
         Bits of a mantissa, the upper ones of what is read.
+    in_luts : bool
+        Where block RAM is short.
 
     Members
     -------
@@ -62,7 +68,7 @@ class ActivationMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, starts, depth, width=8):
+    def __init__(self, lanes, tokens, starts, depth, width=8, in_luts=False):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         if len(starts) != 3 or starts[0] != 0 or not starts[0] < starts[1] < starts[2]:
@@ -74,6 +80,7 @@ class ActivationMemory(wiring.Component):
         check_range("width", width, 2, 8)
         self.depth = depth
         self.width = width
+        self.attrs = IN_LUTS if in_luts else None
         word = framed(lanes, width, tokens, exponent=unsigned(5))
         super().__init__(
             {
@@ -93,7 +100,8 @@ class ActivationMemory(wiring.Component):
         m = Module()
         i = self.i.p
         shape = activation_layout(self.lanes, self.width)
-        writes, reads = _banks(m, shape, self.tokens, self.depth, self.address, self.read_en)
+        read_port = self.address, self.read_en, self.attrs
+        writes, reads = _banks(m, shape, self.tokens, self.depth, *read_port)
         for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
             m.d.comb += [
                 write.addr.eq(i.index),
@@ -211,23 +219,31 @@ class QueryMemory(wiring.Component):
 class ScoreMemory(wiring.Component):
     """Blocks of exponentials in several buffers, and the largest exponent of each token in each.
 
-    Latency 1 cycle from a word to its maximum and to the first ``read_en`` that finds it.
-    Throughput 1 word per cycle.
+    With ``parts`` as many words are read at once: those of ``index // parts``. They lie in memories
+    of their own, in LUTs: these are narrow and many.
+
+    Latency 1 cycle from a word to its maximum (with ``paths`` 2) and to the first ``read_en`` that
+    finds it. Throughput 1 word per cycle and path.
 
     Parameters
     ----------
     lanes, tokens : int, 1 to 64
     words : int, 1 to 2**18
-        Blocks in a buffer.
+        Blocks in a buffer, or ``parts`` of them.
     exponent_width : int, 10 to 26
     total_width : int, 0 to 32
         Bits of the ``total`` of a word, where it has one.
+    parts : int, a power of two to 64
+    paths : int, a power of two to ``parts``
+        Streams of words: word ``index`` comes by path ``index % paths``.
 
     Members
     -------
     i : In(stream of framed(lanes, unsigned(7), tokens, exponent=signed)), always ready
         ``argument`` is the buffer; the word of index 0 starts its maximum anew.
-    address, read_en, data : In, In, Out(score_layout[tokens])
+    beside : In(stream of the same, paths - 1 times), always ready
+        The other paths, where there are any: their words come no later than those of ``i``.
+    address, read_en, data : In, In, Out(score_layout[tokens * parts])
         Word ``buffer * words + index``: a cycle after ``read_en``, and kept while that is low.
     buffer, largest : In(2), Out(signed(exponent_width)[tokens])
         Asynchronous read.
@@ -240,7 +256,16 @@ class ScoreMemory(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens, words, exponent_width=EXPONENT_WIDTH, total_width=0):
+    def __init__(
+        self,
+        lanes,
+        tokens,
+        words,
+        exponent_width=EXPONENT_WIDTH,
+        total_width=0,
+        parts=1,
+        paths=1,
+    ):
         check_range("lanes", lanes, 1, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("words", words, 1, (1 << INDEX_WIDTH) // BUFFERS)
@@ -249,16 +274,22 @@ class ScoreMemory(wiring.Component):
         self.lanes = lanes
         self.tokens = tokens
         self.words = words
+        check_power_of_two("parts", parts, 64)
+        check_power_of_two("paths", paths, parts)
+        self.parts = parts
+        self.paths = paths
         self.exponent = signed(exponent_width)
         more = {"total": unsigned(total_width)} if total_width else {}
         word = framed(lanes, unsigned(7), tokens, exponent=self.exponent, **more)
         self.score = score_layout(lanes, exponent_width, total_width)
+        beside = In(stream.Signature(word, always_ready=True))
         super().__init__(
             {
                 "i": In(stream.Signature(word, always_ready=True)),
+                **({"beside": beside.array(paths - 1)} if paths > 1 else {}),
                 "address": In(INDEX_WIDTH),
                 "read_en": In(1),
-                "data": Out(data.ArrayLayout(self.score, tokens)),
+                "data": Out(data.ArrayLayout(self.score, tokens * parts)),
                 "buffer": In(2),
                 "largest": Out(data.ArrayLayout(self.exponent, tokens)),
                 "written": Out(BUFFERS),
@@ -267,29 +298,67 @@ class ScoreMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        i = self.i.p
         depth = BUFFERS * self.words
-        writes, reads = _banks(m, self.score, self.tokens, depth, self.address, self.read_en)
-        buffer = i.argument[:2]
-        for token, (write, read) in enumerate(zip(writes, reads, strict=True)):
-            here = Signal(name=f"here_{token}")
-            m.d.comb += [
-                here.eq(self.i.valid & (i.token == token)),
-                write.addr.eq(buffer * self.words + i.index),
-                write.data.power.eq(i.data),
-                write.data.exponent.eq(i.exponent),
-                *([write.data.total.eq(i.total)] if "total" in self.score.members else []),
-                write.en.eq(here),
-                self.data[token].eq(read),
-            ]
+        attrs = IN_LUTS if self.parts > 1 else None
+        shared = self.address, self.read_en, attrs
+        writes, reads = _banks(m, self.score, self.tokens * self.parts, depth, *shared)
+        streams = [self.i, *(self.beside if self.paths > 1 else ())]
+        buffers = [one.p.argument[:2] for one in streams]
+        for token in range(self.tokens):
+            heres = []
+            for path, one in enumerate(streams):
+                name = f"here_{token}" if path == 0 else f"here_{token}_{path}"
+                heres.append(here := Signal(name=name))
+                m.d.comb += here.eq(one.valid & (one.p.token == token))
+            for part in range(self.parts):
+                number, path = token * self.parts + part, part % self.paths
+                ports = writes[number], reads[number]
+                self._store(m, *ports, streams[path].p, heres[path], part)
+                m.d.comb += self.data[number].eq(reads[number])
             for number in range(BUFFERS):
-                largest = Signal(self.exponent, name=f"largest_{token}_{number}")
-                with m.If(here & (buffer == number)):
-                    above = (i.index == 0) | (i.exponent > largest)
-                    m.d.sync += largest.eq(Mux(above, i.exponent, largest))
+                largest = [
+                    self._largest(m, path, token, number, one.p, here & (buffer == number))
+                    for path, (one, here, buffer) in enumerate(
+                        zip(streams, heres, buffers, strict=True)
+                    )
+                ]
+                joined = _joined(m, largest)
                 with m.If(self.buffer == number):
-                    m.d.comb += self.largest[token].eq(largest)
+                    m.d.comb += self.largest[token].eq(joined)
         for number in range(BUFFERS):
-            ended = self.i.valid & i.last & (buffer == number)
+            ended = self.i.valid & self.i.p.last & (buffers[0] == number)
             m.d.sync += self.written[number].eq(ended)
         return m
+
+    def _store(self, m, write, read, i, here, part):
+        """A word of that part into its memory."""
+        bits = exact_log2(self.parts)
+        index = i.index[bits:] if bits else i.index
+        m.d.comb += [
+            write.addr.eq(i.argument[:2] * self.words + index),
+            write.data.power.eq(i.data),
+            write.data.exponent.eq(i.exponent),
+            *([write.data.total.eq(i.total)] if "total" in self.score.members else []),
+            write.en.eq(here & (i.index[:bits] == part) if bits else here),
+        ]
+
+    def _largest(self, m, path, token, number, i, here):
+        """Of a path's words for a token in a buffer."""
+        name = f"largest_{token}_{number}" if path == 0 else f"largest_{token}_{number}_{path}"
+        largest = Signal(self.exponent, name=name)
+        with m.If(here):
+            above = (i.index == path) | (i.exponent > largest)
+            m.d.sync += largest.eq(Mux(above, i.exponent, largest))
+        return largest
+
+
+def _joined(m, values):
+    """The largest of signed values, of several a cycle later."""
+    if len(values) == 1:
+        return values[0]
+    while len(values) > 1:
+        pairs = zip(values[0::2], values[1::2], strict=True)
+        values = [Mux(a > b, a, b) for a, b in pairs]
+    joined = Signal.like(values[0], name="joined")
+    m.d.sync += joined.eq(values[0])
+    return joined
