@@ -57,27 +57,68 @@ def tables(text):
     return ast.literal_eval(found["PORTS"]), ast.literal_eval(found["MEMORIES"])
 
 
+LINK = {
+    **{"clk": ("input", 1), "rst": ("input", 1)},
+    **{"rx__payload": ("input", 8), "rx__valid": ("input", 1), "rx__ready": ("output", 1)},
+    **{"tx__payload": ("output", 8), "tx__valid": ("output", 1), "tx__ready": ("input", 1)},
+}
+
+
+def module(settings, ports):
+    """The celosia_litex.py of a tiny machine, whose top.v is said to have `ports`; its plan."""
+    lines = [
+        f"  {way} {f'[{bits - 1}:0] ' if bits > 1 else ''}{name};\n"
+        for name, (way, bits) in ports.items()
+    ]
+    verilog = f"module other(a);\n  input a;\nendmodule\nmodule top(\n{''.join(lines)}\nendmodule\n"
+    plan = make_plan(random_model(CONFIG, seed=3), load_config("tiny", settings))
+    return litex_module(plan, verilog), plan
+
+
 def test_the_file_knows_ports_and_memories():
-    """Every port of a module of all kinds of ports, as Verilog declares it."""
-    plan = make_plan(random_model(CONFIG, seed=3), load_config("tiny", MACHINES["external"]))
-    ports = {
-        **{"clk": "input clk", "rst": "input rst", "rx__payload": "input [7:0] rx__payload"},
-        **{"m_axi0_araddr": "output [39:0] m_axi0_araddr", "interrupt": "output interrupt"},
-    }
-    lines = "".join(f"  {text};\n" for text in ports.values())
-    text = litex_module(
-        plan, f"module other(a);\n  input a;\nendmodule\nmodule top(\n{lines}\nendmodule"
-    )
+    ports = LINK | {"m_axi0_araddr": ("output", 40), "interrupt": ("output", 1)}
+    text, plan = module(MACHINES["external"], ports)
     found, memories = tables(text)
-    assert found == {
-        **{"clk": ("input", 1), "rst": ("input", 1), "rx__payload": ("input", 8)},
-        **{"m_axi0_araddr": ("output", 40), "interrupt": ("output", 1)},
-    }
+    assert found == ports
     sizes = {f"m_axi{n}": len(image) for n, image in enumerate(plan.images())}
     assert memories == sizes | {"m_axi_kv": plan.cache_bytes}
     compile(text, "celosia_litex.py", "exec")
     with pytest.raises(ValueError, match="must have a module called top"):
         litex_module(plan, "module chip(); endmodule\n")
+
+
+MASTER = LINK | {"m_axi0_rdata": ("input", 128)}
+
+
+@needs_litex
+@pytest.mark.parametrize(
+    ("settings", "ports", "command", "message"),
+    [
+        (
+            *((), LINK | {"sdram__cs_n": ("output", 1)}),
+            *("main()", "the example does not wire the chips at sdram: connect"),
+        ),
+        (MACHINES["link"], MASTER, 'board_soc("any")', "generate with control=axi_lite"),
+        (
+            *(MACHINES["link"], MASTER),
+            *("CelosiaCore(s.platform, 0).attach(s)", "m_axi0 needs main_ram at 0x0 to 0x"),
+        ),
+    ],
+)
+def test_what_the_example_does_not_do(tmp_path, settings, ports, command, message):
+    (tmp_path / "celosia_litex.py").write_text(module(settings, ports)[0])
+    made = "s = SoCCore(SimPlatform('SIM', []), 1, cpu_type=None, with_uart=False)"
+    code = "import sys; sys.path.insert(0, '.'); from celosia_litex import *\n"
+    code += f"from celosia_litex import SimPlatform, SoCCore, main\n{made}\n{command}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +138,14 @@ def machine(tmp_path_factory):
     return make
 
 
+def environment():
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def elaborate(folder, *options):
     """Run celosia_litex.py; what its SoC's Verilog holds, and the finished process."""
     command = [sys.executable, folder / "celosia_litex.py", "--elaborate", *options]
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | paths, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     verilog = folder / "build" / "gateware" / "sim.v"
     return verilog.read_text() if done.returncode == 0 else "", done
 
@@ -135,7 +177,6 @@ def lint(folder, verilog):
         ("external", []),
         ("external", ["--ram"]),
         ("link", []),
-        ("link", ["--ram"]),
     ],
 )
 def test_soc_gives_the_references_tokens(machine, name, options):

@@ -226,7 +226,8 @@ def board_soc(name):
         sys.exit("a board's host fills the main memory by the bus: generate with control=axi_lite")
     more = {"integrated_main_ram_size": 0x1000, "cpu_type": None}
     if MEMORIES:  # what the host writes must reach it: no cache between
-        more = {"cpu_type": "vexriscv", "uart_name": "crossover", "l2_size": 0}
+        more = {"cpu_type": "vexriscv", "integrated_rom_size": 1 << 17, "uart_name": "crossover"}
+        more["l2_size"] = 0
     target = importlib.import_module(f"litex_boards.targets.{name}")
     soc = target.BaseSoC(with_uart=bool(MEMORIES), **more)
     core = CelosiaCore(soc.platform, soc.mem_map["main_ram"])
