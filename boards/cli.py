@@ -45,13 +45,14 @@ def boards():
     """
     from celosia.boards.listing import listed
 
-    table = Table("board", "LUTs", "multiplier blocks", "block RAMs", "demo", "machine")
-    table.add_column("tokens/s", justify="right")
-    table.add_column("figure")
+    table = Table()
+    for name in ("board", "chip", "demo", "machine", "tokens/s"):
+        table.add_column(name, no_wrap=name not in ("chip", "machine"))
     for row in listed():
-        parts = [f"{row.board.resources[n]:,}" for n in ("lut", "dsp", "bram")]
-        speed = "" if row.speed is None else f"{row.speed:,.0f}"
-        table.add_row(row.board.name, *parts, row.demo, row.machine, speed, row.source)
+        chip = "{lut:,} LUTs, {dsp:,} multiplier blocks, {bram:,} block RAMs"
+        speed = "" if row.speed is None else f"{row.speed:,.0f}\n{row.source}"
+        chip = chip.format(**row.board.resources)
+        table.add_row(row.board.name, chip, row.demo, row.machine, speed)
     Console().print(table)
 
 

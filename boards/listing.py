@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import msgspec
 from celosia.boards.catalog import BOARDS
-from celosia.boards.estimate import MACHINES, fitting_config, largest_text
+from celosia.boards.estimate import MACHINES, default_clock, fitting_config, largest_text
 from celosia.generators.estimate.report import estimate_report
 from celosia.reference.checkpoint import load
 
@@ -84,6 +84,6 @@ def _listed(board, models, figures):
             if found.is_of(board, model, config):
                 return Listed(board, model.name, machine, found.tokens_per_second, "routed")
         cycles = estimate_report(model, config, 1, POSITION + 1, board)["cycles"][-1]
-        speed = board.clock(board.default_clock) / cycles
+        speed = board.clock(default_clock(board, config)) / cycles
         return Listed(board, model.name, machine, speed, "estimated")
     return Listed(board, "", largest_text(models[-1], board))
