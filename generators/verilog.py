@@ -145,7 +145,7 @@ def _with_contents(text, files):
         if file := files.get((module, plain)):
             out.append(f'  initial $readmemh("{file}", {name});\n')
             missing.discard(file)
-        elif after.strip() != "initial begin":
+        elif plain == name and after.strip() != "initial begin":
             index = f"zero_{len(out)}"
             out.append(f"  integer {index};\n")
             out.append(f"  initial for ({index} = 0; {index} <= {last}; {index} = {index} + 1)\n")
