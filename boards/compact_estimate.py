@@ -58,12 +58,14 @@ def needs(c, config):
     ]
     if spram:
         found = {"lut": SMALL_LOGIC, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
-        return found | {"bram": sum(_blocks(*memory, SMALL_SHAPES) for memory in memories)}
+        return found | {
+            "bram": sum(_blocks(depth, width, SMALL_SHAPES) for depth, width in memories)
+        }
     memories.append((words, bits))
     return {
         "lut": _luts(config, words * bits),
         "dsp": config.weight_parallelism * config.weight_width // 8 + 2,
-        "bram": sum(_blocks(*memory, SHAPES) for memory in memories),
+        "bram": sum(_blocks(depth, width, SHAPES) for depth, width in memories),
     }
 
 
