@@ -140,12 +140,12 @@ def _with_contents(text, files):
         found = MEMORY.match(line)
         if found is None:
             continue
-        plain, last = found[1].lstrip("\\"), found[2]
-        name = found[1] if plain == found[1] else f"{found[1]} "
+        name, last = f"{found[1]} ", found[2]  # a space ends an escaped name
+        plain = found[1].lstrip("\\")
         if file := files.get((module, plain)):
             out.append(f'  initial $readmemh("{file}", {name});\n')
             missing.discard(file)
-        elif after.strip() != "initial begin":
+        elif plain == found[1] and after.strip() != "initial begin":
             index = f"zero_{len(out)}"
             out.append(f"  integer {index};\n")
             out.append(f"  initial for ({index} = 0; {index} <= {last}; {index} = {index} + 1)\n")
