@@ -12,7 +12,8 @@ pytest.importorskip("cocotbext.axi", reason="needs cocotbext-axi: pip install ce
 
 # rows, lanes, slots of each layer, n_kv_heads, head_words, tokens; bits of a transfer
 SHAPES = [
-    ((8, 2, (13, 13), 3, 3, 2), 32),  # a column is a transfer
+    # a column is a transfer
+    pytest.param((8, 2, (13, 13), 3, 3, 2), 32, marks=pytest.mark.slow),
     ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
     pytest.param((8, 2, (16, 5, 29), 2, 3, 2), 32, marks=pytest.mark.slow),

@@ -239,6 +239,7 @@ def test_a_tool_that_fails(plan, tmp_path, fake_tools):
         flow.build(plan, BOARDS["ulx3s_85f"], tmp_path / "out", megahertz=80, say=[].append)
 
 
+@pytest.mark.slow
 def test_the_design_is_the_same_every_time(plan, tmp_path):
     board = BOARDS["ulx3s_45f"]
     for name in ("a", "b"):

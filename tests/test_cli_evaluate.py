@@ -177,7 +177,7 @@ def test_a_compact_machine_of_a_file(tmp_path):
     message = fails(*command, "--scheme", "w4a8kv8")
     assert message == "--scheme must not be given for the compact machine"
     message = fails(*command, "--set", "window=6")
-    assert message == "window must be a multiple of 4 from 4 to 256, not 6"
+    assert message == "window must be a multiple of 4 from 4 to 2048, not 6"
 
 
 def test_logits_need_tokens(tmp_path):

@@ -174,6 +174,7 @@ SLOW = (
     "head of 1.5 blocks",
     "external cache",
     "odd sizes, untied",
+    "narrow formats, external memory",
     "external cache of 4 bits",
     "values of four blocks in a beat",
     "four paths of scores",

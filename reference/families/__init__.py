@@ -19,6 +19,20 @@ JUDGE = "transformers 5.24"
 FAMILIES = {each.FAMILY.name: each.FAMILY for each in _modules if hasattr(each, "FAMILY")}
 
 
+_KEPT = 256  # descriptions
+_described = {}
+
+
 def describe(config):
-    """The :class:`celosia.reference.description.Description` of a model's configuration."""
-    return FAMILIES[config.family].describe(config)
+    """The :class:`celosia.reference.description.Description` of a model's configuration.
+
+    The latest ones are kept: a search for a machine asks for the same one thousands of times.
+    """
+    make = FAMILIES[config.family].describe
+    key = make, repr(config)
+    if key not in _described:
+        found = make(config)
+        if len(_described) >= _KEPT:
+            _described.pop(next(iter(_described)))
+        _described[key] = found
+    return _described[key]
