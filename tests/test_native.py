@@ -190,15 +190,19 @@ def test_bad_arguments(verilog):
 
 
 class Lookup(wiring.Component):
-    """Answers a byte by one of two memories, by turns."""
+    """Answers a byte by one of two memories, by turns; the first one is called ``name``."""
 
     rx: In(stream.Signature(8))
     tx: Out(stream.Signature(8))
 
+    def __init__(self, name="deep"):
+        super().__init__()
+        self.name = name
+
     def elaborate(self, platform):
         m = Module()
         words = [pow(3, n, 1 << 37) for n in range(256)]
-        deep = m.submodules.deep = Memory(shape=37, depth=256, init=words)
+        deep = m.submodules[self.name] = Memory(shape=37, depth=256, init=words)
         flat = m.submodules.flat = Memory(shape=8, depth=256, init=range(255, -1, -1))
         reads = [each.read_port(domain="comb") for each in (deep, flat)]
         turn = Signal()
@@ -214,9 +218,11 @@ class Lookup(wiring.Component):
         return m
 
 
-def test_contents_of_memories_in_files(tmp_path):
+@pytest.mark.parametrize("name", ["deep", "deep.words"])  # Verilog escapes the second
+def test_contents_of_memories_in_files(tmp_path, name):
     """Large memories are read from files, of which the text knows the names alone."""
-    text = to_verilog(Lookup(), folder=tmp_path, file_bits=256 * 37 - 1)
+    text = to_verilog(Lookup(name), folder=tmp_path, file_bits=256 * 37 - 1)
+    assert ("\\deep" in text) == ("." in name)
     (tmp_path / "top.v").write_text(text)
     assert text.count("$readmemh") == text.count('$readmemh("memory0.hex"') == 1
     assert len((tmp_path / "memory0.hex").read_text().split()) == 256
