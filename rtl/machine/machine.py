@@ -34,10 +34,11 @@ from celosia.rtl.machine.routes import UNITS, route_units, routes_of, told, watc
 from celosia.rtl.machine.row_scales import RowScales
 from celosia.rtl.machine.saturation_wiring import gate_width
 from celosia.rtl.machine.saturations import Saturations
+from celosia.rtl.machine.score_memory import ScoreMemory
 from celosia.rtl.machine.sequencer import Sequencer
 from celosia.rtl.machine.shape import AxiMemory, SdramMemory
 from celosia.rtl.machine.step import WORD_MEMBERS, fetch_layout, recall_layout, scales_layout
-from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory, ScoreMemory
+from celosia.rtl.machine.vector_memory import ActivationMemory, QueryMemory
 from celosia.rtl.memory.axi_tape import AxiTape, axi_pins
 from celosia.rtl.memory.sdram import sdram_pins
 from celosia.rtl.memory.sdram_bursts import CAPACITY
