@@ -11,9 +11,9 @@ from celosia.sim.payload import encode
 pytest.importorskip("cocotbext.axi", reason="needs cocotbext-axi: pip install celosia[test]")
 
 # rows, lanes, slots of each layer, n_kv_heads, head_words, tokens; bits of a transfer
+NARROW = (8, 2, (13, 13), 3, 3, 2), 32  # a column is a transfer
 SHAPES = [
-    # a column is a transfer
-    pytest.param((8, 2, (13, 13), 3, 3, 2), 32, marks=pytest.mark.slow),
+    pytest.param(*NARROW, marks=pytest.mark.slow),
     ((8, 8, (9,), 2, 2, 1), 32),  # a key is two transfers, a row of a column too
     ((4, 4, (9, 9), 2, 2, 2), 256),  # two columns in a transfer, words too
     pytest.param((8, 2, (16, 5, 29), 2, 3, 2), 32, marks=pytest.mark.slow),
@@ -138,7 +138,7 @@ def test_writes_and_reads_by_the_rules(shape, data_width):
 
 def test_error_responses():
     """SLVERR and DECERR, of reads and of writes."""
-    shape, data_width = SHAPES[0]
+    shape, data_width = NARROW
     places = CachePlaces(*shape[:-1])
     value = places.key_words * places.word_bytes(data_width)  # head 0's first values
     got, _, _ = play(shape, data_width, 5, 0.1, read_faults={0: 2})
