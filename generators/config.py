@@ -9,6 +9,7 @@ from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
 from celosia.reference.quantization.scheme import transform_sizes
 from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
+from celosia.rtl.mac.format import PACKINGS, MacFormat
 
 from celosia.printable import shown
 
@@ -34,6 +35,7 @@ FILE_LIMIT = 64 << 10  # bytes of a TOML file
 CHOICES = {
     "token_parallelism": (1, 2, 4, 8),
     "weight_format": ("integer", "ternary", "trits"),
+    "packing": tuple(PACKINGS),
     "activation_width": ACTIVATION_WIDTHS,
     "memory": ("on_chip", "axi", "sdram"),
     "machine": tuple(MACHINES),
@@ -70,6 +72,14 @@ class Config:
     vector_lanes : int, a power of two from 2 to 32
         The length of the fabric's dot products, the width of the vector units, and the number of
         activations that share an exponent.
+    attention_parallelism : int, 0 or a multiple of ``vector_lanes`` squared
+        Codes of cached keys and values used per cycle, at most as many as the fabric has
+        multipliers: ``weight_parallelism``, half of it with ``packing``; with ternary weights these
+        multipliers are there for keys and values alone. 0 for all, with ternary weights for a
+        quarter.
+    packing : str
+        ``18x18`` or ``25x18``: two weights share a multiplier of that size, whose operand holds two
+        of 2 to 4 bits, or of 2 to 8. ``none`` where each has its own.
     softmax_lanes : int, 0 or a power of two from ``vector_lanes`` to 64
         Scores that are scaled and exponentiated in a cycle. Where it is not 0, values of several
         blocks of positions are weighted in one beat, as many as heads' channels leave room for in
@@ -111,8 +121,8 @@ class Config:
         Bits of a transfer of that port.
     kv_page_size : int, 0 or a power of two to 1024
         Positions of a page, into which the KV cache of layers without a window is cut; pages are
-        taken as the sequence grows. A multiple of the fabric's rows, which are
-        ``weight_parallelism / vector_lanes``. 0 for one run of all positions.
+        taken as the sequence grows. A multiple of the fabric's rows of keys: of
+        ``attention_parallelism / vector_lanes``. 0 for one run of all positions.
     kv_pages : int, 0 to 65536
         The number of pages; 0 for as many as ``max_seq_len`` needs.
     key_width, value_width : int, 8, 6 or 4
@@ -136,6 +146,8 @@ class Config:
     weight_parallelism: int = 64
     token_parallelism: int = 1
     vector_lanes: int = 8
+    attention_parallelism: int = 0
+    packing: str = "none"
     softmax_lanes: int = 0
     weight_width: int = 8
     weight_format: str = "integer"
@@ -254,6 +266,22 @@ class Config:
                 f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
                 f"weight_width={self.weight_width} and group_size={self.group_size}"
             )
+        try:
+            form = MacFormat(8, self.weight_width, self.ternary, self.packing)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        chunk, least = self.vector_lanes**2, form.group * self.vector_lanes**2
+        if self.packing != "none" and self.weight_parallelism % least:
+            raise ConfigError(
+                f"weight_parallelism must be a multiple of twice vector_lanes squared ({least}) "
+                f"with packing={self.packing}, not {self.weight_parallelism}"
+            )
+        most = self.weight_parallelism // form.group
+        if self.attention_parallelism not in range(0, most + 1, chunk):
+            raise ConfigError(
+                f"attention_parallelism must be 0 or a multiple of vector_lanes squared ({chunk}) "
+                f"to {most}, not {self.attention_parallelism}"
+            )
 
     def _check_pages(self):
         size = self.kv_page_size
@@ -261,10 +289,11 @@ class Config:
             if self.kv_pages:
                 raise ConfigError(f"kv_pages must be 0 without a kv_page_size, not {self.kv_pages}")
             return
-        if size not in range(1, 1025) or size & (size - 1) or size % self.rows:
+        if size not in range(1, 1025) or size & (size - 1) or size % self.cached_rows:
             raise ConfigError(
                 "kv_page_size must be 0 or a power of two to 1024 that is a multiple of the "
-                f"fabric's rows (weight_parallelism / vector_lanes, {self.rows}), not {size}"
+                f"fabric's rows of keys (attention_parallelism, or weight_parallelism, over "
+                f"vector_lanes, {self.cached_rows}), not {size}"
             )
         if not 0 <= self.kv_pages <= 1 << 16 or self.kv_pages * size > 1 << 20:
             raise ConfigError(
@@ -300,6 +329,15 @@ class Config:
     def rows(self):
         """Rows of the fabric: weights used per cycle over the length of a dot product."""
         return self.weight_parallelism // self.vector_lanes
+
+    @property
+    def cached_rows(self):
+        """Those of them that keys and values have."""
+        if self.attention_parallelism:
+            return self.attention_parallelism // self.vector_lanes
+        if self.ternary:
+            return max(self.rows // 4 // self.vector_lanes, 1) * self.vector_lanes
+        return self.rows if self.packing == "none" else self.rows // 2
 
 
 def _either(values):

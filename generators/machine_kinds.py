@@ -39,6 +39,8 @@ MACHINES = {
             "weight_parallelism": (16, 32, 64),
             "token_parallelism": 1,
             "vector_lanes": (4, 8),
+            "attention_parallelism": 0,
+            "packing": "none",
             "softmax_lanes": 0,
             "weight_width": (4, 8),
             "weight_format": "integer",

@@ -32,10 +32,10 @@ def machine_views(quantized, config):
     ValueError
         If pages are asked for where no layer has any.
     """
-    tokens, lanes = config.token_parallelism, config.vector_lanes
+    tokens, lanes, rows = config.token_parallelism, config.vector_lanes, config.cached_rows
     pages = config.kv_page_size, config.kv_pages
     views = tuple(
-        layer_view(quantized.window(n), config.max_seq_len, config.rows, lanes, tokens, *pages)
+        layer_view(quantized.window(n), config.max_seq_len, rows, lanes, tokens, *pages)
         for n in range(quantized.config.n_layers)
     )
     if config.kv_page_size and not any(view.page for view in views):
@@ -77,12 +77,13 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",
         activation_width=scheme.activation_width,
+        packing=config.packing,
         **attention_parts(config, quantized),
     )
 
 
 def attention_parts(config, quantized):
-    """``parts`` and ``paths`` of a machine, see :class:`MachineShape`.
+    """``cached_rows``, ``parts`` and ``paths`` of a machine, see :class:`MachineShape`.
 
     As many blocks of values share a beat as there are rows for, if their number divides the
     fabric's chunks of rows and is a power of two.
@@ -92,18 +93,20 @@ def attention_parts(config, quantized):
     ConfigError
         If the machine cannot have as many ``softmax_lanes``.
     """
+    operations = quantized.description.find(Attention)
+    alike = not operations or (config.cached_rows == config.rows and not config.ternary)
+    cached_rows = 0 if alike else config.cached_rows
     if not config.softmax_lanes:
-        return {"parts": 1, "paths": 1}
+        return {"cached_rows": cached_rows, "parts": 1, "paths": 1}
     for name, usual in (("kv_memory", "on_chip"), ("kv_page_size", 0), ("value_steps", "channel")):
         if getattr(config, name) != usual:
             raise ConfigError(
                 f"softmax_lanes must be 0 unless {name} is {usual}, not {config.softmax_lanes}"
             )
-    operations = quantized.description.find(Attention)
     if not operations:
         raise ConfigError("softmax_lanes must be 0 for a model without attention")
     lanes = config.vector_lanes
-    chunks, head_words = config.rows // lanes, quantized.head_dim // lanes
+    chunks, head_words = config.cached_rows // lanes, quantized.head_dim // lanes
     parts = chunks & -chunks  # the largest power of two that divides it
     while parts > 1 and parts * head_words > chunks:
         parts //= 2
@@ -115,7 +118,7 @@ def attention_parts(config, quantized):
             f"softmax_lanes must be at most {most * lanes} for a machine {why}, "
             f"not {config.softmax_lanes}"
         )
-    return {"parts": parts, "paths": paths}
+    return {"cached_rows": cached_rows, "parts": parts, "paths": paths}
 
 
 def _check_fit(c, config):
@@ -142,16 +145,12 @@ def _check_operations(description, config):
                 f"token_parallelism must be 1 for a model with {what}, "
                 f"not {config.token_parallelism}: a prompt goes token by token"
             )
-    if description.find(Attention) and config.ternary:
-        raise ConfigError(
-            "weight_format must be integer for a model with attention, not "
-            f"{config.weight_format}: its keys and values need multipliers"
-        )
     if not description.find(Attention):
         for name, usual in (
             ("kv_memory", "on_chip"),
             ("kv_page_size", 0),
             ("value_steps", "channel"),
+            ("attention_parallelism", 0),
         ):
             if getattr(config, name) != usual:
                 raise ConfigError(

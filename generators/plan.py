@@ -154,7 +154,7 @@ class Plan:
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
-        return self.macs(position, logits) / self.shape.multipliers
+        return self.shape.ideal_cycles(self.model.description, position, logits)
 
 
 def scheme_of(config) -> Any:
@@ -260,6 +260,7 @@ def digest(shape, tapes):
     """
     narrow = (shape.activation_width,) if shape.activation_width < 8 else ()
     narrow += (shape.parts, shape.paths) if shape.parts > 1 else ()
+    narrow += (shape.cached_rows,) if shape.cached_rows else ()
     found = hashlib.sha256(repr((shape, tapes.program, *narrow)).encode())
     for array in (
         *(tapes.weights, tapes.parts, tapes.ends, tapes.scales, tapes.biases),

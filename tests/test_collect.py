@@ -25,8 +25,9 @@ def norm(serial):
 class Closed(wiring.Component):
     """A collector, a norm for each vector that it gives to the residual stream, queries' steps."""
 
-    def __init__(self, rows, lanes, tokens, acc_width, steps, parts=1, paths=1):
+    def __init__(self, rows, lanes, tokens, acc_width, steps, parts=1, paths=1, cached_rows=0):
         more = {"parts": parts, "paths": paths, "score_width": SCORE_WIDTH}
+        more["cached_rows"] = cached_rows
         self.collect = Collect(rows, lanes, tokens, acc_width, **more)
         self.steps = steps
         members = self.collect.signature.members
@@ -92,9 +93,9 @@ def operations(rng, group, n_layers):
 class Model:
     """The words of operations in order, and all that they are made of, chosen at random."""
 
-    def __init__(self, rng, rows, lanes, tokens, acc_width, steps, parts=1, paths=1):
+    def __init__(self, rng, rows, lanes, tokens, acc_width, steps, parts=1, paths=1, cached_rows=0):
         self.rng, self.rows, self.lanes, self.tokens = rng, rows, lanes, tokens
-        self.parts, self.paths = parts, paths
+        self.parts, self.paths, self.cached_rows = parts, paths, cached_rows
         self.limit, self.steps = 1 << (acc_width - 1), steps
         self.inputs = {name: [] for name in STREAMS[:-1]}
         self.norms, self.serial = {}, 0
@@ -110,13 +111,17 @@ class Model:
             self.inputs["embedded"] += words
             return [{operation["first"]: word} for word in words]
         together = {Scalar.QUERY: self.paths, Scalar.SUM: self.parts}.get(operation["scalar"], 1)
+        cached = self.cached_rows and operation["scalar"] in (Scalar.QUERY, Scalar.SUM)
+        rows = self.cached_rows if cached else self.rows
         limit = self.limit // self.parts
         tiles = [
             [self.numbers(self.rows, -limit, limit) for _ in range(self.tokens)]
-            for _ in range(-(-chunks * together * lanes // self.rows))
+            for _ in range(-(-chunks * together * lanes // rows))
         ]
         self.inputs["tiles"] += tiles
-        vectors = [[x for tile in tiles for x in tile[token]] for token in range(self.tokens)]
+        vectors = [
+            [x for tile in tiles for x in tile[token][:rows]] for token in range(self.tokens)
+        ]
         size = together * lanes
         words = [
             {token: v[chunk * size : (chunk + 1) * size] for token, v in enumerate(vectors)}
@@ -226,11 +231,23 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
 
 
 @pytest.mark.parametrize(
-    ("rows", "parts", "paths", "tokens"), [(16, 4, 2, 2), (6, 1, 1, 1), (8, 4, 4, 1)]
+    ("rows", "parts", "paths", "cached_rows", "tokens"),
+    [
+        (16, 4, 2, 0, 2),
+        (6, 1, 1, 0, 1),
+        (8, 4, 4, 0, 1),
+        (8, 1, 1, 4, 1),
+        (6, 1, 1, 2, 2),
+        (24, 2, 2, 8, 1),
+        (16, 2, 2, 4, 2),
+    ],
 )
-def test_chunks_that_move_together(rows, parts, paths, tokens):
-    """Scores by paths, weighted values summed over parts, all else chunk by chunk."""
-    rng, lanes, width, sizes = random.Random(rows), 2, 40, (parts, paths)
+def test_chunks_that_move_together(rows, parts, paths, cached_rows, tokens):
+    """Scores by paths, weighted values summed over parts, all else chunk by chunk.
+
+    Scores and values of the first rows of a tile alone, where keys and values have no more.
+    """
+    rng, lanes, width, sizes = random.Random(rows), 2, 40, (parts, paths, cached_rows)
     steps = [[rng.randrange(512) for _ in range(tokens)] for _ in range(HEADS)]
     cases, answers = [], []
     for stall in (0.0, 0.5, 0.8):
@@ -272,3 +289,9 @@ def test_bad_parameters(arguments, message):
 def test_bad_parts(parts, paths, message):
     with pytest.raises(ValueError, match=message):
         Collect(8, 2, 1, 40, parts=parts, paths=paths)
+
+
+def test_bad_cached_rows():
+    message = r"cached_rows must be a multiple of lanes \* parts \(4\) to rows \(8\), not 6"
+    with pytest.raises(ValueError, match=message):
+        Collect(8, 2, 1, 40, parts=2, cached_rows=6)

@@ -1,5 +1,7 @@
 """rtl.mac_fabric against exact integer dot products."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from celosia.rtl.mac.format import MacFormat
@@ -82,6 +84,53 @@ def test_several_blocks_for_a_token():
     for stall in (0, 0.5):
         result = bench.run(fabric, {"i": beats}, counts=len(expected), stall=stall)
         assert result.outputs["o"] == expected
+
+
+CACHED = [  # rows, lanes, tokens, form, cached rows, parts
+    (8, 2, 1, MacFormat(8, 4, packing="18x18"), 4, 2),
+    (8, 8, 2, MacFormat(8, 2, packing="18x18"), 2, 1),
+    (4, 4, 1, MacFormat(packing="25x18"), 2, 1),
+    (6, 8, 1, MacFormat(8, 2, ternary=True), 2, 1),
+    (3, 16, 2, MacFormat(8, 2, ternary=True), 1, 1),
+    (4, 2, 1, MacFormat(8, 2, ternary=True), 4, 2),
+    (4, 4, 1, MacFormat(8, 3), 3, 1),
+]
+
+
+@pytest.mark.parametrize(("rows", "lanes", "tokens", "form", "cached_rows", "parts"), CACHED)
+def test_rows_of_keys_and_values(rows, lanes, tokens, form, cached_rows, parts):
+    """Tiles of weights and of cached codes in turn, of different numbers of rows."""
+    sizes = lanes, tokens * parts
+    weighed, all_weights = tiles(rows, rows, *sizes, form, 40)
+    coded, all_codes = tiles(lanes, cached_rows, *sizes, MacFormat(), 40)
+    both = [_by_tile(weighed), all_weights], [_by_tile(coded), all_codes]
+    rng = np.random.default_rng(rows)
+    beats, expected = [], []
+    for cached in rng.integers(0, 2, 60).tolist():
+        tile_beats, results = (some.pop(0) for some in both[cached])
+        for beat in tile_beats:
+            codes = beat.pop("weights")
+            other = rng.integers(-1, 2, (rows, lanes) if cached else (cached_rows, lanes)).tolist()
+            given = {"weights": other, "cached": codes} if cached else {"weights": codes}
+            beats.append({**beat, "cached": other, **given, "from_cache": cached})
+        blocks = [row // lanes % parts for row in range(len(results[0]))]
+        expected.append(
+            [
+                [results[token * parts + block][row] for row, block in enumerate(blocks)]
+                for token in range(tokens)
+            ]
+        )
+    fabric = MacFabric(rows, lanes, tokens, form, parts=parts, cached_rows=cached_rows)
+    for stall in (0, 0.5):
+        result = bench.run(fabric, {"i": beats}, counts=len(expected), stall=stall)
+        pairs = zip(result.outputs["o"], expected, strict=True)
+        assert all([row[: len(e[0])] for row in tile] == e for tile, e in pairs)
+
+
+def _by_tile(beats):
+    """Lists of the beats of a tile each."""
+    starts = [n for n, beat in enumerate(beats) if beat["first"]] + [len(beats)]
+    return [beats[a:b] for a, b in pairwise(starts)]
 
 
 GROUPS = {

@@ -90,6 +90,31 @@ MACHINES = {
             *("weight_width=4", "key_width=4"),
         ),
     ),
+    "two weights in a multiplier": (
+        (18, 22, 2, 4, 2, 4, 41, 40, True),
+        "tiny",
+        (
+            *("weight_parallelism=16", "vector_lanes=2", "token_parallelism=2"),
+            *("weight_width=4", "packing=18x18"),
+        ),
+    ),
+    "two weights of groups in a multiplier, an external cache": (
+        (24, 36, 1, 4, 2, 8, 50, 32, False),
+        "tiny",
+        (
+            *("weight_parallelism=96", "vector_lanes=4", "weight_width=4", "packing=18x18"),
+            *("group_size=8", "head_width=8", "attention_parallelism=16"),
+            *("kv_memory=axi", "kv_axi_width=32"),
+        ),
+    ),
+    "ternary weights, products of keys and values": (
+        (18, 22, 2, 4, 2, 4, 41, 40, True),
+        "tiny",
+        (
+            *("weight_parallelism=64", "vector_lanes=2", "attention_parallelism=16"),
+            *("weight_format=trits", "weight_width=2", "softmax_lanes=4"),
+        ),
+    ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
@@ -178,6 +203,8 @@ SLOW = (
     "external cache of 4 bits",
     "values of four blocks in a beat",
     "four paths of scores",
+    "two weights of groups in a multiplier, an external cache",
+    "ternary weights, products of keys and values",
 )
 
 

@@ -7,6 +7,7 @@ from celosia.generators.config import ConfigError
 from celosia.generators.estimate.flows import flows_of
 from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supply, tape_supply
 from celosia.rtl.kv_cache.slots import view_table
+from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.machine.step import Scalar
 from celosia.rtl.token.sampler import Sampler
@@ -39,11 +40,13 @@ class Machinery:
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency
         self.lanes, self.rows, self.tokens = shape.lanes, shape.rows, shape.tokens
-        self.parts, self.paths = shape.parts, shape.paths
+        self.cached_rows, self.parts, self.paths = shape.places.rows, shape.parts, shape.paths
         self.flows, units = flows_of(sketch)
-        self.fabric, self.sampler = _latencies(shape.lanes, shape.groups)
+        form = MacFormat(weight_width=shape.weight_width, ternary=shape.ternary)
+        rows_of_cache = int(shape.cached_rows > 0)
+        self.fabric, self.sampler = _latencies(shape.lanes, shape.groups, form, rows_of_cache)
         self.sums = FETCH + SUMS - (self.parts > 1)
-        self.divides = 6 if shape.rows & (shape.rows - 1) else 0
+        self.divides = 6 if any(n & (n - 1) for n in (self.rows, self.cached_rows)) else 0
         self.router = units.get("router")
         self.views, _ = view_table(shape.layer_views)
         self.rings = any(view.wraps for view in self.views)
@@ -81,10 +84,10 @@ class Machinery:
         """Beats of a tile, tiles, words of results of a step that sees ``seen`` positions."""
         dynamic, view = step.get("dynamic", {}), self.views[step.get("view", 0)]
         piece = self.lanes * self.parts
-        reads, tiles = -(-seen // piece), -(-seen // self.rows)
+        reads, tiles = -(-seen // piece), -(-seen // self.cached_rows)
         if view.wraps:
             reads = min(reads, view.slots // piece)
-            tiles = min(tiles, view.slots // self.rows)
+            tiles = min(tiles, view.slots // self.cached_rows)
         scored = reads * self.parts // self.paths
         return (
             reads if dynamic.get("words") else step["words"],
@@ -94,18 +97,21 @@ class Machinery:
 
     def words(self, scalar):
         """Words of results in a tile, and the cycles for each."""
-        together, each = 1, 1
+        together, each, rows = 1, 1, self.rows
+        if scalar in (Scalar.QUERY, Scalar.SUM):
+            rows = self.cached_rows
         if scalar == Scalar.QUERY:
             together = self.paths
         elif scalar == Scalar.SUM and self.parts > 1:
             together, each = self.parts, 2
-        return self.rows // self.lanes // together, each
+        return rows // self.lanes // together, each
 
 
 @lru_cache(256)
-def _latencies(lanes, groups):
+def _latencies(lanes, groups, form, cached_rows):
     """From the begin of a tile's last beat to its results, from the last logits to the token."""
-    return FETCH + MacFabric(1, lanes, groups=groups).latency, Sampler(lanes, 1).latency
+    fabric = MacFabric(form.group, lanes, 1, form, groups=groups, cached_rows=cached_rows)
+    return FETCH + fabric.latency, Sampler(lanes, 1).latency
 
 
 def _layers(steps):

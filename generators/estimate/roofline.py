@@ -43,7 +43,8 @@ class Peaks:
 def machine_peaks(sketch, frequency):
     """Those of a machine of ours: weights from the tape, keys and values from their cache."""
     shape, config = sketch.shape, sketch.config
-    cache = config.kv_axi_width // 8 if config.kv_memory == "axi" else shape.rows * shape.lanes
+    places = shape.places
+    cache = config.kv_axi_width // 8 if config.kv_memory == "axi" else places.rows * places.lanes
     return Peaks(
         config.name,
         shape.multipliers * frequency,

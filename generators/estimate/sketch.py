@@ -50,7 +50,7 @@ class Sketch:
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
-        return self.macs(position, logits) / self.shape.multipliers
+        return self.shape.ideal_cycles(self.description, position, logits)
 
 
 class _Counter:

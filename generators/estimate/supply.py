@@ -111,7 +111,7 @@ def kv_supply(config, shape, latency=MEMORY_LATENCY):
     """Keys and values behind an AXI port; None where they are on chip."""
     if config.kv_memory != "axi":
         return None
-    width = shape.places.external_width * shape.rows * shape.lanes
+    width = shape.places.external_width * shape.places.rows * shape.lanes
     return _axi(width, config.kv_axi_width, latency, 1)
 
 

@@ -39,7 +39,7 @@ def _limits(shape):
 STEP = {name: _limits(shape) for name, shape in step_layout().members.items()}
 
 
-def write_program(model, rows, views, tape=None, parts=1, paths=1):
+def write_program(model, rows, views, tape=None, cached_rows=0, parts=1, paths=1):
     """The program of ``model`` for a fabric of ``rows``, its tapes, and its routes.
 
     Each matrix is on the tape once, in the order of its use: tile after tile of ``rows`` rows, in
@@ -57,6 +57,8 @@ def write_program(model, rows, views, tape=None, parts=1, paths=1):
         What each layer sees, and the slots of its cache.
     tape : TapeWriter, optional
         What takes what is written; by default a new one.
+    cached_rows : int
+        Rows of a tile of keys or values; 0 for ``rows``.
     parts, paths : int
         See :class:`celosia.rtl.kv_cache.places.CachePlaces`.
 
@@ -76,8 +78,9 @@ def write_program(model, rows, views, tape=None, parts=1, paths=1):
     if len(views) != layers:
         raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
     for view in views:
-        check_slots(view, 1, rows, lanes)
-    return Writer(model, rows, views, tape or TapeWriter(model, rows), parts, paths).write()
+        check_slots(view, 1, cached_rows or rows, lanes)
+    tape = tape or TapeWriter(model, rows)
+    return Writer(model, rows, views, tape, cached_rows or rows, parts, paths).write()
 
 
 class Writer:
@@ -96,7 +99,7 @@ class Writer:
         Those that the passes read, as far as the last experts.
     """
 
-    def __init__(self, model, rows, views, tape, parts=1, paths=1):
+    def __init__(self, model, rows, views, tape, cached_rows, parts=1, paths=1):
         c, scheme = model.config, model.scheme
         self.model, self.config = model, c
         self.rows, self.lanes = rows, scheme.lanes
@@ -111,7 +114,7 @@ class Writer:
         mixed = self.dim_words if recurs else c.n_heads * self.head_words
         self.hidden_start = self.attention_start + mixed
         slots = tuple(view.slots for view in views)
-        sizes = rows, self.lanes, slots, c.n_kv_heads, self.head_words
+        sizes = cached_rows, self.lanes, slots, c.n_kv_heads, self.head_words
         self.places = CachePlaces(*sizes, parts=parts, paths=paths)
         _, self.view_numbers = view_table(views)
         self.tape, self.ways = tape, Ways(model)

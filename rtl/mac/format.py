@@ -7,9 +7,11 @@ from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["MacFormat"]
+__all__ = ["CACHED_WIDTH", "PACKINGS", "MacFormat"]
 
-MULTIPLIERS = {"none": None, "18x18": (18, 18), "25x18": (25, 18)}
+CACHED_WIDTH = 8  # bits of a key or a value
+
+PACKINGS = {"none": None, "18x18": (18, 18), "25x18": (25, 18)}
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class MacFormat:
         check_range("weight_width", self.weight_width, 2, 8)
         if self.ternary and self.weight_width != 2:
             raise ValueError(f"weight_width must be 2 if ternary, not {self.weight_width!r}")
-        if self.packing not in MULTIPLIERS:
-            known = ", ".join(MULTIPLIERS)
+        if self.packing not in PACKINGS:
+            known = ", ".join(PACKINGS)
             raise ValueError(f"packing must be one of {known}, not {self.packing!r}")
         if self.packing != "none" and self.ternary:
             raise ValueError("packing must be none if ternary: there are no multipliers")
-        if self.packing != "none" and self.operand_width > MULTIPLIERS[self.packing][0]:
+        if self.packing != "none" and self.operand_width > PACKINGS[self.packing][0]:
             raise ValueError(
                 f"packing must have {self.operand_width} bits for two products, not {self.packing}"
             )

@@ -1,13 +1,13 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
-from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
-from celosia.rtl.arithmetic.multiplier import multiply
-from celosia.rtl.mac.format import MacFormat
+from celosia.rtl.arithmetic.multiplier import multiply, multiply_registered
+from celosia.rtl.mac.format import CACHED_WIDTH, MacFormat
 from celosia.rtl.mac.group_scales import parameter_layout
-from celosia.rtl.mac.ternary_sum import TERMS, ternary_sums
+from celosia.rtl.mac.ternary_sum import TERMS, masked, ternary_sums
 from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
@@ -32,12 +32,13 @@ def activation_layout(lanes, width=MANTISSA_WIDTH):
     )
 
 
-def beat_layout(rows, lanes, tokens, weight_width, groups=None, parts=1):
+def beat_layout(rows, lanes, tokens, weight_width, groups=None, parts=1, cached_rows=0):
     """What the fabric takes in a cycle.
 
     ``weights`` int[rows, lanes]; ``parts`` blocks of ``activations`` for each token; ``first`` and
     ``last`` frame the beats of a tile. With ``groups`` also ``parameters``, each row's
-    scale and offset.
+    scale and offset. With ``cached_rows`` keys and values are int8[cached_rows, lanes] ``cached``,
+    which count instead of the weights where ``from_cache`` is set.
     """
     members = {
         "weights": data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows),
@@ -47,6 +48,9 @@ def beat_layout(rows, lanes, tokens, weight_width, groups=None, parts=1):
     }
     if groups:
         members["parameters"] = data.ArrayLayout(parameter_layout(groups), rows)
+    if cached_rows:
+        codes = data.ArrayLayout(signed(CACHED_WIDTH), lanes)
+        members |= {"cached": data.ArrayLayout(codes, cached_rows), "from_cache": 1}
     return data.StructLayout(members)
 
 
@@ -61,17 +65,24 @@ class MacFabric(wiring.Component):
 
     Ternary weights take additions and subtractions only: :mod:`celosia.rtl.mac.ternary_sum`.
 
+    With ``cached_rows`` keys and values have rows of their own, the first ones of a tile whose
+    beats are ``from_cache``; what such a tile has in other rows means nothing. Their multipliers
+    are those of the weights, of which two rows may share one; beside ternary weights they are the
+    only ones.
+
     Latency from the last beat of a tile to its result ``5 + ceil(log2(lanes) / 2)`` cycles, with
-    ``groups`` 2 more, if ternary ``4 + ceil(lanes / 4)``; with ``results_in_blocks`` 1 more.
+    ``groups`` 2 more, if ternary ``4 + ceil(lanes / 4)``, with ``cached_rows`` the longer of both;
+    with ``results_in_blocks`` 1 more.
     Throughput 1 beat per cycle; 16 results may wait without stopping the beats.
 
     Parameters
     ----------
     rows, lanes, tokens : int, at least 1
         ``tokens * rows * lanes`` is the number of products; a multiplier makes ``form.group`` of
-        them, of as many rows. Scales and offsets need another ``tokens * rows`` multipliers each.
+        them, of rows ``rows / form.group`` apart. Scales and offsets need another ``tokens * rows``
+        multipliers each.
     form : MacFormat
-        Of 8-bit activations. Keys and values, too, have its ``weight_width``: the machine's is 8.
+        Of 8-bit activations. Without ``cached_rows`` keys and values have its ``weight_width``.
     acc_width : int, 24 to 56
     groups : GroupFormat, optional
     results_in_blocks : bool
@@ -79,6 +90,8 @@ class MacFabric(wiring.Component):
     parts : int, 1 to 64
     portable : int
         Multipliers that are no blocks of the chip, the last ones: for who needs blocks more.
+    cached_rows : int, 0 to ``rows / form.group``
+        Rows of keys and values, or 0 where these come as weights. Of at least 2 lanes.
 
     Members
     -------
@@ -106,6 +119,7 @@ class MacFabric(wiring.Component):
         results_in_blocks=False,
         parts=1,
         portable=0,
+        cached_rows=0,
     ):
         for name, value in (("rows", rows), ("lanes", lanes), ("tokens", tokens)):
             if value < 1:
@@ -128,13 +142,21 @@ class MacFabric(wiring.Component):
         check_range("parts", parts, 1, 64)
         self.parts = parts
         self.portable = portable
+        check_range("cached_rows", cached_rows, 0, rows // form.group)
+        if cached_rows and lanes == 1:
+            raise ValueError("cached_rows must be 0 with 1 lane")
+        self.cached_rows = cached_rows
         if form.ternary and groups:
             raise ValueError("groups must be None if ternary: their scales need multipliers")
-        stages = -(-lanes // TERMS) - 1 if form.ternary else -(-ceil_log2(lanes) // 2)
+        added, multiplied = -(-lanes // TERMS) - 1, -(-ceil_log2(lanes) // 2)
+        stages = multiplied
+        if form.ternary:
+            stages = max(added, multiplied) if cached_rows else added
+            self._waits = stages - added, stages - multiplied  # of sums, of products
         self._depth = 3 + stages + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
-        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups, parts)
+        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups, parts, cached_rows)
         super().__init__(
             {
                 "i": In(stream.Signature(beat)),
@@ -153,6 +175,7 @@ class MacFabric(wiring.Component):
         # A register for the beat, two in the multipliers, those of the adders, the accumulator.
         beat = self.i.p
         weights = delayed(m, beat.weights)
+        cached = delayed(m, beat.cached) if self.cached_rows else None
         frame = Signal(data.StructLayout({"first": 1, "last": 1, "valid": 1}))
         m.d.comb += [
             frame.first.eq(beat.first),
@@ -171,6 +194,7 @@ class MacFabric(wiring.Component):
             blocks = beat.activations[token * self.parts : (token + 1) * self.parts]
             exponents = [delayed(m, block.exponent, self._depth - 2) for block in blocks]
             total = self._total(m, delayed(m, blocks[0].mantissa))  # of cached operands not used
+            dots = {}  # of rows that share a multiplier with earlier ones
             for row in range(self.rows):
                 if row % min(SHARING, self.lanes if self.parts > 1 else SHARING) == 0:
                     name, part = f"copy_{token}_{row}", row // self.lanes % self.parts
@@ -178,11 +202,12 @@ class MacFabric(wiring.Component):
                     early = delayed(m, exponents[part], 1, name)
                     later = delayed(m, early[FINE:], 1, name)
                     clear, valid = delayed(m, starting, 1, name), delayed(m, coming.valid, 1, name)
-                if self.form.ternary:
-                    dots = iter([ternary_sums(m, weights[row], mantissas)])
-                elif row % self.form.group == 0:
-                    dots = self._dots(m, weights, mantissas, token, row)
-                dot = next(dots)
+                    if row < self.cached_rows:
+                        from_cache = delayed(m, beat.from_cache, 1, name)
+                if row not in dots:
+                    codes = (cached[row], from_cache) if row < self.cached_rows else None
+                    dots |= self._dots(m, weights, mantissas, codes, token, row)
+                dot = dots.pop(row)
                 if self.groups:
                     dot = delayed(m, dot, int(self.lanes > 1))
                     dot = self._scaled(m, dot, total, parameters[row])
@@ -210,22 +235,61 @@ class MacFabric(wiring.Component):
             self.nearly_full.eq(room_next <= 2),
         ]
 
+    def _dots(self, m, weights, mantissas, codes, token, row):
+        """The dot products of ``row``, and of those that share its multipliers, by their rows.
+
+        ``codes`` are a row of keys or values that may count instead, and whether they do.
+        """
+        if not self.form.ternary:
+            together = [weights[r] for r in range(row, self.rows, self.rows // self.form.group)]
+            parts = self._products(m, together, mantissas, codes, token, row)
+            return {row + n * self.rows // self.form.group: _sum(m, p) for n, p in enumerate(parts)}
+        if not self.cached_rows:
+            return {row: ternary_sums(m, weights[row], mantissas)}
+        few, many = self._waits
+        if codes is None:
+            return {row: delayed(m, ternary_sums(m, weights[row], mantissas), few)}
+        (parts,) = self._products(m, [], mantissas, codes, token, row)
+        if many:
+            parts = [delayed(m, _sum(m, parts), many)]
+        added = ternary_sums(m, masked(weights[row], codes[1]), mantissas)
+        return {row: _sum(m, [*parts, delayed(m, added, few)])}
+
+    def _products(self, m, together, mantissas, codes, token, row):
+        """Of each of the rows ``together`` at most four terms that its dot product is the sum of.
+
+        Those of the first one, or of none, are of ``codes`` where these count.
+        """
+        form = self.form
+        number = (token * self._multiplier_rows + row) * self.lanes
+        if codes is not None:
+            codes, from_cache = codes
+            later = delayed(m, from_cache, 2)
+        products = []
+        for lane, x in enumerate(mantissas):
+            name = f"product_{number + lane}"  # boards know them by it
+            portable = number + lane >= self._blocks
+            operand = (
+                form.pack([weights[lane] for weights in together]) if together else Const(0, 1)
+            )
+            if codes is not None:
+                operand = Mux(from_cache, codes[lane], operand)
+            product = multiply_registered(m, operand, x, 1, name, portable)
+            terms = form.split(product) if together else [product]
+            if codes is not None and form.group > 1:
+                terms[0] = Mux(later, product[: 2 * CACHED_WIDTH].as_signed(), terms[0])
+            products.append(terms)
+        return [_added(m, list(terms)) for terms in zip(*products, strict=True)]
+
+    @property
+    def _multiplier_rows(self):
+        """Rows of a token's multipliers."""
+        return self.cached_rows if self.form.ternary else self.rows // self.form.group
+
     @property
     def _blocks(self):
         """Multipliers that may be blocks of the chip."""
-        return self.tokens * self.rows // self.form.group * self.lanes - self.portable
-
-    def _dots(self, m, weights, mantissas, token, row):
-        """The dot products of the rows, from ``row`` on, that share multipliers."""
-        form, products = self.form, []
-        together = [weights[r] for r in range(row, row + form.group)]
-        number = (token * self.rows + row) // form.group * self.lanes  # boards know them by it
-        for lane, (x, *several) in enumerate(zip(mantissas, *together, strict=True)):
-            name = f"product_{number + lane}"
-            portable = number + lane >= self._blocks
-            product = form.multiply_registered(m, form.pack(several), x, 1, name, portable)
-            products.append(form.split(product))
-        return (_added(m, list(terms)) for terms in zip(*products, strict=True))
+        return self.tokens * self._multiplier_rows * self.lanes - self.portable
 
     def _shifted(self, m, dot, early, later):
         """The dot product by its block's exponent: the first bits of it before a register."""
@@ -270,10 +334,10 @@ class MacFabric(wiring.Component):
 
 
 def _added(m, terms):
-    """The sum of ``terms``: a stage for each two levels of adders, the last one open."""
+    """At most four terms of the same sum: a stage for each two levels of adders before."""
     while len(terms) > 4:
         terms = [delayed(m, _sum(m, terms[n : n + 4])) for n in range(0, len(terms), 4)]
-    return _sum(m, terms)
+    return terms
 
 
 def _shift(m, x, distance, unit=1):

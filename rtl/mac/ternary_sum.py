@@ -1,12 +1,12 @@
 """Sums of activations with ternary weights: additions and subtractions, no products."""
 
-from amaranth import Const, Instance, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["TERMS", "TernaryChain", "sum_width", "ternary_sums"]
+__all__ = ["TERMS", "TernaryChain", "masked", "sum_width", "ternary_sums"]
 
 TERMS = 4  # activations in one stage: four carry chains, one behind the other
 
@@ -123,3 +123,8 @@ def ternary_sums(m, weights, mantissas):
             ]
         total = delayed(m, chain.o, 1, "part", reset_less=True)
     return total
+
+
+def masked(weights, mask):
+    """Codes of the ``weights``, all of them of zero where ``mask`` is set: without bit 0, -2."""
+    return [Cat(w[0] & ~mask, w[1]).as_signed() for w in weights]

@@ -63,27 +63,42 @@ class _Place:
 
     def __init__(self, collect):
         self.chunks = collect.rows // collect.lanes  # in a tile
+        self.cached = collect.cached_rows // collect.lanes  # of them those of keys and values
         self.chunk = Signal(INDEX_WIDTH)
         self.ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
         self.first_chunk = Signal(init=1)
         self.final = Signal()  # of several chunks the last one
         self.part = Signal(range(max(2, self.chunks)))  # the chunk's number in its tile
         self.bottom = Signal(init=self.chunks == collect.parts == 1)  # that is the last one there
+        self.cached_bottom = Signal(init=self.cached == 1)  # likewise of keys and values
         self.offset = Signal(token_width(collect.tokens))
         self.token = Signal(token_width(collect.tokens))
         self.parts = collect.parts
         self.number = Signal(range(self.parts))  # of a word among those of ``parts`` chunks
 
-    def move(self, m, go, last_token, last_chunk, count, moves=None):
-        """On with ``go``: token by token, then to the next one of ``count`` chunks.
+    def at_bottom(self, operation):
+        """Whether the chunk is the last one of its tile."""
+        if not self.cached:
+            return self.bottom
+        cached = _asks(operation, Scalar.QUERY) | _asks(operation, Scalar.SUM)
+        return Mux(cached, self.cached_bottom, self.bottom)
+
+    def move(self, m, go, bottom, last_token, last_chunk, count, moves=None):
+        """On with ``go``: token by token, then to the next one of ``count`` chunks; from a tile's
+        ``bottom`` to the next one.
 
         Where ``parts`` chunks of a tile move together, ``moves`` says that they do.
         """
-        part = [self.part.eq(self.part + 1), self.bottom.eq(self.part + 2 == self.chunks)]
-        again = [self.part.eq(0), self.bottom.eq(self.chunks == 1)]
+        part, again = [self.part.eq(self.part + 1)], [self.part.eq(0)]
+        ends = [(self.bottom, self.chunks)]
+        ends += [(self.cached_bottom, self.cached)] if self.cached else []
+        for end, chunks in ends:
+            if moves is None:
+                part.append(end.eq(self.part + 2 == chunks))
+                again.append(end.eq(chunks == 1))
+            else:
+                m.d.comb += end.eq(moves & (self.part == chunks // self.parts - 1))
         if moves is not None:
-            groups = self.chunks // self.parts
-            m.d.comb += self.bottom.eq(moves & (self.part == groups - 1))
             part = [self.part.eq(self.part + moves), self.number.eq(Mux(moves, 0, self.number + 1))]
             again = [self.part.eq(0), self.number.eq(0)]
         with m.If(go):
@@ -97,7 +112,7 @@ class _Place:
                     self.final.eq(self.ahead == count),
                     *part,
                 ]
-                with m.If(self.bottom | last_chunk):
+                with m.If(bottom | last_chunk):
                     m.d.sync += again
                 with m.If(last_chunk):
                     m.d.sync += [self.chunk.eq(0), self.ahead.eq(2), self.first_chunk.eq(1)]
@@ -111,6 +126,9 @@ class Collect(wiring.Component):
 
     With ``parts`` as many chunks move together. Of weighted values each word is their sum; of
     scores ``paths`` of them leave at once, and words are numbered by their blocks of slots.
+
+    With ``cached_rows`` operations with the scalars of a query or of a sum take their words of so
+    many rows of a tile alone.
 
     Latency 1 cycle, 2 from a tile or an operation. Throughput 1 word per cycle; of tiles of several
     chunks, one whose first chunk is the operation's last takes 2 cycles; a word that is a sum, too.
@@ -135,6 +153,8 @@ class Collect(wiring.Component):
     paths : int, a power of two to ``parts``
     score_width : int, 8 to ``acc_width``
         Bits of the scores that leave ``beside`` others.
+    cached_rows : int, 0 or a multiple of ``lanes`` to ``rows``
+        A multiple of ``lanes * parts``; 0 for all.
 
     Members
     -------
@@ -179,6 +199,7 @@ class Collect(wiring.Component):
         parts=1,
         paths=1,
         score_width=24,
+        cached_rows=0,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -199,6 +220,12 @@ class Collect(wiring.Component):
         check_power_of_two("paths", paths, parts)
         self.parts = parts
         self.paths = paths
+        if cached_rows not in range(0, rows + 1, lanes * parts):
+            raise ValueError(
+                f"cached_rows must be a multiple of lanes * parts ({lanes * parts}) to rows "
+                f"({rows}), not {cached_rows!r}"
+            )
+        self.cached_rows = cached_rows
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
@@ -241,6 +268,7 @@ class Collect(wiring.Component):
         step, emptied = Signal(), Signal()
         last_token, last_chunk, last = Signal(), Signal(), Signal()
         source_valid = Signal()
+        bottom = at.at_bottom(operation)
         m.d.comb += [
             at.token.eq(operation.first + at.offset if self.tokens > 1 else 0),
             source_valid.eq(Mux(operation.loads, self.embedded.valid, settled)),
@@ -260,11 +288,11 @@ class Collect(wiring.Component):
             self.row_scales.ready.eq(go & last_token),
             operations.o.ready.eq(go & last),
             step.eq(go & ~operation.loads & last_token),
-            emptied.eq(step & (last_chunk | at.bottom)),
+            emptied.eq(step & (last_chunk | bottom)),
         ]
         moves = self._moves(m, operation, at)
         lowest = self._hold(m, held, step if moves is None else step & moves, emptied)
-        at.move(m, go, last_token, last_chunk, operation.chunks, moves)
+        at.move(m, go, bottom, last_token, last_chunk, operation.chunks, moves)
         self._give(m, collected.i, go, operation, at, lowest, scalar, last_token, last)
         return m
 

@@ -19,7 +19,7 @@ def send_step(m, sequencer, queues, step, logits, counts):
     piece = sequencer.lanes * sequencer.parts
     blocks = in_view(m, sequencer.views, step, counts[0], piece)
     scored = blocks << sequencer.score_bits if sequencer.score_bits else blocks
-    seen_tiles = in_view(m, sequencer.views, step, counts[1], sequencer.rows)
+    seen_tiles = in_view(m, sequencer.views, step, counts[1], sequencer.cached_rows)
     words, tiles, chunks = Signal(20), Signal(20), Signal(20)
     m.d.comb += [
         words.eq(Mux(step.dynamic.words, blocks, step.words)),

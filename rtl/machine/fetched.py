@@ -2,12 +2,12 @@
 
 from amaranth import signed, unsigned
 from amaranth.lib import data
+from celosia.rtl.mac.format import CACHED_WIDTH
 from celosia.rtl.mac.mac_fabric import beat_layout
 from celosia.rtl.machine.step import Operand, Source
 from celosia.rtl.stream.words import INDEX_WIDTH
 
 __all__ = [
-    "CACHED_WIDTH",
     "EXPONENT_WIDTH",
     "fetched_layout",
     "frame_layout",
@@ -15,7 +15,6 @@ __all__ = [
     "score_layout",
 ]
 
-CACHED_WIDTH = 8  # bits of a key or a value
 EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
 
 
@@ -56,17 +55,19 @@ def score_layout(lanes, exponent_width=EXPONENT_WIDTH, total_width=0):
     return data.StructLayout(block | ({"total": total_width} if total_width else {}))
 
 
-def fetched_layout(rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_width=0, parts=1):
+def fetched_layout(
+    rows, lanes, tokens, groups=None, width=CACHED_WIDTH, total_width=0, parts=1, cached_rows=0
+):
     """A beat, and what it is for: an ``embedding`` (of ``row``) or a summand of a softmax.
 
-    Its weights have ``width`` bits, those of the cache's keys and values where there are any.
-    ``upper`` marks an upper plane's beat; ``parts`` are the fabric's. With a ``total_width`` a
-    summand is each token's ``totals``, in the exponent of its block.
+    Its weights have ``width`` bits, those of the cache's keys and values where these are among
+    them. ``upper`` marks an upper plane's beat; ``parts`` and ``cached_rows`` are the fabric's.
+    With a ``total_width`` a summand is each token's ``totals``, in the exponent of its block.
     """
     totals = {"totals": data.ArrayLayout(unsigned(total_width), tokens)} if total_width else {}
     return data.StructLayout(
         {
-            "beat": beat_layout(rows, lanes, tokens, width, groups, parts),
+            "beat": beat_layout(rows, lanes, tokens, width, groups, parts, cached_rows),
             "upper": 1,
             "embedding": 1,
             "row": unsigned(10),

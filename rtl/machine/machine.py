@@ -19,14 +19,13 @@ from celosia.rtl.kv_cache.page_runs import PageRuns
 from celosia.rtl.kv_cache.slots import Slots
 from celosia.rtl.kv_cache.value_words import ValueWords
 from celosia.rtl.mac.bias import Bias
-from celosia.rtl.mac.format import MacFormat
+from celosia.rtl.mac.format import CACHED_WIDTH, MacFormat
 from celosia.rtl.mac.group_scales import GroupScales, grouped_word
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.mac.scale import Scale
 from celosia.rtl.machine.collect import Collect
 from celosia.rtl.machine.control import watch, wire_control
 from celosia.rtl.machine.controller import Controller
-from celosia.rtl.machine.fetched import CACHED_WIDTH
 from celosia.rtl.machine.operand_fetch import OperandFetch
 from celosia.rtl.machine.operands import wire_operands
 from celosia.rtl.machine.results import wire_results
@@ -209,13 +208,15 @@ class Machine(wiring.Component):
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
                 s.parts,
+                s.cached_rows,
             ),
             "fabric": MacFabric(
-                *(rows, lanes, tokens, MacFormat(weight_width=self._code_width, ternary=s.ternary)),
+                *(rows, lanes, tokens, MacFormat(8, self._code_width, s.ternary, s.packing)),
                 acc_width=s.acc_width,
                 groups=s.groups,
                 parts=s.parts,
                 portable=lanes * (s.paths - 1),  # their blocks are those of the scores' paths
+                cached_rows=s.cached_rows,
             ),
             "row_scales": RowScales(lanes, s.value_steps, s.paths),
             "sums": SoftmaxSum(lanes, tokens, position_words, totals, s.parts),
@@ -224,7 +225,7 @@ class Machine(wiring.Component):
                 *(EMBEDDED_WIDTH if s.groups else self._code_width, n_routes, more),
                 *(bool(self.program.experts), self.program.norms > 1),
                 s.value_steps,
-                *(s.parts, s.paths, s.dot_width),
+                *(s.parts, s.paths, s.dot_width, s.cached_rows),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
@@ -285,8 +286,8 @@ class Machine(wiring.Component):
 
     @property
     def _code_width(self):
-        """Bits of the fabric's weights: those of keys and values, too, where there are any."""
-        alone = not (self.program.attends or self.shape.groups)
+        """Bits of the fabric's weights: those of keys and values, too, where these are weights."""
+        alone = self.shape.cached_rows or not (self.program.attends or self.shape.groups)
         return self.shape.weight_width if alone else CACHED_WIDTH
 
     def _saturations(self, chains):

@@ -24,27 +24,33 @@ def choose_weights(m, fetch, fetched, offered):
     if fetch.groups:
         _choose_parameters(m, fetch, offered, tape.parameters)
         tape = tape.weights
-    if not fetch.attends:
-        pairs = zip(fetch.o.p.beat.weights, tape, strict=True)
+    beat = fetch.o.p.beat
+    if fetch.cached_rows or not fetch.attends:
+        pairs = zip(beat.weights, tape, strict=True)
         m.d.comb += [a.eq(b) for row in pairs for a, b in zip(*row, strict=True)]
-        return
-    for row in range(fetch.rows):
+        if not fetch.attends:
+            return
+    chosen = beat.weights
+    if fetch.cached_rows:
+        chosen = beat.cached
+        m.d.comb += beat.from_cache.eq(~offered.from_tape)
+    for row, codes in enumerate(chosen):
         if row % SHARING == 0:
             operand = Signal(Operand, name=f"copy_operand_{row}")
             m.d.sync += operand.eq(fetched.operand)
         for lane in range(fetch.lanes):
-            weight = fetch.o.p.beat.weights[row][lane]
             value = values[row][lane]
             if fetch.value_place:
                 row_of, lane_of = fetch.value_place(row, lane)
                 value = values[row_of][lane_of]
             with m.Switch(operand):
                 with m.Case(Operand.KEYS):
-                    m.d.comb += weight.eq(keys[row][lane])
-                with m.Case(Operand.VALUES):
-                    m.d.comb += weight.eq(value)
-                with m.Default():
-                    m.d.comb += weight.eq(tape[row][lane])
+                    m.d.comb += codes[lane].eq(keys[row][lane])
+                with m.Case(Operand.VALUES) if not fetch.cached_rows else m.Default():
+                    m.d.comb += codes[lane].eq(value)
+                if not fetch.cached_rows:
+                    with m.Default():
+                        m.d.comb += codes[lane].eq(tape[row][lane])
 
 
 def _choose_parameters(m, fetch, offered, parameters):

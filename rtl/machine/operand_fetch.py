@@ -3,10 +3,10 @@
 from amaranth import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.rtl.mac.format import CACHED_WIDTH
 from celosia.rtl.mac.group_scales import weights_layout
 from celosia.rtl.mac.mac_fabric import activation_layout
 from celosia.rtl.machine.fetched import (
-    CACHED_WIDTH,
     EXPONENT_WIDTH,
     fetched_layout,
     frame_layout,
@@ -63,13 +63,15 @@ class OperandFetch(wiring.Component):
         Without totals where there are several.
     value_place : callable, optional
         Where ``cached`` has the value of a row and a lane, if it is not there.
+    cached_rows : int, 0 to ``rows``
+        Rows of keys and values, beside those of the tape; 0 where they are as many, and the same.
 
     Members
     -------
     step : In(stream of fetch_layout)
         ``words`` and ``tiles`` are at least 1. A step does not fill the region that it reads.
     tape : In(stream of int weight_width[rows, lanes], or of weights_layout)
-    cached : In(stream of int8[rows, lanes])
+    cached : In(stream of int8[cached_rows or rows, lanes])
         Keys and values, where the cache is external.
     filled : In(mark_layout, 3 times)
         Of each :class:`Region`.
@@ -113,6 +115,7 @@ class OperandFetch(wiring.Component):
         total_width=0,
         value_place=None,
         parts=1,
+        cached_rows=0,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -134,13 +137,19 @@ class OperandFetch(wiring.Component):
         self.value_place = value_place
         check_range("parts", parts, 1, 64)
         self.parts = parts
-        width = CACHED_WIDTH if attends or groups else weight_width
-        fetched = fetched_layout(rows, lanes, tokens, groups, width, total_width, parts)
+        check_range("cached_rows", cached_rows, 0, rows)
+        self.cached_rows = cached_rows
+        wide = (attends or groups) and not cached_rows
+        width = CACHED_WIDTH if wide else weight_width
+        fetched = fetched_layout(
+            *(rows, lanes, tokens, groups, width, total_width, parts, cached_rows)
+        )
         score = score_layout(lanes, exponent_width, total_width)
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
             weights = weights_layout(rows, lanes, groups)
-        cached = data.ArrayLayout(data.ArrayLayout(signed(CACHED_WIDTH), lanes), rows)
+        codes = data.ArrayLayout(signed(CACHED_WIDTH), lanes)
+        cached = data.ArrayLayout(codes, cached_rows or rows)
         mantissas = data.ArrayLayout(signed(8), lanes)
         members = {
             "step": In(stream.Signature(fetch_layout(pieces))),

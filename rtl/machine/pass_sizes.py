@@ -22,7 +22,7 @@ def row_number(m, sequencer, which, place):
 
 def divide_row(m, sequencer, number, loading):
     """The row's tile and its place there, and whether they are known."""
-    rows, lane_bits, chunks = _rows(sequencer)
+    rows, lane_bits, chunks = _rows(sequencer.rows, sequencer.lanes)
     if chunks is None:
         return number >> exact_log2(rows), number & (rows - 1), 1
     m.submodules.row_divider = divider = ConstantDivider(20 - lane_bits, chunks)
@@ -40,7 +40,7 @@ def count_pieces(m, sequencer):
     """Words of values and tiles of positions seen at the pass's end, and whether they are known."""
     seen = Signal(21)
     blocks, tiles = Signal(20), Signal(20)  # known before the first step
-    rows, _, chunks = _rows(sequencer)
+    rows, _, chunks = _rows(sequencer.cached_rows, sequencer.lanes)
     m.d.comb += seen.eq(sequencer.position + sequencer.group + 1)
     piece = sequencer.lanes * sequencer.parts
     m.d.sync += blocks.eq((seen + piece - 1) >> exact_log2(piece))
@@ -59,9 +59,8 @@ def count_pieces(m, sequencer):
     return (blocks, tiles), (begun == 0) & divider.done
 
 
-def _rows(sequencer):
+def _rows(rows, lanes):
     """Rows of a tile, bits of a lane's number, and the chunks of a tile; None for wires."""
-    rows, lanes = sequencer.rows, sequencer.lanes
     return rows, exact_log2(lanes), rows // lanes if rows & (rows - 1) else None
 
 

@@ -68,7 +68,8 @@ class Sequencer(wiring.Component):
         pages, the steps of row scales, and of the external cache or else of the fetcher, say
         whether what they read is paged.
     places : CachePlaces, optional
-        Whose ``parts`` of values are read at once, and whose ``paths`` scores take.
+        Whose ``rows`` of keys make a tile, by default those of the tape; whose ``parts`` of values
+        are read at once, and whose ``paths`` scores take.
 
     Members
     -------
@@ -122,6 +123,7 @@ class Sequencer(wiring.Component):
         self.external_cache = external_cache
         self.views = tuple(views)
         self.parts, paths = (places.parts, places.paths) if places else (1, 1)
+        self.cached_rows = places.rows if places else rows
         self.score_bits = exact_log2(self.parts // paths)  # words of scores for one of values
         self.paged = {"scales", "recall" if external_cache else "fetch"}
         if not any(view.page for view in views):

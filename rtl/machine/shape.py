@@ -97,7 +97,7 @@ class MachineShape:
     norms : int
         The most norms of one residual stream: each has its place in the activation memory.
     ternary : bool
-        The fabric has no multipliers.
+        The fabric has no multipliers for weights.
     trits : bool
         The tape has five weights in a byte.
     activation_width : int
@@ -107,6 +107,10 @@ class MachineShape:
         rows, or the other ones idle.
     paths : int
         Words of scores that are scaled and exponentiated side by side.
+    cached_rows : int
+        Rows of the fabric that keys and values have for themselves; 0 where they have all.
+    packing : str
+        Two weights' products of a multiplier, see :class:`celosia.rtl.mac.format.MacFormat`.
     """
 
     rows: int
@@ -140,6 +144,8 @@ class MachineShape:
     activation_width: int = field(default=8, repr=False)
     parts: int = field(default=1, repr=False)
     paths: int = field(default=1, repr=False)
+    cached_rows: int = field(default=0, repr=False)
+    packing: str = field(default="none", repr=False)
 
     @property
     def layer_views(self):
@@ -151,7 +157,8 @@ class MachineShape:
         """Where the caches hold keys and values."""
         slots = tuple(view.slots for view in self.layer_views)
         widths = self._code_width("keys", "heads"), self._code_width("values")
-        sizes = self.rows, self.lanes, slots, self.n_kv_heads, self.head_words
+        rows = self.cached_rows or self.rows
+        sizes = rows, self.lanes, slots, self.n_kv_heads, self.head_words
         return CachePlaces(*sizes, *widths, self.parts, self.paths)
 
     def _code_width(self, *sinks):
@@ -177,8 +184,19 @@ class MachineShape:
 
     @property
     def multipliers(self):
-        """All multipliers of the MAC fabric."""
+        """Multiply-accumulates of the MAC fabric in a cycle, of the tape's weights."""
         return self.rows * self.lanes * self.tokens
+
+    @property
+    def cached_multipliers(self):
+        """Likewise of keys and values."""
+        return (self.cached_rows or self.rows) * self.lanes * self.tokens
+
+    def ideal_cycles(self, description, position, logits=True):
+        """The fewest cycles of a token at ``position``: products over those of a cycle."""
+        weighed = description.macs(0, logits)
+        attended = description.macs(position + 1, logits) - weighed
+        return weighed / self.multipliers + attended / self.cached_multipliers
 
     @property
     def word_width(self):
