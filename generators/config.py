@@ -94,7 +94,8 @@ class Config:
         Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
     head_width : int
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many with
-        groups.
+        groups; 8 without, where a word of the tape holds as many of them as keys and values have
+        multipliers: with ``packing`` of 4 bits, and with ``ternary`` weights.
     activation_width : int, 8, 6, 5 or 4
         Bits of an activation beside its block's exponent. The fabric's operand has 8, since queries
         and exponentials do: what fewer save is memory.
@@ -254,10 +255,14 @@ class Config:
         widths = [0, self.weight_width]
         if self.group_size and self.weight_width <= 4:
             widths.append(2 * self.weight_width)
+        room = self.rows * self.weight_width >= 8 * self.cached_rows
+        if not self.group_size and room and self.weight_format != "trits":
+            widths.append(8)
         if self.head_width not in widths:
             raise ConfigError(
                 f"head_width must be weight_width ({self.weight_width}), or with a group_size and "
-                f"at most 4 bits twice as much, not {self.head_width}"
+                f"at most 4 bits twice as much, or 8 where the tape's words hold as many as there "
+                f"are multipliers of keys and values, not {self.head_width}"
             )
 
     def _check_format(self):

@@ -154,7 +154,7 @@ class Plan:
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
-        return self.shape.ideal_cycles(self.model.description, position, logits)
+        return self.shape.ideal_cycles(self.model.description, position, logits, self.program.wide)
 
 
 def scheme_of(config) -> Any:

@@ -95,7 +95,7 @@ MACHINES = {
         "tiny",
         (
             *("weight_parallelism=16", "vector_lanes=2", "token_parallelism=2"),
-            *("weight_width=4", "packing=18x18"),
+            *("weight_width=4", "packing=18x18", "head_width=8"),
         ),
     ),
     "two weights of groups in a multiplier, an external cache": (
@@ -112,7 +112,7 @@ MACHINES = {
         "tiny",
         (
             *("weight_parallelism=64", "vector_lanes=2", "attention_parallelism=16"),
-            *("weight_format=trits", "weight_width=2", "softmax_lanes=4"),
+            *("weight_format=ternary", "weight_width=2", "head_width=8", "softmax_lanes=4"),
         ),
     ),
     "external cache": (
@@ -149,12 +149,23 @@ class Narrow:
         return self.calibration.residual() / 64
 
 
+def _ternary(model):
+    """The model, its layers' matrices ternary."""
+    for layer in model.layers:
+        for name, weight in layer.items():
+            if weight.ndim == 2:
+                step = np.abs(weight).mean(axis=1, keepdims=True)
+                layer[name] = (np.clip(np.round(weight / step), -1, 1) * step).astype(np.float32)
+
+
 def random_machine(sizes, settings, config="tiny", seed=0, narrow=False, large=False):
     """A plan, its simulation and a driver for a random model of ``sizes``."""
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
     model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
     model = random_model(model_config, seed=seed)
     seen = None
+    if "weight_format=ternary" in settings:
+        _ternary(model)
     if large:
         for name, factor in LARGE.items():
             for tensors in [model.tensors] if name == "head" else model.layers:

@@ -9,7 +9,7 @@ from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supp
 from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
-from celosia.rtl.machine.step import Scalar
+from celosia.rtl.machine.step import Operand, Scalar
 from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["FETCH", "Machinery"]
@@ -95,10 +95,10 @@ class Machinery:
             scored if dynamic.get("chunks") else step["chunks"],
         )
 
-    def words(self, scalar):
+    def words(self, scalar, operand=Operand.TAPE):
         """Words of results in a tile, and the cycles for each."""
         together, each, rows = 1, 1, self.rows
-        if scalar in (Scalar.QUERY, Scalar.SUM):
+        if scalar in (Scalar.QUERY, Scalar.SUM) or operand == Operand.WIDE:
             rows = self.cached_rows
         if scalar == Scalar.QUERY:
             together = self.paths

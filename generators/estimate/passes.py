@@ -15,7 +15,12 @@ ROOM = 16  # tiles that may wait behind the fabric
 QUANTIZE = 3  # merge and block quantisation
 AHEAD, UNDER_WAY = 3, 9  # steps dispatched before they are fetched, before they are collected
 LONG_AGO = -(1 << 20)
-BEATS = {Operand.TAPE: "linear", Operand.KEYS: "scores", Operand.VALUES: "values"}
+BEATS = {
+    Operand.TAPE: "linear",
+    Operand.WIDE: "linear",
+    Operand.KEYS: "scores",
+    Operand.VALUES: "values",
+}
 CACHED = (Resource.KEYS | Resource.VALUES).value
 
 
@@ -184,7 +189,7 @@ class Pass:
         starts, last = self._collect(step, words, chunks, tokens, last)
         self.begun = int(last[-1])
         self._count(BEATS[step.get("operand", Operand.TAPE)], words * tiles)
-        inner, each = self.m.words(step.get("scalar"))
+        inner, each = self.m.words(step.get("scalar"), step.get("operand"))
         inside = each * np.arange(inner * tokens)
         times = (starts[:, None] + inside).ravel()[: chunks * tokens]
         self.ended.append(int(times[-1]))
@@ -215,7 +220,7 @@ class Pass:
     def _beats(self, step, words, tiles, begin):
         """When the last beat of each tile begins, as far as operands are there: int64[tiles]."""
         supply, cause = self.tape, "tape"
-        if step.get("operand", Operand.TAPE) != Operand.TAPE:
+        if step.get("operand", Operand.TAPE) not in (Operand.TAPE, Operand.WIDE):
             supply, cause = self.cache, "cache"
             if supply:
                 supply.ask(self.go + 3)
@@ -242,7 +247,7 @@ class Pass:
         """When each tile's first word leaves the collector; when its last beat then begins."""
         m = self.m
         ready, scalar = self._collected(), step.get("scalar", Scalar.ONE)
-        inner, each = m.words(scalar)
+        inner, each = m.words(scalar, step.get("operand"))
         size = max(inner * tokens * each, 2 if m.rows > m.lanes * m.parts else 1)
         if scalar == Scalar.NORM:
             ready = max(ready, self.norm)

@@ -50,19 +50,20 @@ class Sketch:
 
     def ideal_cycles(self, position, logits=True):
         """``macs / multipliers``: the fewest cycles the token at ``position`` could take."""
-        return self.shape.ideal_cycles(self.description, position, logits)
+        return self.shape.ideal_cycles(self.description, position, logits, self.program.wide)
 
 
 class _Counter:
     """In place of a TapeWriter: how many words are written, without them."""
 
-    def __init__(self, rows, lanes):
-        self.rows, self.lanes = rows, lanes
+    def __init__(self, rows, cached_rows, lanes):
+        self.rows, self.cached_rows, self.lanes = rows, cached_rows, lanes
         self.beats = self.scale_words = self.bias_words = 0
 
-    def matrix(self, matrix, planes=1):
+    def matrix(self, matrix, planes=1, wide=False):
         rows, columns = matrix.weight.shape
-        self.beats += -(-rows // self.rows) * (columns // self.lanes) * planes
+        size = self.cached_rows if wide else self.rows
+        self.beats += -(-rows // size) * (columns // self.lanes) * planes
 
     def scales(self, scales):
         self.scale_words += -(-np.size(scales) // self.lanes)
@@ -88,7 +89,7 @@ def make_sketch(model, config):
     try:
         quantized = outline(model, scheme_of(config))
         views = machine_views(quantized, config)
-        tape = _Counter(config.rows, config.vector_lanes)
+        tape = _Counter(config.rows, config.cached_rows, config.vector_lanes)
         parts = attention_parts(config, quantized)
         tapes, routes = write_program(quantized, config.rows, views, tape, **parts)
     except ConfigError:

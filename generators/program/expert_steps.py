@@ -27,8 +27,9 @@ class ExpertSteps:
         w, op = self.writer, self.op
         w.ways.gate(op.gate)
         w.ways.experts(op)
-        planes = w.model.scheme.head_planes
-        w.linear(op.router, planes, name=self._name(op.router), route="router", **self.source)
+        w.linear(
+            op.router, **w.head_form, name=self._name(op.router), route="router", **self.source
+        )
         run = self._tapes()
         for rank in range(op.source.k):
             w.runs.append(run)

@@ -19,7 +19,7 @@ from celosia.reference.quantization.matrix import Matrix, ceil_log2
 from celosia.rtl.kv_cache.places import CachePlaces
 from celosia.rtl.kv_cache.slots import check_slots, view_table
 from celosia.rtl.machine.program import Load, Program, Run
-from celosia.rtl.machine.step import Region, Scalar, argument, step_layout
+from celosia.rtl.machine.step import Operand, Region, Scalar, argument, step_layout
 from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tapes", "write_program"]
@@ -79,7 +79,13 @@ def write_program(model, rows, views, tape=None, cached_rows=0, parts=1, paths=1
         raise ValueError(f"views must be those of {layers} layers, not of {len(views)}")
     for view in views:
         check_slots(view, 1, cached_rows or rows, lanes)
-    tape = tape or TapeWriter(model, rows)
+    wide = model.scheme.wide_head
+    if wide and not 0 < 8 * cached_rows <= model.scheme.weight_width * rows:
+        raise ValueError(
+            "head_width must be weight_width without groups, unless so many bits of all rows "
+            "hold 8 of each row of keys and values"
+        )
+    tape = tape or TapeWriter(model, rows, cached_rows)
     return Writer(model, rows, views, tape, cached_rows or rows, parts, paths).write()
 
 
@@ -102,7 +108,8 @@ class Writer:
     def __init__(self, model, rows, views, tape, cached_rows, parts=1, paths=1):
         c, scheme = model.config, model.scheme
         self.model, self.config = model, c
-        self.rows, self.lanes = rows, scheme.lanes
+        self.rows, self.cached_rows, self.lanes = rows, cached_rows, scheme.lanes
+        self.head_form = {"planes": scheme.head_planes, "wide": scheme.wide_head}
         self.head_words = model.head_dim // self.lanes
         self.dim_words = scheme.padded(c.dim) // self.lanes
         self._norms = self._norms_behind()
@@ -298,7 +305,7 @@ class Writer:
         (place,) = (n for n, op in enumerate(operations) if isinstance(op, IntegerLinear))
         self.linear(
             operations[place],
-            self.model.scheme.head_planes,
+            **self.head_form,
             name="head",
             route="logits",
             last_token=1,
@@ -307,7 +314,7 @@ class Writer:
 
     def _loads(self, before, behind):
         """The tables, behind the head but for a tied one, and what loads their rows."""
-        (embed,), planes = self.model.begin, self.model.scheme.head_planes
+        (embed,) = self.model.begin
         head = next(op for op in self.model.end if isinstance(op, IntegerLinear))
         tables = [(embed.table, embed.name, {})]
         tables += [(digit, f"{embed.name} digit", {"keep": True}) for digit in embed.digits]
@@ -319,7 +326,7 @@ class Writer:
         for table, name, _ in tables:
             addresses.append(before[0] if name == head.name else self.tape.beats)
             if name != head.name:
-                self.tape.matrix(table, planes)
+                self.tape.matrix(table, **self.head_form)
         loads = []
         for (table, _, told), address in zip(tables, addresses, strict=True):
             scale_address = self.tape.scale_words
@@ -329,7 +336,7 @@ class Writer:
                     address=address,
                     scale_address=scale_address,
                     words=self.dim_words,
-                    planes=planes == 2,
+                    planes=self.head_form["planes"] == 2,
                     shift=table.shift,
                     argument=behind["argument"],
                     **told,
@@ -337,26 +344,28 @@ class Writer:
             )
         return tuple(loads)
 
-    def linear(self, op, planes=1, rows=None, **fields):
+    def linear(self, op, planes=1, wide=False, rows=None, **fields):
         """A matrix, or some of its ``rows``, on the tapes and once through the fabric."""
         matrix, biases = op.matrix, op.bias
         if rows is not None:
             matrix = matrix.of(rows)
             biases = biases if biases is None else biases[rows]
-        self.tape.matrix(matrix, planes)
+        self.tape.matrix(matrix, planes, wide)
         self.tape.scales(matrix.scale)
         if biases is not None:
             self.tape.biases(biases)
             fields["bias"] = 1
-        self.product(matrix, planes, **fields)
+        self.product(matrix, planes, wide, **fields)
 
-    def product(self, matrix, planes=1, scalar=Scalar.ONE, **fields):
+    def product(self, matrix, planes=1, wide=False, scalar=Scalar.ONE, **fields):
         """A step: what the tapes hold of a matrix, once through the fabric."""
         n_rows, columns = matrix.weight.shape
+        size, more = (self.cached_rows, {"operand": Operand.WIDE}) if wide else (self.rows, {})
         self.step(
+            **more,
             words=planes * columns // self.lanes,
             planes=planes - 1,
-            tiles=-(-n_rows // self.rows),
+            tiles=-(-n_rows // size),
             chunks=-(-n_rows // self.lanes),
             scalar=scalar,
             shift=matrix.shift - (scalar in (Scalar.NORM, Scalar.EXPERT)),

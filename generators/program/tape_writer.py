@@ -45,28 +45,33 @@ class TapeWriter:
         Written so far.
     """
 
-    def __init__(self, model, rows):
+    def __init__(self, model, rows, cached_rows=0):
         self.scheme = model.scheme
+        self.cached_rows = cached_rows
         self.rows = rows
         self.lanes = model.scheme.lanes
         self.groups = group_format(model)
         self._weights, self._parts, self._ends, self._scales, self._biases = [], [], [], [], []
         self.beats = self.scale_words = self.bias_words = 0
 
-    def matrix(self, matrix, planes=1):
-        """Append the codes as beats: tile by tile, block by block, plane by plane."""
+    def matrix(self, matrix, planes=1, wide=False):
+        """Append the codes as beats: tile by tile, block by block, plane by plane.
+
+        Those of a ``wide`` operand are int8[cached_rows, lanes] in a beat's lowest bits.
+        """
         codes = matrix.weight[..., None]
+        if wide:
+            self._append(self._in_codes(self._tiles(codes, self.lanes, self.cached_rows)))
+            return
         if planes == 2:
             width = self.scheme.weight_width
             low = codes & ((1 << width) - 1)
             codes = np.concatenate([codes >> width, low - (1 << (width - 1))], axis=-1)
-        beats = self._tiles(codes, self.lanes).reshape(-1, self.rows, self.lanes)
-        self._weights.append(beats)
-        self.beats += len(beats)
+        self._append(self._tiles(codes, self.lanes, self.rows))
         if self.groups:
             parts, ends = group_parts(matrix, planes, self.groups, self.lanes)
             tiles = -(-len(matrix.weight) // self.rows)
-            self._parts.append(self._tiles(parts, 1).reshape(-1, self.rows))
+            self._parts.append(self._tiles(parts, 1, self.rows).reshape(-1, self.rows))
             self._ends.append(np.tile(ends, tiles))
 
     def scales(self, scales):
@@ -100,11 +105,27 @@ class TapeWriter:
         padded[: len(values)] = values
         return padded.reshape(words, self.lanes)
 
-    def _tiles(self, matrix, width):
-        """``matrix`` [rows, columns, planes], cut: [tiles, blocks, planes, self.rows, width]."""
+    def _append(self, codes):
+        """Append beats, of ``rows * lanes`` codes each."""
+        beats = codes.reshape(-1, self.rows, self.lanes)
+        self._weights.append(beats)
+        self.beats += len(beats)
+
+    def _in_codes(self, octets):
+        """Words of int8 as words of the tape's codes: the same bits, others behind them 0."""
+        width, words = self.scheme.weight_width, octets.reshape(-1, self.cached_rows * self.lanes)
+        bits = np.zeros((len(words), self.rows * self.lanes * width), np.uint8)
+        found = np.unpackbits(words.astype(np.int8).view(np.uint8), axis=1, bitorder="little")
+        bits[:, : found.shape[1]] = found
+        values = bits.reshape(len(words), -1, width) @ (1 << np.arange(width))
+        return np.where(values >> (width - 1), values - (1 << width), values).astype(np.int8)
+
+    @staticmethod
+    def _tiles(matrix, width, size):
+        """``matrix`` [rows, columns, planes], cut: [tiles, blocks, planes, ``size``, width]."""
         rows, columns, planes = matrix.shape
-        tiles = -(-rows // self.rows)
-        padded = np.zeros((tiles * self.rows, columns, planes), matrix.dtype)
+        tiles = -(-rows // size)
+        padded = np.zeros((tiles * size, columns, planes), matrix.dtype)
         padded[:rows] = matrix
-        cut = padded.reshape(tiles, self.rows, columns // width, width, planes)
+        cut = padded.reshape(tiles, size, columns // width, width, planes)
         return cut.transpose(0, 2, 4, 1, 3)

@@ -51,7 +51,7 @@ class Embed:
 
     def quantize(self, q):
         unit = q.want(self.out)
-        if q.scheme.ternary:
+        if q.scheme.ternary and not q.scheme.wide_head:
             return self._digits(q, unit)
         table = self._table(q, self.table, unit * self.factor)
         positions = self._table(q, self.positions, unit) if self.positions else None

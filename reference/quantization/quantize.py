@@ -78,7 +78,7 @@ def quantize(model, scheme=None, calibration=None, margin=1.25):
         lost = len(given.codes) - len(model.codes)
         logging.getLogger(__name__).warning(text, model.name, lost, len(given.codes))
     if scheme.ternary:
-        check_ternary(model)
+        check_ternary(model, scheme.wide_head)
     return Quantizer(model, scheme, calibration or calibrate(model), margin).model()
 
 
@@ -258,7 +258,8 @@ class Quantizer:
             width = self.scheme.head_width or self.scheme.weight_width
             columns = self.scheme.columns_of(self.config.dim)
             coded = self.source.codes.get((None, name))
-            if self.scheme.ternary and any(op.table == name for op in self.description.begin):
+            digits = self.scheme.ternary and not self.scheme.wide_head
+            if digits and any(op.table == name for op in self.description.begin):
                 coded = None  # its codes are those of all digits
             weight = coded or self.source.tensors[name]
             self._codes[name] = rounded(weight, width, self.scheme, columns)

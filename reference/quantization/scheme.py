@@ -28,9 +28,9 @@ class Scheme:
     residual_width : int, 20 to 28
     group : int, 0 or a multiple of ``lanes``
         Columns that share a scale within their row; 0 for one scale per row.
-    head_width : int, ``weight_width`` or twice as much, or 0
+    head_width : int, ``weight_width`` or twice as much, 8, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
-        with groups.
+        with groups, and 8 only without.
     key_width, value_width : int, 8, 6 or 4
         Bits of a cached key's or value's code; values of fewer than 8 have steps by token.
     value_steps : str
@@ -43,8 +43,8 @@ class Scheme:
         and of queries and keys (R3); 0 for none.
     ternary : bool
         Every weight of a row is -1, 0 or 1 times the row's scale, as the model has it: nothing is
-        rounded, and norms' gains stay out of matrices. Tables have ``DIGITS`` ternary digits. Only
-        of 2 bits, without groups.
+        rounded, and norms' gains stay out of matrices. Tables have ``DIGITS`` ternary digits, or
+        with a ``head_width`` as many bits. Only of 2 bits, without groups.
 
     Groups of fewer than 8 bits have an offset (a zero point) beside their scale, but for a head of
     more bits than the rest.
@@ -101,12 +101,14 @@ class Scheme:
                 f"groups of {self.group}"
             )
         widths = [0, self.weight_width]
-        if self.group and self.weight_width <= 4:
+        if not self.group:
+            widths.append(8)
+        elif self.weight_width <= 4:
             widths.append(2 * self.weight_width)
         if self.head_width not in widths:
             raise ValueError(
                 f"head_width must be weight_width ({self.weight_width}), or with groups of at most "
-                f"4 bits twice as much, not {self.head_width!r}"
+                f"4 bits twice as much, or without groups 8, not {self.head_width!r}"
             )
 
     @property
@@ -137,7 +139,12 @@ class Scheme:
     @property
     def head_planes(self):
         """Words of the tape for a block of the head's columns: 2 where its weights are wider."""
-        return 1 if self.head_width in (0, self.weight_width) else 2
+        return 1 if self.head_width in (0, self.weight_width) or self.wide_head else 2
+
+    @property
+    def wide_head(self):
+        """Whether the head's weights have 8 bits, and the others fewer, all without groups."""
+        return self.head_width == 8 > self.weight_width and not self.group
 
     def has_offsets(self, width):
         """Whether groups of ``width`` bits have an offset: below 8, but not those in two planes,

@@ -9,8 +9,8 @@ __all__ = ["check_ternary"]
 SAME = 1e-3  # what float formats make of one number
 
 
-def check_ternary(model):
-    """Refuse a matrix that has another row than one of -s, 0 and s.
+def check_ternary(model, wide_head=False):
+    """Refuse a matrix that has another row than one of -s, 0 and s; a ``wide_head`` may.
 
     Raises
     ------
@@ -19,7 +19,8 @@ def check_ternary(model):
     """
     d, layers = model.description, enumerate(model.layers)
     tables = {name for op in d.begin for name in (op.table, op.positions)}
-    parts = [("", {n: model.tensors[n] for n in _matrices(d.end)})]
+    ends = {} if wide_head else _matrices(d.end)
+    parts = [("", {n: model.tensors[n] for n in ends})]
     parts += [(f"layers.{n}.", {w: t[w] for w in _matrices(d.layers[n])}) for n, t in layers]
     for place, matrices in parts:
         for name, weight in matrices.items():

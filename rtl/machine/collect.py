@@ -73,7 +73,7 @@ class _Place:
         self.cached_bottom = Signal(init=self.cached == 1)  # likewise of keys and values
         self.offset = Signal(token_width(collect.tokens))
         self.token = Signal(token_width(collect.tokens))
-        self.parts = collect.parts
+        self.parts, self.wide = collect.parts, collect.wide
         self.number = Signal(range(self.parts))  # of a word among those of ``parts`` chunks
 
     def at_bottom(self, operation):
@@ -81,6 +81,7 @@ class _Place:
         if not self.cached:
             return self.bottom
         cached = _asks(operation, Scalar.QUERY) | _asks(operation, Scalar.SUM)
+        cached |= operation.wide if self.wide else 0
         return Mux(cached, self.cached_bottom, self.bottom)
 
     def move(self, m, go, bottom, last_token, last_chunk, count, moves=None):
@@ -155,6 +156,8 @@ class Collect(wiring.Component):
         Bits of the scores that leave ``beside`` others.
     cached_rows : int, 0 or a multiple of ``lanes`` to ``rows``
         A multiple of ``lanes * parts``; 0 for all.
+    wide : bool
+        Whether operations say that they are wide: these, too, have ``cached_rows``.
 
     Members
     -------
@@ -200,6 +203,7 @@ class Collect(wiring.Component):
         paths=1,
         score_width=24,
         cached_rows=0,
+        wide=False,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -226,6 +230,7 @@ class Collect(wiring.Component):
                 f"({rows}), not {cached_rows!r}"
             )
         self.cached_rows = cached_rows
+        self.wide = wide
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
@@ -235,7 +240,7 @@ class Collect(wiring.Component):
         word = collected_layout(lanes, acc_width, tokens, routes, more, value_steps, *last)
         super().__init__(
             {
-                "operation": In(stream.Signature(operation_layout(tokens, routes, more))),
+                "operation": In(stream.Signature(operation_layout(tokens, routes, more, wide))),
                 "tiles": In(stream.Signature(tile)),
                 "embedded": In(stream.Signature(data.ArrayLayout(signed(embedded_width), lanes))),
                 "row_scales": In(stream.Signature(data.ArrayLayout(unsigned(16), lanes * paths))),

@@ -37,6 +37,7 @@ def send_step(m, sequencer, queues, step, logits, counts):
         single=chunks == 1,
         first=Mux(step.last_token, sequencer.group, 0),
         group=sequencer.group,
+        **({"wide": step.operand == Operand.WIDE} if sequencer.wide else {}),
     )
     _write(m, queues["scales"], steps=queried, chunks=chunks, address=step.scale_address)
     same = ("operand", "source", "source_base", "region", "fills", "loads")
@@ -58,7 +59,8 @@ def send_step(m, sequencer, queues, step, logits, counts):
             paged = Array(view.page > 0 for view in sequencer.views)[step.view]
         _write(m, queues["scales"], paged=paged & queried)
         reads = queues["recall" if sequencer.external_cache else "fetch"]
-        _write(m, reads, paged=paged & (step.operand != Operand.TAPE))
+        asks = (step.operand == Operand.KEYS) | (step.operand == Operand.VALUES)
+        _write(m, reads, paged=paged & asks)
     if sequencer.external_cache:
         same = {n: step[n] for n in ("operand", "address", "stride")}
         _write(m, queues["recall"], **same, words=words, tiles=tiles)
@@ -99,7 +101,7 @@ def _send_row(m, sequencer, queues, place, load, fills, row):
         m,
         queues["fetch"],
         loads=1,
-        operand=Operand.TAPE,
+        operand=Operand.WIDE if sequencer.wide else Operand.TAPE,
         source=Source.ACTIVATIONS,
         region=Region.NONE,
         fills=fills,

@@ -18,14 +18,18 @@ __all__ = [
 EXPONENT_WIDTH = 10  # the fewest bits of the exponent of a block of exponentials
 
 
-def frame_layout(pieces=False):
-    """What a beat is on its way; with ``pieces`` of tiles, whether it opens or closes one."""
+def frame_layout(pieces=False, wide=False):
+    """What a beat is on its way; with ``pieces`` of tiles, whether it opens or closes one.
+
+    And with ``wide`` operands whether it has one.
+    """
     frame = {
         "operand": Operand,
         "source": Source,
         "buffer": 2,
         "row": 10,
         "from_tape": 1,
+        **({"wide": 1} if wide else {}),
         "embedding": 1,
         "upper": 1,
         "sum": 1,

@@ -170,7 +170,9 @@ class Machine(wiring.Component):
         external = s.cache_width > 0
         attends = self.program.attends
         position_words = s.places.most_reads
-        row = {"codes": data.ArrayLayout(signed(self._code_width), lanes)}
+        wide = self.program.wide
+        table_rows, code_width = (s.cached_rows, 8) if wide else (rows, self._code_width)
+        row = {"codes": data.ArrayLayout(signed(code_width), lanes)}
         embedded = row["codes"]
         if s.groups:
             embedding_words = EmbeddingWords(lanes, s.groups)
@@ -208,7 +210,7 @@ class Machine(wiring.Component):
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
                 s.parts,
-                s.cached_rows,
+                *(s.cached_rows, wide),
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(8, self._code_width, s.ternary, s.packing)),
@@ -222,15 +224,15 @@ class Machine(wiring.Component):
             "sums": SoftmaxSum(lanes, tokens, position_words, totals, s.parts),
             "collect": Collect(
                 *(rows, lanes, tokens, s.acc_width),
-                *(EMBEDDED_WIDTH if s.groups else self._code_width, n_routes, more),
+                *(EMBEDDED_WIDTH if s.groups else code_width, n_routes, more),
                 *(bool(self.program.experts), self.program.norms > 1),
                 s.value_steps,
-                *(s.parts, s.paths, s.dot_width, s.cached_rows),
+                *(s.parts, s.paths, s.dot_width, s.cached_rows, wide),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
             "chosen_scales": Buffer(data.ArrayLayout(unsigned(16), lanes * s.paths)),
-            "row_choice": RowChoice(data.StructLayout(row), rows),
+            "row_choice": RowChoice(data.StructLayout(row), table_rows),
             "embedded": Queue(embedded, 8, spare=4),  # two more are on their way into it
             **chains,
             "merge": Merge(quantized, [route.sink for route in routes].count("activations")),

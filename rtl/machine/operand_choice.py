@@ -1,6 +1,7 @@
 """What the operand fetcher's memories gave, chosen for a beat: weights and activations."""
 
 from amaranth import Mux, Signal, signed
+from amaranth.lib import data
 from celosia.reference.units.softmax import SPAN
 from celosia.rtl.mac.mac_fabric import SHARING, activation_layout
 from celosia.rtl.machine.step import Operand, Source
@@ -30,10 +31,14 @@ def choose_weights(m, fetch, fetched, offered):
         m.d.comb += [a.eq(b) for row in pairs for a, b in zip(*row, strict=True)]
         if not fetch.attends:
             return
-    chosen = beat.weights
+    chosen, wide = beat.weights, None
     if fetch.cached_rows:
         chosen = beat.cached
-        m.d.comb += beat.from_cache.eq(~offered.from_tape)
+        from_cache = ~offered.from_tape
+        if fetch.wide:
+            wide = data.View(chosen.shape(), tape.as_value()[: chosen.shape().size])
+            from_cache |= offered.wide
+        m.d.comb += beat.from_cache.eq(from_cache)
     for row, codes in enumerate(chosen):
         if row % SHARING == 0:
             operand = Signal(Operand, name=f"copy_operand_{row}")
@@ -46,8 +51,11 @@ def choose_weights(m, fetch, fetched, offered):
             with m.Switch(operand):
                 with m.Case(Operand.KEYS):
                     m.d.comb += codes[lane].eq(keys[row][lane])
-                with m.Case(Operand.VALUES) if not fetch.cached_rows else m.Default():
+                with m.Case(Operand.VALUES) if wide or not fetch.cached_rows else m.Default():
                     m.d.comb += codes[lane].eq(value)
+                if wide is not None:
+                    with m.Case(Operand.WIDE):
+                        m.d.comb += codes[lane].eq(wide[row][lane])
                 if not fetch.cached_rows:
                     with m.Default():
                         m.d.comb += codes[lane].eq(tape[row][lane])

@@ -65,6 +65,8 @@ class OperandFetch(wiring.Component):
         Where ``cached`` has the value of a row and a lane, if it is not there.
     cached_rows : int, 0 to ``rows``
         Rows of keys and values, beside those of the tape; 0 where they are as many, and the same.
+    wide : bool
+        Whether there are wide operands: words of the tape read as int8[cached_rows, lanes].
 
     Members
     -------
@@ -116,6 +118,7 @@ class OperandFetch(wiring.Component):
         value_place=None,
         parts=1,
         cached_rows=0,
+        wide=False,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -139,8 +142,11 @@ class OperandFetch(wiring.Component):
         self.parts = parts
         check_range("cached_rows", cached_rows, 0, rows)
         self.cached_rows = cached_rows
-        wide = (attends or groups) and not cached_rows
-        width = CACHED_WIDTH if wide else weight_width
+        self.wide = wide
+        if wide and not CACHED_WIDTH * cached_rows * lanes <= weight_width * rows * lanes:
+            raise ValueError(f"wide operands of {cached_rows} rows do not fit the tape's words")
+        mixed = (attends or groups) and not cached_rows
+        width = CACHED_WIDTH if mixed else weight_width
         fetched = fetched_layout(
             *(rows, lanes, tokens, groups, width, total_width, parts, cached_rows)
         )
@@ -182,7 +188,7 @@ class OperandFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        frame = frame_layout(self.pieces)
+        frame = frame_layout(self.pieces, self.wide)
         beat = Signal(frame)  # of the beat that the memories are asked for
         held = Signal()  # the memories' outputs are a beat
         fetched = Signal(frame)  # that one

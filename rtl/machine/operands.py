@@ -59,7 +59,8 @@ def _wire_embedded(m, machine, u):
         choice.p.row.eq(fetched.row),
         embedded.valid.eq(chosen.valid),
     ]
-    for word, codes in zip(choice.p.words, fetched.beat.weights, strict=True):
+    rows = fetched.beat.cached if machine.program.wide else fetched.beat.weights
+    for word, codes in zip(choice.p.words, rows, strict=True):
         m.d.comb += word.codes.eq(codes)
     if machine.shape.groups:
         for word, read in zip(choice.p.words, fetched.beat.parameters, strict=True):

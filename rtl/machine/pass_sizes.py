@@ -22,7 +22,8 @@ def row_number(m, sequencer, which, place):
 
 def divide_row(m, sequencer, number, loading):
     """The row's tile and its place there, and whether they are known."""
-    rows, lane_bits, chunks = _rows(sequencer.rows, sequencer.lanes)
+    rows = sequencer.cached_rows if sequencer.wide else sequencer.rows
+    rows, lane_bits, chunks = _rows(rows, sequencer.lanes)
     if chunks is None:
         return number >> exact_log2(rows), number & (rows - 1), 1
     m.submodules.row_divider = divider = ConstantDivider(20 - lane_bits, chunks)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from celosia.rtl.machine.step import Operand
+
 __all__ = ["Load", "Program", "Run"]
 
 
@@ -101,6 +103,11 @@ class Program:
     def attends(self):
         """Whether it has keys and values."""
         return "scores" in self.routes
+
+    @property
+    def wide(self):
+        """Whether the head and the tables are wide operands, see :class:`Operand`."""
+        return any(step.get("operand") == Operand.WIDE for step in self.steps)
 
     @property
     def recurs(self):

@@ -129,6 +129,7 @@ class Sequencer(wiring.Component):
         if not any(view.page for view in views):
             self.paged = set()
         self.biased = any(program.bias_words)
+        self.wide = program.wide
         chosen = {}
         if program.runs:
             self.chosen_runs = TapeRuns(program.runs, program.experts)
@@ -136,7 +137,7 @@ class Sequencer(wiring.Component):
         self.more = WORD_MEMBERS if more is None else more
         self.routes = {name: number for number, name in enumerate(program.routes)}
         self.layout = step_layout(len(self.routes), more)
-        operation = operation_layout(tokens, len(self.routes), more)
+        operation = operation_layout(tokens, len(self.routes), more, self.wide)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         layouts = {"fetch": fetch_layout(), "scales": scales_layout(), "recall": recall_layout()}
@@ -300,7 +301,9 @@ class Sequencer(wiring.Component):
             some = queues["biases"].i.p.count != 0
             m.d.comb += queues["biases"].i.valid.eq(now.starting & some)
         if self.external_cache:
-            m.d.comb += queues["recall"].i.valid.eq(now.go & (step.operand != Operand.TAPE))
+            asks = step.operand != Operand.TAPE
+            asks = asks & (step.operand != Operand.WIDE) if self.wide else asks
+            m.d.comb += queues["recall"].i.valid.eq(now.go & asks)
 
     def _give_runs(self, m, queues, now):
         """The tapes' runs of a pass with experts; whether one is given."""

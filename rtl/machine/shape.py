@@ -192,11 +192,14 @@ class MachineShape:
         """Likewise of keys and values."""
         return (self.cached_rows or self.rows) * self.lanes * self.tokens
 
-    def ideal_cycles(self, description, position, logits=True):
-        """The fewest cycles of a token at ``position``: products over those of a cycle."""
-        weighed = description.macs(0, logits)
-        attended = description.macs(position + 1, logits) - weighed
-        return weighed / self.multipliers + attended / self.cached_multipliers
+    def ideal_cycles(self, description, position, logits=True, wide_head=False):
+        """The fewest cycles of a token at ``position``: products over those of a cycle.
+
+        A ``wide_head`` takes the multipliers of keys and values.
+        """
+        weighed = description.macs(0, logits and not wide_head)
+        others = description.macs(position + 1, logits) - weighed
+        return weighed / self.multipliers + others / self.cached_multipliers
 
     @property
     def word_width(self):

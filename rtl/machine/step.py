@@ -57,6 +57,7 @@ class Operand(enum.Enum, shape=2):
     TAPE = 0
     KEYS = 1
     VALUES = 2
+    WIDE = 3  # the tape's words, read as int8 of as many rows as keys have
 
 
 class Source(enum.Enum, shape=2):
@@ -208,10 +209,10 @@ def recall_layout():
     )
 
 
-def operation_layout(tokens, routes=16, more=None):
+def operation_layout(tokens, routes=16, more=None, wide=False):
     """A step as the collector of results sees it, for tokens ``first`` to ``group``.
 
-    ``single`` says that ``chunks`` is 1.
+    ``single`` says that ``chunks`` is 1. With ``wide`` operands it says whether it has one.
     """
     return data.StructLayout(
         {
@@ -220,6 +221,7 @@ def operation_layout(tokens, routes=16, more=None):
             **_results_members(routes, more),
             "first": unsigned(token_width(tokens)),
             "group": unsigned(token_width(tokens)),
+            **({"wide": 1} if wide else {}),
         }
     )
 
