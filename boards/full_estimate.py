@@ -30,6 +30,7 @@ SHORTEST = 128  # positions of a shortened cache
 def needs(model, config):
     """``{"lut", "dsp", "bram", "sdram"}``, the last in bytes: as a LUT4 of an ECP5 counts."""
     rows, lanes, tokens = config.rows, config.vector_lanes, config.token_parallelism
+    cached = config.cached_rows
     length = config.max_seq_len or model.seq_len
     experts = describe(model).find(Experts)
     beats, scale_words = _tape(model, experts, rows, lanes)
@@ -39,7 +40,7 @@ def needs(model, config):
     several = attention_parts(config, SimpleNamespace(description=describe(model), head_dim=head))
     parts, paths = several["parts"], several["paths"]
     positions = _up(slots, lanes * parts) // lanes
-    key_tiles, channel_tiles = _up(slots, rows) // rows, _up(head, rows) // rows
+    key_tiles, channel_tiles = _up(slots, cached) // cached, _up(head, cached) // cached
     dim_words = _up(model.dim, lanes) // lanes
     tape = (beats, rows * lanes * config.weight_width, False)
     sdram = 0
@@ -50,10 +51,10 @@ def needs(model, config):
     memories = [  # (depth, bits, whether bytes are written on their own)
         tape,
         (scale_words, 16 * lanes, False),
-        (cache * heads * key_tiles * head // lanes, config.key_width * rows * lanes, True),
+        (cache * heads * key_tiles * head // lanes, config.key_width * cached * lanes, True),
         (
             cache * heads * channel_tiles * positions // parts,
-            config.value_width * min(rows, head) * lanes * parts,
+            config.value_width * min(cached, head) * lanes * parts,
             True,
         ),
         (cache * heads * positions // paths, 9 * lanes * paths, True),
@@ -67,7 +68,10 @@ def needs(model, config):
         ),
         *[(512, 36, False)] * (lanes + 5 - (parts > 1)),  # tables, activations
     ]
-    multipliers = rows * lanes * tokens
+    multipliers = (rows if config.packing == "none" else rows // 2) * lanes * tokens
+    if config.ternary:
+        multipliers = cached * lanes * tokens if cache else 0
+    multipliers -= config.lut_multipliers
     lut = 9000 + 4500 * lanes + rows * tokens * (60 * lanes + 320) + 300 * lanes * tokens
     lut += 2200 if config.memory == "sdram" else 0
     lut += (1500 * parts * tokens if parts > 1 else 0) + 1300 * lanes * (paths - 1)

@@ -80,6 +80,9 @@ class Config:
     packing : str
         ``18x18`` or ``25x18``: two weights share a multiplier of that size, whose operand holds two
         of 2 to 4 bits, or of 2 to 8. ``none`` where each has its own.
+    lut_multipliers : int, 0 to 1024
+        Multipliers of the fabric that are made of LUTs instead of the chip's blocks: for chips that
+        have fewer of these.
     softmax_lanes : int, 0 or a power of two from ``vector_lanes`` to 64
         Scores that are scaled and exponentiated in a cycle. Where it is not 0, values of several
         blocks of positions are weighted in one beat, as many as heads' channels leave room for in
@@ -149,6 +152,7 @@ class Config:
     vector_lanes: int = 8
     attention_parallelism: int = 0
     packing: str = "none"
+    lut_multipliers: int = 0
     softmax_lanes: int = 0
     weight_width: int = 8
     weight_format: str = "integer"
@@ -213,6 +217,7 @@ class Config:
             ("weight_parallelism", 8, 1024),
             ("weight_width", 2, 8),
             ("axi_ports", 1, 16),
+            ("lut_multipliers", 0, 1024),
         ):
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(

@@ -41,6 +41,7 @@ MACHINES = {
             "vector_lanes": (4, 8),
             "attention_parallelism": 0,
             "packing": "none",
+            "lut_multipliers": 0,
             "softmax_lanes": 0,
             "weight_width": (4, 8),
             "weight_format": "integer",

@@ -78,6 +78,7 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         trits=config.weight_format == "trits",
         activation_width=scheme.activation_width,
         packing=config.packing,
+        lut_multipliers=config.lut_multipliers,
         **attention_parts(config, quantized),
     )
 

@@ -217,7 +217,8 @@ class Machine(wiring.Component):
                 acc_width=s.acc_width,
                 groups=s.groups,
                 parts=s.parts,
-                portable=lanes * (s.paths - 1),  # their blocks are those of the scores' paths
+                # The blocks of some are those of the scores' paths.
+                portable=s.lut_multipliers + lanes * (s.paths - 1),
                 cached_rows=s.cached_rows,
             ),
             "row_scales": RowScales(lanes, s.value_steps, s.paths),

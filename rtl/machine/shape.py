@@ -109,6 +109,8 @@ class MachineShape:
         Words of scores that are scaled and exponentiated side by side.
     cached_rows : int
         Rows of the fabric that keys and values have for themselves; 0 where they have all.
+    lut_multipliers : int
+        Multipliers of the fabric that are no blocks of the chip.
     packing : str
         Two weights' products of a multiplier, see :class:`celosia.rtl.mac.format.MacFormat`.
     """
@@ -146,6 +148,7 @@ class MachineShape:
     paths: int = field(default=1, repr=False)
     cached_rows: int = field(default=0, repr=False)
     packing: str = field(default="none", repr=False)
+    lut_multipliers: int = field(default=0, repr=False)
 
     @property
     def layer_views(self):
