@@ -261,6 +261,10 @@ class Quantizer:
             digits = self.scheme.ternary and not self.scheme.wide_head
             if digits and any(op.table == name for op in self.description.begin):
                 coded = None  # its codes are those of all digits
+            if coded and self.scheme.wide_head and np.ptp(coded.groups):
+                text = "%s: %s is rounded anew: a wide head has no groups"
+                logging.getLogger(__name__).warning(text, self.source.name, name)
+                coded = None
             weight = coded or self.source.tensors[name]
             self._codes[name] = rounded(weight, width, self.scheme, columns)
         return self._codes[name]
