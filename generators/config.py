@@ -9,7 +9,7 @@ from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
 from celosia.reference.quantization.scheme import transform_sizes
 from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
-from celosia.rtl.mac.format import PACKINGS, MacFormat
+from celosia.rtl.mac.format import PACKINGS, MacFormat, packs
 
 from celosia.printable import shown
 
@@ -74,9 +74,9 @@ class Config:
         activations that share an exponent.
     attention_parallelism : int, 0 or a multiple of ``vector_lanes`` squared
         Codes of cached keys and values used per cycle, at most as many as the fabric has
-        multipliers: ``weight_parallelism``, half of it with ``packing``; with ternary weights these
-        multipliers are there for keys and values alone. 0 for all, with ternary weights for a
-        quarter.
+        multipliers: ``weight_parallelism``, half of it with ``packing`` unless they are narrow
+        enough for that, too; with ternary weights these multipliers are there for keys and values
+        alone. 0 for all, with ternary weights for a quarter.
     packing : str
         ``18x18`` or ``25x18``: two weights share a multiplier of that size, whose operand holds two
         of 2 to 4 bits, or of 2 to 8. ``none`` where each has its own.
@@ -286,7 +286,7 @@ class Config:
                 f"weight_parallelism must be a multiple of twice vector_lanes squared ({least}) "
                 f"with packing={self.packing}, not {self.weight_parallelism}"
             )
-        most = self.weight_parallelism // form.group
+        most = self.weight_parallelism // (1 if self._packs_codes else form.group)
         if self.attention_parallelism not in range(0, most + 1, chunk):
             raise ConfigError(
                 f"attention_parallelism must be 0 or a multiple of vector_lanes squared ({chunk}) "
@@ -347,7 +347,12 @@ class Config:
             return self.attention_parallelism // self.vector_lanes
         if self.ternary:
             return max(self.rows // 4 // self.vector_lanes, 1) * self.vector_lanes
-        return self.rows if self.packing == "none" else self.rows // 2
+        return self.rows if self.packing == "none" or self._packs_codes else self.rows // 2
+
+    @property
+    def _packs_codes(self):
+        """Whether keys and values share multipliers as weights do."""
+        return packs(self.packing, max(self.key_width, self.value_width))
 
 
 def _either(values):

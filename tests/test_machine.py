@@ -107,6 +107,14 @@ MACHINES = {
             *("kv_memory=axi", "kv_axi_width=32"),
         ),
     ),
+    "two weights, keys or values of 4 bits in a multiplier": (
+        (18, 22, 2, 4, 2, 4, 41, 40, True),
+        "tiny",
+        (
+            *("weight_parallelism=32", "vector_lanes=2", "weight_width=4", "packing=18x18"),
+            *("key_width=4", "value_width=4", "value_steps=token"),
+        ),
+    ),
     "ternary weights, products of keys and values": (
         (18, 22, 2, 4, 2, 4, 41, 40, True),
         "tiny",
@@ -215,6 +223,7 @@ SLOW = (
     "values of four blocks in a beat",
     "four paths of scores",
     "two weights of groups in a multiplier, an external cache",
+    "two weights, keys or values of 4 bits in a multiplier",
     "ternary weights, products of keys and values",
 )
 

@@ -25,12 +25,24 @@ class Surroundings(wiring.Component):
     without a beat that the fetcher explains are counted.
     """
 
-    def __init__(self, rows, lanes, tokens, weight_width, contents, groups=None, external=False):
+    def __init__(
+        self,
+        rows,
+        lanes,
+        tokens,
+        weight_width,
+        contents,
+        groups=None,
+        external=False,
+        cached_rows=0,
+    ):
+        own = {"cached_rows": cached_rows, "wide": cached_rows > 0}
         self.fetch = OperandFetch(
-            rows, lanes, tokens, weight_width, groups, external, blocks=VECTOR
+            rows, lanes, tokens, weight_width, groups, external, blocks=VECTOR, **own
         )
         self.contents = contents
-        fetched = fetched_layout(rows, lanes, tokens, groups)
+        width = weight_width if cached_rows else 8
+        fetched = fetched_layout(rows, lanes, tokens, groups, width, cached_rows=cached_rows)
         o = data.StructLayout({"fetched": fetched, "operand": Operand})
         super().__init__(
             {
@@ -149,13 +161,14 @@ def contents(rng, rows, lanes, tokens):
     return named | {"activations": blocks, "largest": largest}
 
 
-def steps(rng, rows, n):
+def steps(rng, rows, n, wide=False):
     """Steps of every sort, those of the machine's program."""
     sorts = [  # operand, source, whether it loads, whether it sums, whether it reads a region
         (Operand.TAPE, Source.ACTIVATIONS, 1, 0, False),
         (Operand.TAPE, Source.ACTIVATIONS, 0, 0, True),
         (Operand.KEYS, Source.QUERIES, 0, 0, False),
         (Operand.VALUES, Source.SCORES, 0, 1, False),
+        *[(Operand.WIDE, Source.ACTIVATIONS, loads, 0, not loads) for loads in range(2) if wide],
     ]
     for number in range(n):
         operand, source, loads, sums, reads = (
@@ -213,7 +226,7 @@ def beats(step, held, tape, refills, grouped, cached=None):
     for tile in range(step["tiles"]):
         for word in range(step["words"]):
             address = step["address"] + tile * step["stride"] + word
-            if step["operand"] == Operand.TAPE:
+            if step["operand"] in (Operand.TAPE, Operand.WIDE):
                 weights = next(tape)
                 if grouped:
                     weights, parameters = weights["weights"], weights["parameters"]
@@ -226,7 +239,7 @@ def beats(step, held, tape, refills, grouped, cached=None):
                 parameters = [{"scale": p["scale"] << 3, "offset": 0} for p in parameters]
             attention = step["sums"] and tile == 0
             yield {
-                "weights": weights,
+                "weights": octets(weights) if step["operand"] == Operand.WIDE else weights,
                 "parameters": parameters if grouped else None,
                 "upper": upper,
                 "activations": activations(step, word >> step["planes"], held, refills),
@@ -239,6 +252,15 @@ def beats(step, held, tape, refills, grouped, cached=None):
             }
 
 
+def octets(weights):
+    """A word of the tape, of codes of 4 bits, as int8 of half as many rows."""
+    codes = [code & 15 for row in weights for code in row]
+    pairs = zip(codes[0::2], codes[1::2], strict=True)
+    values = [(low | high << 4) - (high >> 3 << 8) for low, high in pairs]
+    lanes = len(weights[0])
+    return [values[n : n + lanes] for n in range(0, len(values), lanes)]
+
+
 def seen_as(payload, expected):
     """A payload of the bench in the form of ``expected``, without what no one cares about."""
     fetched = payload["fetched"]
@@ -249,8 +271,12 @@ def seen_as(payload, expected):
         blocks = [block["mantissa"] for block in blocks]
         assert {block["exponent"] for block in fetched["beat"]["activations"]} == {0}
     assert not fetched["sum"] or fetched["sum_last"] == fetched["beat"]["last"]
+    beat = fetched["beat"]
+    if "cached" in beat:
+        assert beat["from_cache"] == (expected["operand"] != Operand.TAPE.value)
+        beat = beat | {"weights": beat["cached"] if beat["from_cache"] else beat["weights"]}
     return {
-        **{name: fetched["beat"][name] for name in ("weights", "first", "last")},
+        **{name: beat[name] for name in ("weights", "first", "last")},
         **{name: fetched[name] for name in ("embedding", "row", "sum", "upper")},
         "parameters": fetched["beat"].get("parameters"),
         "activations": blocks,
@@ -259,16 +285,18 @@ def seen_as(payload, expected):
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "weight_width", "groups", "external"),
+    ("rows", "lanes", "tokens", "weight_width", "groups", "external", "cached_rows"),
     [
-        (4, 2, 3, 8, None, False),
-        (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True), False),
-        (4, 2, 3, 8, None, True),
+        (4, 2, 3, 8, None, False, 0),
+        (3, 4, 1, 3, GroupFormat(3, 4, 4, offsets=True, planes=True), False, 0),
+        (4, 2, 3, 8, None, True, 0),
+        (4, 2, 2, 4, None, False, 2),
+        (6, 4, 1, 4, None, True, 3),
     ],
 )
-def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external):
+def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external, cached_rows):
     rng = random.Random(rows)
-    held = contents(rng, rows, lanes, tokens)
+    held = contents(rng, cached_rows or rows, lanes, tokens)
     limit = 1 << (weight_width - 1)
     tape = [
         [[rng.randrange(-limit, limit) for _ in range(lanes)] for _ in range(rows)]
@@ -287,13 +315,14 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
         ]
     cases, answers = [], []
     for stall, pace, gap in ((0.0, 0, 0), (0.0, 4, 0), (0.0, 0, 3), (0.5, 1, 0), (0.5, 6, 2)):
-        some = [*steps(rng, rows, 60)]
+        some = [*steps(rng, rows, 60, cached_rows > 0)]
         if not cases:  # full speed
             some = [step for step in some if step["region"] == Region.NONE]
         left, cached = iter(tape), None
         inputs = {"step": some, "cached": []}
         if external:
-            count = sum(s["tiles"] * s["words"] for s in some if s["operand"] != Operand.TAPE)
+            asking = [s for s in some if s["operand"] in (Operand.KEYS, Operand.VALUES)]
+            count = sum(s["tiles"] * s["words"] for s in asking)
             inputs["cached"] = random.Random(count).choices(held["keys"], k=count)
             cached = iter(inputs["cached"])
         refills = dict.fromkeys(Region, 0)
@@ -302,7 +331,8 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
         case = {"inputs": inputs, "counts": len(y), "stall": stall, "seed": 8}
         cases.append(case | {"settings": {"pace": pace, "gap": gap}})
         answers.append(y)
-    component = Surroundings(rows, lanes, tokens, weight_width, held, groups, external)
+    sizes = rows, lanes, tokens, weight_width
+    component = Surroundings(*sizes, held, groups, external, cached_rows)
     results = bench.run_many(component, cases)
     for result, y in zip(results, answers, strict=True):
         assert [seen_as(p, e) for p, e in zip(result.outputs["o"], y, strict=True)] == y
@@ -330,3 +360,8 @@ def test_beats_of_each_step(rows, lanes, tokens, weight_width, groups, external)
 def test_bad_parameters(arguments, message):
     with pytest.raises(ValueError, match=message):
         OperandFetch(*arguments)
+
+
+def test_wide_operands_that_do_not_fit():
+    with pytest.raises(ValueError, match="wide operands of 3 rows do not fit the tape's words"):
+        OperandFetch(4, 2, 1, 4, cached_rows=3, wide=True)

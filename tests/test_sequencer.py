@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -60,7 +61,7 @@ class Worked(wiring.Component):
         return m
 
 
-def step(rng, writes=0, **more):
+def step(rng, writes=0, wide=False, **more):
     """A step of random numbers that writes a resource, or none."""
     told = {name: rng.randrange(1 << shape.width) for name, shape in WORD_MEMBERS.items()}
     return {
@@ -70,7 +71,7 @@ def step(rng, writes=0, **more):
         "restarts": rng.randrange(2),
         "scalar": rng.choice([*Scalar]),
         "last_token": rng.randrange(2),
-        "operand": rng.choice([*Operand]),
+        "operand": rng.choice([*Operand] if wide else [*Operand][: Operand.WIDE.value]),
         "source": rng.choice([*Source]),
         "source_base": rng.randrange(1 << 20),
         "region": rng.choice([*Region]),
@@ -123,17 +124,17 @@ def load_rows(program, rows, lanes, token, place, position):
     """What a token's loads ask for."""
     for number, load in enumerate(program.loads):
         row = position + place + load.offset if load.position else token
-        yield from load_row(load, rows, lanes, row, place, number == 0)
+        yield from load_row(load, rows, lanes, row, place, number == 0, program.wide)
 
 
-def load_row(load, rows, lanes, row, place, first):
+def load_row(load, rows, lanes, row, place, first, wide):
     """What one load asks for."""
     beats = load.words << load.planes
     yield (
         "fetch",
         {
             "loads": 1,
-            "operand": Operand.TAPE,
+            "operand": Operand.WIDE if wide else Operand.TAPE,
             "source": Source.ACTIVATIONS,
             "region": Region.NONE,
             "fills": Region.NORMED if first and not place else Region.NONE,
@@ -181,11 +182,14 @@ def dispatch(s, routes, rows, lanes, run, external=False):
     first = run["group"] if s["last_token"] else 0
     yield (
         "operation",
-        {**same, "chunks": chunks, "single": chunks == 1, "first": first, "group": run["group"]},
+        {
+            **{**same, "chunks": chunks, "single": chunks == 1, "first": first},
+            **{"group": run["group"], "wide": int(s["operand"] == Operand.WIDE)},
+        },
     )
     steps = int(s["scalar"] == Scalar.QUERY)
     yield "scales", {"steps": steps, "chunks": chunks, "address": s["scale_address"]}
-    if external and s["operand"] != Operand.TAPE:
+    if external and s["operand"] in (Operand.KEYS, Operand.VALUES):
         same = {n: s[n] for n in ("operand", "address", "stride")}
         yield "recall", {**same, "words": words, "tiles": tiles}
 
@@ -246,37 +250,43 @@ def check_order(result, program, runs, order):
     return waited
 
 
-def waiting_steps(rng):
+def waiting_steps(rng, wide=False):
     """Steps of an attention, which wait for resources, and others."""
     queries, keys, values = (r.value for r in (Resource.QUERIES, Resource.KEYS, Resource.VALUES))
     scores = [Resource.SCORES0.value << buffer for buffer in range(3)]
     writes = [queries, keys, values, *scores[:2], 0, scores[2], 0, 0, 0, queries, 0, 0]
     waits = [0, 0, 0, 5, 5, 8, 16, 16, 0, 64, 255, 0, 0]
-    return [step(rng, w, waits=wait) for w, wait in zip(writes, waits, strict=True)]
+    return [step(rng, w, wide, waits=wait) for w, wait in zip(writes, waits, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "lanes", "tokens", "external", "positions"),
+    ("rows", "lanes", "tokens", "external", "positions", "cached_rows"),
     [
-        (8, 4, 3, True, False),
-        (2, 2, 1, False, True),
-        (12, 4, 3, False, True),
-        (6, 2, 1, True, False),
+        (8, 4, 3, True, False, 0),
+        (2, 2, 1, False, True, 0),
+        (12, 4, 3, False, True, 0),
+        (6, 2, 1, True, False, 0),
+        (16, 2, 2, True, True, 6),
     ],
 )
-def test_steps_in_order_and_after_what_they_wait_for(rows, lanes, tokens, external, positions):
+def test_steps_in_order_and_after_what_they_wait_for(
+    rows, lanes, tokens, external, positions, cached_rows
+):
+    """With rows of keys and values there are wide operands, too: all are tiles of those rows."""
     rng = random.Random(rows)
-    program = random_program(rng, waiting_steps(rng), positions)
+    program = random_program(rng, waiting_steps(rng, cached_rows > 0), positions)
+    places = SimpleNamespace(rows=cached_rows or rows, parts=1, paths=1)
     cases, answers = [], []
     for stall in (0.0, 0.5, 0.8):
         runs, loads = random_runs(rng, tokens, 6)
-        queues, order = expected(program, rows, lanes, runs, loads, external)
+        queues, order = expected(program, places.rows, lanes, runs, loads, external)
         counts = {name: len(queue) for name, queue in queues.items()}
         inputs = {"run": runs, "load": loads}
         cases.append({"inputs": inputs, "counts": counts, "stall": stall, "seed": 4, "after": WORK})
         answers.append((runs, queues, order))
     waited = 0
-    results = bench.run_many(Worked(program, rows, lanes, tokens, external), cases)
+    component = Worked(program, rows, lanes, tokens, external, None, (), places)
+    results = bench.run_many(component, cases)
     for result, (runs, queues, order) in zip(results, answers, strict=True):
         for name, queue in queues.items():
             assert result.outputs[name] == [

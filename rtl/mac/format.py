@@ -7,11 +7,16 @@ from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["CACHED_WIDTH", "PACKINGS", "MacFormat"]
+__all__ = ["CACHED_WIDTH", "PACKINGS", "MacFormat", "packs"]
 
-CACHED_WIDTH = 8  # bits of a key or a value
+CACHED_WIDTH = 8  # bits of a key or a value, at most
 
 PACKINGS = {"none": None, "18x18": (18, 18), "25x18": (25, 18)}
+
+
+def packs(packing, width):
+    """Whether two weights of ``width`` bits share a multiplier by that name."""
+    return packing != "none" and 2 * width + CACHED_WIDTH + 1 <= PACKINGS[packing][0]
 
 
 @dataclass(frozen=True)

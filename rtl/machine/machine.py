@@ -210,7 +210,7 @@ class Machine(wiring.Component):
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
                 s.parts,
-                *(s.cached_rows, wide),
+                *(s.cached_rows, wide, self._code_width),
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(8, self._code_width, s.ternary, s.packing)),
@@ -290,8 +290,12 @@ class Machine(wiring.Component):
     @property
     def _code_width(self):
         """Bits of the fabric's weights: those of keys and values, too, where these are weights."""
-        alone = self.shape.cached_rows or not (self.program.attends or self.shape.groups)
-        return self.shape.weight_width if alone else CACHED_WIDTH
+        s = self.shape
+        if s.cached_rows or not (self.program.attends or s.groups):
+            return s.weight_width
+        if s.packing == "none":
+            return CACHED_WIDTH
+        return max(s.weight_width, s.places.key_width, s.places.value_width)
 
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape

@@ -42,7 +42,7 @@ class OperandFetch(wiring.Component):
     rows : int, 1 to 1024
     lanes, tokens : int, 1 to 64
     weight_width : int, 2 to 8
-        Bits of the tape's weights; narrow ones are extended to the beat's 8.
+        Bits of the tape's weights; narrow ones are extended to the beat's.
     groups : GroupFormat, optional
         The tape's weights come with scales; keys and values get 1, and no offset.
     external_cache : bool
@@ -67,6 +67,9 @@ class OperandFetch(wiring.Component):
         Rows of keys and values, beside those of the tape; 0 where they are as many, and the same.
     wide : bool
         Whether there are wide operands: words of the tape read as int8[cached_rows, lanes].
+    code_width : int, optional
+        Bits of the beat's weights, by default 8 if keys and values or groups' weights are among
+        them.
 
     Members
     -------
@@ -119,6 +122,7 @@ class OperandFetch(wiring.Component):
         parts=1,
         cached_rows=0,
         wide=False,
+        code_width=None,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -146,7 +150,7 @@ class OperandFetch(wiring.Component):
         if wide and not CACHED_WIDTH * cached_rows * lanes <= weight_width * rows * lanes:
             raise ValueError(f"wide operands of {cached_rows} rows do not fit the tape's words")
         mixed = (attends or groups) and not cached_rows
-        width = CACHED_WIDTH if mixed else weight_width
+        width = code_width or (CACHED_WIDTH if mixed else weight_width)
         fetched = fetched_layout(
             *(rows, lanes, tokens, groups, width, total_width, parts, cached_rows)
         )

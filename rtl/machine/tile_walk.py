@@ -70,14 +70,17 @@ def walk_tiles(m, fetch, beat, advance):
 
 def _describe(m, beat, step, first_tile, pieces):
     """What all beats of a step, or of its first tile, have in common."""
-    wide = step.operand == Operand.WIDE if "wide" in beat.shape().members else 0
+    from_tape = step.operand == Operand.TAPE
+    if "wide" in beat.shape().members:
+        wide = step.operand == Operand.WIDE
+        m.d.comb += beat.wide.eq(wide)
+        from_tape |= wide
     m.d.comb += [
         beat.operand.eq(step.operand),
         beat.source.eq(step.source),
         beat.row.eq(step.row),
         beat.buffer.eq(step.buffer),
-        beat.from_tape.eq((step.operand == Operand.TAPE) | wide),
-        *([beat.wide.eq(wide)] if "wide" in beat.shape().members else []),
+        beat.from_tape.eq(from_tape),
         beat.embedding.eq(step.loads),
         beat.sum.eq(step.sums & first_tile),
         *(
