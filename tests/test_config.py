@@ -93,6 +93,27 @@ def test_lanes_follow_a_smaller_parallelism():
         (["rotate_keys=1024"], r"rotate_keys must be 0 or .* \(512\), not 1024"),
         (["softmax_lanes=4"], r"power of two from vector_lanes \(8\) to 64, not 4"),
         (["softmax_lanes=24"], r"softmax_lanes must be 0 or a power of two .* to 64, not 24"),
+        (["packing=9x9"], "packing must be none, 18x18 or 25x18, not '9x9'"),
+        (["packing=18x18"], "packing must have 25 bits for two products, not 18x18"),
+        (
+            ["packing=25x18", "weight_format=ternary", "weight_width=2"],
+            "packing must be none if ternary",
+        ),
+        (
+            ["packing=25x18"],
+            r"a multiple of twice vector_lanes squared \(128\) with packing=25x18, not 64",
+        ),
+        (["attention_parallelism=32"], r"0 or a multiple of .* \(64\) to 64, not 32"),
+        (
+            ["weight_parallelism=256", "weight_width=4", "packing=18x18"]
+            + ["attention_parallelism=192", "vector_lanes=8"],
+            r"attention_parallelism must be 0 or a multiple of .* \(64\) to 128, not 192",
+        ),
+        (["lut_multipliers=-1"], "lut_multipliers must be from 0 to 1024, not -1"),
+        (
+            ["weight_width=2", "weight_format=trits", "head_width=8", "weight_parallelism=256"],
+            "head_width must be weight_width .*, not 8",
+        ),
         (["key_width=5"], "key_width must be 8, 6 or 4, not 5"),
         (["value_width=16"], "value_width must be 8, 6 or 4, not 16"),
         (["value_width=4"], "value_steps must be token with a value_width of 4, not channel"),
@@ -141,3 +162,19 @@ def test_no_such_configuration():
 def test_parameters_are_checked_without_a_file():
     with pytest.raises(ConfigError, match="weight_parallelism must be from 8 to 1024, not 7"):
         Config(weight_parallelism=7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows", "cached_rows"),
+    [
+        ("weight_parallelism=128", 16, 16),
+        ("weight_parallelism=128 weight_width=4 packing=18x18", 16, 8),
+        ("weight_parallelism=128 packing=25x18", 16, 16),  # two 8-bit codes of either fit
+        ("weight_parallelism=512 weight_width=2 weight_format=ternary", 64, 16),
+        ("weight_parallelism=64 weight_width=2 weight_format=ternary", 8, 8),
+        ("weight_parallelism=192 attention_parallelism=64", 24, 8),
+    ],
+)
+def test_rows_of_keys_and_values(settings, rows, cached_rows):
+    config = load_config("small", [*settings.split(), "vector_lanes=8"])
+    assert (config.rows, config.cached_rows) == (rows, cached_rows)

@@ -198,6 +198,10 @@ def check_states(plan, simulation, driver, cache):
         ("kv_memory=axi", "kv_memory must be on_chip for a model without attention, not axi"),
         ("kv_page_size=8", "kv_page_size must be 0 for a model without attention, not 8"),
         ("softmax_lanes=2", "softmax_lanes must be 0 for a model without attention"),
+        (
+            "attention_parallelism=4",
+            "attention_parallelism must be 0 for a model without attention, not 4",
+        ),
     ],
 )
 def test_settings_that_states_do_not_have(setting, message):
