@@ -105,8 +105,10 @@ def test_lanes_follow_a_smaller_parallelism():
         ),
         (["attention_parallelism=32"], r"0 or a multiple of .* \(64\) to 64, not 32"),
         (
-            ["weight_parallelism=256", "weight_width=4", "packing=18x18"]
-            + ["attention_parallelism=192", "vector_lanes=8"],
+            [
+                *("weight_parallelism=256", "weight_width=4", "packing=18x18"),
+                *("attention_parallelism=192", "vector_lanes=8"),
+            ],
             r"attention_parallelism must be 0 or a multiple of .* \(64\) to 128, not 192",
         ),
         (["lut_multipliers=-1"], "lut_multipliers must be from 0 to 1024, not -1"),
