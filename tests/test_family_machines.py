@@ -16,6 +16,7 @@ from celosia.rtl.machine.run_counters import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
+from celosia.sim.state import State
 from families.cases import CASES
 from test_machine import attach, logits_of
 
@@ -184,6 +185,15 @@ def check_states(plan, simulation, driver, cache):
     for start in (1, end - 1, end + 1):
         with pytest.raises(DriverError, match="were overwritten"):
             driver.run(prompt, 1, start=start)
+    state = driver.save()
+    assert State.from_bytes(state.to_bytes()) == state
+    other = replace(state, model_hash=b"somebody", name="another")
+    with pytest.raises(DriverError, match=r"is that of another model: of another \(736f6d"):
+        driver.restore(other)
+    assert [*driver.run([2, 5, 4], 1)]
+    assert driver.save() != state
+    driver.restore(state)
+    assert driver.save() == state
     simulation.forget()
     tokens = [token.token for token in driver.run(prompt, 2, start=end)]
     expected, logits = integer.generate(plan.model, prompt, 2, cache=cache)

@@ -1,6 +1,6 @@
 """The recurrent unit: states of all layers, what gates let into them and out of them (MLGRU)."""
 
-from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,6 +9,7 @@ from celosia.reference.units.gate import GATE_FRACTION
 from celosia.reference.units.recurrent import GATE_WIDTH, OUTPUT_WIDTH, STATE_WIDTH
 from celosia.rtl.activation.gating import gating
 from celosia.rtl.arithmetic.multiplier import multiply_registered
+from celosia.rtl.host.host_states import state_port
 from celosia.rtl.norm.gains import read_gains
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp
@@ -71,6 +72,9 @@ class Recurrent(wiring.Component):
     o : Out(stream of framed(lanes, o_width, tokens, ...))
     position : In(unsigned(20))
         Of the group's first token.
+    host : In(state_port)
+        Reading and writing states between runs, of the places of :attr:`values`: layer by layer,
+        word by word, lane by lane, each of these in the next power of two.
     ended : Out(1)
         The last word of a part without results has been kept.
 
@@ -110,12 +114,15 @@ class Recurrent(wiring.Component):
                 "i": In(stream.Signature(framed(lanes, 24, tokens, **more))),
                 "o": Out(stream.Signature(framed(lanes, o_width, tokens, **more))),
                 "position": In(20),
+                "host": In(state_port()),
                 "ended": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        self._quiet = Signal()
+        m.d.sync += self._quiet.eq(self.host.quiet)
         i, left = stream.Signature(self.i.p.shape()).create(), Signal()
         pipe = Pipeline(m, i, self.o)
         self._separate(m, i, left, pipe.advance)
@@ -188,6 +195,11 @@ class Recurrent(wiring.Component):
         return memories
 
     @property
+    def values(self):
+        """Places of values of all states."""
+        return len(self.most) << self._index_width + ceil_log2(self.lanes)
+
+    @property
     def _index_width(self):
         return ceil_log2(self.words)
 
@@ -211,16 +223,30 @@ class Recurrent(wiring.Component):
     def _read_one(self, m, memories, name, word, en):
         port = memories[name].read_port()
         m.d.comb += [port.addr.eq(self._address(name, word)), port.en.eq(en)]
+        if name == "states":  # no word stops while there is no run
+            lane = self.host.address[: ceil_log2(self.lanes)]
+            m.d.comb += self.host.value.eq(Array(port.data)[lane])
+            with m.If(self._quiet):
+                m.d.comb += port.addr.eq(self.host.address >> len(lane))
         return list(port.data)
 
     def _write(self, m, memories, name, pipe, part, word, values):
-        """Keep the values of the words of a part."""
-        port = memories[name].write_port()
+        """Keep the values of the words of a part; between runs states that the host brings."""
+        port = memories[name].write_port(granularity=1 if name == "states" else None)
+        keeps = pipe.valid & pipe.advance & (_part(word) == part)
         m.d.comb += [
             port.addr.eq(self._address(name, word)),
-            port.en.eq(pipe.valid & pipe.advance & (_part(word) == part)),
+            port.en.eq(keeps.replicate(len(port.en))),
             *(port.data[n].eq(value) for n, value in enumerate(values)),
         ]
+        if name == "states":
+            write, width = self.host.write, ceil_log2(self.lanes)
+            with m.If(self._quiet):
+                m.d.comb += [
+                    port.addr.eq(write.p.address >> width),
+                    port.en.eq(write.valid << write.p.address[:width]),
+                    *(value.eq(write.p.value) for value in port.data),
+                ]
 
     def _first(self, m, pipe, memories, word, values, read):
         """What a sigmoid lets pass of most, of a new value or of a state; 7 stages later."""
