@@ -9,6 +9,7 @@ from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supp
 from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.machine.step import Scalar
+from celosia.rtl.recurrent.recurrent import LOOP, fills
 from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["FETCH", "Machinery"]
@@ -92,10 +93,12 @@ class Machinery:
             scored if dynamic.get("chunks") else step["chunks"],
         )
 
-    def words(self, scalar):
+    def words(self, step):
         """Words of results in a tile, and the cycles for each."""
-        together, each = 1, 1
-        if scalar == Scalar.QUERY:
+        together, each, scalar = 1, 1, step.get("scalar")
+        if self.tokens > 1 and step["route"] == "recurrent" and fills(step["argument"]):
+            each = LOOP
+        elif scalar == Scalar.QUERY:
             together = self.paths
         elif scalar == Scalar.SUM and self.parts > 1:
             together, each = self.parts, 2
@@ -114,7 +117,7 @@ def _layers(steps):
     They differ in nothing but names and addresses.
     """
     kinds, layers = {}, []
-    for _, group in groupby(steps, lambda step: step["name"].split(".")[1]):
+    for _, group in groupby(steps, lambda step: step["name"].split(".")[1:2]):
         group = list(group)
         form = repr([{n: v for n, v in step.items() if n not in NOWHERE} for step in group])
         layers.append((kinds.setdefault(form, len(kinds)), group))

@@ -15,7 +15,7 @@ from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp
 from celosia.rtl.stream.words import framed
 
-__all__ = ["Part", "Recurrent", "told_layout"]
+__all__ = ["LOOP", "Part", "Recurrent", "fills", "told_layout"]
 
 SHARE_WIDTH = 17
 LOOP = 4  # cycles from a state's use to that of the next one
@@ -32,6 +32,11 @@ class Part(enum.Enum, shape=2):
 def told_layout():
     """What ``argument`` says: the part, and the number of the layer's state."""
     return data.StructLayout({"part": Part, "layer": unsigned(6)})
+
+
+def fills(argument):
+    """Whether the words of an ``argument``, a number, change states."""
+    return told_layout().from_bits(argument).part == Part.FILL
 
 
 class Recurrent(wiring.Component):
