@@ -1,10 +1,12 @@
-"""MatMul-free LM in figures: ``python bench/matmul_free.py PART... [-o FILE]``; by default all.
+"""Ternary models in figures: ``python bench/matmul_free.py PART... [-o FILE]``; by default all.
 
 Parts: ``block`` is the case whose FPGA takes 43 ms in arXiv 2406.02528 (dim 512, 60 MHz), on 512
-ternary lanes; ``370m``, ``1.3b`` and ``2.7b`` are a layer and the head of the released shapes on
-4,096. Weights are random and ternary, every logit is compared with the integer reference. A file
-keeps the parts that are done: the same call goes on with the others. The simulation of a part is
-built in minutes to an hour; ``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles.
+ternary lanes; ``370m``, ``1.3b`` and ``2.7b`` are the released MatMul-free shapes on 4,096;
+``bitnet`` is BitNet-b1.58-2B-4T's at 250 MHz and 16 GB/s. Of each the cycle model's predictions
+(seconds). Of the first four also a layer and the head in RTL (:data:`SIMULATED`): weights are
+random and ternary, every logit is compared with the integer reference. A file keeps what is done:
+the same call goes on with the rest. Such a simulation is built in ten minutes to an hour;
+``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles. ``--predict`` builds none.
 """
 
 import argparse
@@ -18,6 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from celosia.generators.config import load_config
+from celosia.generators.estimate.cycles import predict
+from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.quantization.calibration import calibrate
@@ -33,7 +37,21 @@ PARTS = {
     "1.3b": (2048, 5632, 32000, 24, 4096, 16),
     "2.7b": (2560, 6912, 32000, 32, 4096, 16),
 }
+SIMULATED = "block", "370m"
 CLOCK = 60e6  # Hz, the published one's
+#: Weights behind eight AXI ports, five in a byte: slower than the fabric.
+BOUND = {"weight_format": "trits", "memory": "axi", "axi_width": 512, "axi_ports": 8}
+BITNET = ModelConfig(
+    dim=2560, hidden_dim=6912, n_layers=30, n_heads=20, n_kv_heads=5, head_dim=128,
+    vocab_size=128256, seq_len=4096, rope_theta=5e5, tied=True, family="bitnet",
+)  # fmt: skip
+#: Weights and cache behind a port of 64 bytes each: at 250 MHz 16 GB/s for the weights.
+BITNET_MACHINE = {
+    "weight_parallelism": 512, "vector_lanes": 16, "token_parallelism": 1, "weight_width": 2,
+    "memory": "axi", "axi_width": 512, "kv_memory": "axi", "kv_axi_width": 512, "max_seq_len": 128,
+}  # fmt: skip
+HEADS = {2: {}, 4: {"group_size": 256, "head_width": 4}}  # bits of the head
+BITNET_CLOCK, POSITION = 250e6, 100
 
 
 def ternary(model):
@@ -62,6 +80,46 @@ def settings(part):
     """Those of a part's machine."""
     *_, parallelism, lanes = PARTS[part]
     return (f"weight_parallelism={parallelism}", f"vector_lanes={lanes}", *TERNARY)
+
+
+def configured(base, values):
+    """A configuration with settings by name."""
+    return load_config(base, [f"{name}={value}" for name, value in values.items()])
+
+
+def predicted(part):
+    """A token of the whole model by the cycle model, weights on chip; W/B where memory binds."""
+    *_, layers, parallelism, least = PARTS[part]
+    model, found = model_config(part, layers), {}
+    for lanes in (16, 32) if parallelism >= 4096 else (least,):
+        machine = {"weight_parallelism": parallelism, "vector_lanes": lanes, "weight_width": 2}
+        sketch = make_sketch(model, configured("small", machine | {"weight_format": "ternary"}))
+        run = predict(sketch, 2, 2)
+        found[f"lanes_{lanes}"] = {
+            "cycles_token": run.cycles[1],
+            "utilisation": run.ideal_cycles[1] / run.cycles[1],
+            "overhead_three_tokens": run.overhead,
+        }
+        if parallelism >= 4096:
+            sketch = make_sketch(model, configured("small", machine | BOUND))
+            cycles = predict(sketch, 2, 2).cycles[1]
+            octets = cycles * BOUND["axi_width"] // 8 * BOUND["axi_ports"]
+            found[f"lanes_{lanes}"]["weights_per_byte_of_bandwidth"] = sketch.macs(1) / octets
+    return found
+
+
+def predicted_bitnet():
+    """Tokens/s, by the bits of the head; with 4 its weights and all others are in groups."""
+    found = {}
+    for bits, settings in HEADS.items():
+        sketch = make_sketch(BITNET, configured("large", BITNET_MACHINE | settings))
+        run = predict(sketch, 1, 1, start=POSITION, frequency=BITNET_CLOCK)
+        found[f"head_of_{bits}_bits"] = {
+            "cycles_token": run.cycles[-1],
+            "tokens_per_second": BITNET_CLOCK / run.cycles[-1],
+            "overhead": run.overhead,
+        }
+    return found
 
 
 def measured(part):
@@ -93,19 +151,23 @@ def measured(part):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    names = (*PARTS, "bitnet")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(names))
+    parser.add_argument("--predict", action="store_true", help="simulate nothing")
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - PARTS.keys():
-        parser.error(f"PART must be among {', '.join(PARTS)}, not {min(unknown)}")
+    if unknown := set(arguments.parts) - set(names):
+        parser.error(f"PART must be among {', '.join(names)}, not {min(unknown)}")
     file = arguments.o
     found = json.loads(file.read_text()) if file and file.exists() else {}
-    for part in arguments.parts or PARTS:
-        if part not in found:
-            found[part] = measured(part)
-            if file:
-                file.write_text(json.dumps(found, indent=2) + "\n")
-        print(part, json.dumps(found[part], indent=2))
+    for part in arguments.parts or names:
+        about = found.setdefault(part, {})
+        about["predicted"] = predicted(part) if part in PARTS else predicted_bitnet()
+        if part in SIMULATED and not arguments.predict and "simulated" not in about:
+            about["simulated"] = measured(part)
+        print(part, json.dumps(about, indent=2), flush=True)
+        if file:
+            file.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
