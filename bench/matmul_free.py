@@ -1,8 +1,12 @@
-"""One block of MatMul-free LM, dim 512, in RTL: ``python bench/matmul_free.py [-o FILE]``.
+"""Ternary models in figures: ``python bench/matmul_free.py PART... [-o FILE]``; by default all.
 
-The case whose FPGA takes 43 ms in arXiv 2406.02528 (60 MHz): random ternary weights, 512 ternary
-lanes, every logit of some tokens compared. Cycles are those of whole tokens, with embedding and a
-head of 64 rows.
+Parts: ``block`` is the case whose FPGA takes 43 ms in arXiv 2406.02528 (dim 512, 60 MHz), on 512
+ternary lanes; ``370m``, ``1.3b`` and ``2.7b`` are the released MatMul-free shapes on 4,096;
+``bitnet`` is BitNet-b1.58-2B-4T's at 250 MHz and 16 GB/s. Of each the cycle model's predictions
+(seconds). Of the first four also a layer and the head in RTL (:data:`SIMULATED`): weights are
+random and ternary, every logit is compared with the integer reference. A file keeps what is done:
+the same call goes on with the rest. Such a simulation is built in ten minutes to an hour;
+``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles. ``--predict`` builds none.
 """
 
 import argparse
@@ -16,30 +20,38 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from celosia.generators.config import load_config
+from celosia.generators.estimate.cycles import predict
+from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.quantization.calibration import calibrate
 from celosia.sim.native import NativeSimulation
 from celosia.sim.request import Request
 from celosia.sim.simulate import compare, machine_verilog, simulate, summary
 
-CONFIG = ModelConfig(
-    dim=512,
-    hidden_dim=1536,
-    n_layers=1,
-    n_heads=1,
-    n_kv_heads=1,
-    head_dim=2,
-    vocab_size=64,
-    seq_len=32,
-    tied=False,
-    family="hgrn_bit",
-)
-SETTINGS = (
-    *("weight_parallelism=512", "vector_lanes=16"),
-    *("weight_width=2", "head_width=0", "weight_format=ternary"),
-)
-TOKENS = 4
+TERNARY = ("weight_width=2", "head_width=0", "weight_format=ternary")
+#: Of each part: dim, hidden dim, vocabulary, layers of the whole model, weights a cycle, lanes.
+PARTS = {
+    "block": (512, 1536, 64, 1, 512, 16),
+    "370m": (1024, 2816, 32000, 24, 4096, 16),
+    "1.3b": (2048, 5632, 32000, 24, 4096, 16),
+    "2.7b": (2560, 6912, 32000, 32, 4096, 16),
+}
+SIMULATED = "block", "370m"
 CLOCK = 60e6  # Hz, the published one's
+#: Weights behind eight AXI ports, five in a byte: slower than the fabric.
+BOUND = {"weight_format": "trits", "memory": "axi", "axi_width": 512, "axi_ports": 8}
+BITNET = ModelConfig(
+    dim=2560, hidden_dim=6912, n_layers=30, n_heads=20, n_kv_heads=5, head_dim=128,
+    vocab_size=128256, seq_len=4096, rope_theta=5e5, tied=True, family="bitnet",
+)  # fmt: skip
+#: Weights and cache behind a port of 64 bytes each: at 250 MHz 16 GB/s for the weights.
+BITNET_MACHINE = {
+    "weight_parallelism": 512, "vector_lanes": 16, "token_parallelism": 1, "weight_width": 2,
+    "memory": "axi", "axi_width": 512, "kv_memory": "axi", "kv_axi_width": 512, "max_seq_len": 128,
+}  # fmt: skip
+HEADS = {2: {}, 4: {"group_size": 256, "head_width": 4}}  # bits of the head
+BITNET_CLOCK, POSITION = 250e6, 100
 
 
 def ternary(model):
@@ -55,26 +67,107 @@ def ternary(model):
     return replace(model, tensors=parts[0], layers=parts[1:])
 
 
+def model_config(part, layers=1):
+    """The ModelConfig of a part."""
+    dim, hidden_dim, vocab_size, *_ = PARTS[part]
+    return ModelConfig(
+        dim=dim, hidden_dim=hidden_dim, n_layers=layers, n_heads=1, n_kv_heads=1, head_dim=2,
+        vocab_size=vocab_size, seq_len=32, tied=False, family="hgrn_bit",
+    )  # fmt: skip
+
+
+def settings(part):
+    """Those of a part's machine."""
+    *_, parallelism, lanes = PARTS[part]
+    return (f"weight_parallelism={parallelism}", f"vector_lanes={lanes}", *TERNARY)
+
+
+def configured(base, values):
+    """A configuration with settings by name."""
+    return load_config(base, [f"{name}={value}" for name, value in values.items()])
+
+
+def predicted(part):
+    """A token of the whole model by the cycle model, weights on chip; W/B where memory binds."""
+    *_, layers, parallelism, least = PARTS[part]
+    model, found = model_config(part, layers), {}
+    for lanes in (16, 32) if parallelism >= 4096 else (least,):
+        machine = {"weight_parallelism": parallelism, "vector_lanes": lanes, "weight_width": 2}
+        sketch = make_sketch(model, configured("small", machine | {"weight_format": "ternary"}))
+        run = predict(sketch, 2, 2)
+        found[f"lanes_{lanes}"] = {
+            "cycles_token": run.cycles[1],
+            "utilisation": run.ideal_cycles[1] / run.cycles[1],
+            "overhead_three_tokens": run.overhead,
+        }
+        if parallelism >= 4096:
+            sketch = make_sketch(model, configured("small", machine | BOUND))
+            cycles = predict(sketch, 2, 2).cycles[1]
+            octets = cycles * BOUND["axi_width"] // 8 * BOUND["axi_ports"]
+            found[f"lanes_{lanes}"]["weights_per_byte_of_bandwidth"] = sketch.macs(1) / octets
+    return found
+
+
+def predicted_bitnet():
+    """Tokens/s, by the bits of the head; with 4 its weights and all others are in groups."""
+    found = {}
+    for bits, settings in HEADS.items():
+        sketch = make_sketch(BITNET, configured("large", BITNET_MACHINE | settings))
+        run = predict(sketch, 1, 1, start=POSITION, frequency=BITNET_CLOCK)
+        found[f"head_of_{bits}_bits"] = {
+            "cycles_token": run.cycles[-1],
+            "tokens_per_second": BITNET_CLOCK / run.cycles[-1],
+            "overhead": run.overhead,
+        }
+    return found
+
+
+def measured(part):
+    """One layer and the head in RTL: a token whose pass stops before the head, and one with it."""
+    model = ternary(random_model(model_config(part), seed=1))
+    plan = make_plan(model, load_config("small", settings(part)), calibrate(model, [1, 2, 3, 4]))
+    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
+        run = simulate(plan, simulation, Request((7, 11), 2))
+        done = summary(plan, run, compare(plan, run))
+    if not (done["matches_reference"] and done["logits_match"]):
+        sys.exit(f"{part}: the machine's output differs from the integer reference")
+    (layer, whole, _), (ideal_layer, ideal, _) = done["cycles"], done["ideal_cycles"]
+    layers = PARTS[part][3]
+    cycles, least = (
+        layers * one + both - one for one, both in ((layer, whole), (ideal_layer, ideal))
+    )
+    return {
+        "weights_per_cycle": plan.shape.multipliers,
+        "cycles_layer": layer,
+        "cycles_layer_and_head": whole,
+        "logits_equal": int(np.size(run.logits)),
+        "layers": layers,
+        "cycles_token": cycles,
+        "utilisation": least / cycles,
+        "ms_at_60_mhz": cycles / CLOCK * 1e3,
+        "overhead_three_tokens": done["overhead"],
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = (*PARTS, "bitnet")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(names))
+    parser.add_argument("--predict", action="store_true", help="simulate nothing")
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    plan = make_plan(ternary(random_model(CONFIG, seed=1)), load_config("small", SETTINGS))
-    with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
-        run = simulate(plan, simulation, Request((1,), TOKENS))
-        result = summary(plan, run, compare(plan, run))
-    if not (result["matches_reference"] and result["logits_match"]):
-        sys.exit("the machine's output differs from the integer reference")
-    cycles = max(result["cycles"])
-    found = {
-        "cycles": cycles,
-        "ms_at_60_mhz": cycles / CLOCK * 1e3,
-        "utilisation": result["utilisation"],
-        "overhead": result["overhead"],
-    }
-    print(json.dumps(found, indent=2))
-    if arguments.o:
-        arguments.o.write_text(json.dumps(found, indent=2) + "\n")
+    if unknown := set(arguments.parts) - set(names):
+        parser.error(f"PART must be among {', '.join(names)}, not {min(unknown)}")
+    file = arguments.o
+    found = json.loads(file.read_text()) if file and file.exists() else {}
+    for part in arguments.parts or names:
+        about = found.setdefault(part, {})
+        about["predicted"] = predicted(part) if part in PARTS else predicted_bitnet()
+        if part in SIMULATED and not arguments.predict and "simulated" not in about:
+            about["simulated"] = measured(part)
+        print(part, json.dumps(about, indent=2), flush=True)
+        if file:
+            file.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

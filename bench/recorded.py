@@ -5,6 +5,7 @@ from pathlib import Path
 
 from celosia.generators.config import Config, load_config
 from celosia.reference.model import ModelConfig
+from matmul_free import model_config, settings
 
 __all__ = ["STORIES", "recorded"]
 
@@ -56,6 +57,11 @@ def recorded():
         length, cycles = len(run["prompt_tokens"]), run["cycles"]
         config = Config(**run["config"])
         yield name, model, config, length, len(cycles) - length + 1, {}, sum(cycles)
+    for name, run in _read("matmul_free").items():
+        if run := run.get("simulated"):
+            cycles = run["cycles_layer"] + run["cycles_layer_and_head"]
+            machine = load_config("small", settings(name))
+            yield f"matmul_free, {name}", model_config(name), machine, 2, 1, {}, cycles
     small, figures = load_config("small"), _read("figures")
     yield "stories260K", STORIES, small, 1, 200, {}, figures["cycles"]
     for group, cycles in figures["prefill_cycles"].items():

@@ -65,7 +65,7 @@ class Config:
         vector operation at a time, attention over the latest ``window`` positions.
     window : int, 0 or a multiple of 4 to 2048
         Positions that the compact machine's attention sees; 0 for the full one, which sees all.
-    weight_parallelism : int, 8 to 1024, a multiple of ``vector_lanes`` squared
+    weight_parallelism : int, 8 to 4096, a multiple of ``vector_lanes`` squared
         Weights used per cycle.
     token_parallelism : int, 1, 2, 4 or 8
         Tokens of a prompt that one pass of the tape serves.
@@ -214,7 +214,7 @@ class Config:
 
     def _check_sizes(self):
         for name, least, most in (
-            ("weight_parallelism", 8, 1024),
+            ("weight_parallelism", 8, 4096),
             ("weight_width", 2, 8),
             ("axi_ports", 1, 16),
             ("lut_multipliers", 0, 1024),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from celosia.generators.config import ConfigError
 from celosia.generators.program.group_parts import group_format
-from celosia.reference.operations import Attention, Experts, Gate, Recur
+from celosia.reference.operations import Attention, Experts, Gate
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.shape import MachineShape
 
@@ -140,12 +140,11 @@ def _check_fit(c, config):
 
 def _check_operations(description, config):
     """Refuse what a model with such operations cannot have."""
-    for kind, what in ((Experts, "experts"), (Recur, "a recurrent state")):
-        if description.find(kind) and config.token_parallelism > 1:
-            raise ConfigError(
-                f"token_parallelism must be 1 for a model with {what}, "
-                f"not {config.token_parallelism}: a prompt goes token by token"
-            )
+    if description.find(Experts) and config.token_parallelism > 1:
+        raise ConfigError(
+            "token_parallelism must be 1 for a model with experts, "
+            f"not {config.token_parallelism}: a prompt goes token by token"
+        )
     if not description.find(Attention):
         for name, usual in (
             ("kv_memory", "on_chip"),

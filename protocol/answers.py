@@ -15,6 +15,7 @@ __all__ = [
     "Error",
     "Info",
     "Reason",
+    "States",
     "Status",
     "Token",
 ]
@@ -104,6 +105,31 @@ class Done(Message):
             raise ValueError("DONE must have 4 bytes, and 4 for each counter")
         reason, tokens, *counters = from_bytes(payload, [1, 3] + [4] * (len(payload) // 4 - 1))
         return cls(Reason(reason), tokens, tuple(counters))
+
+
+@dataclass(frozen=True)
+class States(Message):
+    """Values of states; `total` is how many there are, `position` the one behind them.
+
+    Values are modulo 2**32.
+    """
+
+    kind = Kind.STATES
+    position: int
+    total: int
+    values: tuple
+
+    def payload(self):
+        numbers = [("position", self.position), ("total", self.total)]
+        numbers += [("value", value) for value in self.values]
+        return b"".join(to_bytes(name, number, 4) for name, number in numbers)
+
+    @classmethod
+    def parse(cls, payload):
+        if len(payload) < 8 or len(payload) % 4:
+            raise ValueError("STATES must have 8 bytes, and 4 for each value")
+        position, total, *values = from_bytes(payload, [4] * (len(payload) // 4))
+        return cls(position, total, tuple(values))
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,22 @@ from celosia.protocol.message import Kind, Message, from_bytes, to_bytes
 __all__ = [
     "LOAD_BYTES",
     "PROMPT_TOKENS",
+    "SAVED_VALUES",
     "Abort",
     "AskInfo",
     "AskStatus",
     "Check",
     "Load",
     "Prompt",
+    "Restore",
+    "Resume",
     "Run",
+    "Save",
 ]
 
 PROMPT_TOKENS = (MAX_PAYLOAD - 3) // 3  # in one frame
 LOAD_BYTES = (MAX_PAYLOAD - 4) // 2 * 2  # likewise
+SAVED_VALUES = (MAX_PAYLOAD - 8) // 4  # of states, in one answer
 
 
 class AskInfo(Message):
@@ -48,20 +53,11 @@ class Prompt(Message):
     tokens: tuple
 
     def payload(self):
-        if len(self.tokens) > PROMPT_TOKENS:
-            raise ValueError(
-                f"tokens must be up to {PROMPT_TOKENS} in a frame, not {len(self.tokens)}"
-            )
-        return to_bytes("address", self.address, 3) + b"".join(
-            to_bytes("token", token, 3) for token in self.tokens
-        )
+        return _numbers(self.address, "token", self.tokens)
 
     @classmethod
     def parse(cls, payload):
-        if len(payload) < 3 or len(payload) % 3:
-            raise ValueError("PROMPT must have 3 bytes, and 3 for each token")
-        address, *tokens = from_bytes(payload, [3] * (len(payload) // 3))
-        return cls(address, tuple(tokens))
+        return cls(*_address_and_numbers(cls.kind, "token", payload))
 
 
 @dataclass(frozen=True)
@@ -112,3 +108,68 @@ class Check(Message):
     sizes = (4, 4)
     address: int
     length: int
+
+
+@dataclass(frozen=True)
+class Save(Message):
+    """`count` values of states, up to :data:`SAVED_VALUES`, from `address` on?
+
+    Answered by ``States``.
+    """
+
+    kind = Kind.SAVE
+    sizes = (3, 1)
+    address: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Restore(Message):
+    """Values of states, up to :data:`PROMPT_TOKENS`, from `address` on; modulo 2**18.
+
+    There is no state of a position until ``Resume``.
+    """
+
+    kind = Kind.RESTORE
+    address: int
+    values: tuple
+
+    def payload(self):
+        return _numbers(self.address, "value", self.values)
+
+    @classmethod
+    def parse(cls, payload):
+        return cls(*_address_and_numbers(cls.kind, "value", payload))
+
+
+@dataclass(frozen=True)
+class Resume(Message):
+    """The states are those of the model with this hash, before `position`."""
+
+    kind = Kind.RESUME
+    position: int
+    model_hash: bytes
+
+    def payload(self):
+        return to_bytes("position", self.position, 3) + self.model_hash
+
+    @classmethod
+    def parse(cls, payload):
+        if len(payload) != 11:
+            raise ValueError("RESUME must have 11 bytes")
+        return cls(*from_bytes(payload, [3]), bytes(payload[3:]))
+
+
+def _numbers(address, name, numbers):
+    """The payload of an address and of numbers, of 3 bytes each."""
+    if len(numbers) > PROMPT_TOKENS:
+        raise ValueError(f"{name}s must be up to {PROMPT_TOKENS} in a frame, not {len(numbers)}")
+    return to_bytes("address", address, 3) + b"".join(to_bytes(name, n, 3) for n in numbers)
+
+
+def _address_and_numbers(kind, name, payload):
+    """What :func:`_numbers` was made of."""
+    if len(payload) < 3 or len(payload) % 3:
+        raise ValueError(f"{kind.name} must have 3 bytes, and 3 for each {name}")
+    address, *numbers = from_bytes(payload, [3] * (len(payload) // 3))
+    return address, tuple(numbers)

@@ -17,12 +17,16 @@ class Kind(enum.IntEnum):
     ASK_STATUS = 0x05
     LOAD = 0x06
     CHECK = 0x07
+    SAVE = 0x08
+    RESTORE = 0x09
+    RESUME = 0x0A
     ACK = 0x80
     INFO = 0x81
     STATUS = 0x85
     TOKEN = 0x86
     DONE = 0x87
     CHECKSUM = 0x88
+    STATES = 0x89
     ERROR = 0x8F
 
 

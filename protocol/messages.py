@@ -12,19 +12,24 @@ from celosia.protocol.answers import (
     Error,
     Info,
     Reason,
+    States,
     Status,
     Token,
 )
 from celosia.protocol.commands import (
     LOAD_BYTES,
     PROMPT_TOKENS,
+    SAVED_VALUES,
     Abort,
     AskInfo,
     AskStatus,
     Check,
     Load,
     Prompt,
+    Restore,
+    Resume,
     Run,
+    Save,
 )
 from celosia.protocol.frames import frame
 from celosia.protocol.message import Kind, Message
@@ -33,6 +38,7 @@ __all__ = [
     "COUNTERS_LIMIT",
     "LOAD_BYTES",
     "PROMPT_TOKENS",
+    "SAVED_VALUES",
     "VERSION",
     "Abort",
     "Ack",
@@ -48,15 +54,19 @@ __all__ = [
     "Message",
     "Prompt",
     "Reason",
+    "Restore",
+    "Resume",
     "Run",
+    "Save",
+    "States",
     "Status",
     "Token",
     "decode",
     "encode",
 ]
 
-COMMANDS = (AskInfo, Prompt, Run, Abort, AskStatus, Load, Check)
-ANSWERS = (Ack, Info, Status, Token, Done, Checksum, Error)
+COMMANDS = (AskInfo, Prompt, Run, Abort, AskStatus, Load, Check, Save, Restore, Resume)
+ANSWERS = (Ack, Info, Status, Token, Done, Checksum, States, Error)
 MESSAGES = {cls.kind: cls for cls in (*COMMANDS, *ANSWERS)}
 
 

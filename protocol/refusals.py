@@ -5,12 +5,23 @@ docs/protocol.md says the same in prose, and lists the kinds of messages.
 
 import enum
 
-from celosia.protocol.messages import Kind, decode
+from celosia.protocol.messages import SAVED_VALUES, Kind, decode
 
-__all__ = ["COMMANDS", "MEMORY_COMMANDS", "TEMPERATURE_LIMIT", "TEMPERATURE_ONE", "Code", "refusal"]
+__all__ = [
+    "COMMANDS",
+    "MEMORY_COMMANDS",
+    "STATE_COMMANDS",
+    "STATE_LIMIT",
+    "TEMPERATURE_LIMIT",
+    "TEMPERATURE_ONE",
+    "Code",
+    "refusal",
+]
 
 COMMANDS = (Kind.ASK_INFO, Kind.PROMPT, Kind.RUN, Kind.ABORT, Kind.ASK_STATUS)
 MEMORY_COMMANDS = (Kind.LOAD, Kind.CHECK)  # of machines whose host loads their memory
+STATE_COMMANDS = (Kind.SAVE, Kind.RESTORE, Kind.RESUME)  # of machines with states
+STATE_LIMIT = 2**18  # of a value, which is signed
 TEMPERATURE_ONE = 2**8
 TEMPERATURE_LIMIT = 2**12
 
@@ -33,6 +44,7 @@ class Code(enum.IntEnum):
     OVERWRITTEN = 13
     START = 14
     GREEDY = 15
+    MODEL = 16
 
 
 def refusal(
@@ -44,7 +56,8 @@ def refusal(
     holds=True,
     plain=False,
     least_start=0,
-    states=False,
+    states=0,
+    model_hash=bytes(8),
 ):
     """Why a machine refuses a command (:class:`Frame`): a :class:`Code`, or None if it does not.
 
@@ -54,9 +67,10 @@ def refusal(
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
     ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
     0, without a temperature; the others' at 0 or from ``least_start`` on, or with ``states`` there
-    alone.
+    alone: that many values, of the model of ``model_hash``.
     """
-    if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
+    known = COMMANDS + MEMORY_COMMANDS * bool(memory) + STATE_COMMANDS * bool(states)
+    if command.kind not in known:
         return Code.KIND
     try:
         message = decode(command)
@@ -92,6 +106,27 @@ def refusal(
             Code.EMPTY: not length,
             Code.ADDRESS: odd or message.address + length > memory,
         }
+    elif command.kind in STATE_COMMANDS:
+        reasons = {Code.BUSY: busy} | _states(message, max_seq_len, states, model_hash)
     else:
         reasons = {}
     return next((code for code, holds in reasons.items() if holds), None)
+
+
+def _states(message, max_seq_len, states, model_hash):
+    """Why a command about ``states`` values is refused: each reason, and whether it holds."""
+    if message.kind == Kind.RESUME:
+        return {
+            Code.SPAN: message.position > max_seq_len,
+            Code.MODEL: message.model_hash != model_hash,
+        }
+    if message.kind == Kind.SAVE:
+        count, most, wide = message.count, SAVED_VALUES, False
+    else:
+        count, most = len(message.values), states
+        wide = any(value >= STATE_LIMIT for value in message.values)
+    return {
+        Code.EMPTY: not count,
+        Code.ADDRESS: count > most or message.address + count > states,
+        Code.VOCABULARY: wide,
+    }

@@ -4,6 +4,7 @@ from celosia.protocol import messages
 from celosia.protocol.frames import LONGEST_FRAME, FrameDecoder
 from celosia.protocol.messages import Kind, Token
 from celosia.protocol.refusals import TEMPERATURE_LIMIT, TEMPERATURE_ONE
+from celosia.sim import state as states
 from celosia.sim.generation import Done, Generation
 from celosia.sim.refusals import DAMAGE, reason, refused
 from celosia.sim.transport import SECONDS, DriverError, Transport
@@ -152,6 +153,26 @@ class Driver:
             raise
         return generation
 
+    def save(self):
+        """What a recurrent model remembers of its sequence: :class:`celosia.sim.state.State`.
+
+        Raises
+        ------
+        DriverError
+            If the machine has no states, is busy, or does not answer.
+        """
+        return states.save(self._ask, self.info())
+
+    def restore(self, state):
+        """Put such a state into the machine: a run may then begin at ``state.position``.
+
+        Raises
+        ------
+        DriverError
+            If it is that of another model; likewise.
+        """
+        states.restore(self._ask, self.info(), state)
+
     def checksum(self, address, length):
         """The CRC-32 of what the machine's memory holds, from the byte `address` on.
 
@@ -182,7 +203,7 @@ class Driver:
                 frames -= 1
                 deadline = self._clock.now() + self._timeout
 
-    def _ask(self, command, expected, heed_errors=True, timeout=None):
+    def _ask(self, command, expected=messages.Ack, heed_errors=True, timeout=None):
         """The machine's answer to a command: a message of class `expected`."""
         self._transport.send(messages.encode(command))
         timeout = timeout or self._timeout

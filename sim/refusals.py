@@ -1,6 +1,6 @@
 """Why a machine refuses a command, in words."""
 
-from celosia.protocol.refusals import MEMORY_COMMANDS, Code
+from celosia.protocol.refusals import MEMORY_COMMANDS, STATE_COMMANDS, Code
 
 __all__ = ["DAMAGE", "reason", "refused"]
 
@@ -21,10 +21,17 @@ REASONS = {
     "or is no position of which the machine has a state: begin at 0, or where the sequence ends",
     Code.START: "its runs begin at position 0",
     Code.GREEDY: "it takes the most likely token: the temperature must be 0",
+    Code.MODEL: "the state is that of another model",
 }
 MEMORY_REASONS = {
     Code.EMPTY: "it names no bytes",
     Code.ADDRESS: "it goes beyond the machine's memory, or begins or ends at an odd byte",
+}
+STATE_REASONS = {
+    Code.EMPTY: "it names no values",
+    Code.ADDRESS: "it goes beyond the machine's states, or asks for too many at once",
+    Code.SPAN: "its position lies beyond the machine's longest sequence",
+    Code.VOCABULARY: "a value has more than 18 bits",
 }
 DAMAGE = (Code.CRC, Code.TRUNCATED)  # of whatever command, which nobody could read
 
@@ -37,4 +44,5 @@ def refused(command, error):
 def reason(error):
     """Why, by an :class:`~celosia.protocol.messages.Error`."""
     reasons = REASONS | (MEMORY_REASONS if error.command in MEMORY_COMMANDS else {})
+    reasons |= STATE_REASONS if error.command in STATE_COMMANDS else {}
     return reasons.get(error.code, f"reason {error.code}")

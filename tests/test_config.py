@@ -51,7 +51,7 @@ def test_lanes_follow_a_smaller_parallelism():
             ["machine=compact", "window=8", "boot=flash"],
             "boot=flash needs weight_parallelism=16 and weight_width=4, not 64 and 8",
         ),
-        (["weight_parallelism=0"], "weight_parallelism must be from 8 to 1024, not 0"),
+        (["weight_parallelism=0"], "weight_parallelism must be from 8 to 4096, not 0"),
         (["weight_parallelism=50"], r"must be a multiple of vector_lanes squared \(4\), not 50"),
         (["vector_lanes=0"], "vector_lanes must be a power of two from 2 to 32, not 0"),
         (["vector_lanes=16"], r"a multiple of vector_lanes squared \(256\), not 64"),
@@ -162,7 +162,7 @@ def test_no_such_configuration():
 
 
 def test_parameters_are_checked_without_a_file():
-    with pytest.raises(ConfigError, match="weight_parallelism must be from 8 to 1024, not 7"):
+    with pytest.raises(ConfigError, match="weight_parallelism must be from 8 to 4096, not 7"):
         Config(weight_parallelism=7)
 
 

@@ -5,14 +5,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from celosia.generators.config import ConfigError, load_config
-from celosia.generators.estimate import flows
+from celosia.generators.estimate import flows, outline
 from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
 from celosia.reference.model import ModelConfig, random_model
+from celosia.reference.operations import Recur
 
 BENCH = Path(__file__).parents[1] / "bench"
 SIZES = {
@@ -43,12 +45,18 @@ def known_of(steps):
         (model("gemma2", options={"windows": (8, None)}), []),
         (model("qwen3_moe", options={"experts": 4, "chosen": 2}), []),
         (model("gpt2", n_kv_heads=4), ["token_parallelism=2"]),
+        (model("hgrn_bit"), ["token_parallelism=2"]),
+        (model("hgrn_bit", tied=False), ["weight_format=ternary", "weight_width=2"]),
     ],
 )
 def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
     settings = ["weight_parallelism=32", "vector_lanes=4", *settings]
     sketch = make_sketch(config, load_config("small", settings))
-    plan = make_plan(random_model(config), load_config("small", settings))
+    whole = random_model(config)
+    if sketch.config.ternary:  # all but gains
+        for tensors in (whole.tensors, *whole.layers):
+            tensors |= {n: np.sign(t) for n, t in tensors.items() if t.ndim == 2}
+    plan = make_plan(whole, load_config("small", settings))
     assert known_of(sketch.program.steps) == known_of(plan.program.steps)
     for name in ("weight_words", "scale_words", "bias_words", "runs", "experts"):
         assert getattr(sketch.program, name) == getattr(plan.program, name)
@@ -83,7 +91,7 @@ def test_predictions_are_what_simulated_machines_took(bench):
     assert {"tiny", "small"} <= known.keys()
     errors = {name: abs(b / a - 1) for name, a, b in bench.checked(known)}
     assert max(errors.values()) <= ERROR, errors
-    assert json.loads(bench.FAMILIES.read_text()).keys() - errors.keys() == bench.UNKNOWN
+    assert json.loads(bench.FAMILIES.read_text()).keys() <= errors.keys()
     assert all(errors[name] <= 0.01 for name in ("tiny", "small"))
 
 
@@ -162,6 +170,7 @@ def test_a_machine_that_there_is_not_is_refused():
         make_sketch(model(), load_config("small", ["max_seq_len=65"]))
 
 
-def test_what_is_not_modelled_is_refused():
+def test_what_is_not_modelled_is_refused(monkeypatch):
+    monkeypatch.delitem(outline._FORMS, Recur)
     with pytest.raises(ConfigError, match="cycle model does not know this model's operation Recur"):
         make_sketch(model("hgrn_bit"), load_config("small"))

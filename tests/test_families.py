@@ -111,6 +111,7 @@ def test_names_of_architectures_are_told_apart():
             {"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}},
             "quantization_mode: 'online' needs 'autobitlinear'",
         ),
+        ("falcon_e-grouped", {"intermediate_size": 42}, "weight: 4 must divide its rows, 42"),
     ],
 )
 def test_fields_refused(tmp_path, case, changes, message):

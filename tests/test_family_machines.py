@@ -16,6 +16,7 @@ from celosia.rtl.machine.run_counters import CAUSES, COUNTERS, SATURATED
 from celosia.sim.driver import Driver, DriverError
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
+from celosia.sim.state import State
 from families.cases import CASES
 from test_machine import attach, logits_of
 
@@ -30,7 +31,7 @@ FIRST = {
     "gemma3_text-types": FOUR,
     "bitnet-packed": ("weight_width=2", "head_width=0"),
     "mixtral-two": (),
-    "hgrn_bit-bounds": ("weight_width=2", "head_width=0", "weight_format=ternary"),
+    "hgrn_bit-bounds": ("weight_width=2", "head_width=0", "weight_format=ternary", *FOUR),
 }
 OTHERS = {
     "qwen2-window": FOUR,
@@ -127,7 +128,7 @@ def awkward(family, shape):
     """The plan of a family's machine of an awkward shape."""
     sizes, settings = SHAPES[shape]
     config = ModelConfig(**SIZES | sizes, family=family, options=OPTIONS[family])
-    if {"experts", "lower_bounds"} & OPTIONS[family].keys():
+    if "experts" in OPTIONS[family]:
         settings = ("token_parallelism=1",)
     settings += ("weight_width=2", "head_width=0") if family == "bitnet" else ()
     return make_plan(random_model(config, seed=3), load_config("tiny", settings))
@@ -184,6 +185,15 @@ def check_states(plan, simulation, driver, cache):
     for start in (1, end - 1, end + 1):
         with pytest.raises(DriverError, match="were overwritten"):
             driver.run(prompt, 1, start=start)
+    state = driver.save()
+    assert State.from_bytes(state.to_bytes()) == state
+    other = replace(state, model_hash=b"somebody", name="another")
+    with pytest.raises(DriverError, match=r"is that of another model: of another \(736f6d"):
+        driver.restore(other)
+    assert [*driver.run([2, 5, 4], 1)]
+    assert driver.save() != state
+    driver.restore(state)
+    assert driver.save() == state
     simulation.forget()
     tokens = [token.token for token in driver.run(prompt, 2, start=end)]
     expected, logits = integer.generate(plan.model, prompt, 2, cache=cache)
@@ -194,7 +204,6 @@ def check_states(plan, simulation, driver, cache):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("token_parallelism=4", "token_parallelism must be 1 for a model with a recurrent state"),
         ("kv_memory=axi", "kv_memory must be on_chip for a model without attention, not axi"),
         ("kv_page_size=8", "kv_page_size must be 0 for a model without attention, not 8"),
         ("softmax_lanes=2", "softmax_lanes must be 0 for a model without attention"),

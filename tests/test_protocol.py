@@ -27,6 +27,11 @@ EVERY_MESSAGE = [
     messages.Load(6, bytes(range(250))),
     messages.Check(2**32 - 1, 0x1020304),
     messages.Checksum(2**32 - 2),
+    messages.Save(2**24 - 1, 61),
+    messages.Restore(3, ()),
+    messages.Restore(2**24 - 1, tuple(range(2**18 - 84, 2**18))),
+    messages.Resume(0x10203, b"12345678"),
+    messages.States(0x10203, 500, tuple(range(2**32 - 61, 2**32))),
     Info(1, 2**20 - 1),
     Info(2**20 - 1, 1, 2**16 - 1, 7, 62, 2**32 - 1, b"12345678", "Célosia"),
 ]
@@ -198,9 +203,9 @@ def test_refused_lengths():
 
 
 def test_a_command_is_never_an_answer():
-    answers = set(Kind) - set(refusals.COMMANDS)
-    answers -= set(refusals.MEMORY_COMMANDS)
-    assert all(kind < 128 for kind in refusals.COMMANDS + refusals.MEMORY_COMMANDS)
+    commands = refusals.COMMANDS + refusals.MEMORY_COMMANDS + refusals.STATE_COMMANDS
+    answers = set(Kind) - set(commands)
+    assert all(kind < 128 for kind in commands)
     assert all(kind >= 128 for kind in answers)
     for kind in {*range(256)} - set(refusals.COMMANDS):
         assert refusal(Frame(kind, b""), VOCAB_SIZE, MAX_SEQ_LEN) == Code.KIND
@@ -253,7 +258,7 @@ def test_a_run_needs_the_state_of_its_position():
     for start, code in ((0, None), (6, Code.OVERWRITTEN), (7, None), (8, Code.OVERWRITTEN)):
         run = Run(start, 1, 1, VOCAB_SIZE, 0, 0)
         command = Frame(run.kind, run.payload())
-        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, least_start=7, states=True) == code
+        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, least_start=7, states=1) == code
 
 
 def test_plain_machines_refuse_what_they_cannot():

@@ -22,35 +22,39 @@ def told(part, layer):
     return told_layout().const({"part": part, "layer": layer}).as_bits()
 
 
-def passes(count, fresh, words, lanes, most, fraction, state_fraction, shift, width):
-    """Words of some passes through all layers, and the results."""
+def passes(count, fresh, words, lanes, most, fraction, state_fraction, shift, width, tokens=1):
+    """Words of some passes through all layers, and the results; of up to ``tokens`` in turn."""
     chooser = np.random.default_rng(count)
     inputs, expected = [], []
-    states = [np.zeros((words, 1, lanes), np.int64) for _ in most]
+    states = [np.zeros((words, lanes), np.int64) for _ in most]
     for _ in range(count):
+        group = chooser.integers(1, tokens + 1)
         for layer, row in enumerate(np.array(most).reshape(-1, words, 1, lanes)):
-            z, i, output = (vectors(chooser, (words, 1, lanes)) for _ in "zio")
-            kinds = chooser.integers(0, 4, (words, 1))
+            z, i, output = (vectors(chooser, (words, group, lanes)) for _ in "zio")
+            kinds = chooser.integers(0, 4, (words, group))
             for part, x in zip(Part, (z, i, output), strict=True):
                 inputs += frame(x, told(part, layer), set=kinds)
             state = 0 * states[layer] if fresh else states[layer]
-            share = filling(z, row, fraction)
-            states[layer] = fill(state, i, share, fraction, state_fraction)
-            y = release(states[layer], output, shift, fraction, state_fraction, width)
+            share, seen = filling(z, row, fraction), []
+            for token in range(group):
+                state = fill(state, i[:, token], share[:, token], fraction, state_fraction)
+                seen.append(state)
+            states[layer], seen = state, np.stack(seen, axis=1)
+            y = release(seen, output, shift, fraction, state_fraction, width)
             expected += frame(y, told(Part.RELEASE, layer), set=kinds)
     return inputs, expected
 
 
 @pytest.mark.parametrize(
-    ("lanes", "words", "fraction", "state_fraction", "shift", "width"),
-    [(4, 3, 12, 15, 6, 24), (2, 1, 9, 25, 20, 23)],
+    ("lanes", "words", "tokens", "fraction", "state_fraction", "shift", "width"),
+    [(4, 3, 1, 12, 15, 6, 24), (2, 1, 1, 9, 25, 20, 23), (2, 3, 4, 12, 15, 6, 24)],
 )
-def test_matches_reference(lanes, words, fraction, state_fraction, shift, width):
+def test_matches_reference(lanes, words, tokens, fraction, state_fraction, shift, width):
     most = np.random.default_rng(1).integers(0, (1 << 16) + 1, (3, words * lanes))
     most[0, :2] = 0, 1 << 16
-    sizes = lanes, words, most.tolist(), fraction, state_fraction, shift, width
+    sizes = lanes, words, most.tolist(), fraction, state_fraction, shift, width, tokens
     for position, stall in ((0, 0.0), (9, 0.0), (9, 0.4)):
-        rest = words, lanes, most, fraction, state_fraction, shift, width
+        rest = words, lanes, most, fraction, state_fraction, shift, width, tokens
         inputs, expected = passes(12, position == 0, *rest)
         component = Recurrent(*sizes, set=unsigned(2))
         settings = {"position": position}
@@ -67,6 +71,20 @@ def test_speed():
     gap = component.latency - 1  # before another part
     assert taken == [n + gap * (n // words) for n in range(3 * words)]
     assert given == [n + component.latency for n in taken[2 * words :]]
+
+
+def test_speed_of_several_tokens():
+    """Filling takes 4 cycles for each token but a word's first one; the rest a cycle a word."""
+    lanes, words, tokens = 2, 10, 4
+    x = np.ones((words, tokens, lanes), np.int64)
+    inputs = [word for part in Part for word in frame(x, told(part, 0))]
+    component = Recurrent(lanes, words, [[1 << 16] * 20], 12, 15, 6, 24, tokens)
+    result = bench.run(component, inputs, words * tokens, settings={"position": 0})
+    taken = np.diff(result.stream_cycles["i"]).reshape(-1)
+    steps = [1] * (words * tokens - 1), [4, 4, 4, 1] * words, [1] * (words * tokens - 1)
+    gap = component.latency
+    expected = [*steps[0], gap, *steps[1][:-1], gap, *steps[2]]
+    assert taken.tolist() == expected
 
 
 @pytest.mark.parametrize("share", [50, 2000])
@@ -120,6 +138,7 @@ MOST = [[0] * 4]
         ((4, 1, MOST, 9, 26, 0), "state_fraction must be from 9 to 25, not 26"),
         ((4, 1, MOST, 12, 12, 36), "shift must be from 0 to 35, not 36"),
         ((4, 1, MOST, 12, 12, 0, 25), "o_width must be from 16 to 24, not 25"),
+        ((4, 1, MOST, 12, 12, 0, 24, 65), "tokens must be from 1 to 64, not 65"),
     ],
 )
 def test_parameters_out_of_range(arguments, message):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from celosia.reference import float32
 from celosia.reference.checkpoint import load
+from celosia.reference.quantization.quantize import Scheme, quantize
 from command_line import run
 from test_demo_model import HELD_OUT, nats
 
@@ -49,6 +51,29 @@ def test_greedy_text_is_the_stated_one(name):
     prompt = model.tokenizer.encode("KING RICHARD:\n")
     tokens = prompt + float32.generate(model, prompt, 60)
     assert model.tokenizer.decode(tokens) == text.removesuffix("\n")
+
+
+@pytest.mark.slow
+def test_error_of_states_does_not_grow_over_2000_positions():
+    """In one run, without a begin token in it: the integer model's nats beside the float one's."""
+    model = load("demo-matmulfree")
+    model = replace(model, config=replace(model.config, seq_len=2000))
+    tokens = np.array(model.tokenizer.encode(HELD_OUT.read_text(encoding="utf-8"))[:2001])
+    quantized = quantize(model, Scheme(weight_width=2, ternary=True))
+    logits, saturated = quantized.logits(tokens[:-1])
+    exact = token_nats(float32.forward(model, tokens[:-1]), tokens[1:])
+    found = token_nats(logits * 2.0**-quantized.logit_fraction, tokens[1:])
+    assert abs(math.exp(found.mean() - exact.mean()) - 1) < 0.001
+    quarters = np.abs(found - exact).reshape(4, 500).mean(axis=1)
+    assert quarters[-1] < 1.25 * quarters[0]
+    assert not any(saturated.values())
+
+
+def token_nats(logits, targets):
+    """What the logits of each position cost of its target."""
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(targets)), targets]
 
 
 @pytest.mark.slow

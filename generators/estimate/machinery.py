@@ -10,6 +10,7 @@ from celosia.rtl.kv_cache.slots import view_table
 from celosia.rtl.mac.format import MacFormat
 from celosia.rtl.mac.mac_fabric import MacFabric
 from celosia.rtl.machine.step import Operand, Scalar
+from celosia.rtl.recurrent.recurrent import LOOP, fills
 from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["FETCH", "Machinery"]
@@ -95,12 +96,14 @@ class Machinery:
             scored if dynamic.get("chunks") else step["chunks"],
         )
 
-    def words(self, scalar, operand=Operand.TAPE):
+    def words(self, step):
         """Words of results in a tile, and the cycles for each."""
-        together, each, rows = 1, 1, self.rows
-        if scalar in (Scalar.QUERY, Scalar.SUM) or operand == Operand.WIDE:
+        together, each, rows, scalar = 1, 1, self.rows, step.get("scalar")
+        if scalar in (Scalar.QUERY, Scalar.SUM) or step.get("operand") == Operand.WIDE:
             rows = self.cached_rows
-        if scalar == Scalar.QUERY:
+        if self.tokens > 1 and step["route"] == "recurrent" and fills(step["argument"]):
+            each = LOOP
+        elif scalar == Scalar.QUERY:
             together = self.paths
         elif scalar == Scalar.SUM and self.parts > 1:
             together, each = self.parts, 2
@@ -120,7 +123,7 @@ def _layers(steps):
     They differ in nothing but names and addresses.
     """
     kinds, layers = {}, []
-    for _, group in groupby(steps, lambda step: step["name"].split(".")[1]):
+    for _, group in groupby(steps, lambda step: step["name"].split(".")[1:2]):
         group = list(group)
         form = repr([{n: v for n, v in step.items() if n not in NOWHERE} for step in group])
         layers.append((kinds.setdefault(form, len(kinds)), group))

@@ -15,6 +15,7 @@ from celosia.reference.operations import (
     Gate,
     Linear,
     Norm,
+    Recur,
     Rotate,
 )
 from celosia.reference.operations.add import IntegerAdd
@@ -24,9 +25,11 @@ from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.embed import IntegerEmbed
 from celosia.reference.operations.experts import HIDDEN, IntegerExperts
 from celosia.reference.operations.gate import IntegerGate
-from celosia.reference.operations.linear import IntegerLinear, LinearPair
+from celosia.reference.operations.linear import SCALED_WIDTH, IntegerLinear, LinearPair
 from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
+from celosia.reference.operations.recur import IntegerRecur
 from celosia.reference.operations.rotate import IntegerRotate
+from celosia.reference.quantization.digits import DIGITS
 from celosia.reference.quantization.matrix import Matrix
 from celosia.reference.quantization.quantized_model import QuantizedModel
 from celosia.reference.rewrites.rewrites import machine_form
@@ -37,11 +40,11 @@ __all__ = ["blank_model", "machine_description", "outline"]
 _DESCRIBED = {}  # what rewrites made of descriptions, by the text of their configuration
 
 
-def machine_description(config):
+def machine_description(config, ternary=False):
     """The description of the model of a ModelConfig in the machine's form, without its weights."""
-    key = repr(config)
+    key = repr((config, ternary))
     if key not in _DESCRIBED:
-        _DESCRIBED[key] = machine_form(blank_model(config)).description
+        _DESCRIBED[key] = machine_form(blank_model(config), ternary).description
     return _DESCRIBED[key]
 
 
@@ -59,7 +62,7 @@ def _blank(shapes):
 
 def outline(config, scheme):
     """The :class:`QuantizedModel` of a ModelConfig, whose numbers mean nothing; its shapes do."""
-    description = machine_description(config)
+    description = machine_description(config, scheme.ternary)
     shapes = _Shapes(description, scheme, config)
     return QuantizedModel(
         config=config,
@@ -119,7 +122,8 @@ class _Shapes:
         size = self.padded(op.out)
         positions = self.matrix(op.rows, size) if op.positions else None
         table = self.matrix(self.d.sizes["logits"], size)
-        return IntegerEmbed(op.out, op.table, table, op.positions, positions, op.offset)
+        digits = (table,) * (DIGITS - 1) if self.scheme.ternary else ()
+        return IntegerEmbed(op.out, op.table, table, op.positions, positions, op.offset, digits)
 
     def _experts(self, op):
         dim, hidden = self.padded(op.input), self.scheme.padded(op.hidden_dim)
@@ -147,8 +151,12 @@ class _Shapes:
     def _norm(self, op):
         gains = _zeros(self.padded(op.input) // op.groups)
         if op.input == "x":
-            return IntegerNorm(op, gains, 0, 1)
+            return IntegerNorm(op, gains, 0, 1, gains if op.weights else None)
         return IntegerStreamNorm(op, gains, 0, 1, 24, gains if op.bias else None)
+
+    def _recur(self, op):
+        most = _zeros(self.padded(op.input))
+        return IntegerRecur(op, most, 12, 0, SCALED_WIDTH, self.layer)
 
     def _rotate(self, op):
         return IntegerRotate(op.vector, op.increments())
@@ -170,5 +178,6 @@ _FORMS = {
     Linear: _Shapes._linear,
     LinearPair: _Shapes._linear_pair,
     Norm: _Shapes._norm,
+    Recur: _Shapes._recur,
     Rotate: _Shapes._rotate,
 }

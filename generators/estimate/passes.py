@@ -189,7 +189,7 @@ class Pass:
         starts, last = self._collect(step, words, chunks, tokens, last)
         self.begun = int(last[-1])
         self._count(BEATS[step.get("operand", Operand.TAPE)], words * tiles)
-        inner, each = self.m.words(step.get("scalar"), step.get("operand"))
+        inner, each = self.m.words(step)
         inside = each * np.arange(inner * tokens)
         times = (starts[:, None] + inside).ravel()[: chunks * tokens]
         self.ended.append(int(times[-1]))
@@ -231,7 +231,8 @@ class Pass:
             operands = supply.ready(begin, words)
         if step["region"] != Region.NONE:
             planes = step.get("planes", 0)
-            come = self.filled[step["region"]][: words >> planes] + 1
+            start = step["source_base"] if step["region"] == Region.NORMED else 0
+            come = self.filled[step["region"]][start : start + (words >> planes)] + 1
             places = np.arange(len(come)) << planes
             first = int(np.max(np.maximum(come, begin) - places)) + words - 1
             self._count("activations", max(0, first - operands))
@@ -247,7 +248,7 @@ class Pass:
         """When each tile's first word leaves the collector; when its last beat then begins."""
         m = self.m
         ready, scalar = self._collected(), step.get("scalar", Scalar.ONE)
-        inner, each = m.words(scalar, step.get("operand"))
+        inner, each = m.words(step)
         size = max(inner * tokens * each, 2 if m.rows > m.lanes * m.parts else 1)
         if scalar == Scalar.NORM:
             ready = max(ready, self.norm)
@@ -289,7 +290,8 @@ class Pass:
             fills = begun
         came = flow.arrivals(times, tokens)
         end = int(came[-1]) + 1
-        if flow.scalar and step.get("normed"):
+        again = flow.scalar and step.get("base")  # past other gains
+        if flow.scalar and step.get("normed") and not again:
             self.norm = end + flow.scalar
         if flow.sink == "activations":
             came = came.reshape(-1, tokens)[:, -1] + QUANTIZE
@@ -297,8 +299,10 @@ class Pass:
             if fills != Region.NONE:
                 self.filled[fills] = came
             elif step.get("base"):
-                before = self.filled[Region.ATTENTION][: step["base"]]
-                self.filled[Region.ATTENTION] = np.concatenate([before, came])
+                region = Region.NORMED if again else Region.ATTENTION
+                before = self.filled[region][: step["base"]]
+                unused = [before[-1]] * (step["base"] - len(before))
+                self.filled[region] = np.concatenate([before, unused, came]).astype(np.int64)
         elif flow.sink == "experts":
             self.numbers, self.weights = m.chosen(end - 1)
         elif sets & CACHED:

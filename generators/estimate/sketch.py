@@ -84,7 +84,7 @@ def make_sketch(model, config):
         If the model cannot have such a machine, as far as sizes tell.
     """
     config = with_length(config, model)
-    description = machine_description(model)
+    description = machine_description(model, config.ternary)
     config = settled(config, model, description)
     try:
         quantized = outline(model, scheme_of(config))

@@ -1,6 +1,6 @@
 """The host link's half that speaks: answers, generated tokens and the end of a run."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.protocol.messages import Kind
@@ -32,6 +32,8 @@ class HostAnswers(wiring.Component):
     info : celosia.protocol.messages.Info
     memory : bool
         Whether there is a memory that has a ``checksum``.
+    states : int
+        Values of states, if there are any.
 
     Members
     -------
@@ -47,14 +49,19 @@ class HostAnswers(wiring.Component):
         Number of tokens that were taken in this run.
     checksum : In(unsigned(32)), with ``memory``
         For the answer CHECKSUM.
+    state, count, position : In(signed(18)), In(unsigned(8)), In(unsigned(20)), with ``states``
+        For the answer STATES: the value of ``number`` less 1, two cycles later or less; how many,
+        with the answer; the position behind the states.
     frame : Out(stream of header)
     data : Out(stream of unsigned(8))
         The frame's payload.
     """
 
-    def __init__(self, info, memory=False):
+    def __init__(self, info, memory=False, states=0):
         self.info = info
         self.memory = memory
+        self.states = states
+        stated = {"state": In(signed(18)), "count": In(8), "position": In(NUMBER)}
         super().__init__(
             {
                 "answer": In(stream.Signature(answer)),
@@ -65,6 +72,7 @@ class HostAnswers(wiring.Component):
                 "busy": In(1),
                 "tokens": In(NUMBER),
                 **({"checksum": In(unsigned(32))} if memory else {}),
+                **(stated if states else {}),
                 "frame": Out(stream.Signature(header)),
                 "data": Out(stream.Signature(8)),
             }
@@ -82,11 +90,16 @@ class HostAnswers(wiring.Component):
             Kind.INFO: behind.word_select(place[2:], 32),
             Kind.DONE: self.value,
         }
+        length = {Kind.INFO: len(rom), Kind.DONE: 4 + 4 * self.info.n_counters}
+        if self.states:
+            wide = Signal(signed(32))
+            m.d.comb += wide.eq(Mux(self.number == 0, self.states, self.state))
+            later[Kind.STATES] = wide
+            length[Kind.STATES] = 8 + (self.count << 2)
         m.d.comb += self.number.eq(place[2:])
 
         def begin(kind, *values):
             """Begin a frame whose payload begins with `values`."""
-            length = {Kind.INFO: len(rom), Kind.DONE: 4 + 4 * self.info.n_counters}
             size = length.get(kind, len(Cat(*values)) // 8)
             m.d.sync += [head.kind.eq(kind), head.length.eq(size), left.eq(size)]
             m.d.sync += [text.eq(Cat(*values)), place.eq(0)]
@@ -112,6 +125,9 @@ class HostAnswers(wiring.Component):
                         if self.memory:
                             with m.Case(Kind.CHECKSUM):
                                 begin(Kind.CHECKSUM, self.checksum)
+                        if self.states:
+                            with m.Case(Kind.STATES):
+                                begin(Kind.STATES, _wide(self.position, 32))
                         with m.Default():
                             begin(Kind.ACK, self.answer.p.command)
                 with m.Elif(self.result.valid):

@@ -1,13 +1,14 @@
 """The host link's half that takes commands."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.protocol.messages import PROMPT_TOKENS, Check, Kind, Run
+from celosia.protocol.messages import PROMPT_TOKENS, Check, Kind, Run, Save
 from celosia.protocol.refusals import TEMPERATURE_LIMIT, Code
 from celosia.rtl.host.frame import Fault, verdict
 from celosia.rtl.host.host_memory import MemoryPayload, memory_port
+from celosia.rtl.host.host_states import StatePayload, written
 
 __all__ = ["CommandPayload", "HostCommands", "answer", "command", "prompt"]
 
@@ -151,8 +152,9 @@ class HostCommands(wiring.Component):
         Refuse runs that begin behind position 0, or have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
-    states : bool
-        Refuse runs that begin elsewhere than at 0 or ``least_start``; only with ``rings``.
+    states : int, 0 to 2**20
+        Values of states, if there are any; then refuse runs that begin elsewhere than at 0 or
+        ``least_start``. Only with ``rings``.
 
     Members
     -------
@@ -173,9 +175,14 @@ class HostCommands(wiring.Component):
         1 for a cycle when the host asks to end the run.
     least_start : In(unsigned(20)), where there are rings
     memory : Out(memory_port), where there is such a memory
+    write : Out(stream of written, always ready), where there are states
+    resume : Out(stream of unsigned(20), always ready), likewise
+        The position behind the states, 0 where they are nobody's.
+    count : Out(unsigned(8)), likewise
+        Values that the answer STATES brings, with that answer.
     """
 
-    def __init__(self, info, memory=0, plain=False, rings=False, states=False):
+    def __init__(self, info, memory=0, plain=False, rings=False, states=0):
         self.rings = rings
         self.states = states
         self.info = info
@@ -192,6 +199,7 @@ class HostCommands(wiring.Component):
                 "abort": Out(1),
                 **({"least_start": In(NUMBER)} if rings else {}),
                 **({"memory": Out(memory_port())} if memory else {}),
+                **(self._state_members() if states else {}),
             }
         )
 
@@ -199,6 +207,7 @@ class HostCommands(wiring.Component):
         m = Module()
         m.submodules.payload = payload = CommandPayload(self.info)
         memory = self._memory(m) if self.memory_size else None
+        states = self._states(m, payload) if self.states else None
         kind = self.frame.p.kind
         code = Signal(8)
         position = Signal(NUMBER)
@@ -222,11 +231,14 @@ class HostCommands(wiring.Component):
         if memory:
             with m.Elif(kind == Kind.CHECK):
                 m.d.comb += self.answer.p.kind.eq(Kind.CHECKSUM)
+        if states:
+            with m.Elif(kind == Kind.SAVE):
+                m.d.comb += self.answer.p.kind.eq(Kind.STATES)
 
         with m.FSM():
             with m.State("JUDGE"):
                 m.d.sync += position.eq(payload.address)
-                self._judge(m, code, payload, memory)
+                self._judge(m, code, payload, memory, states)
                 with m.If(self.frame.valid):
                     m.next = "ACT"
             with m.State("ACT"):
@@ -241,12 +253,20 @@ class HostCommands(wiring.Component):
                     if memory:
                         with m.Case(Kind.LOAD, Kind.CHECK):
                             m.next = "MEMORY"
+                    if states:
+                        self._act(m, states)
             with m.State("FETCH"):
                 m.d.comb += payload.fetch.eq(1)
                 m.next = "WRITE"
             with m.State("WRITE"):
+                taken = self.prompt.ready
                 m.d.comb += self.prompt.valid.eq(1)
-                with m.If(self.prompt.ready):
+                if states:
+                    restores = kind == Kind.RESTORE
+                    m.d.comb += self.prompt.valid.eq(~restores)
+                    m.d.comb += self.write.valid.eq(restores)
+                    taken = taken | restores
+                with m.If(taken):
                     m.d.sync += position.eq(position + 1)
                     m.next = "FETCH"
                     with m.If(payload.fetched):
@@ -280,11 +300,41 @@ class HostCommands(wiring.Component):
         connect(m, flipped(self.memory.checksum), payload.checksum)
         return payload
 
+    def _state_members(self):
+        return {
+            "write": Out(stream.Signature(written, always_ready=True)),
+            "resume": Out(stream.Signature(NUMBER, always_ready=True)),
+            "count": Out(8),
+        }
+
+    def _states(self, m, payload):
+        """What judges commands about states, whose values ``payload`` keeps."""
+        m.submodules.state_payload = states = StatePayload(self.states, self.info.model_hash)
+        address, value = self.prompt.p.address, self.prompt.p.token[:18].as_signed()
+        m.d.comb += [
+            states.data.payload.eq(self.data.payload),
+            states.data.valid.eq(self.data.valid),
+            states.clear.eq(payload.clear),
+            self.count.eq(states.count),
+            self.write.p.address.eq(address),
+            self.write.p.value.eq(value),
+            self.resume.payload.eq(Mux(self.frame.p.kind == Kind.RESUME, states.first, 0)),
+        ]
+        return states
+
+    def _act(self, m, states):
+        """A restore leaves the states nobody's, until a resume."""
+        with m.Case(Kind.RESTORE):
+            m.d.comb += self.resume.valid.eq(1)
+            m.next = "FETCH"
+        with m.Case(Kind.RESUME):
+            m.d.comb += self.resume.valid.eq(1)
+
     def _early(self, start):
         least = self.least_start
         return (start != 0) & ((start != least) if self.states else (start < least))
 
-    def _judge(self, m, code, payload, memory):
+    def _judge(self, m, code, payload, memory, states):
         """Set `code` to the lowest code that holds, or 0."""
         frame, fields = self.frame.p, payload.run
         m.d.sync += code.eq(0)
@@ -339,6 +389,35 @@ class HostCommands(wiring.Component):
                             Code.BUSY: self.busy,
                             Code.EMPTY: memory.check_empty,
                             Code.ADDRESS: memory.check_unfit,
+                        }
+                    )
+            if states:
+                with m.Case(Kind.SAVE):
+                    refuse(
+                        {
+                            Code.LENGTH: frame.length != sum(Save.sizes),
+                            Code.BUSY: self.busy,
+                            Code.EMPTY: states.save_empty,
+                            Code.ADDRESS: states.save_unfit,
+                        }
+                    )
+                with m.Case(Kind.RESTORE):
+                    refuse(
+                        {
+                            Code.LENGTH: payload.uneven | (payload.groups == 0),
+                            Code.BUSY: self.busy,
+                            Code.EMPTY: payload.groups == 1,
+                            Code.ADDRESS: states.restore_unfit,
+                            Code.VOCABULARY: states.restore_wide,
+                        }
+                    )
+                with m.Case(Kind.RESUME):
+                    refuse(
+                        {
+                            Code.LENGTH: frame.length != 3 + len(self.info.model_hash),
+                            Code.BUSY: self.busy,
+                            Code.SPAN: states.first > self.info.max_seq_len,
+                            Code.MODEL: states.other,
                         }
                     )
             with m.Case(Kind.ASK_INFO, Kind.ABORT, Kind.ASK_STATUS):

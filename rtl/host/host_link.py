@@ -8,6 +8,8 @@ from celosia.rtl.host.frame import FrameReceiver, FrameTransmitter
 from celosia.rtl.host.host_answers import HostAnswers, done, result
 from celosia.rtl.host.host_commands import HostCommands, command, prompt
 from celosia.rtl.host.host_memory import memory_port
+from celosia.rtl.host.host_states import state_port
+from celosia.rtl.stream.checks import check_range
 
 __all__ = ["HostLink"]
 
@@ -40,8 +42,9 @@ class HostLink(wiring.Component):
         Refuse runs that begin behind position 0, or have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
-    states : bool
-        Refuse runs that begin elsewhere than at 0 or ``least_start``; only with ``rings``.
+    states : int, 0 to 2**20
+        Values of states, if there are any; then refuse runs that begin elsewhere than at 0 or
+        ``least_start``. Only with ``rings``.
 
     Members
     -------
@@ -69,6 +72,9 @@ class HostLink(wiring.Component):
         Constant while no run is going on.
     memory : Out(memory_port), where there is such a memory
         Only while no run is going on.
+    state : Out(state_port), where there are states
+    resume : Out(stream of unsigned(20), always ready), likewise
+        The position behind the states, 0 where they are nobody's: the new ``least_start``.
 
     Raises
     ------
@@ -76,19 +82,21 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout, memory=0, plain=False, rings=False, states=False):
+    def __init__(self, info, timeout, memory=0, plain=False, rings=False, states=0):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
             raise ValueError(f"timeout must be from 1 to 2**32 - 1, not {timeout!r}")
         if memory not in range(0, 2**32, 2):
             raise ValueError(f"memory must be an even number below 2**32, not {memory!r}")
+        check_range("states", states, 0, 1 << 20)
         self.info = info
         self.timeout = timeout
         self.memory_size = memory
         self.plain = plain
         self.rings = rings
         self.states = states
+        resume = stream.Signature(20, always_ready=True)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -103,6 +111,7 @@ class HostLink(wiring.Component):
                 "abort": Out(1),
                 **({"least_start": In(20)} if rings else {}),
                 **({"memory": Out(memory_port())} if memory else {}),
+                **({"state": Out(state_port()), "resume": Out(resume)} if states else {}),
             }
         )
 
@@ -113,7 +122,7 @@ class HostLink(wiring.Component):
         m.submodules.commands = commands = HostCommands(
             self.info, self.memory_size, self.plain, self.rings, self.states
         )
-        m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size))
+        m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size), self.states)
 
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)
         wiring.connect(m, receiver.data, commands.data)
@@ -133,6 +142,8 @@ class HostLink(wiring.Component):
             with m.If(checksum.valid & checksum.ready):
                 m.d.sync += answers.checksum.eq(checksum.payload)
 
+        if self.states:
+            self._wire_states(m, commands, answers)
         if self.rings:
             m.d.comb += commands.least_start.eq(self.least_start)
         running = Signal()
@@ -151,3 +162,18 @@ class HostLink(wiring.Component):
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [running.eq(1), tokens.eq(0)]
         return m
+
+    def _wire_states(self, m, commands, answers):
+        """Values of states to the answers: from where the command said, until the next one."""
+        wiring.connect(m, commands.write, wiring.flipped(self.state.write))
+        wiring.connect(m, commands.resume, wiring.flipped(self.resume))
+        begin = Signal(20)
+        with m.If(commands.answer.valid & commands.answer.ready):
+            m.d.sync += begin.eq(commands.prompt.p.address)
+        m.d.comb += [
+            self.state.quiet.eq(~commands.busy),
+            self.state.address.eq(begin + answers.number - 1),
+            answers.state.eq(self.state.value),
+            answers.count.eq(commands.count),
+            answers.position.eq(self.least_start),
+        ]

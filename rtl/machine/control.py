@@ -91,6 +91,10 @@ def _least_start(m, machine, u, run):
     ]
     with m.If(~u.sequencer.idle & ((u.sequencer.position == 0) | (least > u.link.least_start))):
         m.d.sync += u.link.least_start.eq(least)
+    if machine.program.recurs:
+        connect(m, u.link.state, u.recurrent.host)
+        with m.If(u.link.resume.valid):
+            m.d.sync += u.link.least_start.eq(u.link.resume.payload)
 
 
 def _pass(m, machine, u, begins):

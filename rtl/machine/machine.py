@@ -196,7 +196,7 @@ class Machine(wiring.Component):
                 LINK_TIMEOUT,
                 self._loaded_bytes,
                 rings=any(v.wraps for v in s.layer_views) or self.program.recurs,
-                states=self.program.recurs,
+                states=chains["recurrent"].values if self.program.recurs else 0,
             ),
             "controller": Controller(s.max_seq_len, tokens, 1 + s.register_port),
             "sequencer": sequencer,

@@ -43,7 +43,7 @@ def _weigh(machine, s, more, weights):
 
 def _recurrent(machine, s, more, most, **settings):
     words = len(most[0]) // s.lanes
-    return Recurrent(s.lanes, words, most, s.gate_fraction, **settings, **more)
+    return Recurrent(s.lanes, words, most, s.gate_fraction, tokens=s.tokens, **settings, **more)
 
 
 def _rope(machine, s, more, increments):
