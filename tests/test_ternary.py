@@ -102,9 +102,14 @@ def test_what_a_machine_says_of_its_numbers(model):
     assert "keys" not in formats
 
 
-def test_attention_needs_multipliers():
-    with pytest.raises(ConfigError, match="weight_format must be integer for a model with atten"):
-        make_plan(load("demo"), load_config("tiny", SETTINGS))
+def test_a_wide_head_is_no_ternary_one():
+    """Of demo-ternary, whose layers are ternary: its head has 8 bits for keys' multipliers."""
+    settings = "weight_parallelism=64", "vector_lanes=4", "group_size=0", *SETTINGS
+    with pytest.raises(ConfigError, match=r"embedding is not ternary \(it is the embedding, too"):
+        make_plan(load("demo-ternary"), load_config("tiny", settings))
+    plan = make_plan(load("demo-ternary"), load_config("tiny", [*settings, "head_width=8"]))
+    assert plan.program.wide
+    assert plan.shape.cached_rows == 4
 
 
 def test_formats_refused():

@@ -122,7 +122,9 @@ class _Shapes:
         size = self.padded(op.out)
         positions = self.matrix(op.rows, size) if op.positions else None
         table = self.matrix(self.d.sizes["logits"], size)
-        digits = (table,) * (DIGITS - 1) if self.scheme.ternary else ()
+        digits = (
+            (table,) * (DIGITS - 1) if self.scheme.ternary and not self.scheme.wide_head else ()
+        )
         return IntegerEmbed(op.out, op.table, table, op.positions, positions, op.offset, digits)
 
     def _experts(self, op):
