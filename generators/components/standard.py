@@ -68,9 +68,12 @@ def _layer_norm(lanes, words, width, epsilon, tokens):
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
 
 
-def _mac_fabric(rows, lanes, tokens, weight_width, ternary, acc_width, results_in_blocks):
-    form = MacFormat(weight_width=weight_width, ternary=ternary)
-    return MacFabric(rows, lanes, tokens, form, acc_width, None, results_in_blocks)
+def _mac_fabric(
+    rows, lanes, tokens, weight_width, ternary, packing, cached_rows, acc_width, results_in_blocks
+):
+    form = MacFormat(8, weight_width, ternary, packing)
+    sizes = rows, lanes, tokens, form, acc_width, None, results_in_blocks
+    return MacFabric(*sizes, cached_rows=cached_rows)
 
 
 def _systolic(component):
@@ -157,6 +160,8 @@ STANDARD = {
             "tokens": 1,
             "weight_width": 8,
             "ternary": False,
+            "packing": "none",
+            "cached_rows": 0,
             "acc_width": 40,
             "results_in_blocks": True,
         },
