@@ -1,13 +1,12 @@
 """The MAC fabric: a systolic array of dot products that consumes the tape, one beat a cycle."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
-from celosia.rtl.arithmetic.multiplier import multiply, multiply_registered
+from celosia.rtl.arithmetic.multiplier import multiply
+from celosia.rtl.mac.dot_products import DotProducts
 from celosia.rtl.mac.format import CACHED_WIDTH, MacFormat
 from celosia.rtl.mac.group_scales import parameter_layout
-from celosia.rtl.mac.ternary_sum import TERMS, masked, ternary_sums
 from celosia.rtl.stream.block_queue import BlockQueue
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
@@ -141,19 +140,14 @@ class MacFabric(wiring.Component):
         self.results_in_blocks = results_in_blocks
         check_range("parts", parts, 1, 64)
         self.parts = parts
-        self.portable = portable
         check_range("cached_rows", cached_rows, 0, rows // form.group)
         if cached_rows and lanes == 1:
             raise ValueError("cached_rows must be 0 with 1 lane")
         self.cached_rows = cached_rows
         if form.ternary and groups:
             raise ValueError("groups must be None if ternary: their scales need multipliers")
-        added, multiplied = -(-lanes // TERMS) - 1, -(-ceil_log2(lanes) // 2)
-        stages = multiplied
-        if form.ternary:
-            stages = max(added, multiplied) if cached_rows else added
-            self._waits = stages - added, stages - multiplied  # of sums, of products
-        self._depth = 3 + stages + (2 if groups else 0)  # to the accumulators
+        self._products = DotProducts(rows, lanes, tokens, form, cached_rows, portable)
+        self._depth = 3 + self._products.stages + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         beat = beat_layout(rows, lanes, tokens, form.weight_width, groups, parts, cached_rows)
@@ -190,11 +184,12 @@ class MacFabric(wiring.Component):
         m.d.sync += written.eq(frame.valid & frame.last)
         m.d.comb += results.i.valid.eq(written)
         parameters = self._parameters(m, beat)
+        products = self._products
         for token in range(self.tokens):
             blocks = beat.activations[token * self.parts : (token + 1) * self.parts]
             exponents = [delayed(m, block.exponent, self._depth - 2) for block in blocks]
             total = self._total(m, delayed(m, blocks[0].mantissa))  # of cached operands not used
-            dots = {}  # of rows that share a multiplier with earlier ones
+            dots = {}  # of rows that share multipliers with earlier ones
             for row in range(self.rows):
                 if row % min(SHARING, self.lanes if self.parts > 1 else SHARING) == 0:
                     name, part = f"copy_{token}_{row}", row // self.lanes % self.parts
@@ -206,7 +201,7 @@ class MacFabric(wiring.Component):
                         from_cache = delayed(m, beat.from_cache, 1, name)
                 if row not in dots:
                     codes = (cached[row], from_cache) if row < self.cached_rows else None
-                    dots |= self._dots(m, weights, mantissas, codes, token, row)
+                    dots |= products.of(m, weights, mantissas, codes, token, row)
                 dot = dots.pop(row)
                 if self.groups:
                     dot = delayed(m, dot, int(self.lanes > 1))
@@ -234,62 +229,6 @@ class MacFabric(wiring.Component):
             open_.eq(room_next != 0),
             self.nearly_full.eq(room_next <= 2),
         ]
-
-    def _dots(self, m, weights, mantissas, codes, token, row):
-        """The dot products of ``row``, and of those that share its multipliers, by their rows.
-
-        ``codes`` are a row of keys or values that may count instead, and whether they do.
-        """
-        if not self.form.ternary:
-            together = [weights[r] for r in range(row, self.rows, self.rows // self.form.group)]
-            parts = self._products(m, together, mantissas, codes, token, row)
-            return {row + n * self.rows // self.form.group: _sum(m, p) for n, p in enumerate(parts)}
-        if not self.cached_rows:
-            return {row: ternary_sums(m, weights[row], mantissas)}
-        few, many = self._waits
-        if codes is None:
-            return {row: delayed(m, ternary_sums(m, weights[row], mantissas), few)}
-        (parts,) = self._products(m, [], mantissas, codes, token, row)
-        if many:
-            parts = [delayed(m, _sum(m, parts), many)]
-        added = ternary_sums(m, masked(weights[row], codes[1]), mantissas)
-        return {row: _sum(m, [*parts, delayed(m, added, few)])}
-
-    def _products(self, m, together, mantissas, codes, token, row):
-        """Of each of the rows ``together`` at most four terms that its dot product is the sum of.
-
-        Those of the first one, or of none, are of ``codes`` where these count.
-        """
-        form = self.form
-        number = (token * self._multiplier_rows + row) * self.lanes
-        if codes is not None:
-            codes, from_cache = codes
-            later = delayed(m, from_cache, 2)
-        products = []
-        for lane, x in enumerate(mantissas):
-            name = f"product_{number + lane}"  # boards know them by it
-            portable = number + lane >= self._blocks
-            operand = (
-                form.pack([weights[lane] for weights in together]) if together else Const(0, 1)
-            )
-            if codes is not None:
-                operand = Mux(from_cache, codes[lane], operand)
-            product = multiply_registered(m, operand, x, 1, name, portable)
-            terms = form.split(product) if together else [product]
-            if codes is not None and form.group > 1:
-                terms[0] = Mux(later, product[: 2 * CACHED_WIDTH].as_signed(), terms[0])
-            products.append(terms)
-        return [_added(m, list(terms)) for terms in zip(*products, strict=True)]
-
-    @property
-    def _multiplier_rows(self):
-        """Rows of a token's multipliers."""
-        return self.cached_rows if self.form.ternary else self.rows // self.form.group
-
-    @property
-    def _blocks(self):
-        """Multipliers that may be blocks of the chip."""
-        return self.tokens * self._multiplier_rows * self.lanes - self.portable
 
     def _shifted(self, m, dot, early, later):
         """The dot product by its block's exponent: the first bits of it before a register."""
@@ -333,13 +272,6 @@ class MacFabric(wiring.Component):
         return product + offset
 
 
-def _added(m, terms):
-    """At most four terms of the same sum: a stage for each two levels of adders before."""
-    while len(terms) > 4:
-        terms = [delayed(m, _sum(m, terms[n : n + 4])) for n in range(0, len(terms), 4)]
-    return terms
-
-
 def _shift(m, x, distance, unit=1):
     """``x << (unit * distance)`` as one choice among all distances."""
     shifted = Signal(signed(len(x) + unit * ((1 << len(distance)) - 1)), name="shifted")
@@ -348,15 +280,3 @@ def _shift(m, x, distance, unit=1):
             with m.Case(steps):
                 m.d.comb += shifted.eq(x << (unit * steps))
     return shifted
-
-
-def _sum(m, terms):
-    """The sum by pairs. The kept wires stop synthesis from a tree of carry-save adders."""
-    while len(terms) > 1:
-        sums = []
-        for a, b in zip(terms[0::2], terms[1::2], strict=False):
-            total = Signal((a + b).shape(), name="sum", attrs={"keep": 1})
-            m.d.comb += total.eq(a + b)
-            sums.append(total)
-        terms = sums + terms[len(sums) * 2 :]
-    return terms[0]
