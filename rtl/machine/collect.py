@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from celosia.reference.units.head_quantize import STEP_SHIFT
 from celosia.reference.units.scale import ONE
+from celosia.rtl.machine.collect_place import CollectPlace, asks
 from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
-from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
+from celosia.rtl.stream.words import framed, token_width
 
 __all__ = ["Collect", "collected_layout", "scalar_layout"]
 
@@ -47,76 +48,10 @@ def collected_layout(
     )
 
 
-def _asks(operation, scalar):
-    """Whether that is the operation's scalar."""
-    return (operation.scalar.as_value() & scalar.value).any()
-
-
 def _one(chunks, number):
     """Of several chunks, views of lanes, the one of that number."""
     lanes = zip(*chunks, strict=True)
     return [Value.cast(Array(values)[number]).as_signed() for values in lanes]
-
-
-class _Place:
-    """The chunk and the token of an operation that is given next."""
-
-    def __init__(self, collect):
-        self.chunks = collect.rows // collect.lanes  # in a tile
-        self.cached = collect.cached_rows // collect.lanes  # of them those of keys and values
-        self.chunk = Signal(INDEX_WIDTH)
-        self.ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
-        self.first_chunk = Signal(init=1)
-        self.final = Signal()  # of several chunks the last one
-        self.part = Signal(range(max(2, self.chunks)))  # the chunk's number in its tile
-        self.bottom = Signal(init=self.chunks == collect.parts == 1)  # that is the last one there
-        self.cached_bottom = Signal(init=self.cached == 1)  # likewise of keys and values
-        self.offset = Signal(token_width(collect.tokens))
-        self.token = Signal(token_width(collect.tokens))
-        self.parts, self.wide = collect.parts, collect.wide
-        self.number = Signal(range(self.parts))  # of a word among those of ``parts`` chunks
-
-    def at_bottom(self, operation):
-        """Whether the chunk is the last one of its tile."""
-        if not self.cached:
-            return self.bottom
-        cached = _asks(operation, Scalar.QUERY) | _asks(operation, Scalar.SUM)
-        cached |= operation.wide if self.wide else 0
-        return Mux(cached, self.cached_bottom, self.bottom)
-
-    def move(self, m, go, bottom, last_token, last_chunk, count, moves=None):
-        """On with ``go``: token by token, then to the next one of ``count`` chunks; from a tile's
-        ``bottom`` to the next one.
-
-        Where ``parts`` chunks of a tile move together, ``moves`` says that they do.
-        """
-        part, again = [self.part.eq(self.part + 1)], [self.part.eq(0)]
-        ends = [(self.bottom, self.chunks)]
-        ends += [(self.cached_bottom, self.cached)] if self.cached else []
-        for end, chunks in ends:
-            if moves is None:
-                part.append(end.eq(self.part + 2 == chunks))
-                again.append(end.eq(chunks == 1))
-            else:
-                m.d.comb += end.eq(moves & (self.part == chunks // self.parts - 1))
-        if moves is not None:
-            part = [self.part.eq(self.part + moves), self.number.eq(Mux(moves, 0, self.number + 1))]
-            again = [self.part.eq(0), self.number.eq(0)]
-        with m.If(go):
-            m.d.sync += self.offset.eq(self.offset + 1)
-            with m.If(last_token):
-                m.d.sync += [
-                    self.offset.eq(0),
-                    self.chunk.eq(self.chunk + 1),
-                    self.ahead.eq(self.ahead + 1),
-                    self.first_chunk.eq(0),
-                    self.final.eq(self.ahead == count),
-                    *part,
-                ]
-                with m.If(bottom | last_chunk):
-                    m.d.sync += again
-                with m.If(last_chunk):
-                    m.d.sync += [self.chunk.eq(0), self.ahead.eq(2), self.first_chunk.eq(1)]
 
 
 class Collect(wiring.Component):
@@ -261,7 +196,7 @@ class Collect(wiring.Component):
         m.submodules.operations = operations = Buffer(self.operation.p.shape())
         connect(m, flipped(self.operation), operations.i)
         operation = operations.o.p
-        at = _Place(self)
+        at = CollectPlace(self)
         scalar = Signal(scalar_layout())
         scalar_valid = Signal()
         go = Signal()
@@ -307,7 +242,7 @@ class Collect(wiring.Component):
             return held
         settled = Signal()
         m.d.sync += settled.eq(held & ~go)
-        return held & (settled | ~_asks(operation, Scalar.SUM))
+        return held & (settled | ~asks(operation, Scalar.SUM))
 
     def _moves(self, m, operation, at):
         """Whether the tile moves behind a word, where it does not always."""
@@ -315,9 +250,9 @@ class Collect(wiring.Component):
             return None
         most = Signal(range(self.parts))
         m.d.comb += most.eq(self.parts - 1)
-        with m.If(_asks(operation, Scalar.QUERY)):
+        with m.If(asks(operation, Scalar.QUERY)):
             m.d.comb += most.eq(self.parts // self.paths - 1)
-        with m.Elif(_asks(operation, Scalar.SUM)):
+        with m.Elif(asks(operation, Scalar.SUM)):
             m.d.comb += most.eq(0)
         return at.number == most
 
@@ -333,12 +268,12 @@ class Collect(wiring.Component):
             while len(values) > 1:
                 values = [a + b for a, b in zip(values[0::2], values[1::2], strict=True)]
             m.d.sync += total.eq(values[0])
-        queried, chosen = _asks(operation, Scalar.QUERY), Signal.like(summed, name="chosen")
+        queried, chosen = asks(operation, Scalar.QUERY), Signal.like(summed, name="chosen")
         scores = [chunks[path :: self.paths] for path in range(self.paths)]
         m.d.comb += chosen.eq(Cat(_one(chunks, at.number)))
         with m.If(queried):
             m.d.comb += chosen.eq(Cat(_one(scores[0], at.number)))
-        with m.Elif(_asks(operation, Scalar.SUM)):
+        with m.Elif(asks(operation, Scalar.SUM)):
             m.d.comb += chosen.eq(summed)
         index = operation.base + at.chunk
         for path in range(1, self.paths):
