@@ -46,7 +46,7 @@ from celosia.options import (
 )
 from celosia.output import check_apart, named, new_file, new_json
 from celosia.page.command import report
-from celosia.printable import MESSAGE, NAME, printable
+from celosia.printable import MESSAGE, NAME, columns, printable
 from celosia.quantize_command import register as register_quantize
 from celosia.roofline import roofline
 from celosia.search.command import search
@@ -164,7 +164,7 @@ def families():
     """List the model families, and what each was checked against."""
     from celosia.reference.families import FAMILIES, JUDGE
 
-    table = Table("name", "models", "Hugging Face", "GGUF", "checked against")
+    table = Table(*columns("name", "models", "Hugging Face", "GGUF", "checked against"))
     for family in sorted(FAMILIES.values(), key=lambda family: family.name):
         table.add_row(
             family.name,
