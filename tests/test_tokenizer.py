@@ -552,9 +552,12 @@ def test_sentencepiece(tmp_path):
 def test_bad_sentencepiece(tmp_path, capfd):
     pytest.importorskip("sentencepiece")
     path = tmp_path / "tokenizer.model"
-    path.write_bytes(b"no such thing")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.model: no tokenizer of SentencePiece"):
-        load_tokenizer(path)
+    without_trainer = write_pieces(path).read_bytes()[:-7]
+    for data, reason in ((b"no such thing", r"\w"), (without_trainer, "byte_fallback")):
+        path.write_bytes(data)
+        match = rf"tokenizer\.model: no tokenizer of SentencePiece \(.*{reason}.*\)"
+        with pytest.raises(CheckpointError, match=match):
+            load_tokenizer(path)
     write_pieces(path)
     config = tmp_path / "tokenizer_config.json"
     config.write_text('{"added_tokens_decoder": {"99999": {"content": "x"}}}')
