@@ -422,6 +422,24 @@ def test_no_weights(tmp_path, tiny_config):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adapter_config.json", "an adapter, not a model"),
+        ("x-q4_0.gguf", r"give the GGUF file itself: x-q4_0\.gguf"),
+        ("pytorch_model-00001-of-00002.bin", r"pytorch_model-00001.*is a pickle of PyTorch"),
+        ("consolidated.00.pth", r"consolidated\.00\.pth is a pickle of PyTorch"),
+    ],
+)
+def test_folders_of_other_kinds_are_named(tmp_path, tiny_config, name, message):
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+    write_config(tmp_path, tiny_config())
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "ends within the header's length"),
