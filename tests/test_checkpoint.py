@@ -8,6 +8,8 @@ from small_checkpoint import CONFIG
 from test_checkpoint_hugging_face import foreign_tensors, write_config
 from test_checkpoint_llama2c import write_bin
 
+from celosia.options import MODEL_HELP
+
 
 def test_paths_as_text(stories260k):
     model = load(str(stories260k / "stories260K.bin"), str(stories260k / "tok512.bin"))
@@ -51,6 +53,7 @@ def test_nothing_there(tmp_path):
     message = rf"^dmeo: no such file .* known model \({names}\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")
+    assert MODEL_HELP.endswith(f"a name: {names}.")
     with pytest.raises(CheckpointError, match="gone: no such file"):
         load(tmp_path / "gone")
 
