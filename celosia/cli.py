@@ -32,7 +32,7 @@ from celosia.boards.cli import register as register_boards
 from celosia.components import components
 from celosia.doctor import doctor
 from celosia.estimate import estimate
-from celosia.folder import check_folder
+from celosia.folder import check_new_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
     ConfigOption,
@@ -318,7 +318,7 @@ def generate(
     """
     from celosia.generators.files.generate import MADE_BY, generate
 
-    check_folder(output, MADE_BY)
+    check_new_folder(output, MADE_BY)
     loaded = _load(model, tokenizer, layers)
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):

@@ -9,7 +9,7 @@ import sys
 import gguf
 import pytest
 import tokenizers
-from celosia.reference.checkpoint import CheckpointError, load_tokenizer
+from celosia.reference.checkpoint import CheckpointError, gguf_tokenizer, load_tokenizer
 from celosia.reference.tokenizer import ScoreTokenizer, Tokenizer
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 from hypothesis import given
@@ -426,7 +426,7 @@ def test_gguf_user_tokens(tmp_path):
     fields = byte_level_fields(library, "gpt-2")
     fields["tokens"] += ["<tool é>"]
     fields["token_type"] += [4]
-    fields |= {"add_bos_token": False, "eot_token_id": 1}
+    fields |= {"add_bos_token": False, "eot_token_id": 1, "eom_token_id": 3}
     path = tmp_path / "model.gguf"
     write_gguf(path, fields)
     tokenizer = load_tokenizer(path)
@@ -434,7 +434,13 @@ def test_gguf_user_tokens(tmp_path):
     assert tokens[-1] == len(fields["tokens"]) - 1
     assert tokenizer.decode(tokens) == "moon<tool é>"
     assert tokenizer.bos is None
-    assert tokenizer.stop == {0, 1}
+    assert tokenizer.stop == {0, 1, 3}
+
+
+def test_gguf_fields_are_those_that_are_written():
+    names = {value for name, value in vars(gguf.Keys.Tokenizer).items() if name.isupper()}
+    read = {f"tokenizer.ggml.{name}" for name in gguf_tokenizer._Fields.__struct_fields__}
+    assert read <= names
 
 
 SCORE_FIELDS = {
