@@ -49,6 +49,11 @@ def template(text, **tokens):
         (LLAMA2, "<s>[INST] Hi <b> [/INST] é </s>[INST] Bye [/INST]", " </s>"),
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "Hi <b>"}', ""),
         ("{% for m in messages %}{% break %}{% endfor %}x{{ tools }}", "x", ""),
+        (
+            "{% for m in messages %}{% generation %}{{ m.content }};{% endgeneration %}{% endfor %}",
+            "Hi <b>;é;Bye ;",
+            ";",
+        ),
     ],
 )
 def test_rendering(text, expected, end):
