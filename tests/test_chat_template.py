@@ -50,7 +50,8 @@ def template(text, **tokens):
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "Hi <b>"}', ""),
         ("{% for m in messages %}{% break %}{% endfor %}x{{ tools }}", "x", ""),
         (
-            "{% for m in messages %}{% generation %}{{ m.content }};{% endgeneration %}{% endfor %}",
+            "{% for m in messages %}{% generation %}{{ m.content }};{% endgeneration %}"
+            "{% endfor %}",
             "Hi <b>;é;Bye ;",
             ";",
         ),
