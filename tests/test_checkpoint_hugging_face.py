@@ -530,7 +530,9 @@ def test_harmless_oddities(tmp_path, write, tiny_config):
     tensors = foreign_tensors(model)
     tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(24, np.float32)
     tensors["model.layers.0.self_attn.masked_bias"] = np.float32([-1e4])
-    write(model, hidden_act="swish", rope_scaling={"type": "dynamic", "factor": 2.0})
+    layers = ["full_attention"] * model.config.n_layers
+    scaling = {"type": "dynamic", "factor": 2.0}
+    write(model, hidden_act="swish", rope_scaling=scaling, layer_types=layers)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     assert_same(load(tmp_path), model)
     tensors["model.layers.0.self_attn.q_proj.bias"][3] = 1e-3
