@@ -77,7 +77,7 @@ def components(
                 unfinished.write_text(page, encoding="utf-8")
     table = Table(*columns("unit", "parameters"))
     for column in COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in rows:
         parameters = " ".join(f"{key}={value}" for key, value in row["parameters"].items())
         cells = ["" if row[column] is None else str(row[column]) for column in COLUMNS]
