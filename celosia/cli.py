@@ -32,7 +32,7 @@ from celosia.boards.cli import register as register_boards
 from celosia.components import components
 from celosia.doctor import doctor
 from celosia.estimate import estimate
-from celosia.folder import check_folder
+from celosia.folder import check_new_folder
 from celosia.guard import MISMATCH, complain
 from celosia.options import (
     ConfigOption,
@@ -46,7 +46,7 @@ from celosia.options import (
 )
 from celosia.output import check_apart, named, new_file, new_json
 from celosia.page.command import report
-from celosia.printable import MESSAGE, NAME, printable
+from celosia.printable import MESSAGE, NAME, columns, printable
 from celosia.quantize_command import register as register_quantize
 from celosia.roofline import roofline
 from celosia.search.command import search
@@ -164,7 +164,7 @@ def families():
     """List the model families, and what each was checked against."""
     from celosia.reference.families import FAMILIES, JUDGE
 
-    table = Table("name", "models", "Hugging Face", "GGUF", "checked against")
+    table = Table(*columns("name", "models", "Hugging Face", "GGUF", "checked against"))
     for family in sorted(FAMILIES.values(), key=lambda family: family.name):
         table.add_row(
             family.name,
@@ -318,7 +318,7 @@ def generate(
     """
     from celosia.generators.files.generate import MADE_BY, generate
 
-    check_folder(output, MADE_BY)
+    check_new_folder(output, MADE_BY)
     loaded = _load(model, tokenizer, layers)
     plan = _plan(loaded, _config(loaded, config, settings))
     with _step("writing Verilog, memory images and report"):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from celosia.options import JsonOption
-from celosia.printable import shown
+from celosia.printable import columns, shown
 
 __all__ = ["components"]
 
@@ -75,9 +75,9 @@ def components(
             page = prices.markdown(rows, target, command, tools)
             with named(markdown_file, unfinished):
                 unfinished.write_text(page, encoding="utf-8")
-    table = Table("unit", "parameters")
+    table = Table(*columns("unit", "parameters"))
     for column in COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in rows:
         parameters = " ".join(f"{key}={value}" for key, value in row["parameters"].items())
         cells = ["" if row[column] is None else str(row[column]) for column in COLUMNS]

@@ -18,7 +18,7 @@ from rich.table import Table
 from celosia.cache_folder import cache_folder
 from celosia.guard import BAD_INPUT
 from celosia.options import JsonOption
-from celosia.printable import printable
+from celosia.printable import columns, printable
 
 __all__ = ["Check", "check_all", "doctor"]
 
@@ -65,7 +65,7 @@ def doctor(json_file: JsonOption = None):
     works = all(check.found for check in checks if check.required)
     with new_json(json_file) as write_json:
         write_json({"works": works, "checks": [asdict(check) for check in checks]})
-    table = Table("", "here", "for", "what brings it")
+    table = Table(*columns("", "here", "for", "what brings it"))
     for check in checks:
         found = "[red]missing[/red]" if check.found is None else escape(printable(check.found))
         install = "" if check.found else escape(check.install)
@@ -114,6 +114,7 @@ def check_all():
                 ("pyserial", "chat --port, load", "celosia[boards]"),
                 ("amaranth-boards", "build", "celosia[boards]"),
                 ("optuna", "search", "celosia[search]"),
+                ("torch", "tune", "celosia[train]"),
                 ("sentencepiece", "models with tokenizer.model alone", "celosia[sentencepiece]"),
             )
         ),
@@ -167,10 +168,19 @@ def _cache():
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
     if folder and os.access(folder, os.W_OK | os.X_OK):
-        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-        found = f"{folder}, {sum(sizes) / 1e6:,.0f} MB"
+        found = f"{folder}, {_size(folder) / 1e6:,.0f} MB"
     install = "name a folder that can be written in CELOSIA_CACHE"
     return Check("cache", found, "what is built once is kept", install)
+
+
+def _size(folder):
+    """The bytes of all files; other processes may remove some meanwhile."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size
 
 
 def _disk():

@@ -11,7 +11,13 @@ from celosia import interrupt
 from celosia.manifest import MANIFEST, first_foreign, is_unfinished, remove_ours, write_manifest
 from celosia.output import UNFINISHED, beside, named, started
 
-__all__ = ["check_folder", "check_is_folder", "new_folder", "working_folder"]
+__all__ = [
+    "check_folder",
+    "check_is_folder",
+    "check_new_folder",
+    "new_folder",
+    "working_folder",
+]
 
 
 def check_is_folder(path):
@@ -30,6 +36,16 @@ def check_folder(path, made_by, patterns=()):
     check_is_folder(path)
     if os.path.exists(path):
         _check_ours(Path(path), path, made_by, patterns)
+
+
+def check_new_folder(path, made_by):
+    """Raise the OSError with which :func:`new_folder` would begin: nothing can be made there, or
+    what is there stays (:func:`check_folder`)."""
+    check_folder(path, made_by)
+    place = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
+    probe = beside(place / "folder")
+    with named(path), started(probe):
+        probe.mkdir()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import reprlib
 import unicodedata
 
-__all__ = ["MESSAGE", "NAME", "cut", "printable", "shown"]
+__all__ = ["MESSAGE", "NAME", "columns", "cut", "printable", "shown"]
 
 #: Characters of a message, in one line.
 MESSAGE = 300
@@ -35,6 +35,13 @@ def cut(text, limit):
         return text
     end = (limit - 3) // 2
     return f"{text[: limit - 3 - end]}...{text[len(text) - end :]}"
+
+
+def columns(*names):
+    """Columns of a table: what is too long for one goes on below, and nothing is left out."""
+    from rich.table import Column
+
+    return [Column(name, overflow="fold") for name in names]
 
 
 def shown(value):

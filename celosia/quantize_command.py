@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from celosia.folder import check_folder
+from celosia.folder import check_new_folder
 from celosia.made_codes import bar, begun, say, scheme_with_groups, show, write
 from celosia.options import (
     ConfigOption,
@@ -55,7 +55,7 @@ def register(app, load, scheme_of):
         from celosia.reference.recipes.measure import measured
         from celosia.reference.recipes.recipe import RecipeError, best_recipe, load_recipe
 
-        check_folder(output, MADE_BY)
+        check_new_folder(output, MADE_BY)
         steps = load_recipe(recipe) if recipe else None
         source = load(model, tokenizer, layers)
         if source.codes:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 
 __all__ = ["flush", "prepare", "reader_gone", "utf8"]
@@ -45,8 +46,11 @@ def prepare():
 
     Characters that the output's encoding lacks are written as escapes. Output that nobody reads
     any more is dropped, so that a command still ends with its own status. Bytes of the input that
-    are no text come as surrogates (:func:`utf8`).
+    are no text come as surrogates (:func:`utf8`). A COLUMNS below 20, into which no table goes,
+    counts as none.
     """
+    if not re.fullmatch(r"[2-9]\d|[1-9]\d{2,3}", os.environ.get("COLUMNS", "80")):
+        del os.environ["COLUMNS"]
     for number in range(3):  # else the next file that is opened would be a standard stream
         try:
             os.fstat(number)

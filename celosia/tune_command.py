@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from celosia.folder import check_folder
+from celosia.folder import check_new_folder
 from celosia.made_codes import (
     bar,
     begun,
@@ -74,7 +74,7 @@ def register(app, load, scheme_of):
         """
         from celosia.reference.recipes.recipe import RecipeError
 
-        check_folder(output, MADE_BY)
+        check_new_folder(output, MADE_BY)
         try:
             importlib.import_module("torch")
         except ImportError:

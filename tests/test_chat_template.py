@@ -12,6 +12,7 @@ from celosia.reference.checkpoint.chat_template import ChatTemplate
 from celosia.reference.model import random_model
 from celosia.reference.tokenizer import Tokenizer
 from celosia.sim.generation import Done
+from gguf.constants import Keys
 from test_checkpoint_gguf import foreign_fields, foreign_tensors, write_gguf
 from test_tokenizer import space_library
 
@@ -48,6 +49,12 @@ def template(text, **tokens):
         (LLAMA2, "<s>[INST] Hi <b> [/INST] é </s>[INST] Bye [/INST]", " </s>"),
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "Hi <b>"}', ""),
         ("{% for m in messages %}{% break %}{% endfor %}x{{ tools }}", "x", ""),
+        (
+            "{% for m in messages %}{% generation %}{{ m.content }};{% endgeneration %}"
+            "{% endfor %}",
+            "Hi <b>;é;Bye ;",
+            ";",
+        ),
     ],
 )
 def test_rendering(text, expected, end):
@@ -124,12 +131,17 @@ def test_of_a_gguf_file(tmp_path, tiny_config):
         "token_type": [2, 3, 3] + [1] * 30,
         "bos_token_id": 1,
         "eos_token_id": 2,
-        "chat_template": "{{ bos_token }}|{{ messages[0].content }}|{{ eos_token }}",
     }
     fields = {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
     fields |= foreign_fields(model.config)
-    path = write_gguf(tmp_path / "chat.gguf", fields, foreign_tensors(model))
+    text = "{{ bos_token }}|{{ messages[0].content }}|{{ eos_token }}"
+    key = Keys.Tokenizer.CHAT_TEMPLATE  # as llama.cpp's own scripts write it
+    tensors = foreign_tensors(model)
+    path = write_gguf(tmp_path / "chat.gguf", fields | {key: text}, tensors)
     assert load(path).tokenizer.chat.render(TALK[2:]) == "<s>|Bye |</s>"
+    write_gguf(path, fields | {key: 3}, tensors)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.chat_template: 3 is of the wrong type"):
+        load(path)
 
 
 class Turns:

@@ -8,6 +8,8 @@ from small_checkpoint import CONFIG
 from test_checkpoint_hugging_face import foreign_tensors, write_config
 from test_checkpoint_llama2c import write_bin
 
+from celosia.options import MODEL_HELP
+
 
 def test_paths_as_text(stories260k):
     model = load(str(stories260k / "stories260K.bin"), str(stories260k / "tok512.bin"))
@@ -46,11 +48,25 @@ def test_names_with_dots(tmp_path):
     assert load(folder).name == "SmolLM2-1.7B"
 
 
+def test_names_in_the_cache_of_the_hub(tmp_path):
+    """Its files are links to those of its blobs, whose names are hashes."""
+    model = random_model(CONFIG)
+    snapshot = tmp_path / "models--some--SmolLM2-1.7B" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    write_config(snapshot, model.config)
+    save_file(foreign_tensors(model), tmp_path / "a0")
+    (snapshot / "model.safetensors").symlink_to(tmp_path / "a0")
+    assert load(snapshot).name == "SmolLM2-1.7B"
+    (snapshot / "x.Q8_0.bin").symlink_to(write_bin(model, tmp_path / "b1"))
+    assert load(snapshot / "x.Q8_0.bin").name == "x.Q8_0"
+
+
 def test_nothing_there(tmp_path):
     names = "demo, demo-small, demo-ternary, demo-matmulfree, smollm2, gemma3-270m"
     message = rf"^dmeo: no such file .* known model \({names}\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")
+    assert MODEL_HELP.endswith(f"a name: {names}.")
     with pytest.raises(CheckpointError, match="gone: no such file"):
         load(tmp_path / "gone")
 

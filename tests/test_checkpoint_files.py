@@ -32,6 +32,24 @@ def test_only_files(tmp_path, read):
         read(tmp_path / "pointer")
 
 
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"PK\x03\x04", "is a pickle of PyTorch, which may run code: convert it to safetensors"),
+        (b"<!DOCTYPE html>", "is a page of HTML: its download failed"),
+        (b"tjgg\x03\0\0\0", "is a GGML file from before GGUF: convert it with llama.cpp"),
+        (b"\x89HDF\r\n", "is an HDF5 file: convert it to safetensors"),
+        (b"\x1f\x8b\x08\0", "is a packed archive: unpack it first"),
+        (struct.pack("<4sI", b"GGUF", 3 << 24), "a GGUF file for big-endian machines"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, start, message):
+    for name in ("model.bin", "model.gguf", "pytorch.pth"):
+        (tmp_path / name).write_bytes(start + bytes(400))
+        with pytest.raises(CheckpointError, match=f"{name}: .*{message}"):
+            load(tmp_path / name)
+
+
 def test_writer_of_a_pipe_goes_on(tmp_path):
     """Who waits at the other end of a refused pipe does not wait for ever."""
     path = tmp_path / "pipe"

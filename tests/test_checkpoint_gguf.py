@@ -174,6 +174,14 @@ def test_yarn(write, tiny_config):
     config = load(write(random_model(plain), names)).config
     assert config.rope_scaling == YarnScaling(4.0, 8, 1 + 0.1 * math.log(4))
     assert config.rope_frequencies[-1] == pytest.approx(plain.rope_frequencies[-1] / 4)
+    more = {"ext_factor": -1.0, "attn_factor": 0.5, "beta_fast": 24.0, "beta_slow": 2.0}
+    names |= {f"llama.rope.scaling.yarn_{name}": value for name, value in more.items()}
+    config = load(write(random_model(plain), names)).config
+    assert config.rope_scaling == YarnScaling(4.0, 8, 0.5 * (1 + 0.1 * math.log(4)), 24.0, 2.0)
+    for name in ("ext_factor", "log_multiplier"):
+        odd = {f"llama.rope.scaling.yarn_{name}": 0.5}
+        with pytest.raises(CheckpointError, match=rf"yarn_{name}: 0\.5 is not supported"):
+            load(write(random_model(plain), names | odd))
 
 
 def test_defaults(write, tiny_config):

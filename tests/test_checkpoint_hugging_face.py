@@ -422,6 +422,24 @@ def test_no_weights(tmp_path, tiny_config):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adapter_config.json", "an adapter, not a model"),
+        ("x-q4_0.gguf", r"give the GGUF file itself: x-q4_0\.gguf"),
+        ("pytorch_model-00001-of-00002.bin", r"pytorch_model-00001.*is a pickle of PyTorch"),
+        ("consolidated.00.pth", r"consolidated\.00\.pth is a pickle of PyTorch"),
+    ],
+)
+def test_folders_of_other_kinds_are_named(tmp_path, tiny_config, name, message):
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+    write_config(tmp_path, tiny_config())
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "ends within the header's length"),
@@ -512,7 +530,9 @@ def test_harmless_oddities(tmp_path, write, tiny_config):
     tensors = foreign_tensors(model)
     tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(24, np.float32)
     tensors["model.layers.0.self_attn.masked_bias"] = np.float32([-1e4])
-    write(model, hidden_act="swish", rope_scaling={"type": "dynamic", "factor": 2.0})
+    layers = ["full_attention"] * model.config.n_layers
+    scaling = {"type": "dynamic", "factor": 2.0}
+    write(model, hidden_act="swish", rope_scaling=scaling, layer_types=layers)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     assert_same(load(tmp_path), model)
     tensors["model.layers.0.self_attn.q_proj.bias"][3] = 1e-3

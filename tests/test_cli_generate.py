@@ -121,6 +121,10 @@ def test_unwritable_folders(tmp_path, small):
 def test_folders_are_looked_at_before_the_model(tmp_path):
     (tmp_path / "precious").touch()
     assert "left as it is" in fails("generate", "no such model", "-o", tmp_path)
+    folder = tmp_path / "precious" / "below"
+    for command in (("generate",), ("quantize", "--text", "no such text")):
+        assert "Not a directory" in fails(*command, "no such model", "-o", folder)
+    assert names(tmp_path) == ["precious"]
 
 
 @pytest.mark.parametrize(

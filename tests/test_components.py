@@ -40,7 +40,13 @@ def test_standard_components_build(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("reciprocal", (5, 1.0)), ("scale", (4, 1.0)), ("mac_fabric", (8, 1.0)), ("rope", (4, 1.0))],
+    [
+        ("reciprocal", (5, 1.0)),
+        ("scale", (4, 1.0)),
+        ("mac_fabric", (8, 1.0)),
+        ("rope", (4, 1.0)),
+        ("ternary_words", (2, 1.0)),
+    ],
 )
 def test_measured_latency_and_throughput(name, expected):
     component, _ = build(name)

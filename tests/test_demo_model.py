@@ -2,17 +2,22 @@
 
 import math
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.reference import float32
+from celosia.generators.config import load_config
+from celosia.generators.plan import scheme_of
+from celosia.reference import float32, integer
 from celosia.reference.checkpoint import load
+from celosia.reference.quantization.quantize import quantize
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+ROOT = Path(__file__).parents[1]
 FOLDER = Path(str(files("celosia") / "models" / "demo"))
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 HELD_OUT = Path(__file__).parent / "data" / "shakespeare_heldout.txt"
@@ -75,6 +80,21 @@ def test_greedy_text_is_the_stated_one(demo):
     prompt = demo.tokenizer.encode("ROMEO:\n")
     tokens = prompt + float32.generate(demo, prompt, 100)
     assert demo.tokenizer.decode(tokens) == text.removesuffix("\n")
+
+
+def test_make_demos_text_is_that_of_the_first_page(demo):
+    """The integer model's: what machines give is compared with it, logit by logit."""
+    command = re.search(r"^DEMO := .*celosia (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    _, name, *words = shlex.split(command[1])
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    prompt = demo.tokenizer.encode(options["--prompt"])
+    heat = round(256 * float(options["--temperature"]))
+    model = quantize(demo, scheme_of(load_config("small")))
+    n, seed = int(options["--tokens"]), int(options["--seed"])
+    chosen, _ = integer.generate(model, prompt, n, heat, seed)
+    text = demo.tokenizer.decode([*prompt, *chosen])
+    assert name == "demo"
+    assert f"```\n{text.rstrip()}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_begin_is_token_0(demo):

@@ -51,3 +51,21 @@ def test_packages_that_are_missing(monkeypatch):
     assert checks["gowin_pack"].install == "pip install apycula"
     assert checks["Verilator"].found is None
     assert checks["Verilator"].required
+
+
+def test_a_cache_that_other_processes_tidy(tmp_path, monkeypatch):
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
+    (tmp_path / "kept").write_bytes(bytes(2_000_000))
+    (tmp_path / "elsewhere").symlink_to("/nowhere")
+    walk = [(str(tmp_path), ["gone"], ["kept", "elsewhere", "removed"])]
+    monkeypatch.setattr("os.walk", lambda folder: walk)
+    checks = {check.name: check for check in check_all()}
+    assert checks["cache"].found == f"{tmp_path}, 2 MB"
+
+
+def test_the_table_shows_whole_paths(tmp_path, monkeypatch):
+    cache = tmp_path / "folder" / ("long" * 30)
+    monkeypatch.setenv("CELOSIA_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [line.split("│") for line in run("doctor").stdout.splitlines() if line.startswith("│")]
+    assert str(cache) in "".join(row[2].strip() for row in rows)

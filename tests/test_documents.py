@@ -2,9 +2,11 @@
 
 import re
 import runpy
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from celosia.generators.components.standard import STANDARD
 
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
@@ -68,14 +70,30 @@ def test_what_modules_offer(pages):
     assert ":class:" not in page
 
 
-def test_every_waveform_shows_a_result():
+def test_every_unit_has_a_waveform_that_shows_a_result():
     made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
-    for name in made["WAVEFORMS"]:
-        _, *streams = made["waveform"](name)["signal"]
-        assert "1" in streams[-1][1]["wave"], name
-        assert streams[-1][3]["data"], name
-        waves = "".join(row["wave"] for _, *rows in streams for row in rows)
+    assert made["WAVEFORMS"].keys() == STANDARD.keys()
+    for name, (_, inputs, _) in made["WAVEFORMS"].items():
+        _, *drawn = made["waveform"](name)["signal"]
+        streams = {group[0]: group[1:] for group in drawn if isinstance(group, list)}
+        ports = [row for row in drawn if isinstance(row, dict)]
+        outputs = [rows for key, rows in streams.items() if key not in inputs]
+        assert outputs or any(row["name"] not in inputs for row in ports), name
+        for valid, _, values in outputs:
+            assert "1" in valid["wave"], name
+            assert values["data"], name
+        waves = "".join(row["wave"] for row in chain(ports, *streams.values()))
         assert set(waves) <= set("01x=."), name
+
+
+def test_waveforms_of_ports_are_those_of_the_simulation():
+    made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
+    drawn = made["waveform"]("value_cache")["signal"]
+    assert drawn[2:] == [
+        {"name": "read_en", "wave": "0...10.."},
+        {"name": "data", "wave": "=....=..", "data": ["0 0 0 0", "1 3 2 4"]},
+        {"name": "written", "wave": "0...10.."},
+    ]
 
 
 def test_waveforms_are_those_of_the_simulation():

@@ -15,11 +15,24 @@ SETTINGS = (
 )
 
 
-def test_first_layer_equals_the_reference():
+@pytest.fixture(scope="module")
+def smollm2():
     try:
-        model = load("smollm2").shortened(1)
+        return load("smollm2")
     except CheckpointError as error:
         pytest.skip(str(error))
+
+
+def test_a_conversation(smollm2):
+    tokenizer = smollm2.tokenizer
+    text = tokenizer.chat.render([{"role": "user", "content": "Hi"}])
+    assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    assert [t for t in tokenizer.encode(text, bos=False) if t < 3] == [1, 2, 1, 2, 1]
+    assert tokenizer.encode(tokenizer.chat.end_of_turn(), bos=False)[0] in tokenizer.stop
+
+
+def test_first_layer_equals_the_reference(smollm2):
+    model = smollm2.shortened(1)
     plan = make_plan(model, load_config("small", SETTINGS))
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
         run = simulate(plan, simulation, Request((1, 4093, 198), 2), lambda token: None)

@@ -31,6 +31,14 @@ def test_characters_that_the_output_lacks(encoding):
     assert (done.returncode, done.stdout) == (0, b"a\\u6f22\\udcff\n")
 
 
+@pytest.mark.parametrize(("columns", "width"), [("0", 80), ("7", 80), ("9" * 5000, 80), ("40", 40)])
+def test_tables_where_there_is_no_room(columns, width):
+    """Some terminals say that they are 0 characters wide."""
+    code = "from rich.console import Console; guarded(lambda: Console().rule())"
+    done = celosia(code, env={**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"})
+    assert len(done.stdout.decode().strip()) == width
+
+
 def test_nobody_reads():
     """The command goes on to its own status."""
     code = "guarded(lambda: [print('x' * 9999, flush=True) for _ in range(99)] and exit(7))"

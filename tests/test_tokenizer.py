@@ -9,7 +9,7 @@ import sys
 import gguf
 import pytest
 import tokenizers
-from celosia.reference.checkpoint import CheckpointError, load_tokenizer
+from celosia.reference.checkpoint import CheckpointError, gguf_tokenizer, load_tokenizer
 from celosia.reference.tokenizer import ScoreTokenizer, Tokenizer
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 from hypothesis import given
@@ -426,7 +426,7 @@ def test_gguf_user_tokens(tmp_path):
     fields = byte_level_fields(library, "gpt-2")
     fields["tokens"] += ["<tool é>"]
     fields["token_type"] += [4]
-    fields |= {"add_bos_token": False, "eot_token_id": 1}
+    fields |= {"add_bos_token": False, "eot_token_id": 1, "eom_token_id": 3}
     path = tmp_path / "model.gguf"
     write_gguf(path, fields)
     tokenizer = load_tokenizer(path)
@@ -434,7 +434,13 @@ def test_gguf_user_tokens(tmp_path):
     assert tokens[-1] == len(fields["tokens"]) - 1
     assert tokenizer.decode(tokens) == "moon<tool é>"
     assert tokenizer.bos is None
-    assert tokenizer.stop == {0, 1}
+    assert tokenizer.stop == {0, 1, 3}
+
+
+def test_gguf_fields_are_those_that_are_written():
+    names = {value for name, value in vars(gguf.Keys.Tokenizer).items() if name.isupper()}
+    read = {f"tokenizer.ggml.{name}" for name in gguf_tokenizer._Fields.__struct_fields__}
+    assert read <= names
 
 
 SCORE_FIELDS = {
@@ -552,9 +558,12 @@ def test_sentencepiece(tmp_path):
 def test_bad_sentencepiece(tmp_path, capfd):
     pytest.importorskip("sentencepiece")
     path = tmp_path / "tokenizer.model"
-    path.write_bytes(b"no such thing")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.model: no tokenizer of SentencePiece"):
-        load_tokenizer(path)
+    without_trainer = write_pieces(path).read_bytes()[:-7]
+    for data, reason in ((b"no such thing", r"\w"), (without_trainer, "byte_fallback")):
+        path.write_bytes(data)
+        match = rf"tokenizer\.model: no tokenizer of SentencePiece \(.*{reason}.*\)"
+        with pytest.raises(CheckpointError, match=match):
+            load_tokenizer(path)
     write_pieces(path)
     config = tmp_path / "tokenizer_config.json"
     config.write_text('{"added_tokens_decoder": {"99999": {"content": "x"}}}')

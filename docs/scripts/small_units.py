@@ -15,9 +15,16 @@ def words(*data, **more):
 TWO = {"lanes": 2, "words": 2}
 HEAD = {"lanes": 2, "head_words": 2}
 PAIR = [30, -40], [7, 8]
+CACHE = {"rows": 2, "lanes": 2, "n_layers": 1, "n_kv_heads": 1, "head_words": 1, "max_seq_len": 4}
+PLACE = {"layer": 0, "head": 0, "word": 0}
+CACHED = [
+    {"data": d, "slot": n, "step": 5 + n, "last": n, **PLACE}
+    for n, d in enumerate(([1, 2], [3, 4]))
+]
+READ = {"address": [0], "read_en": [0, 0, 0, 0, 1, 0]}
 BLOCK = {"mantissa": [64, 32], "exponent": 0}
 
-#: Of a unit: its settings, the payloads of its input streams, and how many cycles are shown.
+#: Of a unit: its settings, what its input streams and ports get, and how many cycles are shown.
 SMALL = {
     "bias": (
         {"lanes": 2},
@@ -33,6 +40,21 @@ SMALL = {
     "gate": ({"lanes": 2}, {"i": words([4096, -4096], [100, 200], argument=12)}, 24),
     "gelu": ({"lanes": 2}, {"i": words([4096, -4096], [100, 200])}, 16),
     "head_quantize": (HEAD, {"i": words([1000, -20], [3, 4])}, 40),
+    "key_cache": (
+        CACHE,
+        {"i": CACHED, **READ, "step_address": [0], "step_en": READ["read_en"]},
+        8,
+    ),
+    "kv_paged": (
+        {"n_blocks": 4, "block_size": 2, "n_sequences": 2, "max_blocks": 4},
+        {
+            "i": [
+                {"operation": o, "sequence": s, "target": t, "length": 0}
+                for o, s, t in ((0, 0, 0), (2, 0, 1), (0, 1, 0), (1, 0, 0))
+            ]
+        },
+        48,
+    ),
     "mac_fabric": (
         {"rows": 2, "lanes": 2},
         {
@@ -54,6 +76,11 @@ SMALL = {
         14,
     ),
     "reciprocal": ({}, {"i": [3, 1000]}, 40),
+    "recurrent": (
+        TWO | {"layers": 1},
+        {"i": [w for n in range(3) for w in words([4096, -4096], [100, 200], argument=n)]},
+        64,
+    ),
     "residual": (
         TWO,
         {"i": words(*PAIR, keep=0, norm=0) + words([1, 1], [1, 1], keep=1, norm=0)},
@@ -85,5 +112,6 @@ SMALL = {
     "sum_of_squares": (TWO, {"i": words(*PAIR)}, 14),
     "ternary_words": ({"rows": 2, "lanes": 2}, {"i": [[121], [0], [242]]}, 10),
     "top_k": ({"lanes": 2, "k": 2, "vocab_size": 4}, {"i": words([5, 9], [7, 1])}, 20),
+    "value_cache": (CACHE, {"i": CACHED, **READ}, 8),
     "weigh": (TWO | {"norms": 1}, {"i": words(*PAIR, norm=0)}, 14),
 }

@@ -1,5 +1,8 @@
-"""Waveforms of units' streams, out of their simulation, for wavedrom to draw."""
+"""Waveforms of units' streams and ports, out of their simulation, for wavedrom to draw."""
 
+from enum import Enum
+
+from amaranth import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.sim import Simulator
 from celosia.generators.components.standard import build
@@ -84,19 +87,27 @@ def wave_json(component, inputs, cycles):
     ----------
     component : wiring.Component
     inputs : dict
-        Name of a stream -> its payloads, offered one after the other.
+        Name of a stream -> its payloads, offered one after the other; name of a port -> its values,
+        cycle by cycle, the last of which stays.
     cycles : int
+        Of ports those are drawn that change in them.
     """
+    members = [(n, m) for n, m in component.signature.members.items() if not m.dimensions]
     streams = {
         name: (member.flow == wiring.In, getattr(component, name))
-        for name, member in component.signature.members.items()
+        for name, member in members
         if not member.is_port and isinstance(member.signature, stream.Signature)
     }
+    ports = {name: getattr(component, name) for name, member in members if member.is_port}
     rows = {name: {"valid": [], "ready": [], "data": []} for name in streams}
+    port_rows = {name: [] for name in ports}
     waiting = {name: list(payloads) for name, payloads in inputs.items()}
 
     async def run(ctx):
         for _ in range(cycles):
+            for name in ports.keys() & waiting.keys():
+                ctx.set(ports[name], waiting[name][0])
+                del waiting[name][: len(waiting[name]) > 1]
             for name, (given, s) in streams.items():
                 if not given:
                     if not s.signature.always_ready:
@@ -113,6 +124,8 @@ def wave_json(component, inputs, cycles):
                 rows[name]["data"].append(shown if valid else None)
                 if given and valid and ready:
                     waiting[name].pop(0)
+            for name, port in ports.items():
+                port_rows[name].append(_text(ctx.get(port)))
             await ctx.tick()
 
     simulator = Simulator(component)
@@ -120,28 +133,43 @@ def wave_json(component, inputs, cycles):
     simulator.add_testbench(run)
     simulator.run()
     clock = {"name": "clk", "wave": "p" + "." * (cycles - 1)}
-    return {"signal": [clock, *_drawn(rows)], "config": {"hscale": 2}}
+    changing = {name: row for name, row in port_rows.items() if len(set(row)) > 1}
+    drawn = [_port(name, row, len(Value.cast(ports[name])) == 1) for name, row in changing.items()]
+    return {"signal": [clock, *_drawn(rows), *drawn], "config": {"hscale": 2}}
 
 
 def _text(value):
-    """A payload's values: of a structure with their names."""
+    """A payload's values, of a structure with their names; of a command what is not 0."""
+    if isinstance(value, Enum):
+        return value.name
     if not isinstance(value, data.Const):
         return str(value)
     layout = value.shape()
-    parts = [(key, _text(value[key])) for key, _ in layout]
+    parts = [(key, value[key]) for key, _ in layout]
     if isinstance(layout, data.ArrayLayout):
-        return " ".join(text for _, text in parts)
-    return " ".join(f"{key} {text}" for key, text in parts)
+        return " ".join(_text(part) for _, part in parts)
+    if any(isinstance(part, Enum) for _, part in parts):
+        parts = [(key, part) for key, part in parts if isinstance(part, Enum) or part]
+    return " ".join(_text(p) if isinstance(p, Enum) else f"{key} {_text(p)}" for key, p in parts)
 
 
 def _drawn(rows):
     """A group for each stream: its handshake, and its values while it is valid."""
     for name, row in rows.items():
         bits = [{"name": what, "wave": _wave(row[what])} for what in ("valid", "ready")]
-        shown = row["data"]
-        values = [v for n, v in enumerate(shown) if v is not None and (n == 0 or v != shown[n - 1])]
-        wave = _wave(shown, lambda value: "x" if value is None else "=")
-        yield [name, *bits, {"name": "data", "wave": wave, "data": values}]
+        yield [name, *bits, _values("data", row["data"])]
+
+
+def _port(name, row, bit):
+    """A port of one bit, or one with values."""
+    return {"name": name, "wave": _wave(row)} if bit else _values(name, row)
+
+
+def _values(name, row):
+    """What a signal shows, nothing where it is None."""
+    values = [v for n, v in enumerate(row) if v is not None and (n == 0 or v != row[n - 1])]
+    wave = _wave(row, lambda value: "x" if value is None else "=")
+    return {"name": name, "wave": wave, "data": values}
 
 
 def _wave(values, sign=str):

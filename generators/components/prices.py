@@ -137,6 +137,8 @@ def _operation(component):
 def _set_word(ctx, i, n, operation, tokens):
     """Word ``n`` of operations of ``operation`` words on the stream ``i``."""
     shape = i.payload.shape()
+    if isinstance(shape, data.ArrayLayout):
+        return
     if not isinstance(shape, data.StructLayout):
         ctx.set(i.payload, 1)
         return

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,11 +54,12 @@ def load(path, tokenizer=None):
 
 
 def _name(path):
-    """A model's name: that of its file, without the ending of a format, or of its folder; bytes
-    that are no text are U+FFFD."""
-    whole = path.resolve()
+    """A model's name: that of its file, without the ending of a format, or of its folder, in the
+    cache of Hugging Face's hub the model's; bytes that are no text are U+FFFD."""
+    whole = path.resolve() if path.name in ("", "..") else path
     name = whole.stem if whole.suffix in (".bin", ".gguf") and whole.is_file() else whole.name
-    return os.fsencode(name).decode("utf-8", "replace")
+    hub = re.search(r"models--(?:.+--)?([^/]+)/snapshots/[^/]+$", whole.absolute().as_posix())
+    return os.fsencode(hub[1] if hub and whole.is_dir() else name).decode("utf-8", "replace")
 
 
 def load_tokenizer(path):

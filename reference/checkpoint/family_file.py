@@ -86,8 +86,10 @@ def check_fields(path, values, family, kind, prefix=""):
 
 
 def _neutral(value):
-    """Whether a field of this value is as good as none."""
-    return value is None or (value is not True and value in (0, 1, "", "none", [], {}))
+    """Whether a field of this value is as good as none: also where every layer is a plain one."""
+    if isinstance(value, list):
+        return all(each == "full_attention" for each in value)
+    return value is None or (value is not True and value in (0, 1, "", "none", {}))
 
 
 class TensorFile:

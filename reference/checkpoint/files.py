@@ -17,6 +17,23 @@ _KINDS = (
     (stat.S_ISSOCK, "socket"),
 )
 _POINTER = b"version https://git-lfs"
+_ARCHIVE = "is a packed archive: unpack it first"
+_PICKLE = "is a pickle of PyTorch, which may run code: convert it to safetensors"
+#: How files begin that are taken for weights and are none, and what they are.
+_FOREIGN = {
+    b"PK\x03\x04": _PICKLE,
+    b"\x80\x02": _PICKLE,
+    b"<!DOCTYPE": "is a page of HTML: its download failed",
+    b"<html": "is a page of HTML: its download failed",
+    b"tjgg": "is a GGML file from before GGUF: convert it with llama.cpp",
+    b"fmgg": "is a GGML file from before GGUF: convert it with llama.cpp",
+    b"lmgg": "is a GGML file from before GGUF: convert it with llama.cpp",
+    b"\x89HDF": "is an HDF5 file: convert it to safetensors",
+    b"\x1f\x8b\x08": _ARCHIVE,
+    b"7z\xbc\xaf": _ARCHIVE,
+    b"\xfd7zX": _ARCHIVE,
+    b"\x28\xb5\x2f\xfd": _ARCHIVE,
+}
 
 
 def check_file(path):
@@ -61,18 +78,23 @@ def read_text(path, limit):
 
 
 def map_file(path):
-    """The bytes of a regular file, uint8[size], read-only and mapped to memory.
+    """The bytes of a regular file of weights, uint8[size], read-only and mapped to memory.
 
     Raises
     ------
     OSError
-        As of :func:`read_file`, but for the size.
+        As of :func:`read_file`, but for the size; and if it is of a well-known kind without
+        weights that are read.
     """
     check_file(path)
     if os.stat(path).st_size == 0:
         return np.zeros(0, np.uint8)
     data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-    _check_pointer(path, data[: len(_POINTER)].tobytes())
+    first = data[: len(_POINTER)].tobytes()
+    _check_pointer(path, first)
+    for start, words in _FOREIGN.items():
+        if first.startswith(start):
+            raise OSError(errno.EINVAL, words, str(path))
     return data
 
 

@@ -82,6 +82,8 @@ class Container:
         if self._take(4) != b"GGUF":
             raise CheckpointError(f"{self.path}: no GGUF file")
         version = self._scalar("u4")
+        if version & 0xFFFF == 0:
+            raise CheckpointError(f"{self.path}: a GGUF file for big-endian machines")
         if version not in (2, 3):
             raise CheckpointError(f"{self.path}: GGUF version {version} is not supported (2 and 3)")
         n_tensors, n_fields = self._scalar("u8"), self._scalar("u8")

@@ -18,6 +18,8 @@ from celosia.printable import shown
 __all__ = ["read_tokenizer"]
 
 _PREFIX = "tokenizer.ggml."
+_TEMPLATE = "tokenizer.chat_template"
+_ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
 
 
@@ -33,10 +35,10 @@ class _Fields(msgspec.Struct):
     bos_token_id: Count | None = None
     eos_token_id: Count | None = None
     eot_token_id: Count | None = None
+    eom_token_id: Count | None = None
     unknown_token_id: Count | None = None
     add_bos_token: bool | None = None
     add_space_prefix: bool = True
-    chat_template: str | None = None
 
 
 def read_tokenizer(container):
@@ -63,7 +65,7 @@ def read_tokenizer(container):
     size = len(fields.tokens)
     if not size:
         raise error("tokens", "must be a list of texts, not empty")
-    for name in ("bos_token_id", "eos_token_id", "eot_token_id", "unknown_token_id"):
+    for name in ("bos_token_id", "unknown_token_id", *_ENDS):
         token = getattr(fields, name)
         if token is not None and token >= size:
             raise error(name, f"{token} is no token")
@@ -71,17 +73,18 @@ def read_tokenizer(container):
     if len(fields.token_type) != size:
         raise error("token_type", f"must have {size} values, one for each token")
     tokenizer = readers[fields.model](fields, error)
-    if fields.chat_template is not None:
+    if (template := container.fields.get(_TEMPLATE)) is not None:
         ends = {"bos_token": fields.bos_token_id, "eos_token": fields.eos_token_id}
         texts = {name: fields.tokens[token] for name, token in ends.items() if token is not None}
-        tokenizer.chat = ChatTemplate(fields.chat_template, texts, container.path)
+        template = convert(template, str, container.path, _TEMPLATE)
+        tokenizer.chat = ChatTemplate(template, texts, container.path)
     return tokenizer
 
 
 def _ends(fields, adds_bos):
     """The begin token, the end token and all end tokens."""
     adds_bos = adds_bos if fields.add_bos_token is None else fields.add_bos_token
-    stop = () if fields.eot_token_id is None else (fields.eot_token_id,)
+    stop = {getattr(fields, name) for name in _ENDS[1:]} - {None}
     return fields.bos_token_id if adds_bos else None, fields.eos_token_id, stop
 
 

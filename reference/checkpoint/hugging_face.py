@@ -9,7 +9,7 @@ from celosia.reference.checkpoint import packed, packed_codes, sentencepiece_fil
 from celosia.reference.checkpoint.error import CheckpointError, UnsupportedTokenizerError
 from celosia.reference.checkpoint.family_file import TensorFile, model_tensors
 from celosia.reference.checkpoint.hugging_face_config import read_config, read_ends
-from celosia.reference.checkpoint.hugging_face_files import read_files
+from celosia.reference.checkpoint.hugging_face_files import check_folder, read_files
 from celosia.reference.model import Model
 
 __all__ = ["read_model", "read_tokenizer"]
@@ -24,6 +24,7 @@ def read_model(path, with_tokenizer=True):
     A head that is in the files is used, also where config.json says that it is the embedding.
     A directory without tokenizer.json and tokenizer.model gives a model without tokenizer.
     """
+    check_folder(path)
     config, family, fields, packing = read_config(path)
     names = family.hugging_face.names(config, fields)
     tensors = _renamed(read_files(path), names.aliases)

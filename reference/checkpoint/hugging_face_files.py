@@ -10,7 +10,7 @@ from celosia.reference.checkpoint.schema import convert
 
 from celosia.printable import shown
 
-__all__ = ["read_files"]
+__all__ = ["check_folder", "read_files"]
 
 _NAME = re.compile(r"[^/\\\0]+\.safetensors")
 
@@ -19,6 +19,29 @@ class _Index(msgspec.Struct):
     """model.safetensors.index.json: which file of the directory holds a tensor."""
 
     weight_map: dict
+
+
+#: What lies in directories that are no model of this format, and what to do.
+_OTHERS = {
+    "adapter_config.json": "an adapter, not a model: merge it into the model that it belongs to",
+    "*.gguf": "give the GGUF file itself: {}",
+    "pytorch_model*.bin": "{} is a pickle of PyTorch, which may run code: convert to safetensors",
+    "*.pth": "{} is a pickle of PyTorch, which may run code: convert to safetensors",
+}
+
+
+def check_folder(path):
+    """Refuse a directory without config.json or tensors by what is there in their place.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    if (path / "config.json").exists() and any(path.glob("*.safetensors")):
+        return
+    for pattern, words in _OTHERS.items():
+        for other in sorted(path.glob(pattern))[:1]:
+            raise CheckpointError(f"{path}: {words.format(other.name)}")
 
 
 def read_files(path):

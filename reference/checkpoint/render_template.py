@@ -9,9 +9,20 @@ import sys
 from datetime import datetime
 
 import jinja2
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 __all__ = ["render"]
+
+
+class _Generation(Extension):
+    """``{% generation %}``: marks an answer for training; what is in it is written as it is."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser):
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 class _Refusal(jinja2.TemplateError):
@@ -38,9 +49,8 @@ def render(text, values):
 
     The environment is that of ``transformers``.
     """
-    environment = _Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    extensions = ["jinja2.ext.loopcontrols", _Generation]
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = _to_json
     environment.globals |= {
         "raise_exception": _refuse,

@@ -9,6 +9,8 @@ from celosia.reference.checkpoint.tokenizer_json import space_piece
 from celosia.reference.tokenizer import Tokenizer
 from celosia.reference.tokenizer_library import TokenizerError, library_errors
 
+from celosia.printable import printable
+
 __all__ = ["read_tokenizer"]
 
 LIMIT = 64 << 20  # bytes of a file
@@ -59,8 +61,9 @@ def read_tokenizer(path, ends=()):
     try:
         with library_errors():
             processor = package.SentencePieceProcessor(model_proto=data)
-    except TokenizerError:
-        raise CheckpointError(f"{path}: no tokenizer of SentencePiece") from None
+    except TokenizerError as error:
+        text = f"{path}: no tokenizer of SentencePiece ({printable(str(error))})"
+        raise CheckpointError(text) from None
     config = read_tokenizer_config(path.parent)
     pieces, special = [], {}
     for token in range(processor.get_piece_size()):

@@ -27,6 +27,11 @@ NAMES = {
     "scale_linear": "rope.scale_linear",
     "original_seq_len": "rope.scaling.original_context_length",
     "attention_factor": "rope.scaling.attn_factor",
+    "yarn_attention_factor": "rope.scaling.yarn_attn_factor",
+    "extrapolation": "rope.scaling.yarn_ext_factor",
+    "beta_fast": "rope.scaling.yarn_beta_fast",
+    "beta_slow": "rope.scaling.yarn_beta_slow",
+    "log_multiplier": "rope.scaling.yarn_log_multiplier",
     "n_experts": "expert_count",
 }
 
@@ -57,6 +62,11 @@ class Metadata(msgspec.Struct, kw_only=True, rename=NAMES):
     scale_linear: Number = 1.0
     original_seq_len: Size | None = None
     attention_factor: Number = 1.0
+    yarn_attention_factor: Number = 1.0
+    extrapolation: float = 1.0
+    beta_fast: Number = 32.0
+    beta_slow: Number = 1.0
+    log_multiplier: float = 0.0
     n_experts: int = 0
 
 
@@ -79,6 +89,8 @@ def common(fields, partial=False, **more):
     values = {name: getattr(fields, name) for name in (*names, "rope_theta", "tied")}
     head_dim, size = fields.head_dim or fields.dim // fields.n_heads, fields.rotary_dim
     only = {"value_dim": (head_dim,), "n_experts": (0,), "scaling": ("none", "linear", "yarn")}
+    if fields.scaling == "yarn":
+        only |= {"extrapolation": (1.0, -1.0), "log_multiplier": (0.0,)}  # -1 is 1, unsaid
     if not partial:
         only["rotary_dim"] = (head_dim,)
     elif size is not None and (size % 2 or size > head_dim):
@@ -93,8 +105,10 @@ def common(fields, partial=False, **more):
     values["rope_scaling"] = LinearScaling(factor) if scaled else None
     if fields.scaling == "yarn":
         length = fields.original_seq_len or fields.seq_len
-        attention = fields.attention_factor * (1 + 0.1 * math.log(max(factor, 1)))
-        values["rope_scaling"] = YarnScaling(factor, length, attention)
+        attention = fields.attention_factor * fields.yarn_attention_factor
+        attention *= 1 + 0.1 * math.log(max(factor, 1))
+        betas = fields.beta_fast, fields.beta_slow
+        values["rope_scaling"] = YarnScaling(factor, length, attention, *betas)
     values |= {"n_kv_heads": fields.n_kv_heads or fields.n_heads, "head_dim": head_dim}
     more["rotary_dim"] = None if size == head_dim else size
     return values | {"options": options(**more)}
