@@ -60,7 +60,7 @@ def _work(instruction, shape, words):
     control = instruction.control
     count = words * shape.columns if control.each else instruction.count
     if control.a != A.PRODUCT:
-        return count
+        return count + (control.a >= A.EMBEDDING)
     drain = FABRIC + (not shape.spram)
     if control.cache:
         return count * (words if control.along else control.beats) + drain + 1

@@ -15,7 +15,8 @@ class CompactProducts(wiring.Component):
     """Feeds the fabric with beats of weights or cached bytes, and issues each vector operation.
 
     ``issue`` is high in each cycle of an instruction without dot products while some are left;
-    else when ``product`` is there in the next cycle. Throughput 1 beat per cycle.
+    with weights of the embedding a cycle after these were read; else when ``product`` is there in
+    the next cycle. Throughput 1 beat per cycle.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class CompactProducts(wiring.Component):
             with m.If(last):
                 m.d.sync += [beat.eq(0), vector_place.eq(run.word.vector)]
                 m.d.sync += rows.eq(rows - Mux(control.cache, 1, s.rows))
-        with m.If(self.issue & embeds):
+        with m.If(run.going & embeds):  # one ahead of what is issued
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == s.columns - 1):
                 m.d.sync += place.eq(place + 1)
@@ -108,7 +109,8 @@ class CompactProducts(wiring.Component):
             m.d.sync += place.eq(0)
 
         m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
-        m.d.sync += before.eq(lane)
+        chosen = Signal()  # a weight of the embedding is there in the next cycle
+        m.d.sync += [before.eq(lane), chosen.eq(run.going & embeds)]
         weights = self.read.word_select(self.row[:row_bits], row_width)
         more, ready = Signal(range(s.rows)), Signal()  # results behind the one that is done
         m.d.comb += [
@@ -119,10 +121,10 @@ class CompactProducts(wiring.Component):
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
             self.product.eq(fabric.result),
-            self.weight.eq(weights.word_select(before, s.weight_width)),
-            ready.eq(~products | fabric.done | (more != 0)),
+            ready.eq(Mux(embeds, chosen, ~products | fabric.done | (more != 0))),
             self.issue.eq(run.going & run.left & ready),
         ]
+        m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
         with m.If(fabric.done):
             m.d.sync += more.eq(Mux(control.cache, 0, s.rows - 1))
         with m.Elif(more != 0):
