@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from amaranth.utils import ceil_log2
+from celosia.generators.compact.overlap import overlapped
 from celosia.generators.compact.places import (
     MINUS,
     ONE,
@@ -100,6 +101,7 @@ class _Writer(CompactSteps):
         self._operations(model.end)
         self._mark(end=True)
         self._mark(first, stop=True)
+        self.program = overlapped(self.program, loop, self.columns)
         embedding_address, embedding_scale = self._embeddings()
         wide, half = self._contents()
         c = self.config

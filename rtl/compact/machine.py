@@ -125,7 +125,7 @@ class CompactMachine(wiring.Component):
 
     def _results(self, m, run, vector, products, operands):
         """Results to the memories."""
-        s, control = self.shape, run.control
+        s, control, late = self.shape, run.control, vector.late
         target = Signal(range(s.columns * max(s.cache_words * s.n_layers, s.vector_words)))
         octets = ceil_log2(s.columns)
         base = Signal.like(target)
@@ -134,24 +134,24 @@ class CompactMachine(wiring.Component):
         with m.Elif(control.value):
             m.d.comb += base.eq((run.cache_base << octets) + run.slot)
         stride = Signal(range(s.window + 1))
-        with m.Switch(control.stride):
+        with m.Switch(late.stride):
             with m.Case(Stride.ONE):
                 m.d.comb += stride.eq(1)
             with m.Case(Stride.FOUR):
                 m.d.comb += stride.eq(4)
             with m.Default():
                 m.d.comb += stride.eq(s.window)
-        with m.If(run.begin):
+        with m.If(vector.turn):
             m.d.sync += target.eq(base + run.word.target)
         with m.Elif(vector.write):
             m.d.sync += target.eq(target + stride)
         for unit in (products, operands):
             m.d.comb += [unit.target.eq(target), unit.y.eq(vector.y)]
         m.d.comb += [
-            operands.wide.eq(vector.write & control.wide),
-            operands.half.eq(vector.write & control.half),
-            products.byte.eq(vector.write & control.byte),
-            products.cached.eq(vector.write & (control.key | control.value)),
+            operands.wide.eq(vector.write & late.wide),
+            operands.half.eq(vector.write & late.half),
+            products.byte.eq(vector.write & late.byte),
+            products.cached.eq(vector.write & (late.key | late.value)),
         ]
 
     def _tape(self, m):

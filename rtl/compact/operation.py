@@ -197,6 +197,8 @@ class Instruction:
     vector : int
         The activations of dot products, in words.
     shift : int, 0 to 31
+    soon : bool
+        The next instruction may begin before the last results are written.
 
     Raises
     ------
@@ -211,6 +213,7 @@ class Instruction:
     target: int = 0
     vector: int = 0
     shift: int = 0
+    soon: bool = False
 
     def __post_init__(self):
         if self.shift not in range(1 << SHIFT):

@@ -125,7 +125,9 @@ class CompactProducts(wiring.Component):
             self.issue.eq(run.going & run.left & ready),
         ]
         m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
-        with m.If(fabric.done):
+        with m.If(run.begin):  # of a last tile that was not whole
+            m.d.sync += more.eq(0)
+        with m.Elif(fabric.done):
             m.d.sync += more.eq(Mux(control.cache, 0, s.rows - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)

@@ -1,6 +1,6 @@
 """The compact machine's sequence: instruction after instruction, layer after layer, per token."""
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.compact.control import token_layout
@@ -41,8 +41,9 @@ def run_layout(shape):
 class CompactSequencer(wiring.Component):
     """Fetches the program's instructions for each token, and sees to their ends.
 
-    An instruction ends when all its products were issued and nothing of it is under way; the next
-    one begins 2 cycles later.
+    The next instruction begins, which takes a cycle, when nothing of this one's operands is under
+    way, 5 cycles behind its last product, though its last results are: if it may come ``soon``.
+    Else they are written by then, 7 cycles behind it. A token ends when all is done.
 
     Parameters
     ----------
@@ -79,6 +80,9 @@ class CompactSequencer(wiring.Component):
         pc = Signal(range(max(256, len(self.program))))
         self._fetch(m, pc)
         layer, left, over = Signal(range(s.n_layers)), Signal(s.bits["count"]), Signal()
+        recent, ends = Signal(4), Signal()  # issued so many cycles ago; the token does
+        m.d.sync += recent.eq(Cat(self.issue, recent))
+        m.d.comb += ends.eq(control.end | (control.stop & ~token.p.logits))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(0), run.cache_base.eq(0), pc.eq(1)]
@@ -94,14 +98,15 @@ class CompactSequencer(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += run.going.eq(1)
-                with m.If(~run.left & self.empty & ~run.valid):
+                ended = Mux(ends, self.empty, run.word.soon | (recent[2:] == 0))
+                with m.If(~run.left & (recent[:2] == 0) & ended):
                     m.d.comb += run.rewind.eq(control.rewind)
                     m.d.sync += pc.eq(pc + 1)
                     m.next = "FETCH"
                     with m.If(control.loop & (layer != s.n_layers - 1)):
                         m.d.sync += [layer.eq(layer + 1), pc.eq(s.loop)]
                         m.d.sync += run.cache_base.eq(run.cache_base + s.cache_words)
-                    with m.If(control.end | (control.stop & ~token.p.logits)):
+                    with m.If(ends):
                         m.d.comb += over.eq(1)
                         m.next = "IDLE"
         with m.If(over):
@@ -115,14 +120,13 @@ class CompactSequencer(wiring.Component):
             m.d.sync += left.eq(run.count)
         with m.Elif(self.issue):
             m.d.sync += left.eq(left - 1)
-        m.d.sync += run.valid.eq(self.issue)
         words = Signal(range(s.window // s.columns + 1))
         m.d.comb += [
             words.eq((run.positions + s.columns - 1) // s.columns),
             run.count.eq(Mux(control.each, words * s.columns, run.word.count)),
             run.beats.eq(Mux(control.along, words, control.beats)),
         ]
-        m.d.comb += [token.ready.eq(over), run.left.eq(left != 0)]
+        m.d.comb += [token.ready.eq(over), run.left.eq(left != 0), run.valid.eq(recent[0])]
         return m
 
     def _fetch(self, m, pc):

@@ -33,10 +33,16 @@ class CompactVector(wiring.Component):
     Members
     -------
     control : In(control_layout)
-        Holds from ``begin`` until the pipeline is ``empty``.
+        Holds from ``begin`` until 4 cycles behind the last operands; the next ``begin`` is the
+        first thing behind that, but 6 cycles behind them if it measures.
     shift : In(unsigned(5))
     begin : In(1)
         An instruction begins in the next cycle.
+    turn : Out(1)
+        1 in the second cycle behind ``begin``: results that are written in later cycles are the
+        new instruction's.
+    late : Out(control_layout)
+        The control of results as they are written.
     valid, last : In(1)
         Operands are there; they are the instruction's last ones.
     a : In(signed(a_width))
@@ -68,6 +74,8 @@ class CompactVector(wiring.Component):
                 "control": In(control_layout(beats)),
                 "shift": In(5),
                 "begin": In(1),
+                "turn": Out(1),
+                "late": Out(control_layout(beats)),
                 "valid": In(1),
                 "last": In(1),
                 "a": In(signed(a_width)),
@@ -87,7 +95,11 @@ class CompactVector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        control = self.control
+        control, late = self.control, self.late
+        begun = Signal()
+        m.d.sync += [begun.eq(self.begin), self.turn.eq(begun)]
+        with m.If(self.turn):
+            m.d.sync += late.eq(control)
         product = self._product(m)
         valid, last = Signal(2), Signal(2)  # in the second stage, in the third
         m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
@@ -126,24 +138,24 @@ class CompactVector(wiring.Component):
         # Fifth: the addition, and the last limit.
         greatest = Signal(signed(24))
         addend = Signal(signed(24))
-        with m.Switch(control.add):
+        with m.Switch(late.add):
             with m.Case(Add.WIDE):
                 m.d.comb += addend.eq(self.add)
             with m.Case(Add.LARGEST):
                 m.d.comb += addend.eq(~greatest)
         sum_ = Signal(signed(26))
-        m.d.comb += sum_.eq(whole + addend + up + (control.add == Add.LARGEST))
+        m.d.comb += sum_.eq(whole + addend + up + (late.add == Add.LARGEST))
         y = Signal(signed(24))
-        m.d.sync += y.eq(_limited(m, sum_, control.width))
+        m.d.sync += y.eq(_limited(m, sum_, late.width))
 
         # Sixth: measurements, and the tables' addresses.
         index = Signal(20)
         masked = Signal()
-        m.d.comb += masked.eq(control.masked & (index >= self.positions))
+        m.d.comb += masked.eq(late.masked & (index >= self.positions))
         self._measure(m, stage[1], y, masked, index, greatest)
         with m.If(stage[1]):
             m.d.sync += index.eq(index + 1)
-        with m.If(self.begin):
+        with m.If(self.turn):
             m.d.sync += index.eq(0)
         looked_up = self._tables(m, y)
         later, zero = Signal(signed(24)), Signal()
@@ -152,9 +164,9 @@ class CompactVector(wiring.Component):
         # Seventh: writing.
         m.d.comb += [
             self.write.eq(stage[2]),
-            self.y.eq(Mux(control.table == Table.NONE, later, Mux(zero, 0, looked_up))),
+            self.y.eq(Mux(late.table == Table.NONE, later, Mux(zero, 0, looked_up))),
             self.empty.eq(~self.valid & (valid[:2] == 0) & ~complete & (stage == 0)),
-            self.tap.eq(stage[1] & control.largest & ~control.masked),
+            self.tap.eq(stage[1] & late.largest & ~late.masked),
             self.tapped.eq(y),
         ]
         return m
@@ -177,15 +189,15 @@ class CompactVector(wiring.Component):
 
     def _measure(self, m, valid, y, masked, index, greatest):
         """The magnitude of all results, and the largest."""
-        control = self.control
+        control, late = self.control, self.late
         used, fresh = Signal(23), Signal()
-        with m.If(valid & control.sum):
+        with m.If(valid & late.sum):
             m.d.sync += used.eq(used | (y[:23] ^ y[-1].replicate(23)))
-        with m.If(valid & control.largest & ~masked & (fresh | (y > greatest))):
+        with m.If(valid & late.largest & ~masked & (fresh | (y > greatest))):
             m.d.sync += [greatest.eq(y), self.largest.eq(index), fresh.eq(0)]
-        with m.If(self.begin & control.sum & ~control.more):
+        with m.If(self.turn & control.sum & ~control.more):
             m.d.sync += used.eq(0)
-        with m.If(self.begin & control.largest):
+        with m.If(self.turn & control.largest):
             m.d.sync += fresh.eq(1)
         length = Signal(5)
         m.d.comb += length.eq(bit_length(used))
@@ -214,15 +226,15 @@ class CompactVector(wiring.Component):
         m.submodules.narrow = small = memory.Memory(shape=8, depth=512, init=small)
         m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
         place = Signal(8)
-        is_gate = self.control.table == Table.GATE
+        is_gate = self.late.table == Table.GATE
         m.d.comb += place.eq(y[:8])
         with m.If(is_gate & (y[7:] != y[-1].replicate(17))):
             m.d.comb += place.eq(Cat((~y[-1]).replicate(7), y[-1]))
-        with m.Elif((self.control.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
+        with m.Elif((self.late.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
             m.d.comb += place.eq(1)
         narrow, wide = small.read_port(), root.read_port()
         m.d.comb += [narrow.addr.eq(Cat(place, is_gate)), wide.addr.eq(place)]
-        return Mux(self.control.table == Table.ROOT, wide.data, narrow.data)
+        return Mux(self.late.table == Table.ROOT, wide.data, narrow.data)
 
 
 def _limited(m, x, width):
