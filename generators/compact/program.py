@@ -152,7 +152,6 @@ class _Writer(CompactSteps):
         """The first contents of the wide and the half memory."""
         places, rotation = self.places, self.model.rotation
         wide, half = [0] * places.wide_size, [1, -1, 16, 0]
-        wide[places.one] = 1
         wide[places.constants :] = CONSTANTS[: places.wide_size - places.constants].tolist()
         if rotation is not None:
             cosine, sine = rotation.T

@@ -139,6 +139,8 @@ class Control:
         Results beyond the positions that there are do not count, and are 0 behind a table.
     cache : bool
         Dot products are with cached keys or values, not with weights.
+    ones : bool
+        They are with ones instead.
     beats : int
         Words in a dot product.
     each, along : bool
@@ -170,6 +172,7 @@ class Control:
     largest: bool = False
     masked: bool = False
     cache: bool = False
+    ones: bool = False
     beats: int = 1
     each: bool = False
     along: bool = False

@@ -1,6 +1,6 @@
 """The compact machine's dot products: activations, cache, and when operands are issued."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -116,7 +116,7 @@ class CompactProducts(wiring.Component):
         m.d.comb += [
             fabric.first.eq(first),
             fabric.x.as_value().eq(x),
-            fabric.bytes.as_value().eq(cached),
+            fabric.bytes.as_value().eq(Mux(control.ones, Cat([Const(1, 8)] * s.columns), cached)),
             fabric.weights.as_value().eq(self.read),
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
