@@ -18,6 +18,7 @@ from celosia.reference.compact.operations import (
     BYTE,
     HALF,
     ONES,
+    SIGMOID_FRACTION,
     WIDE,
     CompactAttention,
     CompactGate,
@@ -35,6 +36,7 @@ from celosia.rtl.compact.operation import (
     Group,
     Step,
     Stride,
+    Table,
     Width,
     field_bits,
 )
@@ -104,7 +106,7 @@ class _Writer(CompactSteps):
         self.program = overlapped(self.program, loop, self.columns)
         embedding_address, embedding_scale = self._embeddings()
         wide, half = self._contents()
-        c = self.config
+        c, gate = self.config, next(iter(self._all(CompactGate)), None)
         shape = CompactShape(
             dim=c.dim,
             head_dim=c.head_dim,
@@ -127,7 +129,8 @@ class _Writer(CompactSteps):
             embedding_address=embedding_address,
             embedding_scale=embedding_scale,
             loop=loop,
-            activation=next((op.source.activation for op in self._all(CompactGate)), "silu"),
+            activation=gate.source.activation if gate else "silu",
+            gate_shift=gate.fraction - SIGMOID_FRACTION if gate else 0,
             positions=len(model.begin) > 1,
         )
         if spram and self.words > SPRAM_DEPTH:
@@ -254,6 +257,8 @@ class _Writer(CompactSteps):
             control, target = {"half": True}, places.work
             self.vectors.put("half", op.out, target, rows)
         else:
+            if op.out in self.gates:
+                control |= {"table": Table.GATE, "half": True}
             target = self._target(op)
             self.vectors.put("wide", op.out, target, rows)
         width = {WIDE: Width.WIDE, HALF: Width.HALF, BYTE: Width.BYTE}[op.width]

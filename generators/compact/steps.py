@@ -7,7 +7,6 @@ from celosia.generators.compact.vectors import Vectors
 from celosia.reference.compact.operations import (
     EXTRA,
     ROPE_SHIFT,
-    SIGMOID_FRACTION,
     WIDE,
     CompactAttention,
 )
@@ -172,16 +171,14 @@ class CompactSteps:
         self.vectors.put("wide", "scores", work, window)
 
     def _activation(self, op):
-        """The share of each gate that passes, and the product: at the place of the gates."""
+        """Gates times their shares that pass, which came with them: at their place."""
         hidden, work = self.config.hidden_dim, self.places.work
-        share, step = Control(table=Table.GATE, half=True), op.fraction - SIGMOID_FRACTION
-        self._do(share, hidden, source=work, second=ONE, target=work, shift=step)
+        self.vectors.put("half", "shares", work, hidden)
         product = Control(b_next=True, wide=True)
         if not op.source.up:
             product = replace(product, width=Width.HALF, sum=True)
         shift = GATE_SHIFTS[op.source.activation]
         self._do(product, hidden, source=work, second=work, target=work, shift=shift)
-        self.vectors.put("half", "shares", work, hidden)
 
     def _gate(self, op):
         s, hidden, work = op.source, self.config.hidden_dim, self.places.work

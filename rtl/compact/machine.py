@@ -2,14 +2,14 @@
 
 from types import SimpleNamespace
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.rtl.compact.boot import CompactBoot
 from celosia.rtl.compact.control import CompactControl
 from celosia.rtl.compact.operands import CompactOperands
-from celosia.rtl.compact.operation import A, Stride
+from celosia.rtl.compact.operation import A, Stride, Table
 from celosia.rtl.compact.products import CompactProducts
 from celosia.rtl.compact.sequencer import CompactSequencer
 from celosia.rtl.compact.vector import CompactVector
@@ -77,7 +77,12 @@ class CompactMachine(wiring.Component):
         m.submodules.products = products = CompactProducts(s)
         m.submodules.operands = operands = CompactOperands(s, image)
         m.submodules.vector = vector = CompactVector(
-            s.activation, max(24, s.acc_width), s.sum_width, s.window, s.bits["beats"]
+            s.activation,
+            s.gate_shift,
+            max(24, s.acc_width),
+            s.sum_width,
+            s.window,
+            s.bits["beats"],
         )
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -148,6 +153,7 @@ class CompactMachine(wiring.Component):
         for unit in (products, operands):
             m.d.comb += [unit.target.eq(target), unit.y.eq(vector.y)]
         m.d.comb += [
+            operands.plain.eq(Mux(late.table == Table.GATE, vector.plain, vector.y)),
             operands.wide.eq(vector.write & late.wide),
             operands.half.eq(vector.write & late.half),
             products.byte.eq(vector.write & late.byte),

@@ -32,6 +32,8 @@ class CompactShape:
         The first instruction of a layer.
     activation : str
         Of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    gate_shift : int
+        Of gates to that table.
     positions : bool
         Whether there are learned positions.
     """
@@ -58,6 +60,7 @@ class CompactShape:
     embedding_scale: int
     loop: int
     activation: str = "silu"
+    gate_shift: int = 0
     positions: bool = False
 
     lanes = 1  # of what comes out

@@ -23,6 +23,8 @@ class CompactVector(wiring.Component):
     ----------
     activation : str
         Of the table of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    gate_shift : int, 0 to 7
+        Bits of gates behind the table's, which round half up. Gates have 16 bits.
     a_width, sum_width : int, 24 to 34, 40 to 48
         Bits of the first operand, and of sums of products.
     positions : int
@@ -57,6 +59,8 @@ class CompactVector(wiring.Component):
     write : Out(1)
     y : Out(signed(24))
         A result, in the cycle of ``write``.
+    plain : Out(signed(24))
+        The same, but not looked up.
     exponent : Out(unsigned(5))
         Of the vector measured last, as ``control.measure`` says.
     largest : Out(unsigned(20))
@@ -66,8 +70,11 @@ class CompactVector(wiring.Component):
     tapped : Out(signed(24))
     """
 
-    def __init__(self, activation="silu", a_width=24, sum_width=40, positions=256, beats=8):
+    def __init__(
+        self, activation="silu", gate_shift=0, a_width=24, sum_width=40, positions=256, beats=8
+    ):
         self.activation = activation
+        self.gate_shift = gate_shift
         self.sum_width = sum_width
         super().__init__(
             {
@@ -86,6 +93,7 @@ class CompactVector(wiring.Component):
                 "empty": Out(1),
                 "write": Out(1),
                 "y": Out(signed(24)),
+                "plain": Out(signed(24)),
                 "exponent": Out(5),
                 "largest": Out(20),
                 "tap": Out(1),
@@ -164,6 +172,7 @@ class CompactVector(wiring.Component):
         # Seventh: writing.
         m.d.comb += [
             self.write.eq(stage[2]),
+            self.plain.eq(later),
             self.y.eq(Mux(late.table == Table.NONE, later, Mux(zero, 0, looked_up))),
             self.empty.eq(~self.valid & (valid[:2] == 0) & ~complete & (stage == 0)),
             self.tap.eq(stage[1] & late.largest & ~late.masked),
@@ -227,9 +236,13 @@ class CompactVector(wiring.Component):
         m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
         place = Signal(8)
         is_gate = self.late.table == Table.GATE
-        m.d.comb += place.eq(y[:8])
-        with m.If(is_gate & (y[7:] != y[-1].replicate(17))):
-            m.d.comb += place.eq(Cat((~y[-1]).replicate(7), y[-1]))
+        gate = Signal(signed(17))
+        twice = Cat(Const(0, 1), y[:16]).as_signed() >> self.gate_shift
+        m.d.comb += [place.eq(y[:8]), gate.eq((twice + 1) >> 1)]
+        with m.If(is_gate):
+            m.d.comb += place.eq(gate)
+            with m.If(gate[7:] != gate[-1].replicate(10)):
+                m.d.comb += place.eq(Cat((~gate[-1]).replicate(7), gate[-1]))
         with m.Elif((self.late.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
             m.d.comb += place.eq(1)
         narrow, wide = small.read_port(), root.read_port()
