@@ -10,7 +10,7 @@ BEGIN = 2  # cycles of an instruction before its first product
 DRAIN = 5  # and behind its last one
 SOON, ALL = 3, 8  # if the next one may come soon; if the token ends
 FABRIC = 2  # from the last beat of a dot product to before its first result
-BETWEEN, RESULT = 2, 1  # from a token to the next one's first instruction; more where it had logits
+BETWEEN, RESULT = 3, 1  # from a token to the next one's first instruction; more where it had logits
 
 
 def predict_compact(plan, prompt_length=1, tokens=1, start=0):

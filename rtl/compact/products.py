@@ -87,7 +87,7 @@ class CompactProducts(wiring.Component):
             with m.If(~control.cache):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
-                m.d.sync += [beat.eq(0), vector_place.eq(run.word.vector)]
+                m.d.sync += [beat.eq(0), vector_place.eq(run.vector)]
                 m.d.sync += rows.eq(rows - Mux(control.cache, 1, s.rows))
         with m.If(run.going & embeds):  # one ahead of what is issued
             m.d.sync += lane.eq(lane + 1)
@@ -98,7 +98,7 @@ class CompactProducts(wiring.Component):
                 rows.eq(run.count),
                 beat.eq(0),
                 lane.eq(0),
-                vector_place.eq(run.word.vector),
+                vector_place.eq(run.vector),
                 cache_place.eq(run.cache_base + run.word.source),
             ]
             with m.If(embeds):
