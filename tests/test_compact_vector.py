@@ -39,14 +39,14 @@ class Machine:
             self.largest = int(y[self.place])
         taps = y.tolist() if control.largest and not control.masked else []
         if control.table == Table.NONE:
-            return y.tolist(), taps
+            return y.tolist(), y.tolist(), taps
         half = 1 << GATE_SHIFT - 1
         looked_up = {
             Table.EXP: exp_table()[np.clip(-y, 0, 255)],
             Table.GATE: gate_table("silu")[np.clip((y + half) >> GATE_SHIFT, -128, 127) + 128],
             Table.ROOT: root_table()[y & 255],
         }[control.table]
-        return np.where(masked, 0, looked_up).tolist(), taps
+        return np.where(masked, 0, looked_up).tolist(), y.tolist(), taps
 
 
 def instructions():
@@ -89,14 +89,14 @@ def test_matches_reference(stall):
 
     async def bench(ctx):
         for control, shift, a, b, add, positions in instructions():
-            y, taps = model.run(control, shift, a, b, add, positions)
+            y, plain, taps = model.run(control, shift, a, b, add, positions)
             ctx.set(unit.control.as_value(), control_value(control))
             ctx.set(unit.positions, positions)
             ctx.set(unit.begin, 1)
             await ctx.tick()
             ctx.set(unit.begin, 0)
             ctx.set(unit.shift, shift)
-            place, added, found, tapped, sent, empty = 0, 0, [], [], [], []
+            place, added, found, bare, tapped, sent, empty = 0, 0, [], [], [], [], []
             for cycle in range(8 * len(a) + 20):
                 go = place < len(a) and rng.random() >= stall
                 ctx.set(unit.valid, go)
@@ -108,6 +108,7 @@ def test_matches_reference(stall):
                     place += 1
                 if ctx.get(unit.write):
                     found.append((cycle, ctx.get(unit.y)))
+                    bare.append(ctx.get(unit.plain))
                 if ctx.get(unit.tap):
                     tapped.append(ctx.get(unit.tapped))
                 empty.append(ctx.get(unit.empty))
@@ -119,6 +120,7 @@ def test_matches_reference(stall):
                     break
             size = len(a) // len(y)
             assert [value for _, value in found] == y, control
+            assert bare == plain
             assert [cycle for cycle, _ in found] == [c + LATENCY for c in sent[size - 1 :: size]]
             assert tapped == taps
             assert ctx.get(unit.exponent) == model.exponent
