@@ -19,7 +19,7 @@ __all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text
 SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
-CLOCK = 36.0  # MHz, which every board can make: bench/boards/ulx3s_45f.md
+CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else
 BLOCK_WORDS = 2048  # of a block RAM of the tape
 WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
 LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
@@ -190,7 +190,7 @@ def text(config):
 
 def clock(board):
     """In MHz: what placements on ``board`` reach."""
-    return min(board.default_clock, CLOCK)
+    return min(board.default_clock, getattr(board, "compact_clock", CLOCK))
 
 
 def _blocks(depth, bits, shapes):

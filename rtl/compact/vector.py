@@ -108,26 +108,9 @@ class CompactVector(wiring.Component):
         m.d.sync += [begun.eq(self.begin), self.turn.eq(begun)]
         with m.If(self.turn):
             m.d.sync += late.eq(control)
-        product = self._product(m)
-        valid, last = Signal(2), Signal(2)  # in the second stage, in the third
-        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
+        total, complete, summing = self._total(m)
 
-        # Third stage: sums of one, two or all products.
-        total = Signal(signed(self.sum_width))
-        odd, fresh = Signal(), Signal()
-        keep = Signal()
-        two, all_ = control.group == Group.TWO, control.group == Group.ALL
-        m.d.comb += keep.eq((two & odd) | (all_ & ~fresh))
-        complete = Signal()
-        m.d.sync += complete.eq(
-            valid[1] & ((control.group == Group.ONE) | (two & odd) | (all_ & last[1]))
-        )
-        with m.If(valid[1]):
-            m.d.sync += [total.eq(Mux(keep, total, 0) + product), odd.eq(~odd), fresh.eq(0)]
-        with m.If(self.begin):
-            m.d.sync += [odd.eq(0), fresh.eq(1)]
-
-        # Fourth: the shift, and the first limit.
+        # Fourth: the shift, and the first limit; what is to be added.
         moved = Signal(signed(self.sum_width + 1))
         m.d.comb += moved.eq(Cat(Const(0, 1), total).as_signed() >> self.shift)
         whole = Signal(signed(24))
@@ -141,16 +124,15 @@ class CompactVector(wiring.Component):
         ]
         stage = Signal(3)  # a result is at its sum, at its table, at its writing
         m.d.sync += stage.eq(Cat(complete, stage))
-        m.d.comb += self.adding.eq(complete)
-
-        # Fifth: the addition, and the last limit.
-        greatest = Signal(signed(24))
-        addend = Signal(signed(24))
+        greatest, addend = Signal(signed(24)), Signal(signed(24))
+        m.d.sync += addend.eq(0)
         with m.Switch(late.add):
             with m.Case(Add.WIDE):
-                m.d.comb += addend.eq(self.add)
+                m.d.sync += addend.eq(self.add)
             with m.Case(Add.LARGEST):
-                m.d.comb += addend.eq(~greatest)
+                m.d.sync += addend.eq(~greatest)
+
+        # Fifth: the addition, and the last limit.
         sum_ = Signal(signed(26))
         m.d.comb += sum_.eq(whole + addend + up + (late.add == Add.LARGEST))
         y = Signal(signed(24))
@@ -174,11 +156,32 @@ class CompactVector(wiring.Component):
             self.write.eq(stage[2]),
             self.plain.eq(later),
             self.y.eq(Mux(late.table == Table.NONE, later, Mux(zero, 0, looked_up))),
-            self.empty.eq(~self.valid & (valid[:2] == 0) & ~complete & (stage == 0)),
+            self.empty.eq(~self.valid & ~summing & ~complete & (stage == 0)),
             self.tap.eq(stage[1] & late.largest & ~late.masked),
             self.tapped.eq(y),
         ]
         return m
+
+    def _total(self, m):
+        """Third stage: sums of one, two or all products; whether one is there, whether to come."""
+        control, product = self.control, self._product(m)
+        valid, last = Signal(2), Signal(2)  # in the second stage, in the third
+        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
+        total = Signal(signed(self.sum_width))
+        odd, fresh = Signal(), Signal()
+        keep = Signal()
+        two, all_ = control.group == Group.TWO, control.group == Group.ALL
+        m.d.comb += keep.eq((two & odd) | (all_ & ~fresh))
+        complete = Signal()
+        m.d.comb += self.adding.eq(
+            valid[1] & ((control.group == Group.ONE) | (two & odd) | (all_ & last[1]))
+        )
+        m.d.sync += complete.eq(self.adding)
+        with m.If(valid[1]):
+            m.d.sync += [total.eq(Mux(keep, total, 0) + product), odd.eq(~odd), fresh.eq(0)]
+        with m.If(self.begin):
+            m.d.sync += [odd.eq(0), fresh.eq(1)]
+        return total, complete, valid.any()
 
     def _product(self, m):
         """``a * b``, two cycles later."""
