@@ -24,6 +24,7 @@ BLOCK_WORDS = 2048  # of a block RAM of the tape
 WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
 LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
 FIXED = ("boot", "weight_parallelism", "vector_lanes", "weight_width")  # by an iCE40's memory
+GREEDY = {"sampling": "greedy"}  # until a run's temperature is asked for
 FABRICS = ((64, 8), (64, 4), (32, 4), (16, 4))  # weights of a beat, columns of them
 
 
@@ -150,7 +151,7 @@ def _memories(c, width, wish):
 
 def choices(c, board):
     """The parameters that are open on ``board``, beside its positions, and their values."""
-    fixed = ("boot",) if _values(board)["boot"] == "image" else FIXED
+    fixed = (*(("boot",) if _values(board)["boot"] == "image" else FIXED), *GREEDY)
     found = {name: v for name, v in MACHINES["compact"].open.items() if name not in fixed}
     return found | {"window": range(4, min(WINDOWS[0], round_up(c.seq_len)) + 1, 4)}
 
@@ -158,7 +159,7 @@ def choices(c, board):
 def _values(board):
     """What the machine fixes, and the board; the memory of the tape is one or the other."""
     boot = {"boot": "flash" if "spram" in board.resources else "image"}
-    return MACHINES["compact"].closed | boot | {"machine": "compact", "name": "fit"}
+    return MACHINES["compact"].closed | boot | GREEDY | {"machine": "compact", "name": "fit"}
 
 
 @functools.cache
@@ -175,7 +176,7 @@ def smallest(c, board):
 
 def settings(config):
     """How the command line says ``config``."""
-    said = [name for name in FIXED if getattr(config, name) != getattr(_usual(), name)]
+    said = [name for name in (*FIXED, *GREEDY) if getattr(config, name) != getattr(_usual(), name)]
     words = (f"--set {n}={getattr(config, n)}" for n in (*said, "window", "max_seq_len"))
     return f"--config compact {' '.join(words)}"
 

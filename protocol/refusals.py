@@ -43,6 +43,7 @@ def refusal(
     memory=0,
     holds=True,
     plain=False,
+    greedy=False,
     least_start=0,
     states=False,
 ):
@@ -53,8 +54,8 @@ def refusal(
 
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
     ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
-    0, without a temperature; the others' at 0 or from ``least_start`` on, or with ``states`` there
-    alone.
+    0, a ``greedy`` one's have no temperature; others begin at 0 or from ``least_start`` on, or with
+    ``states`` there alone.
     """
     if command.kind not in COMMANDS + MEMORY_COMMANDS * bool(memory):
         return Code.KIND
@@ -82,7 +83,7 @@ def refusal(
             Code.OVERWRITTEN: 0 < message.start < least_start
             or (states and message.start not in (0, least_start)),
             Code.START: plain and message.start > 0,
-            Code.GREEDY: plain and message.temperature > 0,
+            Code.GREEDY: greedy and message.temperature > 0,
         }
     elif command.kind in MEMORY_COMMANDS:
         length = message.length if command.kind == Kind.CHECK else len(message.data)

@@ -48,7 +48,7 @@ __all__ = ["write_compact"]
 DIM, HIDDEN, VOCABULARY = 2048, 8192, 65536  # the most
 
 
-def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
+def write_compact(model, max_seq_len, rows=4, columns=4, spram=False, sampling=False):
     """``(CompactShape, CompactImage)`` for ``model``.
 
     Parameters
@@ -59,6 +59,8 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
         Weights of a beat.
     spram : bool
         The tape is to lie in single-port memories.
+    sampling : bool
+        Runs may have a temperature.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
             raise ValueError(f"{name} must be from {least} to {most}, not {value}")
     if c.vocab_size > VOCABULARY:
         raise ValueError(f"vocab_size must be at most {VOCABULARY}, not {c.vocab_size}")
-    return _Writer(model, rows, columns).write(max_seq_len, spram)
+    return _Writer(model, rows, columns).write(max_seq_len, spram, sampling)
 
 
 class _Writer(CompactSteps):
@@ -90,7 +92,7 @@ class _Writer(CompactSteps):
         self.weights, self.scales, self.words = [], [], 0
         self.tables = {}  # where on the tapes of weights and scales a table lies
 
-    def write(self, max_seq_len, spram):
+    def write(self, max_seq_len, spram, sampling):
         """All of it."""
         model, places = self.model, self.places
         self.max_seq_len = max_seq_len
@@ -132,6 +134,8 @@ class _Writer(CompactSteps):
             activation=gate.source.activation if gate else "silu",
             gate_shift=gate.fraction - SIGMOID_FRACTION if gate else 0,
             positions=len(model.begin) > 1,
+            sampling=sampling,
+            logit_fraction=model.logit_fraction if sampling else 0,
         )
         if spram and self.words > SPRAM_DEPTH:
             raise ValueError(

@@ -9,6 +9,7 @@ __all__ = ["predict_compact"]
 BEGIN = 2  # cycles of an instruction before its first product
 DRAIN = 5  # and behind its last one
 SOON, ALL = 3, 8  # if the next one may come soon; if the token ends
+SAMPLER = 8  # more where a token is drawn
 FABRIC = 2  # from the last beat of a dot product to before its first result
 BETWEEN, RESULT = 3, 1  # from a token to the next one's first instruction; more where it had logits
 
@@ -53,7 +54,7 @@ def _token(plan, words, logits):
         times = plan.shape.n_layers if loop <= number <= end else 1
         work = BEGIN + _work(one, plan.shape, words)
         if one.control.end or (one.control.stop and not logits):
-            return total + work + ALL
+            return total + work + ALL + SAMPLER * (plan.shape.sampling and logits)
         total += times * (work + _drain(one))
     raise ValueError("the program has no end")
 

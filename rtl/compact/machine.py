@@ -17,6 +17,7 @@ from celosia.rtl.host.host_answers import finished
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.memory.spram import Spram
+from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["CompactMachine"]
 
@@ -24,7 +25,9 @@ LINK_TIMEOUT = 1 << 18
 
 
 class CompactMachine(wiring.Component):
-    """A decoder model: prompt in, tokens out, over a byte stream; the likeliest token each time.
+    """A decoder model: prompt in, tokens out, over a byte stream.
+
+    Without ``shape.sampling`` the likeliest token each time.
 
     Bit-exact with :func:`celosia.reference.compact.arithmetic.generate`.
 
@@ -70,7 +73,9 @@ class CompactMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, image = self.shape, self.image
-        m.submodules.link = link = HostLink(self.info, LINK_TIMEOUT, plain=True)
+        m.submodules.link = link = HostLink(
+            self.info, LINK_TIMEOUT, plain=True, greedy=not s.sampling
+        )
         m.submodules.host = host = CompactControl(s.max_seq_len, s.vocab_size)
         tape = self._tape(m)
         m.submodules.sequencer = sequencer = CompactSequencer(s, image.program)
@@ -101,7 +106,6 @@ class CompactMachine(wiring.Component):
             host.prompt.payload.eq(link.prompt.payload),
             link.prompt.ready.eq(1),
             host.abort.eq(link.abort),
-            host.sampled.eq(vector.largest),
             link.busy.eq(host.busy),
             self.activity.eq(host.busy << 4),
             self.logits.valid.eq(vector.tap),
@@ -109,7 +113,6 @@ class CompactMachine(wiring.Component):
             self.passes.valid.eq(host.passes.valid),
             self.passes.payload.eq(host.passes.payload),
             sequencer.issue.eq(products.issue),
-            sequencer.empty.eq(vector.empty),
             tape.addr.eq(products.addr),
             products.read.eq(tape.read),
             *(unit.run.eq(run) for unit in (products, operands)),
@@ -124,6 +127,7 @@ class CompactMachine(wiring.Component):
             vector.last.eq(~run.left),
         ]
         self._results(m, run, vector, products, operands)
+        self._token(m, host, vector, sequencer)
         if self.offset is not None:
             self._boot(m, link, tape)
         return m
@@ -159,6 +163,31 @@ class CompactMachine(wiring.Component):
             products.byte.eq(vector.write & late.byte),
             products.cached.eq(vector.write & (late.key | late.value)),
         ]
+
+    def _token(self, m, host, vector, sequencer):
+        """The next token: the likeliest, or a sampled one, on which the sequencer waits."""
+        if not self.shape.sampling:
+            m.d.comb += [host.sampled.eq(vector.largest), sequencer.empty.eq(vector.empty)]
+            return
+        vocab_size, fraction = self.shape.vocab_size, self.shape.logit_fraction
+        m.submodules.sampler = sampler = Sampler(1, vocab_size, fraction)
+        word, waits = sampler.i, Signal()
+        index = Signal(range(vocab_size))
+        m.d.comb += [
+            sampler.temperature.eq(host.temperature),
+            sampler.seed.valid.eq(host.seed.valid),
+            sampler.seed.payload.eq(host.seed.payload),
+            word.valid.eq(vector.tap),
+            word.p.data[0].eq(vector.tapped),
+            word.p.index.eq(index),
+            word.p.last.eq(index == vocab_size - 1),
+            sampler.o.ready.eq(1),
+            sequencer.empty.eq(vector.empty & ~waits),
+        ]
+        with m.If(word.valid):
+            m.d.sync += [index.eq(Mux(word.p.last, 0, index + 1)), waits.eq(1)]
+        with m.If(sampler.o.valid):
+            m.d.sync += [waits.eq(0), host.sampled.eq(sampler.o.p.token)]
 
     def _tape(self, m):
         """The memory of the tape of weights."""

@@ -36,6 +36,10 @@ class CompactShape:
         Of gates to that table.
     positions : bool
         Whether there are learned positions.
+    sampling : bool
+        Runs may have a temperature.
+    logit_fraction : int
+        Where they may: logits are in units of ``2**-logit_fraction``.
     """
 
     dim: int
@@ -62,6 +66,8 @@ class CompactShape:
     activation: str = "silu"
     gate_shift: int = 0
     positions: bool = False
+    sampling: bool = False
+    logit_fraction: int = 0
 
     lanes = 1  # of what comes out
 
