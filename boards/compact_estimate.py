@@ -18,6 +18,7 @@ __all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text
 
 SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
+SAMPLER = 1400  # LUTs of the sampler
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
 CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else
 BLOCK_WORDS = 2048  # of a block RAM of the tape
@@ -57,14 +58,17 @@ def needs(c, config):
         (length, token),
         (PROMPT_TOKENS + 1, token),
     ]
+    sampler = SAMPLER * config.samples
+    if config.samples:
+        memories.append((1024, 16))
     if spram:
-        found = {"lut": SMALL_LOGIC, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
+        found = {"lut": SMALL_LOGIC + sampler, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
         return found | {
             "bram": sum(_blocks(depth, width, SMALL_SHAPES) for depth, width in memories)
         }
     memories.append((words, bits))
     return {
-        "lut": _luts(config, words * bits),
+        "lut": _luts(config, words * bits) + sampler,
         "dsp": config.weight_parallelism * config.weight_width // 8 + 2,
         "bram": sum(_blocks(depth, width, SHAPES) for depth, width in memories),
     }

@@ -65,6 +65,17 @@ def test_a_sketch_is_the_plan_without_weights(name, tmp_path):
     assert needs(model.config, config)["spram"] == 8 * len(plan.image.weights)
 
 
+def test_a_sampler_fits_where_there_is_room():
+    greedy = config_of(16, 4, 4, 4)
+    sampled = replace(greedy, sampling="temperature")
+    found, more = needs(LAYER, greedy), needs(LAYER, sampled)
+    assert more == found | {"lut": found["lut"] + 1400, "bram": found["bram"] + 1}
+    check_fit(LAYER, sampled, BOARDS["colorlight_i5"])
+    chip = load_config("compact", ["max_seq_len=64", "window=4", "sampling=temperature"])
+    with pytest.raises(ConfigError, match="LUTs: 6,000 needed, 5,280 available"):
+        check_fit(LAYER, chip, BOARDS["icebreaker"])
+
+
 def test_a_model_without_such_a_machine():
     model = replace(STORIES, family="gemma2")
     assert not list(configs(model, BOARDS["ulx3s_45f"]))
