@@ -13,6 +13,7 @@ from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.compact.form import compact_form
 from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Linear, Norm
+from celosia.rtl.compact.shape import FAR
 
 __all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text"]
 
@@ -20,7 +21,7 @@ SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's bloc
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
 SAMPLER = 1400  # LUTs of the sampler
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
-CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else
+CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else, or a tape is large
 BLOCK_WORDS = 2048  # of a block RAM of the tape
 WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
 LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
@@ -41,7 +42,7 @@ def needs(c, config):
     spram, length, d = config.boot == "flash", config.max_seq_len or c.seq_len, describe(c)
     places = CompactPlaces(c, d, config.window, columns)
     matrices = list(_matrices(d, length, rows * columns))
-    words = sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
+    words = _words(matrices, config)
     bits = config.weight_parallelism * config.weight_width
     token = (c.vocab_size - 1).bit_length()
     cache = 2 * places.values // columns
@@ -193,9 +194,18 @@ def text(config):
     )
 
 
-def clock(board):
-    """In MHz: what placements on ``board`` reach."""
-    return min(board.default_clock, getattr(board, "compact_clock", CLOCK))
+def clock(board, config, c):
+    """In MHz: what placements on ``board`` reach, of a model ``c`` whose tape is not too large."""
+    width, usual = config.weight_parallelism * config.weight_width, board.default_clock
+    matrices = _matrices(describe(c), config.max_seq_len or c.seq_len, config.weight_parallelism)
+    large = width * _words(matrices, config) > FAR
+    return min(usual, CLOCK if large else getattr(board, "compact_clock", CLOCK))
+
+
+def _words(matrices, config):
+    """Words of a tape."""
+    rows, columns = config.rows, config.vector_lanes
+    return sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
 
 
 def _blocks(depth, bits, shapes):

@@ -149,15 +149,15 @@ def _is_short(model, config):
     return config.window in range(1, min(LEAST_WINDOW, config.max_seq_len, own))
 
 
-def default_clock(board, config):
+def default_clock(board, config, model):
     """The clock of a machine where none is asked for, in MHz."""
-    return MACHINES[config.machine].clock(board)
+    return MACHINES[config.machine].clock(board, config, model)
 
 
 def _seconds(model, config, board):
     """What a token takes; where that is not known, more than any."""
     position = min(POSITION, config.max_seq_len - 1)
-    frequency = board.clock(default_clock(board, config))
+    frequency = board.clock(default_clock(board, config, model))
     try:
         return token_cycles(model, config, position, frequency) / frequency
     except ConfigError:

@@ -68,8 +68,8 @@ def _work(instruction, shape, words):
     control = instruction.control
     count = words * shape.columns if control.each else instruction.count
     if control.a != A.PRODUCT:
-        return count + (control.a >= A.EMBEDDING)
-    drain = FABRIC + (not shape.spram)
+        return count + (1 + shape.far) * (control.a >= A.EMBEDDING)
+    drain = FABRIC + (not shape.spram) + shape.far
     if control.cache:
         return count * (words if control.along else control.beats) + drain + 1
     return -(-count // shape.rows) * control.beats + drain + (count - 1) % shape.rows + 1

@@ -108,30 +108,48 @@ class CompactProducts(wiring.Component):
         with m.If(run.rewind):
             m.d.sync += place.eq(0)
 
-        m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
-        chosen = Signal()  # a weight of the embedding is there in the next cycle
+        fed, ended, chosen = Signal(), Signal(), Signal()
+        m.d.sync += [fed.eq(feed), first.eq(beat == 0), ended.eq(last)]
         m.d.sync += [before.eq(lane), chosen.eq(run.going & embeds)]
-        weights = self.read.word_select(self.row[:row_bits], row_width)
+        read, x, cached, fed, first, ended, before, chosen = self._later(
+            m, self.read, x, cached, fed, first, ended, before, chosen
+        )
+        weights = read.word_select(self.row[:row_bits], row_width)
+        m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
         more, ready = Signal(range(s.rows)), Signal()  # results behind the one that is done
         m.d.comb += [
+            fabric.beat.eq(fed),
             fabric.first.eq(first),
+            fabric.last.eq(ended),
             fabric.x.as_value().eq(x),
             fabric.bytes.as_value().eq(Mux(control.ones, Cat([Const(1, 8)] * s.columns), cached)),
-            fabric.weights.as_value().eq(self.read),
+            fabric.weights.as_value().eq(read),
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
             self.product.eq(fabric.result),
             ready.eq(Mux(embeds, chosen, ~products | fabric.done | (more != 0))),
             self.issue.eq(run.going & run.left & ready),
         ]
-        m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
+        self._rest(m, fabric.done, more)
+        return m
+
+    def _later(self, m, *values):
+        """``values``, a cycle later where the tape is far."""
+        if not self.shape.far:
+            return values
+        later = [Signal(len(value), name=f"later_{n}") for n, value in enumerate(values)]
+        m.d.sync += [one.eq(value) for one, value in zip(later, values, strict=True)]
+        return later
+
+    def _rest(self, m, done, more):
+        """Counts the results behind the one that is done."""
+        s, run = self.shape, self.run
         with m.If(run.begin):  # of a last tile that was not whole
             m.d.sync += more.eq(0)
-        with m.Elif(fabric.done):
-            m.d.sync += more.eq(Mux(control.cache, 0, s.rows - 1))
+        with m.Elif(done):
+            m.d.sync += more.eq(Mux(run.control.cache, 0, s.rows - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)
-        return m
 
     def _memory(self, m, name, depth, place, en):
         """A memory of bytes: the word at ``place``, a cycle later."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CompactImage", "CompactShape"]
+__all__ = ["FAR", "CompactImage", "CompactShape"]
+
+FAR = 800_000  # bits of a tape whose block RAMs, 44 or more, lie all over a chip
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class CompactShape:
     def word_bits(self):
         """Bits of a word of the tape of weights."""
         return self.multipliers * self.weight_width
+
+    @property
+    def far(self):
+        """Whether what the memories give gets to the fabric a cycle later, by registers."""
+        return not self.spram and self.tape_words * self.word_bits > FAR
 
 
 @dataclass(frozen=True)
