@@ -85,7 +85,7 @@ class CompactShape:
 
     @property
     def far(self):
-        """Whether what the memories give gets to the fabric a cycle later, by registers."""
+        """Whether registers stand between the memories and the fabric, a cycle."""
         return not self.spram and self.tape_words * self.word_bits > FAR
 
 
