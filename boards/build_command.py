@@ -76,7 +76,7 @@ def build(
     loaded = load(model, tokenizer)
     check_apart([json_file], [model, tokenizer, config])
     parameters = _parameters(loaded, target, config, settings, fit)
-    megahertz = default_clock(target, parameters) if clock is None else clock
+    megahertz = default_clock(target, parameters, loaded.config) if clock is None else clock
     try:
         wanted = target.clock(megahertz) / 1e6
     except ValueError as error:

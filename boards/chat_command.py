@@ -42,14 +42,14 @@ def chat(
     model is needed for its tokenizer alone, except with --simulated. Lines that begin with a slash
     are commands: /reset, /status, /quit.
     """
-    from celosia.generators.automatic import machine_kind
+    from celosia.generators.automatic import usual_config
     from celosia.generators.config import ConfigError
     from celosia.reference.checkpoint import load
     from celosia.sim.request import Request
 
     if (port is None) != simulated:
         raise ConfigError("give either --port PORT or --simulated")
-    samples = not simulated or machine_kind(config, settings or []).samples
+    samples = not simulated or usual_config(config, settings or []).samples
     Request((), tokens, temperature, seed).check_sampling(samples)
     loaded = load(model, tokenizer)
     if loaded.tokenizer is None:

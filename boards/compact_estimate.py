@@ -13,17 +13,20 @@ from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.compact.form import compact_form
 from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Linear, Norm
+from celosia.rtl.compact.shape import FAR
 
 __all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text"]
 
 SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
+SAMPLER = 1400  # LUTs of the sampler
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
-CLOCK = 36.0  # MHz, which every board can make: bench/boards/ulx3s_45f.md
+CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else, or a tape is large
 BLOCK_WORDS = 2048  # of a block RAM of the tape
 WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
 LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
 FIXED = ("boot", "weight_parallelism", "vector_lanes", "weight_width")  # by an iCE40's memory
+GREEDY = {"sampling": "greedy"}  # until a run's temperature is asked for
 FABRICS = ((64, 8), (64, 4), (32, 4), (16, 4))  # weights of a beat, columns of them
 
 
@@ -39,7 +42,7 @@ def needs(c, config):
     spram, length, d = config.boot == "flash", config.max_seq_len or c.seq_len, describe(c)
     places = CompactPlaces(c, d, config.window, columns)
     matrices = list(_matrices(d, length, rows * columns))
-    words = sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
+    words = _words(matrices, config)
     bits = config.weight_parallelism * config.weight_width
     token = (c.vocab_size - 1).bit_length()
     cache = 2 * places.values // columns
@@ -56,14 +59,17 @@ def needs(c, config):
         (length, token),
         (PROMPT_TOKENS + 1, token),
     ]
+    sampler = SAMPLER * config.samples
+    if config.samples:
+        memories.append((1024, 16))
     if spram:
-        found = {"lut": SMALL_LOGIC, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
+        found = {"lut": SMALL_LOGIC + sampler, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
         return found | {
             "bram": sum(_blocks(depth, width, SMALL_SHAPES) for depth, width in memories)
         }
     memories.append((words, bits))
     return {
-        "lut": _luts(config, words * bits),
+        "lut": _luts(config, words * bits) + sampler,
         "dsp": config.weight_parallelism * config.weight_width // 8 + 2,
         "bram": sum(_blocks(depth, width, SHAPES) for depth, width in memories),
     }
@@ -150,7 +156,7 @@ def _memories(c, width, wish):
 
 def choices(c, board):
     """The parameters that are open on ``board``, beside its positions, and their values."""
-    fixed = ("boot",) if _values(board)["boot"] == "image" else FIXED
+    fixed = (*(("boot",) if _values(board)["boot"] == "image" else FIXED), *GREEDY)
     found = {name: v for name, v in MACHINES["compact"].open.items() if name not in fixed}
     return found | {"window": range(4, min(WINDOWS[0], round_up(c.seq_len)) + 1, 4)}
 
@@ -158,7 +164,7 @@ def choices(c, board):
 def _values(board):
     """What the machine fixes, and the board; the memory of the tape is one or the other."""
     boot = {"boot": "flash" if "spram" in board.resources else "image"}
-    return MACHINES["compact"].closed | boot | {"machine": "compact", "name": "fit"}
+    return MACHINES["compact"].closed | boot | GREEDY | {"machine": "compact", "name": "fit"}
 
 
 @functools.cache
@@ -175,7 +181,7 @@ def smallest(c, board):
 
 def settings(config):
     """How the command line says ``config``."""
-    said = [name for name in FIXED if getattr(config, name) != getattr(_usual(), name)]
+    said = [name for name in (*FIXED, *GREEDY) if getattr(config, name) != getattr(_usual(), name)]
     words = (f"--set {n}={getattr(config, n)}" for n in (*said, "window", "max_seq_len"))
     return f"--config compact {' '.join(words)}"
 
@@ -188,9 +194,18 @@ def text(config):
     )
 
 
-def clock(board):
-    """In MHz: what placements on ``board`` reach."""
-    return min(board.default_clock, CLOCK)
+def clock(board, config, c):
+    """In MHz: what placements on ``board`` reach, of a model ``c`` whose tape is not too large."""
+    width, usual = config.weight_parallelism * config.weight_width, board.default_clock
+    matrices = _matrices(describe(c), config.max_seq_len or c.seq_len, config.weight_parallelism)
+    large = width * _words(matrices, config) > FAR
+    return min(usual, CLOCK if large else getattr(board, "compact_clock", CLOCK))
+
+
+def _words(matrices, config):
+    """Words of a tape."""
+    rows, columns = config.rows, config.vector_lanes
+    return sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
 
 
 def _blocks(depth, bits, shapes):

@@ -22,9 +22,12 @@ class Ecp5Board:
         In Hz.
     flash : str
         The resource of its serial flash.
+    default_clock, compact_clock : float
+        In MHz, where none is asked for: the dataflow machine's, the compact one's.
     """
 
     default_clock = 80.0
+    compact_clock = 60.0  # bench/boards/
     memories = ("on_chip",)
     baud = BAUD
     flash = "spi_flash"

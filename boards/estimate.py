@@ -9,6 +9,8 @@ from celosia.boards.measure import POSITION
 from celosia.generators.automatic import choose_config
 from celosia.generators.config import AUTO, ConfigError
 from celosia.generators.estimate.report import token_cycles
+from celosia.reference.families import describe
+from celosia.reference.operations import Attention
 
 __all__ = [
     "MACHINES",
@@ -121,8 +123,8 @@ def fitting_config(model, board, wish=None):
     """The configuration that fits and exceeds nothing that ``wish`` asks for.
 
     Of each machine the first that does, in the order of its ``configs``; of these the one that is
-    predicted to make the most tokens per second. One that sees only a short part of a sequence is
-    taken where there is no other.
+    predicted to make the most tokens per second. One that sees only a short part of a sequence, and
+    less than the model does, is taken where there is no other.
 
     Raises
     ------
@@ -139,22 +141,23 @@ def fitting_config(model, board, wish=None):
         raise LookupError("no configuration fits")
     if len(found) == 1:
         return found[0]
-    return min(found, key=lambda one: (_is_short(one), _seconds(model, one, board)))
+    return min(found, key=lambda one: (_is_short(model, one), _seconds(model, one, board)))
 
 
-def _is_short(config):
-    return config.window in range(1, min(LEAST_WINDOW, config.max_seq_len))
+def _is_short(model, config):
+    own = max((op.window or LEAST_WINDOW for op in describe(model).find(Attention)), default=0)
+    return config.window in range(1, min(LEAST_WINDOW, config.max_seq_len, own))
 
 
-def default_clock(board, config):
+def default_clock(board, config, model):
     """The clock of a machine where none is asked for, in MHz."""
-    return MACHINES[config.machine].clock(board)
+    return MACHINES[config.machine].clock(board, config, model)
 
 
 def _seconds(model, config, board):
     """What a token takes; where that is not known, more than any."""
     position = min(POSITION, config.max_seq_len - 1)
-    frequency = board.clock(default_clock(board, config))
+    frequency = board.clock(default_clock(board, config, model))
     try:
         return token_cycles(model, config, position, frequency) / frequency
     except ConfigError:

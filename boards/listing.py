@@ -84,6 +84,6 @@ def _listed(board, models, figures):
             if found.is_of(board, model, config):
                 return Listed(board, model.name, machine, found.tokens_per_second, "routed")
         cycles = estimate_report(model, config, 1, POSITION + 1, board)["cycles"][-1]
-        speed = board.clock(default_clock(board, config)) / cycles
+        speed = board.clock(default_clock(board, config, model.config)) / cycles
         return Listed(board, model.name, machine, speed, "estimated")
     return Listed(board, "", largest_text(models[-1], board))

@@ -400,7 +400,7 @@ def simulate(
     if scheme:
         _check_scheme(parameters)
     length = parameters.max_seq_len or loaded.config.seq_len
-    request.check(loaded.config.vocab_size, length, parameters.kind.samples)
+    request.check(loaded.config.vocab_size, length, parameters.samples)
     stops, texts = stop_tokens(loaded.tokenizer, loaded.config.vocab_size, stop or [])
     with contextlib.ExitStack() as stack:
         write_json = stack.enter_context(new_json(json_file))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from celosia.generators.config import AUTO, change_config, load_config
 
-__all__ = ["choose_config", "machine_kind", "memory_needs"]
+__all__ = ["choose_config", "memory_needs", "usual_config"]
 
 ON_CHIP = 4 << 20  # bytes of tape, and of cache, that are kept on chip without being asked
 
@@ -17,9 +17,9 @@ def memory_needs(model, config):
     return int(model.description.parameters) * config.weight_width // 8, cache
 
 
-def machine_kind(source, settings):
-    """The MachineKind of the configuration ``source`` with ``settings``, whatever the model."""
-    return load_config("small" if source == AUTO else source, settings).kind
+def usual_config(source, settings):
+    """The configuration ``source`` with ``settings``, whatever the model."""
+    return load_config("small" if source == AUTO else source, settings)
 
 
 def choose_config(model, source=AUTO, settings=()):
@@ -39,7 +39,7 @@ def choose_config(model, source=AUTO, settings=()):
         If there is no such configuration, or a setting is wrong.
     """
     if model.settings:
-        kind = machine_kind(source, settings)
+        kind = usual_config(source, settings).kind
         own = [f"{name}={value}" for name, value in model.settings.items()]
         settings = [*own, *settings] if not model.settings.keys() & kind.fixed.keys() else settings
     if source != AUTO:

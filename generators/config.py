@@ -47,6 +47,7 @@ CHOICES = {
     "value_steps": ("channel", "token"),
     "key_mean": ("kept", "removed"),
     "control": ("stream", "axi_lite"),
+    "sampling": ("temperature", "greedy"),
 }
 
 
@@ -140,6 +141,9 @@ class Config:
     control : str
         How a host reaches the machine: ``stream``, by bytes in and out, or ``axi_lite``, by these
         or by registers behind an AXI4-Lite port.
+    sampling : str
+        Tokens are drawn by a ``temperature``, or the compact machine's are ``greedy``, always the
+        likeliest: for chips that have no room for more.
 
     Raises
     ------
@@ -175,6 +179,7 @@ class Config:
     value_steps: str = "channel"
     key_mean: str = "kept"
     control: str = "stream"
+    sampling: str = "temperature"
     machine: str = "full"
     window: int = 0
     name: str = "custom"
@@ -334,6 +339,11 @@ class Config:
     def kind(self):
         """What the machine is: :class:`celosia.generators.machine_kinds.MachineKind`."""
         return MACHINES[self.machine]
+
+    @property
+    def samples(self):
+        """Whether runs may have a temperature."""
+        return self.sampling == "temperature"
 
     @property
     def rows(self):

@@ -7,18 +7,18 @@ __all__ = ["MACHINES", "MachineKind"]
 
 @dataclass(frozen=True)
 class MachineKind:
-    """What a machine fixes of its configuration, and whether it samples.
+    """What a machine fixes of its configuration, and where its runs begin.
 
     Parameters
     ----------
     fixed : dict
         The value of a field, or its values: a range, or a tuple.
-    samples : bool
-        Whether runs may have a temperature.
+    plain : bool
+        Whether runs begin at position 0 alone.
     """
 
     fixed: dict
-    samples: bool = True
+    plain: bool = False
 
     @property
     def open(self):
@@ -32,7 +32,7 @@ class MachineKind:
 
 
 MACHINES = {
-    "full": MachineKind({"window": 0}),
+    "full": MachineKind({"window": 0, "sampling": "temperature"}),
     "compact": MachineKind(
         {
             "window": range(4, 2049, 4),
@@ -60,7 +60,8 @@ MACHINES = {
             "value_steps": "channel",
             "key_mean": "kept",
             "control": "stream",
+            "sampling": ("temperature", "greedy"),
         },
-        samples=False,
+        plain=True,
     ),
 }

@@ -55,6 +55,7 @@ def refusal(
     memory=0,
     holds=True,
     plain=False,
+    greedy=False,
     least_start=0,
     states=0,
     model_hash=bytes(8),
@@ -66,8 +67,8 @@ def refusal(
 
     ``memory`` is the size in bytes of the memory that the host loads, 0 where there is none;
     ``holds`` says that it is known to hold the tape. A ``plain`` machine's runs begin at position
-    0, without a temperature; the others' at 0 or from ``least_start`` on, or with ``states`` there
-    alone: that many values, of the model of ``model_hash``.
+    0, a ``greedy`` one's have no temperature; others begin at 0 or from ``least_start`` on, or with
+    ``states`` there alone: that many values, of the model of ``model_hash``.
     """
     known = COMMANDS + MEMORY_COMMANDS * bool(memory) + STATE_COMMANDS * bool(states)
     if command.kind not in known:
@@ -96,7 +97,7 @@ def refusal(
             Code.OVERWRITTEN: 0 < message.start < least_start
             or (states and message.start not in (0, least_start)),
             Code.START: plain and message.start > 0,
-            Code.GREEDY: plain and message.temperature > 0,
+            Code.GREEDY: greedy and message.temperature > 0,
         }
     elif command.kind in MEMORY_COMMANDS:
         length = message.length if command.kind == Kind.CHECK else len(message.data)

@@ -50,7 +50,7 @@ class LinkFuzz:
         self.plan, self.chip = plan, simulation
         self.counters = counters
         self.memory = SDRAM if plan.config.memory == "sdram" else 0
-        self.plain = not plan.config.kind.samples
+        self.plain, self.greedy = plan.config.kind.plain, not plan.config.samples
         self.chooser = random.Random(seed)
         self.sent = self.requests = self.frames = 0
         self.codes = set()
@@ -147,7 +147,9 @@ class LinkFuzz:
         info = self.plan.info
         limits = (info.vocab_size, info.max_seq_len)
         codes = {
-            refusal(Frame(kind, payload), *limits, busy, self.memory, holds, self.plain)
+            refusal(
+                Frame(kind, payload), *limits, busy, self.memory, holds, self.plain, self.greedy
+            )
             for busy in (False, True)
             for holds in ((False, True) if self.memory else (True,))
         }

@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 from celosia.boards.catalog import BOARDS
 from celosia.boards.compact_estimate import configs, needs, settings
-from celosia.boards.estimate import board_config, check_fit, fitting_config, largest_text
+from celosia.boards.estimate import (
+    board_config,
+    check_fit,
+    default_clock,
+    fitting_config,
+    largest_text,
+)
 from celosia.generators.compact.sketch import compact_sketch
 from celosia.generators.config import ConfigError, change_config, load_config
 from celosia.generators.estimate.compact import predict_compact
@@ -63,6 +69,31 @@ def test_a_sketch_is_the_plan_without_weights(name, tmp_path):
     assert replace(plan.shape, acc_width=0) == replace(sketch.shape, acc_width=0)
     assert predict_compact(plan, 4, 3) == predict_compact(sketch, 4, 3)
     assert needs(model.config, config)["spram"] == 8 * len(plan.image.weights)
+
+
+def test_a_sampler_fits_where_there_is_room():
+    greedy = config_of(16, 4, 4, 4)
+    sampled = replace(greedy, sampling="temperature")
+    found, more = needs(LAYER, greedy), needs(LAYER, sampled)
+    assert more == found | {"lut": found["lut"] + 1400, "bram": found["bram"] + 1}
+    check_fit(LAYER, sampled, BOARDS["colorlight_i5"])
+    chip = load_config("compact", ["max_seq_len=64", "window=4", "sampling=temperature"])
+    with pytest.raises(ConfigError, match="LUTs: 6,000 needed, 5,280 available"):
+        check_fit(LAYER, chip, BOARDS["icebreaker"])
+
+
+def test_the_usual_clock_is_what_small_tapes_reach():
+    for name, config, model, megahertz in (
+        ("colorlight_i5", config_of(32, 4, 4, 32), LAYER, 60),
+        ("ulx3s_45f", config_of(64, 8, 4, 64), STORIES, 36),
+        ("tang_nano_20k", config_of(32, 4, 4, 32), LAYER, 36),
+        ("icebreaker", load_config("compact"), STORIES, 21),
+        ("ulx3s_85f", load_config("small"), STORIES, 80),
+    ):
+        assert default_clock(BOARDS[name], config, model) == megahertz
+    plan = compact_sketch(STORIES, config_of(64, 8, 4, 64))
+    assert plan.shape.far
+    assert not compact_sketch(LAYER, config_of(32, 4, 4, 32)).shape.far
 
 
 def test_a_model_without_such_a_machine():

@@ -191,6 +191,7 @@ LARGER = ModelConfig(
     seq_len=24, tied=True,
 )  # fmt: skip
 HUGE = replace(LARGER, dim=512, hidden_dim=1300, n_heads=40, n_kv_heads=8, n_layers=1, tied=False)
+SAMPLED = "sampling=temperature"
 SHAPES = (
     (HUGE, "weight_parallelism=16", "vector_lanes=4", "weight_width=8"),
     (HUGE, "weight_parallelism=64", "vector_lanes=4", "weight_width=4"),
@@ -202,7 +203,7 @@ SHAPES = (
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        (LARGER, ("weight_parallelism=64", "vector_lanes=8", "weight_width=8")),
+        (LARGER, ("weight_parallelism=64", "vector_lanes=8", "weight_width=8", SAMPLED)),
         *(pytest.param(model, settings, marks=pytest.mark.slow) for model, *settings in SHAPES),
     ],
 )
@@ -210,7 +211,12 @@ def test_shapes(model, settings):
     config = load_config("compact", ["max_seq_len=24", "window=8", "boot=image", *settings])
     plan = make_plan(random_model(model, seed=5), config)
     assert plan.shape.multipliers == config.weight_parallelism
-    check(plan, [Request((3,), 2), Request((1099, 1023, 1024), 12)], optimise="-O0")
+    requests = [Request((3,), 2), Request((1099, 1023, 1024), 12)]
+    if SAMPLED in settings:
+        requests += [Request((5, 6), 6, 15.0, seed=7), Request((5, 6), 6, 15.0, seed=8)]
+        drawn = [plan.generate(one.prompt, one.count, one.heat, one.seed)[0] for one in requests]
+        assert drawn[2] != drawn[3]
+    check(plan, requests, optimise="-O0")
 
 
 def test_parameters_out_of_range():

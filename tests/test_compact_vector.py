@@ -10,7 +10,7 @@ from celosia.rtl.compact.vector import CompactVector
 from python_bench import simulate
 
 WIDTHS = {Width.WIDE: 24, Width.HALF: 16, Width.BYTE: 8}
-LATENCY = 6
+LATENCY, GATE_SHIFT = 6, 5
 
 
 class Machine:
@@ -39,13 +39,14 @@ class Machine:
             self.largest = int(y[self.place])
         taps = y.tolist() if control.largest and not control.masked else []
         if control.table == Table.NONE:
-            return y.tolist(), taps
+            return y.tolist(), y.tolist(), taps
+        half = 1 << GATE_SHIFT - 1
         looked_up = {
             Table.EXP: exp_table()[np.clip(-y, 0, 255)],
-            Table.GATE: gate_table("silu")[np.clip(y, -128, 127) + 128],
+            Table.GATE: gate_table("silu")[np.clip((y + half) >> GATE_SHIFT, -128, 127) + 128],
             Table.ROOT: root_table()[y & 255],
         }[control.table]
-        return np.where(masked, 0, looked_up).tolist(), taps
+        return np.where(masked, 0, looked_up).tolist(), y.tolist(), taps
 
 
 def instructions():
@@ -62,10 +63,10 @@ def instructions():
     controls += [Control(sum=True), Control(sum=True, more=True), Control(measure=Measure.SEVEN)]
     controls += [Control(largest=True), Control(add=Add.LARGEST)]
     controls += [Control(largest=True, masked=True), Control(add=Add.LARGEST, masked=True)]
-    controls += [Control(table=table) for table in (Table.GATE, Table.ROOT)]
-    controls += [Control(table=Table.GATE, masked=True)]
+    controls += [Control(table=Table.GATE, width=Width.HALF), Control(table=Table.ROOT)]
+    controls += [Control(table=Table.GATE, width=Width.HALF, masked=True)]
     controls = [(c, int(rng.integers(0, 32))) for c in controls * 3]
-    controls += [(Control(table=Table.GATE), 23), (Control(table=Table.ROOT), 21)]
+    controls += [(Control(table=Table.GATE, width=Width.HALF), 23), (Control(table=Table.ROOT), 21)]
     for n in range(40):  # scores: the largest is subtracted, and what is left looked up
         masked, shift = bool(n % 2), int(rng.integers(18, 24))
         controls += [(Control(largest=True, masked=masked), shift)]
@@ -84,18 +85,18 @@ def instructions():
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_matches_reference(stall):
-    unit, model, rng = CompactVector(), Machine(), np.random.default_rng(2)
+    unit, model, rng = CompactVector(gate_shift=GATE_SHIFT), Machine(), np.random.default_rng(2)
 
     async def bench(ctx):
         for control, shift, a, b, add, positions in instructions():
-            y, taps = model.run(control, shift, a, b, add, positions)
+            y, plain, taps = model.run(control, shift, a, b, add, positions)
             ctx.set(unit.control.as_value(), control_value(control))
             ctx.set(unit.positions, positions)
             ctx.set(unit.begin, 1)
             await ctx.tick()
             ctx.set(unit.begin, 0)
             ctx.set(unit.shift, shift)
-            place, added, found, tapped, sent, empty = 0, 0, [], [], [], []
+            place, added, found, bare, tapped, sent, empty = 0, 0, [], [], [], [], []
             for cycle in range(8 * len(a) + 20):
                 go = place < len(a) and rng.random() >= stall
                 ctx.set(unit.valid, go)
@@ -107,6 +108,7 @@ def test_matches_reference(stall):
                     place += 1
                 if ctx.get(unit.write):
                     found.append((cycle, ctx.get(unit.y)))
+                    bare.append(ctx.get(unit.plain))
                 if ctx.get(unit.tap):
                     tapped.append(ctx.get(unit.tapped))
                 empty.append(ctx.get(unit.empty))
@@ -118,6 +120,7 @@ def test_matches_reference(stall):
                     break
             size = len(a) // len(y)
             assert [value for _, value in found] == y, control
+            assert bare == plain
             assert [cycle for cycle, _ in found] == [c + LATENCY for c in sent[size - 1 :: size]]
             assert tapped == taps
             assert ctx.get(unit.exponent) == model.exponent

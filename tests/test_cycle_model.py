@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.generators.config import ConfigError, load_config
+from celosia.generators.config import Config, ConfigError, load_config
 from celosia.generators.estimate import flows, outline
 from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
+from celosia.reference.checkpoint import load
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.operations import Recur
 
@@ -108,17 +109,15 @@ def test_every_cycle_of_the_named_configurations_has_its_cause(bench):
                 assert abs(cycles - counted) <= max(8, 0.02 * counted), (name, cause)
 
 
-def test_the_compact_machine_takes_what_it_took_on_the_board(bench):
-    board = json.loads((BENCH / "boards" / "icebreaker.json").read_text())
-    values = {name: v for name, v in board["config"].items() if name != "machine"}
-    settings = [f"{name}={value}" for name, value in values.items()]
-    plan = make_plan(random_model(bench.STORIES), load_config("compact", settings))
-    run = predict_compact(plan, 20, 2)  # behind a whole window
+def test_the_compact_machine_takes_what_it_took_on_the_board():
+    board = json.loads((BENCH / "boards" / "colorlight_i5_demo_small.json").read_text())
+    plan = make_plan(load("demo-small", None), Config(**board["config"]))
+    run = predict_compact(plan, 40, 2)  # behind a whole window
     assert run.cycles[-1] == board["cycles_per_token"]
-    assert run.cycles[18] < run.cycles[19] == run.cycles[20] - 1  # no logits; no result before it
+    assert run.cycles[38] < run.cycles[39] == run.cycles[40] - 1  # no logits; no result before it
     assert run.overhead == {"serial": sum(run.cycles) - sum(run.ideal_cycles)}
     assert run.utilisation == pytest.approx(board["utilisation"], rel=0.01)
-    with pytest.raises(ConfigError, match="more than max_seq_len, 512"):
+    with pytest.raises(ConfigError, match="more than max_seq_len, 256"):
         predict_compact(plan, 500, 20)
 
 

@@ -261,10 +261,14 @@ def test_a_run_needs_the_state_of_its_position():
         assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, least_start=7, states=1) == code
 
 
-def test_plain_machines_refuse_what_they_cannot():
+def test_plain_and_greedy_machines_refuse_what_they_cannot():
     run = Run(0, 2, 1, VOCAB_SIZE, 0, 0)
-    for change, code in {"start": Code.START, "temperature": Code.GREEDY}.items():
-        assert refusal(Frame(Kind.RUN, run.payload()), VOCAB_SIZE, MAX_SEQ_LEN, plain=True) is None
+    limits = VOCAB_SIZE, MAX_SEQ_LEN
+    for change, kind, code in (
+        ("start", "plain", Code.START),
+        ("temperature", "greedy", Code.GREEDY),
+    ):
+        assert refusal(Frame(Kind.RUN, run.payload()), *limits, **{kind: True}) is None
         command = Frame(Kind.RUN, replace(run, **{change: 1}).payload())
-        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN, plain=True) == code
-        assert refusal(command, VOCAB_SIZE, MAX_SEQ_LEN) is None
+        for given in ({}, {"plain": True}, {"greedy": True}):
+            assert refusal(command, *limits, **given) == (code if kind in given else None)

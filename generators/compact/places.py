@@ -15,7 +15,7 @@ class CompactPlaces:
 
     Members
     -------
-    work, query, key, total, root, one, inverse, state, before, constants : int
+    work, query, key, total, root, inverse, state, before, constants : int
         In the wide memory; ``inverse`` in the half memory. The residual stream is at 0.
     sines : int
         In the half memory.
@@ -40,9 +40,8 @@ class CompactPlaces:
         self.query = self.work + scratch
         self.key = self.query + heads
         self.total = self.work + max(scratch + heads + kv, hidden, window)
-        self.root, self.one = self.total + 1, self.total + 2
-        self.inverse = self.total + 2
-        self.state = self.total + 3
+        self.root = self.total + 1
+        self.inverse = self.state = self.total + 2
         self.before = self.state + c.head_dim
         self.constants = self.before + c.head_dim
         self.sines = TURNS + 2 * c.head_dim

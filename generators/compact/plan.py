@@ -62,12 +62,10 @@ class CompactPlan:
         return [np.frombuffer(words, np.uint8)]
 
     def generate(self, prompt, count, heat, seed):
-        """What the machine's tokens and logits should be; there is no temperature."""
-        if heat:
-            raise ConfigError(
-                "temperature must be 0: the compact machine takes the likeliest token"
-            )
-        return compact.generate(self.model, prompt, count)
+        """What the machine's tokens and logits should be."""
+        if heat and not self.config.samples:
+            raise ConfigError("temperature must be 0: this machine takes the likeliest token")
+        return compact.generate(self.model, prompt, count, heat, seed)
 
     def on_board(self, frequency):
         """The plan of the machine on a board, whose clock has ``frequency`` Hz."""
@@ -128,7 +126,12 @@ def make_compact_plan(model, config, calibration=None):
         width, columns = config.weight_width, config.vector_lanes
         quantized = quantize_compact(model, config.window, calibration, weight_width=width)
         shape, image = write_compact(
-            quantized, config.max_seq_len, config.rows, columns, config.boot == "flash"
+            quantized,
+            config.max_seq_len,
+            config.rows,
+            columns,
+            spram=config.boot == "flash",
+            sampling=config.samples,
         )
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{model.name or 'the model'} has no such machine: {error}") from error

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from amaranth.utils import ceil_log2
+from celosia.generators.compact.overlap import overlapped
 from celosia.generators.compact.places import (
     MINUS,
     ONE,
@@ -17,6 +18,7 @@ from celosia.reference.compact.operations import (
     BYTE,
     HALF,
     ONES,
+    SIGMOID_FRACTION,
     WIDE,
     CompactAttention,
     CompactGate,
@@ -34,6 +36,7 @@ from celosia.rtl.compact.operation import (
     Group,
     Step,
     Stride,
+    Table,
     Width,
     field_bits,
 )
@@ -45,7 +48,7 @@ __all__ = ["write_compact"]
 DIM, HIDDEN, VOCABULARY = 2048, 8192, 65536  # the most
 
 
-def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
+def write_compact(model, max_seq_len, rows=4, columns=4, spram=False, sampling=False):
     """``(CompactShape, CompactImage)`` for ``model``.
 
     Parameters
@@ -56,6 +59,8 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
         Weights of a beat.
     spram : bool
         The tape is to lie in single-port memories.
+    sampling : bool
+        Runs may have a temperature.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False):
             raise ValueError(f"{name} must be from {least} to {most}, not {value}")
     if c.vocab_size > VOCABULARY:
         raise ValueError(f"vocab_size must be at most {VOCABULARY}, not {c.vocab_size}")
-    return _Writer(model, rows, columns).write(max_seq_len, spram)
+    return _Writer(model, rows, columns).write(max_seq_len, spram, sampling)
 
 
 class _Writer(CompactSteps):
@@ -87,7 +92,7 @@ class _Writer(CompactSteps):
         self.weights, self.scales, self.words = [], [], 0
         self.tables = {}  # where on the tapes of weights and scales a table lies
 
-    def write(self, max_seq_len, spram):
+    def write(self, max_seq_len, spram, sampling):
         """All of it."""
         model, places = self.model, self.places
         self.max_seq_len = max_seq_len
@@ -100,9 +105,10 @@ class _Writer(CompactSteps):
         self._operations(model.end)
         self._mark(end=True)
         self._mark(first, stop=True)
+        self.program = overlapped(self.program, loop, self.columns)
         embedding_address, embedding_scale = self._embeddings()
         wide, half = self._contents()
-        c = self.config
+        c, gate = self.config, next(iter(self._all(CompactGate)), None)
         shape = CompactShape(
             dim=c.dim,
             head_dim=c.head_dim,
@@ -125,8 +131,11 @@ class _Writer(CompactSteps):
             embedding_address=embedding_address,
             embedding_scale=embedding_scale,
             loop=loop,
-            activation=next((op.source.activation for op in self._all(CompactGate)), "silu"),
+            activation=gate.source.activation if gate else "silu",
+            gate_shift=gate.fraction - SIGMOID_FRACTION if gate else 0,
             positions=len(model.begin) > 1,
+            sampling=sampling,
+            logit_fraction=model.logit_fraction if sampling else 0,
         )
         if spram and self.words > SPRAM_DEPTH:
             raise ValueError(
@@ -150,7 +159,6 @@ class _Writer(CompactSteps):
         """The first contents of the wide and the half memory."""
         places, rotation = self.places, self.model.rotation
         wide, half = [0] * places.wide_size, [1, -1, 16, 0]
-        wide[places.one] = 1
         wide[places.constants :] = CONSTANTS[: places.wide_size - places.constants].tolist()
         if rotation is not None:
             cosine, sine = rotation.T
@@ -253,6 +261,8 @@ class _Writer(CompactSteps):
             control, target = {"half": True}, places.work
             self.vectors.put("half", op.out, target, rows)
         else:
+            if op.out in self.gates:
+                control |= {"table": Table.GATE, "half": True}
             target = self._target(op)
             self.vectors.put("wide", op.out, target, rows)
         width = {WIDE: Width.WIDE, HALF: Width.HALF, BYTE: Width.BYTE}[op.width]

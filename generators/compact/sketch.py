@@ -42,7 +42,7 @@ class CompactSketch:
         self._model = model = _outline(c, config)
         columns, spram = config.vector_lanes, config.boot == "flash"
         self.shape, self.image = write_compact(
-            model, config.max_seq_len, config.rows, columns, spram
+            model, config.max_seq_len, config.rows, columns, spram, config.samples
         )
 
     @property

@@ -7,7 +7,6 @@ from celosia.generators.compact.vectors import Vectors
 from celosia.reference.compact.operations import (
     EXTRA,
     ROPE_SHIFT,
-    SIGMOID_FRACTION,
     WIDE,
     CompactAttention,
 )
@@ -145,19 +144,17 @@ class CompactSteps:
             vector=queries // self.columns,
             shift=op.score_shift,
         )
-        powers = Control(add=Add.LARGEST, table=Table.EXP, half=True, byte=True, **seen)
+        powers = Control(add=Add.LARGEST, table=Table.EXP, byte=True, **seen)
         self._do(powers, window, source=work, second=ONE, target=work)
-        total = Control(
-            step=Step.STAY, b_next=True, group=Group.ALL, wide=True, sum=True, each=True
-        )
-        self._do(total, window, source=places.one, second=work, target=places.total)
+        along = {"along": True, "beats": window // self.columns}
+        total = Control(**dot, **along, ones=True, wide=True, sum=True)
+        self._do(total, 1, second=ONE, target=places.total, vector=work // self.columns)
         self._root()
         square, root = Control(step=Step.STAY, width=Width.HALF, half=True), places.root
         self._do(square, 1, source=root, second=root, target=places.inverse, shift=9)
         values = Control(
             **dot,
-            along=True,
-            beats=window // self.columns,
+            **along,
             exponent=Exponent.PLUS,
             width=Width.BYTE,
             byte=True,
@@ -172,19 +169,16 @@ class CompactSteps:
             shift=21,
         )
         self.vectors.put("wide", "scores", work, window)
-        self.vectors.put("half", "scores", work, window)
 
     def _activation(self, op):
-        """The share of each gate that passes, and the product: at the place of the gates."""
+        """Gates times their shares that pass, which came with them: at their place."""
         hidden, work = self.config.hidden_dim, self.places.work
-        share, step = Control(table=Table.GATE, half=True), op.fraction - SIGMOID_FRACTION
-        self._do(share, hidden, source=work, second=ONE, target=work, shift=step)
+        self.vectors.put("half", "shares", work, hidden)
         product = Control(b_next=True, wide=True)
         if not op.source.up:
             product = replace(product, width=Width.HALF, sum=True)
         shift = GATE_SHIFTS[op.source.activation]
         self._do(product, hidden, source=work, second=work, target=work, shift=shift)
-        self.vectors.put("half", "shares", work, hidden)
 
     def _gate(self, op):
         s, hidden, work = op.source, self.config.hidden_dim, self.places.work

@@ -6,9 +6,12 @@ from celosia.rtl.compact.operation import A
 
 __all__ = ["predict_compact"]
 
-BEGIN_AND_DRAIN = 10  # cycles of an instruction before its first product and behind its last one
+BEGIN = 2  # cycles of an instruction before its first product
+DRAIN = 5  # and behind its last one
+SOON, ALL = 3, 8  # if the next one may come soon; if the token ends
+SAMPLER = 8  # more where a token is drawn
 FABRIC = 2  # from the last beat of a dot product to before its first result
-BETWEEN, RESULT = 2, 1  # from a token to the next one's first instruction; more where it had logits
+BETWEEN, RESULT = 3, 1  # from a token to the next one's first instruction; more where it had logits
 
 
 def predict_compact(plan, prompt_length=1, tokens=1, start=0):
@@ -35,7 +38,7 @@ def predict_compact(plan, prompt_length=1, tokens=1, start=0):
             found[key] = _token(plan, *key)
         cycles.append(found[key] + RESULT * (n > first))
         if start + n == 0:  # the sines and cosines are those of position 0 from the beginning
-            cycles[0] += BEGIN_AND_DRAIN + plan.program[0].count
+            cycles[0] += BEGIN + _drain(plan.program[0]) + plan.program[0].count
         ideal.append(plan.ideal_cycles(start + n, n >= first))
     return Prediction(prompt_length, cycles, ideal, {})
 
@@ -49,10 +52,15 @@ def _token(plan, words, logits):
     end = next(n for n, one in enumerate(program) if one.control.loop)
     for number, one in enumerate(program[1:], 1):
         times = plan.shape.n_layers if loop <= number <= end else 1
-        total += times * (_work(one, plan.shape, words) + BEGIN_AND_DRAIN)
-        if one.control.stop and not logits:
-            break
-    return total
+        work = BEGIN + _work(one, plan.shape, words)
+        if one.control.end or (one.control.stop and not logits):
+            return total + work + ALL + SAMPLER * (plan.shape.sampling and logits)
+        total += times * (work + _drain(one))
+    raise ValueError("the program has no end")
+
+
+def _drain(one):
+    return SOON if one.soon else DRAIN
 
 
 def _work(instruction, shape, words):
@@ -60,8 +68,8 @@ def _work(instruction, shape, words):
     control = instruction.control
     count = words * shape.columns if control.each else instruction.count
     if control.a != A.PRODUCT:
-        return count
-    drain = FABRIC + (not shape.spram)
+        return count + (1 + shape.far) * (control.a >= A.EMBEDDING)
+    drain = FABRIC + (not shape.spram) + shape.far
     if control.cache:
         return count * (words if control.along else control.beats) + drain + 1
     return -(-count // shape.rows) * control.beats + drain + (count - 1) % shape.rows + 1

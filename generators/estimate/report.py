@@ -60,7 +60,7 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
     if board:
         from celosia.boards.estimate import default_clock, estimate
 
-        frequency = board.clock(clock or default_clock(board, config))
+        frequency = board.clock(clock or default_clock(board, config, model.config))
         chip = estimate(model.config, config, board.flow.lut_share)
         found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}

@@ -12,6 +12,7 @@ from celosia.reference.compact.matrix import CONSTANTS
 from celosia.reference.compact.operations import ONES, compute
 from celosia.reference.description import Description
 from celosia.reference.model import ModelConfig
+from celosia.reference.units.sampler import Sampler
 
 __all__ = ["CompactModel", "Pass", "compute", "forward", "generate"]
 
@@ -103,10 +104,14 @@ def forward(model, tokens, all_logits=True):
     return p.read("logits")
 
 
-def generate(model, prompt, n):
-    """``n`` tokens after ``prompt``, the likeliest each time, and their logits int64[n, vocab]."""
+def generate(model, prompt, n, temperature=0, seed=0):
+    """``n`` tokens after ``prompt`` and the logits they were drawn from, int64[n, vocab_size].
+
+    ``temperature`` is in units of 1/256; at 0 each is the likeliest.
+    """
+    sampler = Sampler(1, model.logit_fraction, temperature, seed)
     tokens, logits = list(prompt), []
     for _ in range(n):
         logits.append(forward(model, tokens, all_logits=False)[0])
-        tokens.append(int(np.argmax(logits[-1])))
+        tokens.append(sampler(logits[-1]))
     return tokens[len(prompt) :], np.array(logits)

@@ -16,7 +16,7 @@ def token_layout():
 
 
 class CompactControl(wiring.Component):
-    """Carries out runs from position 0 on, without a temperature.
+    """Carries out runs from position 0 on.
 
     Parameters
     ----------
@@ -29,6 +29,10 @@ class CompactControl(wiring.Component):
     cycles : Out(unsigned(32))
         Of the run that has ended.
     busy : Out(1)
+    temperature : Out(unsigned(12))
+        Of the run, in 1/256.
+    seed : Out(stream of unsigned(32)), always ready
+        As a run begins.
     token : Out(stream of token_layout)
         Taken when the token has been processed.
     sampled : In(unsigned(20))
@@ -49,6 +53,8 @@ class CompactControl(wiring.Component):
                 "cycles": Out(32),
                 "abort": In(1),
                 "busy": Out(1),
+                "temperature": Out(12),
+                "seed": Out(stream.Signature(32, always_ready=True)),
                 "token": Out(stream.Signature(token_layout())),
                 "sampled": In(20),
                 "passes": Out(stream.Signature(finished, always_ready=True)),
@@ -85,6 +91,7 @@ class CompactControl(wiring.Component):
             self.cycles.eq(at_token),
             self.passes.p.position.eq(position),
             self.passes.p.cycles.eq(spent - before),
+            self.seed.payload.eq(self.command.p.seed),
         ]
         m.d.sync += spent.eq(spent + 1)
         with m.FSM() as fsm:
@@ -92,7 +99,9 @@ class CompactControl(wiring.Component):
                 m.d.comb += self.command.ready.eq(1)
                 m.d.sync += [position.eq(0), made.eq(0), generated.eq(0), spent.eq(0), before.eq(0)]
                 with m.If(self.command.valid):
+                    m.d.comb += self.seed.valid.eq(1)
                     m.d.sync += [
+                        self.temperature.eq(self.command.p.temperature),
                         length.eq(self.command.p.length),
                         count.eq(self.command.p.count),
                         stop.eq(self.command.p.stop),

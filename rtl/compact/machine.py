@@ -2,14 +2,14 @@
 
 from types import SimpleNamespace
 
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 from celosia.rtl.compact.boot import CompactBoot
 from celosia.rtl.compact.control import CompactControl
 from celosia.rtl.compact.operands import CompactOperands
-from celosia.rtl.compact.operation import A, Stride
+from celosia.rtl.compact.operation import A, Stride, Table
 from celosia.rtl.compact.products import CompactProducts
 from celosia.rtl.compact.sequencer import CompactSequencer
 from celosia.rtl.compact.vector import CompactVector
@@ -17,6 +17,7 @@ from celosia.rtl.host.host_answers import finished
 from celosia.rtl.host.host_link import HostLink
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.memory.spram import Spram
+from celosia.rtl.token.sampler import Sampler
 
 __all__ = ["CompactMachine"]
 
@@ -24,7 +25,9 @@ LINK_TIMEOUT = 1 << 18
 
 
 class CompactMachine(wiring.Component):
-    """A decoder model: prompt in, tokens out, over a byte stream; the likeliest token each time.
+    """A decoder model: prompt in, tokens out, over a byte stream.
+
+    Without ``shape.sampling`` the likeliest token each time.
 
     Bit-exact with :func:`celosia.reference.compact.arithmetic.generate`.
 
@@ -70,14 +73,21 @@ class CompactMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, image = self.shape, self.image
-        m.submodules.link = link = HostLink(self.info, LINK_TIMEOUT, plain=True)
+        m.submodules.link = link = HostLink(
+            self.info, LINK_TIMEOUT, plain=True, greedy=not s.sampling
+        )
         m.submodules.host = host = CompactControl(s.max_seq_len, s.vocab_size)
         tape = self._tape(m)
         m.submodules.sequencer = sequencer = CompactSequencer(s, image.program)
         m.submodules.products = products = CompactProducts(s)
         m.submodules.operands = operands = CompactOperands(s, image)
         m.submodules.vector = vector = CompactVector(
-            s.activation, max(24, s.acc_width), s.sum_width, s.window, s.bits["beats"]
+            s.activation,
+            s.gate_shift,
+            max(24, s.acc_width),
+            s.sum_width,
+            s.window,
+            s.bits["beats"],
         )
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -96,7 +106,6 @@ class CompactMachine(wiring.Component):
             host.prompt.payload.eq(link.prompt.payload),
             link.prompt.ready.eq(1),
             host.abort.eq(link.abort),
-            host.sampled.eq(vector.largest),
             link.busy.eq(host.busy),
             self.activity.eq(host.busy << 4),
             self.logits.valid.eq(vector.tap),
@@ -104,7 +113,6 @@ class CompactMachine(wiring.Component):
             self.passes.valid.eq(host.passes.valid),
             self.passes.payload.eq(host.passes.payload),
             sequencer.issue.eq(products.issue),
-            sequencer.empty.eq(vector.empty),
             tape.addr.eq(products.addr),
             products.read.eq(tape.read),
             *(unit.run.eq(run) for unit in (products, operands)),
@@ -119,13 +127,14 @@ class CompactMachine(wiring.Component):
             vector.last.eq(~run.left),
         ]
         self._results(m, run, vector, products, operands)
+        self._token(m, host, vector, sequencer)
         if self.offset is not None:
             self._boot(m, link, tape)
         return m
 
     def _results(self, m, run, vector, products, operands):
         """Results to the memories."""
-        s, control = self.shape, run.control
+        s, control, late = self.shape, run.control, vector.late
         target = Signal(range(s.columns * max(s.cache_words * s.n_layers, s.vector_words)))
         octets = ceil_log2(s.columns)
         base = Signal.like(target)
@@ -134,25 +143,51 @@ class CompactMachine(wiring.Component):
         with m.Elif(control.value):
             m.d.comb += base.eq((run.cache_base << octets) + run.slot)
         stride = Signal(range(s.window + 1))
-        with m.Switch(control.stride):
+        with m.Switch(late.stride):
             with m.Case(Stride.ONE):
                 m.d.comb += stride.eq(1)
             with m.Case(Stride.FOUR):
                 m.d.comb += stride.eq(4)
             with m.Default():
                 m.d.comb += stride.eq(s.window)
-        with m.If(run.begin):
+        with m.If(vector.turn):
             m.d.sync += target.eq(base + run.word.target)
         with m.Elif(vector.write):
             m.d.sync += target.eq(target + stride)
         for unit in (products, operands):
             m.d.comb += [unit.target.eq(target), unit.y.eq(vector.y)]
         m.d.comb += [
-            operands.wide.eq(vector.write & control.wide),
-            operands.half.eq(vector.write & control.half),
-            products.byte.eq(vector.write & control.byte),
-            products.cached.eq(vector.write & (control.key | control.value)),
+            operands.plain.eq(Mux(late.table == Table.GATE, vector.plain, vector.y)),
+            operands.wide.eq(vector.write & late.wide),
+            operands.half.eq(vector.write & late.half),
+            products.byte.eq(vector.write & late.byte),
+            products.cached.eq(vector.write & (late.key | late.value)),
         ]
+
+    def _token(self, m, host, vector, sequencer):
+        """The next token: the likeliest, or a sampled one, on which the sequencer waits."""
+        if not self.shape.sampling:
+            m.d.comb += [host.sampled.eq(vector.largest), sequencer.empty.eq(vector.empty)]
+            return
+        vocab_size, fraction = self.shape.vocab_size, self.shape.logit_fraction
+        m.submodules.sampler = sampler = Sampler(1, vocab_size, fraction)
+        word, waits = sampler.i, Signal()
+        index = Signal(range(vocab_size))
+        m.d.comb += [
+            sampler.temperature.eq(host.temperature),
+            sampler.seed.valid.eq(host.seed.valid),
+            sampler.seed.payload.eq(host.seed.payload),
+            word.valid.eq(vector.tap),
+            word.p.data[0].eq(vector.tapped),
+            word.p.index.eq(index),
+            word.p.last.eq(index == vocab_size - 1),
+            sampler.o.ready.eq(1),
+            sequencer.empty.eq(vector.empty & ~waits),
+        ]
+        with m.If(word.valid):
+            m.d.sync += [index.eq(Mux(word.p.last, 0, index + 1)), waits.eq(1)]
+        with m.If(sampler.o.valid):
+            m.d.sync += [waits.eq(0), host.sampled.eq(sampler.o.p.token)]
 
     def _tape(self, m):
         """The memory of the tape of weights."""

@@ -35,9 +35,9 @@ class CompactOperands(wiring.Component):
         Of the embedding.
     exponent : In(unsigned(5))
     target : In(unsigned)
-    y : In(signed(24))
+    y, plain : In(signed(24))
     wide, half : In(1)
-        ``y`` is written at ``target`` of this memory.
+        ``plain`` is written at ``target`` of the wide memory, ``y`` of the half memory.
     a, b, add : Out(signed), Out(signed(16)), Out(signed(24))
         The first has as many bits as a product, 24 at least.
     shift : Out(unsigned(5))
@@ -57,6 +57,7 @@ class CompactOperands(wiring.Component):
                 "exponent": In(5),
                 "target": In(range(max(shape.wide_depth, shape.half_depth))),
                 "y": In(signed(24)),
+                "plain": In(signed(24)),
                 "wide": In(1),
                 "half": In(1),
                 "a": Out(signed(max(24, shape.acc_width))),
@@ -113,7 +114,7 @@ class CompactOperands(wiring.Component):
     def _first(self, m):
         """The first operand, and what is added to results: the wide memory."""
         s, run, control = self.shape, self.run, self.run.control
-        read = self._memory(m, "wide_memory", 24, s.wide_depth, self.image.wide, self.wide)
+        read = self._memory(m, "wide_memory", self.plain, s.wide_depth, self.image.wide, self.wide)
         place, add_place = (Signal(range(s.wide_depth), name=n) for n in ("place", "add_place"))
         phase = Signal(2)
         with m.If(self.issue):
@@ -144,7 +145,7 @@ class CompactOperands(wiring.Component):
     def _second(self, m, scales, gains):
         """The second operand: the half memory, a scale or a gain."""
         s, run, control = self.shape, self.run, self.run.control
-        read = self._memory(m, "half_memory", 16, s.half_depth, self.image.half, self.half)
+        read = self._memory(m, "half_memory", self.y[:16], s.half_depth, self.image.half, self.half)
         place = Signal(range(s.half_depth))
         m.d.comb += read.addr.eq(place)
         with m.If(run.begin):
@@ -164,11 +165,11 @@ class CompactOperands(wiring.Component):
             with m.Default():
                 m.d.comb += self.b.eq(gains)
 
-    def _memory(self, m, name, width, depth, init, en):
-        """A memory of results; how it is read."""
-        m.submodules[name] = store = memory.Memory(shape=signed(width), depth=depth, init=init)
+    def _memory(self, m, name, y, depth, init, en):
+        """A memory of results ``y``; how it is read."""
+        m.submodules[name] = store = memory.Memory(shape=signed(len(y)), depth=depth, init=init)
         write = store.write_port()
-        m.d.comb += [write.addr.eq(self.target), write.data.eq(self.y), write.en.eq(en)]
+        m.d.comb += [write.addr.eq(self.target), write.data.eq(y), write.en.eq(en)]
         return store.read_port()
 
 

@@ -139,6 +139,8 @@ class Control:
         Results beyond the positions that there are do not count, and are 0 behind a table.
     cache : bool
         Dot products are with cached keys or values, not with weights.
+    ones : bool
+        They are with ones instead.
     beats : int
         Words in a dot product.
     each, along : bool
@@ -170,6 +172,7 @@ class Control:
     largest: bool = False
     masked: bool = False
     cache: bool = False
+    ones: bool = False
     beats: int = 1
     each: bool = False
     along: bool = False
@@ -197,6 +200,8 @@ class Instruction:
     vector : int
         The activations of dot products, in words.
     shift : int, 0 to 31
+    soon : bool
+        The next instruction may begin before the last results are written.
 
     Raises
     ------
@@ -211,6 +216,7 @@ class Instruction:
     target: int = 0
     vector: int = 0
     shift: int = 0
+    soon: bool = False
 
     def __post_init__(self):
         if self.shift not in range(1 << SHIFT):

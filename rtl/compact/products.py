@@ -1,6 +1,6 @@
 """The compact machine's dot products: activations, cache, and when operands are issued."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -15,7 +15,8 @@ class CompactProducts(wiring.Component):
     """Feeds the fabric with beats of weights or cached bytes, and issues each vector operation.
 
     ``issue`` is high in each cycle of an instruction without dot products while some are left;
-    else when ``product`` is there in the next cycle. Throughput 1 beat per cycle.
+    with weights of the embedding a cycle after these were read; else when ``product`` is there in
+    the next cycle. Throughput 1 beat per cycle.
 
     Parameters
     ----------
@@ -86,9 +87,9 @@ class CompactProducts(wiring.Component):
             with m.If(~control.cache):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
-                m.d.sync += [beat.eq(0), vector_place.eq(run.word.vector)]
+                m.d.sync += [beat.eq(0), vector_place.eq(run.vector)]
                 m.d.sync += rows.eq(rows - Mux(control.cache, 1, s.rows))
-        with m.If(self.issue & embeds):
+        with m.If(run.going & embeds):  # one ahead of what is issued
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == s.columns - 1):
                 m.d.sync += place.eq(place + 1)
@@ -97,7 +98,7 @@ class CompactProducts(wiring.Component):
                 rows.eq(run.count),
                 beat.eq(0),
                 lane.eq(0),
-                vector_place.eq(run.word.vector),
+                vector_place.eq(run.vector),
                 cache_place.eq(run.cache_base + run.word.source),
             ]
             with m.If(embeds):
@@ -107,27 +108,48 @@ class CompactProducts(wiring.Component):
         with m.If(run.rewind):
             m.d.sync += place.eq(0)
 
-        m.d.sync += [fabric.beat.eq(feed), first.eq(beat == 0), fabric.last.eq(last)]
-        m.d.sync += before.eq(lane)
-        weights = self.read.word_select(self.row[:row_bits], row_width)
+        fed, ended, chosen = Signal(), Signal(), Signal()
+        m.d.sync += [fed.eq(feed), first.eq(beat == 0), ended.eq(last)]
+        m.d.sync += [before.eq(lane), chosen.eq(run.going & embeds)]
+        read, x, cached, fed, first, ended, before, chosen = self._later(
+            m, self.read, x, cached, fed, first, ended, before, chosen
+        )
+        weights = read.word_select(self.row[:row_bits], row_width)
+        m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
         more, ready = Signal(range(s.rows)), Signal()  # results behind the one that is done
         m.d.comb += [
+            fabric.beat.eq(fed),
             fabric.first.eq(first),
+            fabric.last.eq(ended),
             fabric.x.as_value().eq(x),
-            fabric.bytes.as_value().eq(cached),
-            fabric.weights.as_value().eq(self.read),
+            fabric.bytes.as_value().eq(Mux(control.ones, Cat([Const(1, 8)] * s.columns), cached)),
+            fabric.weights.as_value().eq(read),
             fabric.cached.eq(control.cache),
             fabric.next.eq(run.valid & products),
             self.product.eq(fabric.result),
-            self.weight.eq(weights.word_select(before, s.weight_width)),
-            ready.eq(~products | fabric.done | (more != 0)),
+            ready.eq(Mux(embeds, chosen, ~products | fabric.done | (more != 0))),
             self.issue.eq(run.going & run.left & ready),
         ]
-        with m.If(fabric.done):
-            m.d.sync += more.eq(Mux(control.cache, 0, s.rows - 1))
+        self._rest(m, fabric.done, more)
+        return m
+
+    def _later(self, m, *values):
+        """``values``, a cycle later where the tape is far."""
+        if not self.shape.far:
+            return values
+        later = [Signal(len(value), name=f"later_{n}") for n, value in enumerate(values)]
+        m.d.sync += [one.eq(value) for one, value in zip(later, values, strict=True)]
+        return later
+
+    def _rest(self, m, done, more):
+        """Counts the results behind the one that is done."""
+        s, run = self.shape, self.run
+        with m.If(run.begin):  # of a last tile that was not whole
+            m.d.sync += more.eq(0)
+        with m.Elif(done):
+            m.d.sync += more.eq(Mux(run.control.cache, 0, s.rows - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)
-        return m
 
     def _memory(self, m, name, depth, place, en):
         """A memory of bytes: the word at ``place``, a cycle later."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CompactImage", "CompactShape"]
+__all__ = ["FAR", "CompactImage", "CompactShape"]
+
+FAR = 800_000  # bits of a tape whose block RAMs, 44 or more, lie all over a chip
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,14 @@ class CompactShape:
         The first instruction of a layer.
     activation : str
         Of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    gate_shift : int
+        Of gates to that table.
     positions : bool
         Whether there are learned positions.
+    sampling : bool
+        Runs may have a temperature.
+    logit_fraction : int
+        Where they may: logits are in units of ``2**-logit_fraction``.
     """
 
     dim: int
@@ -58,7 +66,10 @@ class CompactShape:
     embedding_scale: int
     loop: int
     activation: str = "silu"
+    gate_shift: int = 0
     positions: bool = False
+    sampling: bool = False
+    logit_fraction: int = 0
 
     lanes = 1  # of what comes out
 
@@ -71,6 +82,11 @@ class CompactShape:
     def word_bits(self):
         """Bits of a word of the tape of weights."""
         return self.multipliers * self.weight_width
+
+    @property
+    def far(self):
+        """Whether registers stand between the memories and the fabric, a cycle."""
+        return not self.spram and self.tape_words * self.word_bits > FAR
 
 
 @dataclass(frozen=True)

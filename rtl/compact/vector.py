@@ -23,6 +23,8 @@ class CompactVector(wiring.Component):
     ----------
     activation : str
         Of the table of gates: see :func:`celosia.reference.compact.tables.gate_table`.
+    gate_shift : int, 0 to 7
+        Bits of gates behind the table's, which round half up. Gates have 16 bits.
     a_width, sum_width : int, 24 to 34, 40 to 48
         Bits of the first operand, and of sums of products.
     positions : int
@@ -33,10 +35,16 @@ class CompactVector(wiring.Component):
     Members
     -------
     control : In(control_layout)
-        Holds from ``begin`` until the pipeline is ``empty``.
+        Holds from ``begin`` until 4 cycles behind the last operands; the next ``begin`` is the
+        first thing behind that, but 6 cycles behind them if it measures.
     shift : In(unsigned(5))
     begin : In(1)
         An instruction begins in the next cycle.
+    turn : Out(1)
+        1 in the second cycle behind ``begin``: results that are written in later cycles are the
+        new instruction's.
+    late : Out(control_layout)
+        The control of results as they are written.
     valid, last : In(1)
         Operands are there; they are the instruction's last ones.
     a : In(signed(a_width))
@@ -51,6 +59,8 @@ class CompactVector(wiring.Component):
     write : Out(1)
     y : Out(signed(24))
         A result, in the cycle of ``write``.
+    plain : Out(signed(24))
+        The same, but not looked up.
     exponent : Out(unsigned(5))
         Of the vector measured last, as ``control.measure`` says.
     largest : Out(unsigned(20))
@@ -60,14 +70,19 @@ class CompactVector(wiring.Component):
     tapped : Out(signed(24))
     """
 
-    def __init__(self, activation="silu", a_width=24, sum_width=40, positions=256, beats=8):
+    def __init__(
+        self, activation="silu", gate_shift=0, a_width=24, sum_width=40, positions=256, beats=8
+    ):
         self.activation = activation
+        self.gate_shift = gate_shift
         self.sum_width = sum_width
         super().__init__(
             {
                 "control": In(control_layout(beats)),
                 "shift": In(5),
                 "begin": In(1),
+                "turn": Out(1),
+                "late": Out(control_layout(beats)),
                 "valid": In(1),
                 "last": In(1),
                 "a": In(signed(a_width)),
@@ -78,6 +93,7 @@ class CompactVector(wiring.Component):
                 "empty": Out(1),
                 "write": Out(1),
                 "y": Out(signed(24)),
+                "plain": Out(signed(24)),
                 "exponent": Out(5),
                 "largest": Out(20),
                 "tap": Out(1),
@@ -87,27 +103,14 @@ class CompactVector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        control = self.control
-        product = self._product(m)
-        valid, last = Signal(2), Signal(2)  # in the second stage, in the third
-        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
+        control, late = self.control, self.late
+        begun = Signal()
+        m.d.sync += [begun.eq(self.begin), self.turn.eq(begun)]
+        with m.If(self.turn):
+            m.d.sync += late.eq(control)
+        total, complete, summing = self._total(m)
 
-        # Third stage: sums of one, two or all products.
-        total = Signal(signed(self.sum_width))
-        odd, fresh = Signal(), Signal()
-        keep = Signal()
-        two, all_ = control.group == Group.TWO, control.group == Group.ALL
-        m.d.comb += keep.eq((two & odd) | (all_ & ~fresh))
-        complete = Signal()
-        m.d.sync += complete.eq(
-            valid[1] & ((control.group == Group.ONE) | (two & odd) | (all_ & last[1]))
-        )
-        with m.If(valid[1]):
-            m.d.sync += [total.eq(Mux(keep, total, 0) + product), odd.eq(~odd), fresh.eq(0)]
-        with m.If(self.begin):
-            m.d.sync += [odd.eq(0), fresh.eq(1)]
-
-        # Fourth: the shift, and the first limit.
+        # Fourth: the shift, and the first limit; what is to be added.
         moved = Signal(signed(self.sum_width + 1))
         m.d.comb += moved.eq(Cat(Const(0, 1), total).as_signed() >> self.shift)
         whole = Signal(signed(24))
@@ -121,29 +124,28 @@ class CompactVector(wiring.Component):
         ]
         stage = Signal(3)  # a result is at its sum, at its table, at its writing
         m.d.sync += stage.eq(Cat(complete, stage))
-        m.d.comb += self.adding.eq(complete)
+        greatest, addend = Signal(signed(24)), Signal(signed(24))
+        m.d.sync += addend.eq(0)
+        with m.Switch(late.add):
+            with m.Case(Add.WIDE):
+                m.d.sync += addend.eq(self.add)
+            with m.Case(Add.LARGEST):
+                m.d.sync += addend.eq(~greatest)
 
         # Fifth: the addition, and the last limit.
-        greatest = Signal(signed(24))
-        addend = Signal(signed(24))
-        with m.Switch(control.add):
-            with m.Case(Add.WIDE):
-                m.d.comb += addend.eq(self.add)
-            with m.Case(Add.LARGEST):
-                m.d.comb += addend.eq(~greatest)
         sum_ = Signal(signed(26))
-        m.d.comb += sum_.eq(whole + addend + up + (control.add == Add.LARGEST))
+        m.d.comb += sum_.eq(whole + addend + up + (late.add == Add.LARGEST))
         y = Signal(signed(24))
-        m.d.sync += y.eq(_limited(m, sum_, control.width))
+        m.d.sync += y.eq(_limited(m, sum_, late.width))
 
         # Sixth: measurements, and the tables' addresses.
         index = Signal(20)
         masked = Signal()
-        m.d.comb += masked.eq(control.masked & (index >= self.positions))
+        m.d.comb += masked.eq(late.masked & (index >= self.positions))
         self._measure(m, stage[1], y, masked, index, greatest)
         with m.If(stage[1]):
             m.d.sync += index.eq(index + 1)
-        with m.If(self.begin):
+        with m.If(self.turn):
             m.d.sync += index.eq(0)
         looked_up = self._tables(m, y)
         later, zero = Signal(signed(24)), Signal()
@@ -152,12 +154,34 @@ class CompactVector(wiring.Component):
         # Seventh: writing.
         m.d.comb += [
             self.write.eq(stage[2]),
-            self.y.eq(Mux(control.table == Table.NONE, later, Mux(zero, 0, looked_up))),
-            self.empty.eq(~self.valid & (valid[:2] == 0) & ~complete & (stage == 0)),
-            self.tap.eq(stage[1] & control.largest & ~control.masked),
+            self.plain.eq(later),
+            self.y.eq(Mux(late.table == Table.NONE, later, Mux(zero, 0, looked_up))),
+            self.empty.eq(~self.valid & ~summing & ~complete & (stage == 0)),
+            self.tap.eq(stage[1] & late.largest & ~late.masked),
             self.tapped.eq(y),
         ]
         return m
+
+    def _total(self, m):
+        """Third stage: sums of one, two or all products; whether one is there, whether to come."""
+        control, product = self.control, self._product(m)
+        valid, last = Signal(2), Signal(2)  # in the second stage, in the third
+        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.last, last))]
+        total = Signal(signed(self.sum_width))
+        odd, fresh = Signal(), Signal()
+        keep = Signal()
+        two, all_ = control.group == Group.TWO, control.group == Group.ALL
+        m.d.comb += keep.eq((two & odd) | (all_ & ~fresh))
+        complete = Signal()
+        m.d.comb += self.adding.eq(
+            valid[1] & ((control.group == Group.ONE) | (two & odd) | (all_ & last[1]))
+        )
+        m.d.sync += complete.eq(self.adding)
+        with m.If(valid[1]):
+            m.d.sync += [total.eq(Mux(keep, total, 0) + product), odd.eq(~odd), fresh.eq(0)]
+        with m.If(self.begin):
+            m.d.sync += [odd.eq(0), fresh.eq(1)]
+        return total, complete, valid.any()
 
     def _product(self, m):
         """``a * b``, two cycles later."""
@@ -177,15 +201,15 @@ class CompactVector(wiring.Component):
 
     def _measure(self, m, valid, y, masked, index, greatest):
         """The magnitude of all results, and the largest."""
-        control = self.control
+        control, late = self.control, self.late
         used, fresh = Signal(23), Signal()
-        with m.If(valid & control.sum):
+        with m.If(valid & late.sum):
             m.d.sync += used.eq(used | (y[:23] ^ y[-1].replicate(23)))
-        with m.If(valid & control.largest & ~masked & (fresh | (y > greatest))):
+        with m.If(valid & late.largest & ~masked & (fresh | (y > greatest))):
             m.d.sync += [greatest.eq(y), self.largest.eq(index), fresh.eq(0)]
-        with m.If(self.begin & control.sum & ~control.more):
+        with m.If(self.turn & control.sum & ~control.more):
             m.d.sync += used.eq(0)
-        with m.If(self.begin & control.largest):
+        with m.If(self.turn & control.largest):
             m.d.sync += fresh.eq(1)
         length = Signal(5)
         m.d.comb += length.eq(bit_length(used))
@@ -214,15 +238,19 @@ class CompactVector(wiring.Component):
         m.submodules.narrow = small = memory.Memory(shape=8, depth=512, init=small)
         m.submodules.root = root = memory.Memory(shape=15, depth=256, init=root_table().tolist())
         place = Signal(8)
-        is_gate = self.control.table == Table.GATE
-        m.d.comb += place.eq(y[:8])
-        with m.If(is_gate & (y[7:] != y[-1].replicate(17))):
-            m.d.comb += place.eq(Cat((~y[-1]).replicate(7), y[-1]))
-        with m.Elif((self.control.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
+        is_gate = self.late.table == Table.GATE
+        gate = Signal(signed(17))
+        twice = Cat(Const(0, 1), y[:16]).as_signed() >> self.gate_shift
+        m.d.comb += [place.eq(y[:8]), gate.eq((twice + 1) >> 1)]
+        with m.If(is_gate):
+            m.d.comb += place.eq(gate)
+            with m.If(gate[7:] != gate[-1].replicate(10)):
+                m.d.comb += place.eq(Cat((~gate[-1]).replicate(7), gate[-1]))
+        with m.Elif((self.late.table == Table.EXP) & y[-1] & ~(y[8:].all() & y[:8].any())):
             m.d.comb += place.eq(1)
         narrow, wide = small.read_port(), root.read_port()
         m.d.comb += [narrow.addr.eq(Cat(place, is_gate)), wide.addr.eq(place)]
-        return Mux(self.control.table == Table.ROOT, wide.data, narrow.data)
+        return Mux(self.late.table == Table.ROOT, wide.data, narrow.data)
 
 
 def _limited(m, x, width):

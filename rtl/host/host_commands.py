@@ -148,8 +148,8 @@ class HostCommands(wiring.Component):
         For ``vocab_size`` and ``max_seq_len``.
     memory : int, even
         Bytes of the external memory that the host loads; 0 where there is none.
-    plain : bool
-        Refuse runs that begin behind position 0, or have a temperature.
+    plain, greedy : bool
+        Refuse runs that begin behind position 0; that have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
     states : int, 0 to 2**20
@@ -182,12 +182,13 @@ class HostCommands(wiring.Component):
         Values that the answer STATES brings, with that answer.
     """
 
-    def __init__(self, info, memory=0, plain=False, rings=False, states=0):
+    def __init__(self, info, memory=0, plain=False, greedy=False, rings=False, states=0):
         self.rings = rings
         self.states = states
         self.info = info
         self.memory_size = memory
         self.plain = plain
+        self.greedy = greedy
         super().__init__(
             {
                 "data": In(stream.Signature(8, always_ready=True)),
@@ -345,7 +346,6 @@ class HostCommands(wiring.Component):
                 with m.If(holds):
                     m.d.sync += code.eq(reason)
 
-        plain = {Code.START: fields.start != 0, Code.GREEDY: fields.temperature != 0}
         with m.Switch(frame.kind):
             with m.Case(Kind.PROMPT):
                 refuse(
@@ -369,7 +369,8 @@ class HostCommands(wiring.Component):
                         Code.TEMPERATURE: fields.temperature >= TEMPERATURE_LIMIT,
                         **({Code.MEMORY: ~self.memory.holds} if memory else {}),
                         **({Code.OVERWRITTEN: self._early(fields.start)} if self.rings else {}),
-                        **(plain if self.plain else {}),
+                        **({Code.START: fields.start != 0} if self.plain else {}),
+                        **({Code.GREEDY: fields.temperature != 0} if self.greedy else {}),
                     }
                 )
             if memory:

@@ -38,8 +38,8 @@ class HostLink(wiring.Component):
         Cycles without a byte after which an incomplete frame is given up.
     memory : int, even, 0 to 2**32 - 2
         Bytes of the external memory that the host loads; 0 where there is none.
-    plain : bool
-        Refuse runs that begin behind position 0, or have a temperature.
+    plain, greedy : bool
+        Refuse runs that begin behind position 0; that have a temperature.
     rings : bool
         Refuse runs that begin behind position 0 and before ``least_start``.
     states : int, 0 to 2**20
@@ -82,7 +82,7 @@ class HostLink(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, info, timeout, memory=0, plain=False, rings=False, states=0):
+    def __init__(self, info, timeout, memory=0, plain=False, greedy=False, rings=False, states=0):
         if not isinstance(info, Info):
             raise ValueError(f"info must be an Info, not {info!r}")
         if timeout not in range(1, 2**32):
@@ -94,6 +94,7 @@ class HostLink(wiring.Component):
         self.timeout = timeout
         self.memory_size = memory
         self.plain = plain
+        self.greedy = greedy
         self.rings = rings
         self.states = states
         resume = stream.Signature(20, always_ready=True)
@@ -120,7 +121,7 @@ class HostLink(wiring.Component):
         m.submodules.receiver = receiver = FrameReceiver(self.timeout)
         m.submodules.transmitter = transmitter = FrameTransmitter()
         m.submodules.commands = commands = HostCommands(
-            self.info, self.memory_size, self.plain, self.rings, self.states
+            self.info, self.memory_size, self.plain, self.greedy, self.rings, self.states
         )
         m.submodules.answers = answers = HostAnswers(self.info, bool(self.memory_size), self.states)
 
