@@ -7,6 +7,7 @@ ternary lanes; ``370m``, ``1.3b`` and ``2.7b`` are the released MatMul-free shap
 random and ternary, every logit is compared with the integer reference. A file keeps what is done:
 the same call goes on with the rest. Such a simulation is built in ten minutes to an hour;
 ``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles. ``--predict`` builds none.
+``--cells`` has Yosys count the block on an ECP5 and on a 7-series device, which takes an hour each.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from celosia.generators.components.synthesis import synthesise
 from celosia.generators.config import load_config
 from celosia.generators.estimate.cycles import predict
 from celosia.generators.estimate.sketch import make_sketch
@@ -38,6 +40,7 @@ PARTS = {
     "2.7b": (2560, 6912, 32000, 32, 4096, 16),
 }
 SIMULATED = "block", "370m"
+TARGETS = "ecp5", "xilinx"
 CLOCK = 60e6  # Hz, the published one's
 #: Weights behind eight AXI ports, five in a byte: slower than the fabric.
 BOUND = {"weight_format": "trits", "memory": "axi", "axi_width": 512, "axi_ports": 8}
@@ -122,10 +125,15 @@ def predicted_bitnet():
     return found
 
 
+def planned(part):
+    """The plan of one layer and the head."""
+    model = ternary(random_model(model_config(part), seed=1))
+    return make_plan(model, load_config("small", settings(part)), calibrate(model, [1, 2, 3, 4]))
+
+
 def measured(part):
     """One layer and the head in RTL: a token whose pass stops before the head, and one with it."""
-    model = ternary(random_model(model_config(part), seed=1))
-    plan = make_plan(model, load_config("small", settings(part)), calibrate(model, [1, 2, 3, 4]))
+    plan = planned(part)
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
         run = simulate(plan, simulation, Request((7, 11), 2))
         done = summary(plan, run, compare(plan, run))
@@ -154,20 +162,29 @@ def main():
     names = (*PARTS, "bitnet")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(names))
     parser.add_argument("--predict", action="store_true", help="simulate nothing")
+    parser.add_argument("--cells", action="store_true", help="count the block's cells")
     parser.add_argument("-o", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(names):
         parser.error(f"PART must be among {', '.join(names)}, not {min(unknown)}")
     file = arguments.o
     found = json.loads(file.read_text()) if file and file.exists() else {}
+
+    def keep():
+        if file:
+            file.write_text(json.dumps(found, indent=2) + "\n")
+
     for part in arguments.parts or names:
         about = found.setdefault(part, {})
         about["predicted"] = predicted(part) if part in PARTS else predicted_bitnet()
         if part in SIMULATED and not arguments.predict and "simulated" not in about:
             about["simulated"] = measured(part)
+        keep()
+        for target in TARGETS if arguments.cells and part == "block" else ():
+            cells = about.setdefault("cells", {})
+            cells[target] = cells.get(target) or synthesise(planned(part).machine(), target)
+            keep()
         print(part, json.dumps(about, indent=2), flush=True)
-        if file:
-            file.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ TEN_MILLION = ModelConfig(
     dim=320, hidden_dim=896, n_layers=8, n_heads=8, n_kv_heads=2, head_dim=40, vocab_size=4096,
     seq_len=128,
 )  # fmt: skip
+DEMO_MATMULFREE = ModelConfig(
+    dim=96, hidden_dim=224, n_layers=4, n_heads=1, n_kv_heads=1, head_dim=2, vocab_size=512,
+    seq_len=256, tied=False, family="hgrn_bit", options={"lower_bounds": True},
+)  # fmt: skip
 LLAMA = ModelConfig(
     dim=2048, hidden_dim=8192, n_layers=1, n_heads=32, n_kv_heads=8, head_dim=64,
     vocab_size=128256, seq_len=2048, rope_theta=500000.0,
@@ -52,6 +56,7 @@ def recorded():
         ("smollm2_answer", SMOLLM2),
         ("gemma3_270m_rtl", gemma3(2)),
         ("gemma3_270m_answer", gemma3(18)),
+        ("demo_matmulfree_axi", DEMO_MATMULFREE),
     ):
         run = _read(name)
         length, cycles = len(run["prompt_tokens"]), run["cycles"]

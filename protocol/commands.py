@@ -57,7 +57,8 @@ class Prompt(Message):
 
     @classmethod
     def parse(cls, payload):
-        return cls(*_address_and_numbers(cls.kind, "token", payload))
+        address, tokens = _address_and_numbers(cls.kind, "token", payload)
+        return cls(address, tokens)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class Restore(Message):
 
     @classmethod
     def parse(cls, payload):
-        return cls(*_address_and_numbers(cls.kind, "value", payload))
+        address, values = _address_and_numbers(cls.kind, "value", payload)
+        return cls(address, values)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Resume(Message):
     def parse(cls, payload):
         if len(payload) != 11:
             raise ValueError("RESUME must have 11 bytes")
-        return cls(*from_bytes(payload, [3]), bytes(payload[3:]))
+        return cls(from_bytes(payload, [3])[0], bytes(payload[3:]))
 
 
 def _numbers(address, name, numbers):

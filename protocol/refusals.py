@@ -100,18 +100,19 @@ def refusal(
             Code.GREEDY: greedy and message.temperature > 0,
         }
     elif command.kind in MEMORY_COMMANDS:
-        length = message.length if command.kind == Kind.CHECK else len(message.data)
-        odd = message.address % 2 or length % 2
-        reasons = {
-            Code.BUSY: busy,
-            Code.EMPTY: not length,
-            Code.ADDRESS: odd or message.address + length > memory,
-        }
+        reasons = {Code.BUSY: busy} | _memory(message, memory)
     elif command.kind in STATE_COMMANDS:
         reasons = {Code.BUSY: busy} | _states(message, max_seq_len, states, model_hash)
     else:
         reasons = {}
     return next((code for code, holds in reasons.items() if holds), None)
+
+
+def _memory(message, memory):
+    """Why a load or a check of ``memory`` bytes is refused: each reason, and whether it holds."""
+    length = message.length if message.kind == Kind.CHECK else len(message.data)
+    odd = message.address % 2 or length % 2
+    return {Code.EMPTY: not length, Code.ADDRESS: odd or message.address + length > memory}
 
 
 def _states(message, max_seq_len, states, model_hash):

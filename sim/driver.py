@@ -203,7 +203,7 @@ class Driver:
                 frames -= 1
                 deadline = self._clock.now() + self._timeout
 
-    def _ask(self, command, expected=messages.Ack, heed_errors=True, timeout=None):
+    def _ask(self, command, expected, heed_errors=True, timeout=None):
         """The machine's answer to a command: a message of class `expected`."""
         self._transport.send(messages.encode(command))
         timeout = timeout or self._timeout

@@ -3,7 +3,15 @@
 import zlib
 from dataclasses import dataclass
 
-from celosia.protocol.messages import PROMPT_TOKENS, SAVED_VALUES, Restore, Resume, Save, States
+from celosia.protocol.messages import (
+    PROMPT_TOKENS,
+    SAVED_VALUES,
+    Ack,
+    Restore,
+    Resume,
+    Save,
+    States,
+)
 from celosia.protocol.refusals import STATE_LIMIT
 from celosia.sim.transport import DriverError
 
@@ -90,5 +98,5 @@ def restore(ask, info, state):
         )
     for begin in range(0, len(state.values), PROMPT_TOKENS):
         part = state.values[begin : begin + PROMPT_TOKENS]
-        ask(Restore(begin, tuple(value % STATE_LIMIT for value in part)))
-    ask(Resume(state.position, state.model_hash))
+        ask(Restore(begin, tuple(value % STATE_LIMIT for value in part)), Ack)
+    ask(Resume(state.position, state.model_hash), Ack)

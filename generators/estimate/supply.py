@@ -65,6 +65,8 @@ class Supply:
         """
         if self.ahead and max(self.next) <= begin:
             return last
+        # Words wait for activations, too: little more than the next one is there then.
+        begin = max(begin, int(last[0]) - words + 1 - int(np.ceil(self.lines[0][0])))
         places, used = words * np.arange(1, tiles + 1), last
         for n, (rate, ready) in enumerate(self.lines):
             if rate:

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
-from celosia.protocol.messages import PROMPT_TOKENS, Check, Kind, Run, Save
+from celosia.protocol.messages import PROMPT_TOKENS, Check, Kind, Run
 from celosia.protocol.refusals import TEMPERATURE_LIMIT, Code
 from celosia.rtl.host.frame import Fault, verdict
 from celosia.rtl.host.host_memory import MemoryPayload, memory_port
@@ -223,18 +223,14 @@ class HostCommands(wiring.Component):
             self.answer.p.code.eq(code),
         ]
         m.d.comb += [self.command.p[name].eq(payload.run[name]) for name in command.members]
+        answers = {Kind.ASK_INFO: Kind.INFO, Kind.ASK_STATUS: Kind.STATUS}
+        answers |= {Kind.CHECK: Kind.CHECKSUM} if memory else {}
+        answers |= {Kind.SAVE: Kind.STATES} if states else {}
         with m.If(code != 0):
             m.d.comb += self.answer.p.kind.eq(Kind.ERROR)
-        with m.Elif(kind == Kind.ASK_INFO):
-            m.d.comb += self.answer.p.kind.eq(Kind.INFO)
-        with m.Elif(kind == Kind.ASK_STATUS):
-            m.d.comb += self.answer.p.kind.eq(Kind.STATUS)
-        if memory:
-            with m.Elif(kind == Kind.CHECK):
-                m.d.comb += self.answer.p.kind.eq(Kind.CHECKSUM)
-        if states:
-            with m.Elif(kind == Kind.SAVE):
-                m.d.comb += self.answer.p.kind.eq(Kind.STATES)
+        for command_kind, answer_kind in answers.items():
+            with m.Elif(kind == command_kind):
+                m.d.comb += self.answer.p.kind.eq(answer_kind)
 
         with m.FSM():
             with m.State("JUDGE"):
@@ -259,19 +255,11 @@ class HostCommands(wiring.Component):
             with m.State("FETCH"):
                 m.d.comb += payload.fetch.eq(1)
                 m.next = "WRITE"
-            with m.State("WRITE"):
-                taken = self.prompt.ready
-                m.d.comb += self.prompt.valid.eq(1)
-                if states:
-                    restores = kind == Kind.RESTORE
-                    m.d.comb += self.prompt.valid.eq(~restores)
-                    m.d.comb += self.write.valid.eq(restores)
-                    taken = taken | restores
-                with m.If(taken):
-                    m.d.sync += position.eq(position + 1)
-                    m.next = "FETCH"
-                    with m.If(payload.fetched):
-                        m.next = "ANSWER"
+            with m.State("WRITE"), m.If(self._offer(m, states)):
+                m.d.sync += position.eq(position + 1)
+                m.next = "FETCH"
+                with m.If(payload.fetched):
+                    m.next = "ANSWER"
             with m.State("RUN"):
                 m.d.comb += self.command.valid.eq(1)
                 with m.If(self.command.ready):
@@ -322,6 +310,15 @@ class HostCommands(wiring.Component):
             self.resume.payload.eq(Mux(self.frame.p.kind == Kind.RESUME, states.first, 0)),
         ]
         return states
+
+    def _offer(self, m, states):
+        """Offer one of a payload's numbers to the tokens, or to the states; whether it is taken."""
+        if not states:
+            m.d.comb += self.prompt.valid.eq(1)
+            return self.prompt.ready
+        restores = self.frame.p.kind == Kind.RESTORE
+        m.d.comb += [self.prompt.valid.eq(~restores), self.write.valid.eq(restores)]
+        return self.prompt.ready | restores
 
     def _act(self, m, states):
         """A restore leaves the states nobody's, until a resume."""
@@ -392,35 +389,10 @@ class HostCommands(wiring.Component):
                             Code.ADDRESS: memory.check_unfit,
                         }
                     )
-            if states:
-                with m.Case(Kind.SAVE):
-                    refuse(
-                        {
-                            Code.LENGTH: frame.length != sum(Save.sizes),
-                            Code.BUSY: self.busy,
-                            Code.EMPTY: states.save_empty,
-                            Code.ADDRESS: states.save_unfit,
-                        }
-                    )
-                with m.Case(Kind.RESTORE):
-                    refuse(
-                        {
-                            Code.LENGTH: payload.uneven | (payload.groups == 0),
-                            Code.BUSY: self.busy,
-                            Code.EMPTY: payload.groups == 1,
-                            Code.ADDRESS: states.restore_unfit,
-                            Code.VOCABULARY: states.restore_wide,
-                        }
-                    )
-                with m.Case(Kind.RESUME):
-                    refuse(
-                        {
-                            Code.LENGTH: frame.length != 3 + len(self.info.model_hash),
-                            Code.BUSY: self.busy,
-                            Code.SPAN: states.first > self.info.max_seq_len,
-                            Code.MODEL: states.other,
-                        }
-                    )
+            told = frame.length, payload, self.busy, self.info.max_seq_len
+            for kind, reasons in states.reasons(*told).items() if states else ():
+                with m.Case(kind):
+                    refuse(reasons)
             with m.Case(Kind.ASK_INFO, Kind.ABORT, Kind.ASK_STATUS):
                 refuse({Code.LENGTH: frame.length != 0})
             with m.Default():

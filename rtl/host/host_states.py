@@ -3,7 +3,8 @@
 from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from celosia.protocol.messages import PROMPT_TOKENS, SAVED_VALUES
+from celosia.protocol.messages import PROMPT_TOKENS, SAVED_VALUES, Kind, Save
+from celosia.protocol.refusals import Code
 
 __all__ = ["StatePayload", "state_port", "written"]
 
@@ -98,3 +99,36 @@ class StatePayload(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [place.eq(0), groups.eq(0), self.restore_wide.eq(0)]
         return m
+
+    def reasons(self, length, payload, busy, max_seq_len):
+        """Of each command about states why it is refused: codes, and whether they hold.
+
+        Parameters
+        ----------
+        length : Value
+            Of the frame's payload.
+        payload : celosia.rtl.host.host_commands.CommandPayload
+        busy : Value
+        max_seq_len : int
+        """
+        return {
+            Kind.SAVE: {
+                Code.LENGTH: length != sum(Save.sizes),
+                Code.BUSY: busy,
+                Code.EMPTY: self.save_empty,
+                Code.ADDRESS: self.save_unfit,
+            },
+            Kind.RESTORE: {
+                Code.LENGTH: payload.uneven | (payload.groups == 0),
+                Code.BUSY: busy,
+                Code.EMPTY: payload.groups == 1,
+                Code.ADDRESS: self.restore_unfit,
+                Code.VOCABULARY: self.restore_wide,
+            },
+            Kind.RESUME: {
+                Code.LENGTH: length != 3 + len(self.model_hash),
+                Code.BUSY: busy,
+                Code.SPAN: self.first > max_seq_len,
+                Code.MODEL: self.other,
+            },
+        }
