@@ -24,8 +24,10 @@ from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.embed import IntegerEmbed
 from celosia.reference.operations.experts import HIDDEN, IntegerExperts
 from celosia.reference.operations.gate import IntegerGate
-from celosia.reference.operations.linear import IntegerLinear, LinearPair
-from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
+from celosia.reference.operations.hadamard import HEAD_VALUE_WIDTH, Hadamard, IntegerHadamard
+from celosia.reference.operations.linear import SCALED_WIDTH, IntegerLinear, LinearPair
+from celosia.reference.operations.norm import ACTIVATION_WIDTH, IntegerNorm, IntegerStreamNorm
+from celosia.reference.operations.recur import IntegerRecur, Recur
 from celosia.reference.operations.rotate import IntegerRotate
 from celosia.reference.quantization.matrix import Matrix
 from celosia.reference.quantization.quantized_model import QuantizedModel
@@ -34,14 +36,17 @@ from celosia.reference.rewrites.rewrites import machine_form
 __all__ = ["blank_model", "machine_description", "outline"]
 
 
+STATE_FRACTION = 12  # of what recurs; the weights say what it is
+
 _DESCRIBED = {}  # what rewrites made of descriptions, by the text of their configuration
 
 
-def machine_description(config):
+def machine_description(config, rotate_down=0, rotate_keys=0):
     """The description of the model of a ModelConfig in the machine's form, without its weights."""
-    key = repr(config)
+    sizes = {"rotate_down": rotate_down, "rotate_keys": rotate_keys}
+    key = repr((config, sizes))
     if key not in _DESCRIBED:
-        _DESCRIBED[key] = machine_form(blank_model(config)).description
+        _DESCRIBED[key] = machine_form(blank_model(config), **sizes).description
     return _DESCRIBED[key]
 
 
@@ -59,7 +64,7 @@ def _blank(shapes):
 
 def outline(config, scheme):
     """The :class:`QuantizedModel` of a ModelConfig, whose numbers mean nothing; its shapes do."""
-    description = machine_description(config)
+    description = machine_description(config, scheme.rotate_down, scheme.rotate_keys)
     shapes = _Shapes(description, scheme, config)
     return QuantizedModel(
         config=config,
@@ -133,6 +138,10 @@ class _Shapes:
     def _gate(self, op):
         return IntegerGate(op, f"{op.gate}:{op.up}" if op.up else op.gate, 0)
 
+    def _hadamard(self, op):
+        heads = any(isinstance(x, Attention) and op.vector in (x.q, x.k) for x in self.operations)
+        return IntegerHadamard(op.vector, op.size, HEAD_VALUE_WIDTH if heads else ACTIVATION_WIDTH)
+
     def _linear(self, op):
         rows = self.d.sizes[op.out] if op.out == "logits" else self.padded(op.out)
         matrix, bias = self.matrix(rows, self.padded(op.input)), _zeros(rows) if op.bias else None
@@ -149,6 +158,11 @@ class _Shapes:
         if op.input == "x":
             return IntegerNorm(op, gains, 0, 1)
         return IntegerStreamNorm(op, gains, 0, 1, 24, gains if op.bias else None)
+
+    def _recur(self, op):
+        normed = any(isinstance(x, Norm) and x.input == op.out for x in self.operations)
+        most, width = _zeros(self.padded(op.input)), SCALED_WIDTH if normed else ACTIVATION_WIDTH
+        return IntegerRecur(op, most, STATE_FRACTION, STATE_FRACTION, width, self.layer)
 
     def _rotate(self, op):
         return IntegerRotate(op.vector, op.increments())
@@ -167,8 +181,10 @@ _FORMS = {
     Embed: _Shapes._embed,
     Experts: _Shapes._experts,
     Gate: _Shapes._gate,
+    Hadamard: _Shapes._hadamard,
     Linear: _Shapes._linear,
     LinearPair: _Shapes._linear_pair,
     Norm: _Shapes._norm,
+    Recur: _Shapes._recur,
     Rotate: _Shapes._rotate,
 }
