@@ -52,7 +52,7 @@ MACHINES = {
     "recurrent": ({"family": "hgrn_bit"}, "weight_parallelism=16 vector_lanes=2"),
     "8 lanes, olmo": ({"family": "olmo2"}, "weight_parallelism=128 vector_lanes=8 weight_width=6"),
 }  # fmt: skip
-FIT = ("2 lanes", "4 lanes", "16 rows", "16 rows, 4 lanes", "tokens")
+FIT = ("2 lanes", "4 lanes", "16 rows", "16 rows, 4 lanes")
 
 
 def configured(name):

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
-__all__ = ["Memory", "block_rams"]
+__all__ = ["BLOCK_BITS", "Memory", "block_rams", "chosen_bits"]
 
+BLOCK_BITS = 18432
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words, bits
-BLOCK, BANK, READ = 128, 0.5, 2  # what Yosys' memory_libmap counts for one, for its bits' choice
-LUT_BLOCK, LUT_WORDS, LUT_BITS = 4, 16, 4  # likewise of a memory in LUTs
 BYTE = 9  # bits that a block can write on their own
+#: What Yosys' memory_libmap counts: for a block, 16 x 4 bits in LUTs, a bit of a table in gates; for
+#: a bit chosen among banks, or enabled; for a read beside writing: of a table or LUTs, of a block.
+BLOCK, SMALL, GATES, CHOICE, READ, OLD_READ = 128, 4, 1 / 16, 0.5, 2, 14
 
 
 class Memory(NamedTuple):
@@ -37,18 +39,40 @@ def block_rams(memory):
 
     Words behind a block's last one lie in further banks, whose bits share blocks.
     """
+    return _cheapest(memory)[1]
+
+
+def chosen_bits(memory):
+    """Bits that are chosen among banks of blocks, one for each bank but the first: LUTs."""
+    return _cheapest(memory)[2]
+
+
+def _cheapest(memory):
+    """What it costs, its blocks, and the bits that are chosen among them."""
     depth, width, code, table, reads = memory
-    in_luts = depth * width / 16
-    if not table:
-        banks = -(-depth // LUT_WORDS)
-        parts = width // (code or width) * -(-(code or width) // LUT_BITS)
-        in_luts = LUT_BLOCK * banks * parts + BANK * (banks - 1) * width + READ
-    ways = [(in_luts, 0)]
+    code = code or width
+    if table:
+        ways = [(depth * width * GATES, 0, 0)]
+    else:
+        ways = [(_in_luts(depth, width, code), 0, 0)]
     for words, bits in SHAPES:
         if reads > 1 and bits > 2 * BYTE:
             continue
         banks, unit = -(-depth // words), min(bits, BYTE)
-        used = width if not code else width // code * -(-code // unit) * unit
+        used = width if code == width else width // code * -(-code // unit) * unit
         blocks = -(-banks * used // bits)
-        ways.append((BLOCK * blocks + BANK * (banks - 1) * width + READ, blocks))
-    return min(ways)[1]
+        cost = BLOCK * blocks + (READ if table else OLD_READ)
+        cost += _choice(banks, width, 0 if table else width // code)
+        ways.append((cost, blocks, (banks - 1) * width))
+    return min(ways)
+
+
+def _in_luts(depth, width, code):
+    banks = -(-depth // 16)
+    parts = width // code * -(-code // 4)
+    return SMALL * banks * parts + READ + _choice(banks, width, width // code)
+
+
+def _choice(banks, width, codes):
+    """Of a word among ``banks``, and of its bank where ``codes`` are written on their own."""
+    return CHOICE * ((banks - 1) * width + banks * codes) if banks > 1 else 0

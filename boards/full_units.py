@@ -1,5 +1,8 @@
 """The memories and the multipliers of a full machine's units, from its sizes and its program."""
 
+import functools
+import operator
+
 from amaranth import Const
 from amaranth.utils import ceil_log2
 from celosia.boards.block_ram import Memory
@@ -66,6 +69,7 @@ def memories(sketch, units):
     yield from _tape(sketch)
     yield from _slices(words["scales"], 16 * s.lanes)
     yield from _slices(words["biases"], BIAS_WIDTH * s.lanes)
+    yield Memory(s.dim_words << ceil_log2(s.tokens), s.residual_width * s.lanes)
     yield from [EXPONENTIALS] * (s.lanes // 2)
     if s.parts == 1:  # else in LUTs
         yield from [Memory(s.blocks, s.activation_width * s.lanes + 4)] * s.tokens
@@ -79,12 +83,14 @@ def memories(sketch, units):
 def _program(program, units):
     """The steps: bits that are the same in all of them are not stored."""
     layout = step_layout(len(program.routes), told(units, program))
-    names, routes = dict(layout).keys(), {name: n for n, name in enumerate(program.routes)}
+    routes = {name: n for n, name in enumerate(program.routes)}
+    steps = [step | {"route": routes[step["route"]]} for step in program.steps]
     any_bit, all_bits = 0, -1
-    for step in program.steps:
-        told_of = {name: value for name, value in step.items() if name in names}
-        word = Const.cast(layout.const(told_of | {"route": routes[step["route"]]})).value
-        any_bit, all_bits = any_bit | word, all_bits & word
+    for name, field in layout:
+        values = ({name: step[name]} if name in step else {} for step in steps)
+        bits = [Const.cast(layout.const(x)).value for x in {repr(x): x for x in values}.values()]
+        any_bit |= functools.reduce(operator.or_, bits)
+        all_bits &= functools.reduce(operator.and_, bits) | ~((1 << field.width) - 1 << field.offset)
     changing = any_bit & ~all_bits
     for low in range(0, layout.size, SLICE):
         width = (changing >> low & (1 << SLICE) - 1).bit_count()
