@@ -1,25 +1,33 @@
-"""What whole machines take of an ECP5: ``python bench/chip_model.py [-o FILE]``.
+"""What whole machines take of a chip: ``python bench/chip_model.py [-o FILE]``.
 
 Each machine of ``MACHINES`` is synthesised by Yosys, as for a ULX3S-85F, and what was counted is
-written to FILE; what is there is not synthesised again. ``--check`` compares the estimates of
-:mod:`celosia.boards.estimate` with the file.
+written to FILE; what is there is not synthesised again. ``--check`` synthesises nothing: it compares
+the estimates of :mod:`celosia.boards.estimate` with the file, and with what routed designs of
+``boards`` took.
 """
 
+import json
+import sys
 import tempfile
 from pathlib import Path
 
 from celosia.boards.build import BAUD, with_clock, write_design
 from celosia.boards.catalog import find_board
+from celosia.boards.ecp5 import Ecp5Flow
 from celosia.boards.estimate import estimate
 from celosia.generators.config import load_config
 from celosia.generators.plan import make_plan
+from celosia.reference.checkpoint import load
 from celosia.reference.model import ModelConfig, random_model
 from known_results import begin, write_known
+from recorded import STORIES
 
-__all__ = ["FILE", "MACHINES", "check", "configured", "measure"]
+__all__ = ["ERROR", "FILE", "FIT", "MACHINES", "check", "checked", "configured", "measure"]
 
 FILE = Path(__file__).with_suffix(".json")
+FOLDER = Path(__file__).with_name("boards")
 BOARD = "ulx3s_85f"
+ERROR = 0.1  # of LUTs
 MODEL = {
     "family": "llama", "dim": 64, "hidden_dim": 172, "n_layers": 5, "n_heads": 8, "n_kv_heads": 4,
     "head_dim": 8, "vocab_size": 512, "seq_len": 512, "tied": True,
@@ -73,24 +81,53 @@ def measure(name, say=print):
         return board.flow.count(Path(folder), say)
 
 
+def routed():
+    """Of each design that was routed its name, its board, its ModelConfig, its Config, its cells."""
+    for path in sorted(FOLDER.glob("*.json")):
+        run = json.loads(path.read_text())
+        if "fmax_mhz" not in run:
+            continue
+        board, kept = find_board(run["board"]), dict(run["config"])
+        boot = {"boot": "flash"} if "spram" in board.resources else {}
+        settings = [f"{n}={x}" for n, x in (kept | boot).items() if n not in ("name", "machine")]
+        config = load_config("compact" if kept.get("machine") == "compact" else "small", settings)
+        model = STORIES if run["model"] == "stories260K" else load(run["model"]).config
+        counted = {name: run[name]["used"] for name in ("lut", "ff", "dsp", "bram")}
+        yield path.stem, board, model, config, counted
+
+
+def checked(known):
+    """Of each machine outside the fit its name, its board, what was counted, the estimate."""
+    machines = [
+        (name, find_board(BOARD), *configured(name), counted)
+        for name, counted in known.items()
+        if name not in FIT
+    ]
+    for name, board, model, config, counted in [*machines, *routed()]:
+        yield name, board, counted, estimate(model, config, board.flow.lut_share)
+
+
 def check(known):
-    """Print what was counted and what was estimated; of each resource the differences."""
-    found = {name: [] for name in ("lut", "dsp", "bram")}
-    for number, counted in known.items():
-        chip = estimate(*configured(int(number)))
-        pairs = {name: (counted[name], getattr(chip, name)) for name in found}
+    """Print all differences; the largest one of LUTs, and how many blocks an ECP5 has otherwise."""
+    largest, blocks = 0.0, 0
+    for name, board, counted, chip in checked(known):
+        names = ("lut", *(["ff"] if chip.ff else []), "dsp", "bram")
+        pairs = {n: (counted[n], getattr(chip, n)) for n in names}
         text = ", ".join(f"{n} {a:,} (estimated {b:,})" for n, (a, b) in pairs.items())
-        print(f"{number}: {MACHINES[int(number)][1]}: {text}")
-        for name, (a, b) in pairs.items():
-            found[name].append(b / a - 1)
-    return found
+        error = chip.lut / counted["lut"] - 1
+        largest = max(largest, abs(error))
+        if isinstance(board.flow, Ecp5Flow):
+            blocks += sum(abs(said - n) for n, said in (pairs["dsp"], pairs["bram"]))
+        print(f"{name}: {text}; LUTs {error:+.1%}")
+    print(f"the largest error of LUTs is {largest:.1%}, of an ECP5's blocks {blocks}")
+    return largest, blocks
 
 
 def main():
     arguments, known = begin(__doc__, FILE)
     if arguments.check:
-        check(known)
-        return
+        largest, blocks = check(known)
+        sys.exit(largest > ERROR or blocks > 0)
     for name in MACHINES:
         if name not in known:
             known[name] = measure(name, lambda text: print(text, flush=True))

@@ -3,7 +3,6 @@
 import functools
 import operator
 
-from amaranth import Const
 from amaranth.utils import ceil_log2
 from celosia.boards.block_ram import Memory
 from celosia.protocol.messages import PROMPT_TOKENS
@@ -84,17 +83,22 @@ def _program(program, units):
     """The steps: bits that are the same in all of them are not stored."""
     layout = step_layout(len(program.routes), told(units, program))
     routes = {name: n for n, name in enumerate(program.routes)}
-    steps = [step | {"route": routes[step["route"]]} for step in program.steps]
-    any_bit, all_bits = 0, -1
+    changing = 0
     for name, field in layout:
-        values = ({name: step[name]} if name in step else {} for step in steps)
-        bits = [Const.cast(layout.const(x)).value for x in {repr(x): x for x in values}.values()]
-        any_bit |= functools.reduce(operator.or_, bits)
-        all_bits &= functools.reduce(operator.and_, bits) | ~((1 << field.width) - 1 << field.offset)
-    changing = any_bit & ~all_bits
+        told_of = {repr(step.get(name, 0)): step.get(name, 0) for step in program.steps}
+        numbers = [_number(routes[value] if name == "route" else value, field.shape) for value in told_of.values()]
+        same = functools.reduce(operator.and_, numbers)
+        changing |= (functools.reduce(operator.or_, numbers) & ~same) << field.offset
     for low in range(0, layout.size, SLICE):
         width = (changing >> low & (1 << SLICE) - 1).bit_count()
         yield from _slices(len(program.steps), width)
+
+
+def _number(value, shape):
+    """A member of a step as its bits."""
+    if isinstance(value, dict):
+        return sum(x << shape[name].offset for name, x in value.items())
+    return getattr(value, "value", value)
 
 
 def _tape(sketch):
