@@ -1,9 +1,9 @@
 """What whole machines take of a chip: ``python bench/chip_model.py [-o FILE]``.
 
 Each machine of ``MACHINES`` is synthesised by Yosys, as for a ULX3S-85F, and what was counted is
-written to FILE; what is there is not synthesised again. ``--check`` synthesises nothing: it compares
-the estimates of :mod:`celosia.boards.estimate` with the file, and with what routed designs of
-``boards`` took.
+written to FILE; what is there is not synthesised again. ``--check`` synthesises nothing: it
+compares the estimates of :mod:`celosia.boards.estimate` with the file, and with what routed designs
+of ``boards`` took.
 """
 
 import json
@@ -82,7 +82,7 @@ def measure(name, say=print):
 
 
 def routed():
-    """Of each design that was routed its name, its board, its ModelConfig, its Config, its cells."""
+    """Of each routed design its name, its board, its ModelConfig, its Config, its cells."""
     for path in sorted(FOLDER.glob("*.json")):
         run = json.loads(path.read_text())
         if "fmax_mhz" not in run:

@@ -176,10 +176,6 @@ def _passes(ends, payload):
     return found
 
 
-#: Families whose machines the cycle model refuses.
-UNKNOWN = {"hgrn_bit"}
-
-
 def checked(known):
     """Of each machine its name, what its runs took, and what was predicted: all their cycles."""
     for name, machine in known.items():
@@ -190,10 +186,7 @@ def checked(known):
         yield name, measured, predicted
     for family, run in json.loads(FAMILIES.read_text()).items():
         model = ModelConfig(**SIZES | CHANGES.get(family, {}), family=family)
-        try:
-            prediction = predict(make_sketch(model, load_config("small")), 1, TOKENS)
-        except ConfigError:
-            continue  # not modelled: UNKNOWN
+        prediction = predict(make_sketch(model, load_config("small")), 1, TOKENS)
         yield family, run["cycles"], sum(prediction.cycles)
     for name, model, config, length, tokens, options, cycles in recorded():
         prediction = predict(make_sketch(model, config), length, tokens, **options)

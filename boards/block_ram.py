@@ -7,8 +7,8 @@ __all__ = ["BLOCK_BITS", "Memory", "block_rams", "chosen_bits"]
 BLOCK_BITS = 18432
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words, bits
 BYTE = 9  # bits that a block can write on their own
-#: What Yosys' memory_libmap counts: for a block, 16 x 4 bits in LUTs, a bit of a table in gates; for
-#: a bit chosen among banks, or enabled; for a read beside writing: of a table or LUTs, of a block.
+#: What Yosys' memory_libmap counts: for a block, 16 x 4 bits in LUTs, a table's bit in gates; for a
+#: bit chosen among banks, or enabled; for a read port: of a table or LUTs, of a block.
 BLOCK, SMALL, GATES, CHOICE, READ, OLD_READ = 128, 4, 1 / 16, 0.5, 2, 14
 
 
@@ -51,10 +51,8 @@ def _cheapest(memory):
     """What it costs, its blocks, and the bits that are chosen among them."""
     depth, width, code, table, reads = memory
     code = code or width
-    if table:
-        ways = [(depth * width * GATES, 0, 0)]
-    else:
-        ways = [(_in_luts(depth, width, code), 0, 0)]
+    otherwise = depth * width * GATES if table else _in_luts(depth, width, code)
+    ways = [(otherwise, 0, 0)]
     for words, bits in SHAPES:
         if reads > 1 and bits > 2 * BYTE:
             continue

@@ -36,7 +36,10 @@ def multipliers(shape, units):
     if shape.groups:
         terms += 1 + shape.groups.offsets
     beside = shape.lanes * (shape.paths - 1)
-    found = {"fabric": shape.rows * shape.tokens * terms - beside, "scale": 2 * shape.lanes + beside}
+    found = {
+        "fabric": shape.rows * shape.tokens * terms - beside,
+        "scale": 2 * shape.lanes + beside,
+    }
     for name, (asked, unit) in units.items():
         each = _gated(unit) if asked.kind == "gate" else _EACH_LANE.get(asked.kind, 0)
         found[name] = 1 if asked.kind == "router" else each * shape.lanes
@@ -86,7 +89,10 @@ def _program(program, units):
     changing = 0
     for name, field in layout:
         told_of = {repr(step.get(name, 0)): step.get(name, 0) for step in program.steps}
-        numbers = [_number(routes[value] if name == "route" else value, field.shape) for value in told_of.values()]
+        numbers = [
+            _number(routes[value] if name == "route" else value, field.shape)
+            for value in told_of.values()
+        ]
         same = functools.reduce(operator.and_, numbers)
         changing |= (functools.reduce(operator.or_, numbers) & ~same) << field.offset
     for low in range(0, layout.size, SLICE):

@@ -43,6 +43,8 @@ def known_of(steps):
         (model("gemma2", options={"windows": (8, None)}), []),
         (model("qwen3_moe", options={"experts": 4, "chosen": 2}), []),
         (model("gpt2", n_kv_heads=4), ["token_parallelism=2"]),
+        (model("hgrn_bit", n_heads=1, n_kv_heads=1), []),
+        (model(), ["rotate_down=8", "rotate_keys=8"]),
     ],
 )
 def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
@@ -53,6 +55,9 @@ def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
     for name in ("weight_words", "scale_words", "bias_words", "runs", "experts"):
         assert getattr(sketch.program, name) == getattr(plan.program, name)
     assert sketch.config == plan.config
+    tapes = {"weights": len(plan.tape_words()), "scales": len(plan.tapes.scales)}
+    tapes |= {"biases": len(plan.tapes.biases), "gains": len(plan.tapes.gains)}
+    assert sketch.words == tapes
     assert sketch.macs(5) == plan.macs(5)
     for name in (
         "rows",
@@ -83,7 +88,7 @@ def test_predictions_are_what_simulated_machines_took(bench):
     assert {"tiny", "small"} <= known.keys()
     errors = {name: abs(b / a - 1) for name, a, b in bench.checked(known)}
     assert max(errors.values()) <= ERROR, errors
-    assert json.loads(bench.FAMILIES.read_text()).keys() - errors.keys() == bench.UNKNOWN
+    assert json.loads(bench.FAMILIES.read_text()).keys() <= errors.keys()
     assert all(errors[name] <= 0.01 for name in ("tiny", "small"))
 
 
@@ -160,8 +165,3 @@ def test_a_machine_that_there_is_not_is_refused():
         make_sketch(windows, load_config("small", ["kv_page_size=16"]))
     with pytest.raises(ConfigError, match="max_seq_len must be at most the model's 64, not 65"):
         make_sketch(model(), load_config("small", ["max_seq_len=65"]))
-
-
-def test_what_is_not_modelled_is_refused():
-    with pytest.raises(ConfigError, match="cycle model does not know this model's operation Recur"):
-        make_sketch(model("hgrn_bit"), load_config("small"))
