@@ -75,7 +75,7 @@ def _luts(config, memories):
     Weights of 8 bits take no more than of 4: the products of those are taken apart.
     """
     chosen = sum(map(chosen_bits, memories))  # among banks of block RAMs
-    return round(2439 + 25 * config.rows + 38.2 * config.weight_parallelism + 1.24 * chosen)
+    return round(2572 + 25 * config.rows + 39.1 * config.weight_parallelism + 0.94 * chosen)
 
 
 def _instruction(c, places, cache):
