@@ -4,7 +4,8 @@ import contextlib
 import functools
 import itertools
 
-from celosia.boards.full_estimate import SHAPES, lengths
+from celosia.boards.block_ram import Memory, block_rams, chosen_bits
+from celosia.boards.full_estimate import lengths
 from celosia.generators.compact.places import CompactPlaces, round_up
 from celosia.generators.config import Config, ConfigError, load_config
 from celosia.generators.estimate.outline import blank_model
@@ -23,6 +24,7 @@ SAMPLER = 1400  # LUTs of the sampler
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
 CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else, or a tape is large
 BLOCK_WORDS = 2048  # of a block RAM of the tape
+TOKEN = 20  # bits of one on the line
 WINDOWS = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, *range(64, 3, -4))
 LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth more than 8 bits
 FIXED = ("boot", "weight_parallelism", "vector_lanes", "weight_width")  # by an iCE40's memory
@@ -46,43 +48,41 @@ def needs(c, config):
     bits = config.weight_parallelism * config.weight_width
     token = (c.vocab_size - 1).bit_length()
     cache = 2 * places.values // columns
+    table = functools.partial(Memory, table=True)
     memories = [
-        (sum(height + 1 for height, _ in matrices), 4),  # scales and shifts
-        (sum(d.sizes[op.input] for op in d.find(Norm)), 8),  # gains
-        (round_up(places.vector_bytes, columns) // columns, 8 * columns),
-        (c.n_layers * cache, 8 * columns),
-        (places.wide_size, 24),
-        (places.half_size, 16),
-        (max(256, 48 + 8 * c.n_heads + 6 * c.n_kv_heads), _instruction(c, places, cache)),
-        (512, 8),
-        (256, 15),
-        (length, token),
-        (PROMPT_TOKENS + 1, token),
+        table(sum(height + 1 for height, _ in matrices), 4),  # scales and shifts
+        table(sum(d.sizes[op.input] for op in d.find(Norm)), 8),  # gains
+        Memory(round_up(places.vector_bytes, columns) // columns, 8 * columns, 8),
+        Memory(c.n_layers * cache, 8 * columns, 8),
+        Memory(places.wide_size, 24),
+        Memory(places.half_size, 16),
+        table(max(256, 48 + 8 * c.n_heads + 6 * c.n_kv_heads), _instruction(c, places, cache)),
+        table(512, 8),
+        table(256, 15),
+        Memory(length, token),
+        Memory(PROMPT_TOKENS + 1, token if spram else TOKEN),
     ]
     sampler = SAMPLER * config.samples
     if config.samples:
-        memories.append((1024, 16))
+        memories.append(table(1024, 16))
     if spram:
         found = {"lut": SMALL_LOGIC + sampler, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
-        return found | {
-            "bram": sum(_blocks(depth, width, SMALL_SHAPES) for depth, width in memories)
-        }
-    memories.append((words, bits))
+        return found | {"bram": sum(map(_small_blocks, memories))}
+    memories.append(table(words, bits))
     return {
-        "lut": _luts(config, words * bits) + sampler,
+        "lut": _luts(config, memories) + sampler,
         "dsp": config.weight_parallelism * config.weight_width // 8 + 2,
-        "bram": sum(_blocks(depth, width, SHAPES) for depth, width in memories),
+        "bram": sum(map(block_rams, memories)),
     }
 
 
-def _luts(config, bits):
-    """As a LUT4 of an ECP5 counts, with a tape of ``bits``; measured: docs/compact_machine.md."""
-    width = config.weight_parallelism * config.weight_width
-    deeper = -(-bits // (width * BLOCK_WORDS)) - 1  # between the blocks of a bit
-    weight = 43 + 10 * config.weight_width // 4
-    return round(
-        2300 + 25 * config.rows + weight * config.weight_parallelism + 1.6 * width * deeper
-    )
+def _luts(config, memories):
+    """As a LUT4 of an ECP5 counts, fitted to the table of docs/compact_machine.md.
+
+    Weights of 8 bits take no more than of 4: the products of those are taken apart.
+    """
+    chosen = sum(map(chosen_bits, memories))  # among banks of block RAMs
+    return round(2572 + 25 * config.rows + 39.1 * config.weight_parallelism + 0.94 * chosen)
 
 
 def _instruction(c, places, cache):
@@ -208,13 +208,12 @@ def _words(matrices, config):
     return sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
 
 
-def _blocks(depth, bits, shapes):
-    """Block RAMs in a memory: slices in the best of their shapes, the rest in other ones."""
-    if not bits:
-        return 0
-    found = [-(-depth // words) * -(-bits // width) for words, width in shapes]
-    for words, width in shapes:
-        if 1 < width < bits:
-            rest = _blocks(depth, bits % width, shapes)
+def _small_blocks(memory):
+    """Blocks of an iCE40 in a memory: slices in the best of their shapes, the rest in others."""
+    depth, bits = memory[:2]
+    found = [-(-depth // words) * -(-bits // width) for words, width in SMALL_SHAPES]
+    for words, width in SMALL_SHAPES:
+        if bits % width and width < bits:
+            rest = _small_blocks(Memory(depth, bits % width))
             found.append(-(-depth // words) * (bits // width) + rest)
     return min(found)

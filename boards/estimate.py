@@ -34,6 +34,7 @@ NAMES = {
     "dsp": "multiplier blocks",
     "bram": "block RAMs",
     "lut": "LUTs",
+    "ff": "flip-flops",
     "sdram": "bytes of SDRAM",
     "spram": "bytes of single-port RAM",
 }
@@ -41,11 +42,13 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """Resources: ``dsp`` exact, ``bram`` within an eighth, ``lut`` within a fifth.
+    """Resources: ``dsp`` and ``bram`` exact on an ECP5, ``lut`` within a tenth.
 
     Parameters
     ----------
     lut, dsp, bram : int
+    ff : int
+        0 where nobody has said.
     sdram, spram : int
         Bytes of a tape that lies there.
     """
@@ -55,6 +58,7 @@ class Estimate:
     bram: int
     sdram: int = 0
     spram: int = 0
+    ff: int = 0
 
     def missing(self, available):
         """``{"bram": (needed, available), ...}`` of what ``available`` does not have."""
@@ -134,7 +138,7 @@ def fitting_config(model, board, wish=None):
     found = []
     for kind in [wish.machine] if wish else _kinds(board):
         for config in MACHINES[kind].configs(model, board, wish):
-            if not estimate(model, config, board.flow.lut_share).missing(board.resources):
+            if _fits(model, config, board):
                 found.append(config)
                 break
     if not found:
@@ -142,6 +146,13 @@ def fitting_config(model, board, wish=None):
     if len(found) == 1:
         return found[0]
     return min(found, key=lambda one: (_is_short(model, one), _seconds(model, one, board)))
+
+
+def _fits(model, config, board):
+    try:
+        return not estimate(model, config, board.flow.lut_share).missing(board.resources)
+    except ConfigError:
+        return False
 
 
 def _is_short(model, config):

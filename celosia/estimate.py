@@ -123,7 +123,8 @@ def _rows(report):
         ("weights per byte of bandwidth (W/B)", f"{report['weights_per_byte']:.3f}", share),
     ]
     if "board" in report:
-        rows += [(name, f"{report[name]:,}", errors[name]) for name in ("lut", "dsp", "bram")]
+        names = [name for name in ("lut", "ff", "dsp", "bram") if report[name] is not None]
+        rows += [(name, f"{report[name]:,}", errors[name]) for name in names]
         missing = [f"{n} {a:,} of {b:,}" for n, (a, b) in report["missing"].items()]
         fits = f"no: {', '.join(missing)}" if missing else "yes"
         rows.append((f"fits {report['board']}", fits, ""))

@@ -106,7 +106,7 @@ def test_a_model_without_such_a_machine():
 def test_the_faster_machine_is_taken():
     two = replace(STORIES, n_layers=2)
     for name, model, kind in (
-        ("orangecrab_25f", two, "compact"),
+        ("orangecrab_25f", two, "full"),
         ("tang_primer_20k", LAYER, "compact"),
         ("ecpix5_45f", STORIES, "compact"),
         ("ulx3s_85f", STORIES, "full"),
@@ -123,11 +123,11 @@ def test_a_short_window_is_the_last_choice():
     demo = load("demo", None)
     found = board_config(demo, BOARDS["ulx3s_45f"])
     assert (found.machine, found.memory) == ("full", "sdram")
-    assert "window of 16, 256 positions" in largest_text(demo, BOARDS["ecpix5_45f"])
+    assert "window of 32, 128 positions" in largest_text(demo, BOARDS["ecpix5_45f"])
 
 
 def test_what_the_command_line_is_told():
-    found = fitting_config(replace(STORIES, n_layers=2), BOARDS["orangecrab_25f"])
+    found = fitting_config(STORIES, BOARDS["ecpix5_45f"])
     words = settings(found).split()
     changes = [word for word in words[2:] if word != "--set"]
     again = change_config(load_config("compact"), changes)

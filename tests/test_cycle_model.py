@@ -48,6 +48,8 @@ def known_of(steps):
         (model("gpt2", n_kv_heads=4), ["token_parallelism=2"]),
         (model("hgrn_bit"), ["token_parallelism=2"]),
         (model("hgrn_bit", tied=False), ["weight_format=ternary", "weight_width=2"]),
+        (model("hgrn_bit", n_heads=1, n_kv_heads=1), []),
+        (model(), ["rotate_down=8", "rotate_keys=8"]),
     ],
 )
 def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
@@ -62,6 +64,9 @@ def test_a_sketch_has_the_plans_program_and_sizes(config, settings):
     for name in ("weight_words", "scale_words", "bias_words", "runs", "experts"):
         assert getattr(sketch.program, name) == getattr(plan.program, name)
     assert sketch.config == plan.config
+    tapes = {"weights": len(plan.tape_words()), "scales": len(plan.tapes.scales)}
+    tapes |= {"biases": len(plan.tapes.biases), "gains": len(plan.tapes.gains)}
+    assert sketch.words == tapes
     assert sketch.macs(5) == plan.macs(5)
     for name in (
         "rows",

@@ -1,7 +1,6 @@
 """A model's integer operations by their shapes alone: what a program is written of, no weights."""
 
 import numpy as np
-from celosia.generators.config import ConfigError
 from celosia.reference.families import describe
 from celosia.reference.model import Model
 from celosia.reference.operations import (
@@ -25,8 +24,9 @@ from celosia.reference.operations.clip import IntegerClip
 from celosia.reference.operations.embed import IntegerEmbed
 from celosia.reference.operations.experts import HIDDEN, IntegerExperts
 from celosia.reference.operations.gate import IntegerGate
+from celosia.reference.operations.hadamard import HEAD_VALUE_WIDTH, Hadamard, IntegerHadamard
 from celosia.reference.operations.linear import SCALED_WIDTH, IntegerLinear, LinearPair
-from celosia.reference.operations.norm import IntegerNorm, IntegerStreamNorm
+from celosia.reference.operations.norm import ACTIVATION_WIDTH, IntegerNorm, IntegerStreamNorm
 from celosia.reference.operations.recur import IntegerRecur
 from celosia.reference.operations.rotate import IntegerRotate
 from celosia.reference.quantization.digits import DIGITS
@@ -37,14 +37,17 @@ from celosia.reference.rewrites.rewrites import machine_form
 __all__ = ["blank_model", "machine_description", "outline"]
 
 
+STATE_FRACTION = 12  # of what recurs; the weights say what it is
+
 _DESCRIBED = {}  # what rewrites made of descriptions, by the text of their configuration
 
 
-def machine_description(config, ternary=False):
+def machine_description(config, ternary=False, rotate_down=0, rotate_keys=0):
     """The description of the model of a ModelConfig in the machine's form, without its weights."""
-    key = repr((config, ternary))
+    settings = ternary, rotate_down, rotate_keys
+    key = repr((config, settings))
     if key not in _DESCRIBED:
-        _DESCRIBED[key] = machine_form(blank_model(config), ternary).description
+        _DESCRIBED[key] = machine_form(blank_model(config), *settings).description
     return _DESCRIBED[key]
 
 
@@ -62,7 +65,8 @@ def _blank(shapes):
 
 def outline(config, scheme):
     """The :class:`QuantizedModel` of a ModelConfig, whose numbers mean nothing; its shapes do."""
-    description = machine_description(config, scheme.ternary)
+    settings = scheme.ternary, scheme.rotate_down, scheme.rotate_keys
+    description = machine_description(config, *settings)
     shapes = _Shapes(description, scheme, config)
     return QuantizedModel(
         config=config,
@@ -84,10 +88,6 @@ class _Shapes:
     def forms(self, operations, layer=None):
         """The integer forms of a layer's ``operations``."""
         self.layer, self.operations = layer, operations
-        for op in operations:
-            if type(op) not in _FORMS:
-                name = type(op).__name__
-                raise ConfigError(f"the cycle model does not know this model's operation {name}")
         made = (_FORMS[type(op)](self, op) for op in operations)
         return [form for form in made if form is not None]
 
@@ -139,6 +139,10 @@ class _Shapes:
     def _gate(self, op):
         return IntegerGate(op, f"{op.gate}:{op.up}" if op.up else op.gate, 0)
 
+    def _hadamard(self, op):
+        heads = any(isinstance(x, Attention) and op.vector in (x.q, x.k) for x in self.operations)
+        return IntegerHadamard(op.vector, op.size, HEAD_VALUE_WIDTH if heads else ACTIVATION_WIDTH)
+
     def _linear(self, op):
         rows = self.d.sizes[op.out] if op.out == "logits" else self.padded(op.out)
         matrix, bias = self.matrix(rows, self.padded(op.input)), _zeros(rows) if op.bias else None
@@ -157,8 +161,9 @@ class _Shapes:
         return IntegerStreamNorm(op, gains, 0, 1, 24, gains if op.bias else None)
 
     def _recur(self, op):
-        most = _zeros(self.padded(op.input))
-        return IntegerRecur(op, most, 12, 0, SCALED_WIDTH, self.layer)
+        normed = any(isinstance(x, Norm) and x.input == op.out for x in self.operations)
+        most, width = _zeros(self.padded(op.input)), SCALED_WIDTH if normed else ACTIVATION_WIDTH
+        return IntegerRecur(op, most, STATE_FRACTION, STATE_FRACTION, width, self.layer)
 
     def _rotate(self, op):
         return IntegerRotate(op.vector, op.increments())
@@ -177,6 +182,7 @@ _FORMS = {
     Embed: _Shapes._embed,
     Experts: _Shapes._experts,
     Gate: _Shapes._gate,
+    Hadamard: _Shapes._hadamard,
     Linear: _Shapes._linear,
     LinearPair: _Shapes._linear_pair,
     Norm: _Shapes._norm,

@@ -13,7 +13,7 @@ __all__ = ["estimate_report", "tape_bandwidth", "tape_bytes", "token_cycles"]
 
 CLOCK = 100.0  # MHz
 #: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
-CHIP_ERRORS = {"lut": "a fifth", "dsp": "exact", "bram": "an eighth"}
+CHIP_ERRORS = {"lut": "10%", "ff": "10%", "dsp": "exact", "bram": "exact"}
 
 
 def tape_bytes(sketch):
@@ -62,7 +62,7 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
 
         frequency = board.clock(clock or default_clock(board, config, model.config))
         chip = estimate(model.config, config, board.flow.lut_share)
-        found |= {"lut": chip.lut, "dsp": chip.dsp, "bram": chip.bram}
+        found |= {"lut": chip.lut, "ff": chip.ff or None, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}
     run, config, weights, bytes_per_token, bandwidth = MACHINES[config.machine](
         model.config, config, prompt_length, tokens, frequency, memory or {}

@@ -36,6 +36,8 @@ class Sketch:
         With any formats.
     program : Program
         Likewise.
+    words : dict of int
+        Of each tape: ``weights``, ``scales``, ``biases``; and of ``gains`` the vectors.
     """
 
     config: Config
@@ -43,6 +45,7 @@ class Sketch:
     description: Description
     shape: MachineShape
     program: Program
+    words: dict
 
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``: linear layers and attention."""
@@ -72,7 +75,8 @@ class _Counter:
         self.bias_words += -(-np.size(biases) // self.lanes)
 
     def tapes(self, program, gains):
-        return SimpleNamespace(program=program, gains=gains)
+        words = {"weights": self.beats, "scales": self.scale_words, "biases": self.bias_words}
+        return SimpleNamespace(program=program, words=words | {"gains": len(gains)})
 
 
 def make_sketch(model, config):
@@ -84,7 +88,8 @@ def make_sketch(model, config):
         If the model cannot have such a machine, as far as sizes tell.
     """
     config = with_length(config, model)
-    description = machine_description(model, config.ternary)
+    settings = config.ternary, config.rotate_down, config.rotate_keys
+    description = machine_description(model, *settings)
     config = settled(config, model, description)
     try:
         quantized = outline(model, scheme_of(config))
@@ -97,4 +102,4 @@ def make_sketch(model, config):
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"the model has no such machine: {error}") from error
     shape = machine_shape(quantized, config, views, routes, tapes.program, 24)
-    return Sketch(config, model, description, shape, tapes.program)
+    return Sketch(config, model, description, shape, tapes.program, tapes.words)

@@ -1,0 +1,89 @@
+"""LUTs and flip-flops of a full machine: the sum over its units, as an ECP5 counts.
+
+What a unit costs is a sum of ``TERMS``, whose factors ``python bench/unit_costs.py --fit`` found of
+units that were mapped alone, and of whole machines.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["COSTS", "OPTIONAL", "TERMS", "terms", "unit_costs"]
+
+COSTS = Path(__file__).with_suffix(".json")
+#: A number of its own; for each lane; lane and token; row and token; multiplier of the fabric.
+TERMS = ("fixed", "lane", "lane_token", "row_token", "product")
+LUT_MULTIPLIER = 95  # LUTs of a product of 8 bits without a block
+#: Of machines with keys and values.
+ATTENTION = ("sums", "value_words", "key_cache", "value_cache", "queries", "scores")
+ROUTED = ("residual", "norm", "stream_norm", "rope", "head_quantize", "softmax", "gate")
+OPTIONAL = ("bias", "stream_norm")
+#: LUTs of what nobody has mapped in its place: (fixed, for each lane).
+GUESSED = {
+    "sdram": (2200, 0),
+    "router": (2000, 260),
+    "weigh": (200, 250),
+    "recurrent": (1500, 900),
+    "hadamard": (300, 350),
+    "key_mean": (50, 60),
+    "soft_cap": (100, 350),
+    "group_scales": (400, 100),
+}
+
+
+def terms(shape):
+    """What each of ``TERMS`` counts in a MachineShape: int[5]."""
+    lanes, tokens = shape.lanes, shape.tokens
+    return np.array([1, lanes, lanes * tokens, shape.rows * tokens, shape.multipliers])
+
+
+def unit_costs(sketch, kinds):
+    """LUTs and flip-flops by the unit: ``{"lut": {name: number}, "ff": {name: number}}``.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    kinds : list of str
+        Of the units on its routes.
+    """
+    s, config, present = sketch.shape, sketch.config, list(kinds)
+    left_out = {*ROUTED, *OPTIONAL, *(() if sketch.program.attends else ATTENTION)}
+    for name, there in (
+        ("bias", sketch.words["biases"]),
+        ("sdram", config.memory == "sdram"),
+        ("group_scales", s.groups),
+        ("softmax", s.value_steps),  # a second table of powers
+    ):
+        present += [name] if there else []
+    numbers, found = terms(s), {}
+    for resource, costs in _costs().items():
+        names = [name for name in costs if name not in left_out] + present
+        found[resource] = {}
+        for name in names:
+            cost = costs.get(name, (*GUESSED.get(name, (0, 0)), 0, 0, 0))
+            of_all = found[resource].get(name, 0)
+            found[resource][name] = of_all + round(float(numbers @ np.array(cost)))
+    found["lut"]["fabric"] += _fabric(s)
+    found["lut"]["paths"] = s.tokens * 1500 * (s.parts if s.parts > 1 else 0)
+    found["lut"]["paths"] += 1300 * s.lanes * (s.paths - 1)
+    return found
+
+
+def _fabric(s):
+    """LUTs more than a fabric takes whose products all have multipliers of 8 bits.
+
+    By ``celosia components mac_fabric`` with 32 rows and 16 lanes: a ternary product takes 27 less,
+    one of two in a multiplier 13 less; a code of keys or values beside these 39 and 22 more.
+    """
+    products, cached = s.multipliers, s.cached_rows * s.lanes * s.tokens
+    more = LUT_MULTIPLIER * s.lut_multipliers
+    if s.ternary:
+        return more - 27 * products + 39 * cached
+    return more + (0 if s.packing == "none" else 22 * cached - 13 * products)
+
+
+@functools.cache
+def _costs():
+    return json.loads(COSTS.read_text())
