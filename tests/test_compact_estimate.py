@@ -108,7 +108,7 @@ def test_the_faster_machine_is_taken():
     for name, model, kind in (
         ("orangecrab_25f", two, "full"),
         ("tang_primer_20k", LAYER, "compact"),
-        ("ecpix5_45f", STORIES, "compact"),
+        ("ecpix5_45f", STORIES, "full"),
         ("ulx3s_85f", STORIES, "full"),
     ):
         board = BOARDS[name]
@@ -127,7 +127,7 @@ def test_a_short_window_is_the_last_choice():
 
 
 def test_what_the_command_line_is_told():
-    found = fitting_config(STORIES, BOARDS["ecpix5_45f"])
+    found = fitting_config(LAYER, BOARDS["tang_primer_20k"])
     words = settings(found).split()
     changes = [word for word in words[2:] if word != "--set"]
     again = change_config(load_config("compact"), changes)
