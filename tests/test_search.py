@@ -90,6 +90,7 @@ def test_a_machine_of_the_smallest_board(tmp_path, small):
 def test_only_what_is_weighed_is_open():
     model, board = random_model(CONFIG), BOARDS["ulx3s_85f"]
     shapes = {"vector_lanes", "weight_parallelism", "memory", "max_seq_len"}
+    shapes |= {"packing", "softmax_lanes"}
     assert Space(board, model, [], {"chip", "cycles"}).choices.keys() == shapes
     space = Space(board, model, ["memory=sdram"], {"prompt", "loss"})
     widths = {"weight_width", "group_size", "head_width", "token_parallelism"}
@@ -101,6 +102,11 @@ def test_only_what_is_weighed_is_open():
     narrow = {"group_size": 0, "head_width": 2, "value_width": 4, "value_steps": "channel"}
     config = space.config(values | narrow)
     assert (config.head_width, config.value_steps) == (0, "token")
+    config = space.config(values | {"packing": "18x18", "weight_width": 5, "softmax_lanes": 1})
+    assert (config.packing, config.softmax_lanes, config.lut_multipliers) == ("none", 4, 0)
+    space.blocks = 60
+    assert space.config(values | {"packing": "18x18"}).lut_multipliers == 0
+    assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 28 - 60
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}
 

@@ -1,12 +1,13 @@
 """The machines to choose from: what a board's machine leaves open of a configuration."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 from celosia.boards.estimate import MACHINES, check_board, machine_kind
-from celosia.boards.full_estimate import lengths
+from celosia.boards.full_estimate import lengths, needs
 from celosia.generators.config import Config, change_config
 from celosia.generators.machine_kinds import MACHINES as KINDS
 from celosia.reference.operations import Attention
+from celosia.rtl.mac.format import packs
 
 __all__ = ["Space"]
 
@@ -23,6 +24,8 @@ CACHED = {
     "value_steps": ("channel", "token"),
     "key_mean": ("kept", "removed"),
 }
+#: What changes no number.
+ATTENTION = {"softmax_lanes": (0, 1, 2, 4)}  # times the vector lanes
 TOKENS = (1, 2, 4, 8)
 
 
@@ -66,6 +69,8 @@ class Space:
             "vector_lanes": (2, 4, 8, 16, 32),
             "weight_parallelism": range(8, 1025),
             "memory": tuple(board.memories),
+            "packing": ("none", "18x18"),  # of weights of few bits
+            **(ATTENTION if model.description.find(Attention) else {}),
             "max_seq_len": tuple(lengths(model.config.seq_len)),
             **({"token_parallelism": TOKENS} if "prompt" in rungs else {}),
             **(WIDTHS if "loss" in rungs else {}),
@@ -75,6 +80,8 @@ class Space:
         closed = (fixed.keys() - ranges.keys()) | named
         self.choices = {n: values for n, values in choices.items() if n not in closed}
         self.base = asdict(base) | {"name": "found"}
+        self.model, self.blocks = model.config, board.resources["dsp"]
+        self.fills = "lut_multipliers" not in closed
 
     def suggest(self, trial):
         """The values that an Optuna trial takes of :attr:`choices`."""
@@ -94,7 +101,8 @@ class Space:
     def config(self, values):
         """The :class:`Config` of suggested values.
 
-        Weights per cycle are rounded down to whole words of the fabric's rows.
+        Weights per cycle are rounded down to whole words of the fabric's rows. Where the board has
+        too few multiplier blocks, the fabric's others are made of LUTs.
 
         Raises
         ------
@@ -110,7 +118,15 @@ class Space:
             values["head_width"] *= values["weight_width"] if wide else 0
         if "value_steps" in self.choices and values["value_width"] < 8:
             values["value_steps"] = "token"
-        return Config(**values)
+        if "packing" in self.choices and not packs(values["packing"], values["weight_width"]):
+            values["packing"] = "none"
+        if "softmax_lanes" in self.choices:
+            values["softmax_lanes"] *= values["vector_lanes"]
+        config = Config(**values)
+        if not self.fills:
+            return config
+        missing = needs(self.model, config)["dsp"] - self.blocks
+        return replace(config, lut_multipliers=missing) if missing > 0 else config
 
 
 def changes(config):
