@@ -105,7 +105,8 @@ def test_only_what_is_weighed_is_open():
     config = space.config(values | {"packing": "18x18", "weight_width": 5, "softmax_lanes": 1})
     assert (config.packing, config.softmax_lanes, config.lut_multipliers) == ("none", 4, 0)
     space.blocks = 60
-    assert space.config(values | {"packing": "18x18"}).lut_multipliers == 0
+    config = space.config(values | {"packing": "18x18"})
+    assert (config.weight_parallelism, config.packing, config.lut_multipliers) == (32, "18x18", 0)
     assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 28 - 60
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}

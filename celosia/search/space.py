@@ -110,16 +110,16 @@ class Space:
             If there is no such machine.
         """
         values = self.base | values
+        if "packing" in self.choices and not packs(values["packing"], values["weight_width"]):
+            values["packing"] = "none"
         if "weight_parallelism" in self.choices:
-            unit = values["vector_lanes"] ** 2
+            unit = values["vector_lanes"] ** 2 * (1 if values["packing"] == "none" else 2)
             values["weight_parallelism"] = max(1, values["weight_parallelism"] // unit) * unit
         if "head_width" in self.choices:
             wide = values["group_size"] and values["weight_width"] <= 4
             values["head_width"] *= values["weight_width"] if wide else 0
         if "value_steps" in self.choices and values["value_width"] < 8:
             values["value_steps"] = "token"
-        if "packing" in self.choices and not packs(values["packing"], values["weight_width"]):
-            values["packing"] = "none"
         if "softmax_lanes" in self.choices:
             values["softmax_lanes"] *= values["vector_lanes"]
         config = Config(**values)
