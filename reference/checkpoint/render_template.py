@@ -18,7 +18,9 @@ __all__ = ["render"]
 class _Generation(Extension):
     """``{% generation %}``: marks an answer for training; what is in it is written as it is."""
 
-    tags = frozenset({"generation"})
+    def __init__(self, environment):
+        super().__init__(environment)
+        self.tags = {"generation"}
 
     def parse(self, parser):
         next(parser.stream)
