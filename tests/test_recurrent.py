@@ -58,7 +58,9 @@ def test_matches_reference(lanes, words, tokens, fraction, state_fraction, shift
         inputs, expected = passes(12, position == 0, *rest)
         component = Recurrent(*sizes, set=unsigned(2))
         settings = {"position": position}
-        result = bench.run(component, inputs, len(expected), stall=stall, seed=3, settings=settings)
+        result = bench.run(
+            component, {"i": inputs}, len(expected), stall=stall, seed=3, settings=settings
+        )
         assert result.outputs["o"] == expected
 
 
@@ -66,7 +68,7 @@ def test_speed():
     lanes, words = 2, 40
     inputs, expected = passes(1, True, words, lanes, [[1 << 16] * 80], 12, 15, 6, 24)
     component = Recurrent(lanes, words, [[1 << 16] * 80], 12, 15, 6, 24, set=unsigned(2))
-    result = bench.run(component, inputs, len(expected), settings={"position": 0})
+    result = bench.run(component, {"i": inputs}, len(expected), settings={"position": 0})
     taken, given = result.stream_cycles["i"], result.stream_cycles["o"]
     gap = component.latency - 1  # before another part
     assert taken == [n + gap * (n // words) for n in range(3 * words)]
@@ -79,7 +81,7 @@ def test_speed_of_several_tokens():
     x = np.ones((words, tokens, lanes), np.int64)
     inputs = [word for part in Part for word in frame(x, told(part, 0))]
     component = Recurrent(lanes, words, [[1 << 16] * 20], 12, 15, 6, 24, tokens)
-    result = bench.run(component, inputs, words * tokens, settings={"position": 0})
+    result = bench.run(component, {"i": inputs}, words * tokens, settings={"position": 0})
     taken = np.diff(result.stream_cycles["i"]).reshape(-1)
     steps = [1] * (words * tokens - 1), [4, 4, 4, 1] * words, [1] * (words * tokens - 1)
     gap = component.latency

@@ -1,6 +1,7 @@
 """A model's integer operations by their shapes alone: what a program is written of, no weights."""
 
 import numpy as np
+from celosia.generators.config import ConfigError
 from celosia.reference.families import describe
 from celosia.reference.model import Model
 from celosia.reference.operations import (
@@ -88,6 +89,10 @@ class _Shapes:
     def forms(self, operations, layer=None):
         """The integer forms of a layer's ``operations``."""
         self.layer, self.operations = layer, operations
+        for op in operations:
+            if type(op) not in _FORMS:
+                name = type(op).__name__
+                raise ConfigError(f"the cycle model does not know this model's operation {name}")
         made = (_FORMS[type(op)](self, op) for op in operations)
         return [form for form in made if form is not None]
 
