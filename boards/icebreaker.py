@@ -26,7 +26,7 @@ class IceBreaker:
     """
 
     name = "icebreaker"
-    default_clock = 21.0
+    default_clock = 24.0
     memories = ("on_chip",)
     machines = ("compact",)
     loader = "ice40_generic"

@@ -87,7 +87,7 @@ def test_the_usual_clock_is_what_small_tapes_reach():
         ("colorlight_i5", config_of(32, 4, 4, 32), LAYER, 60),
         ("ulx3s_45f", config_of(64, 8, 4, 64), STORIES, 36),
         ("tang_nano_20k", config_of(32, 4, 4, 32), LAYER, 36),
-        ("icebreaker", load_config("compact"), STORIES, 21),
+        ("icebreaker", load_config("compact"), STORIES, 24),
         ("ulx3s_85f", load_config("small"), STORIES, 80),
     ):
         assert default_clock(BOARDS[name], config, model) == megahertz
