@@ -101,7 +101,7 @@ def test_rates_of_the_serial_lines():
     fast = {name for name, rate in rates.items() if rate == 3_000_000}
     assert fast == {
         *(f"ulx3s_{size}" for size in ("12f", "25f", "45f", "85f")),
-        *("ecpix5_45f", "ecpix5_85f", "arty_a7_35", "arty_a7_100"),
+        *("ecpix5_45f", "ecpix5_85f", "arty_a7_35", "arty_a7_100", "icebreaker"),
     }
     assert {*rates.values()} == {3_000_000, 1_000_000}
     assert flow.line_rate(BOARDS["icebreaker"], 24) == 3_000_000  # 8 cycles a bit, not 7
