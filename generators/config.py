@@ -291,6 +291,13 @@ class Config:
                 f"weight_parallelism must be a multiple of twice vector_lanes squared ({least}) "
                 f"with packing={self.packing}, not {self.weight_parallelism}"
             )
+        multipliers = self.cached_rows if self.ternary else self.rows // form.group
+        multipliers *= self.vector_lanes * self.token_parallelism
+        if self.lut_multipliers > multipliers:
+            raise ConfigError(
+                f"lut_multipliers must be at most the fabric's {multipliers} multipliers, "
+                f"not {self.lut_multipliers}"
+            )
         most = self.weight_parallelism // (1 if self._packs_codes else form.group)
         if self.attention_parallelism not in range(0, most + 1, chunk):
             raise ConfigError(

@@ -111,6 +111,7 @@ def test_lanes_follow_a_smaller_parallelism():
             ],
             r"attention_parallelism must be 0 or a multiple of .* \(64\) to 128, not 192",
         ),
+        (["lut_multipliers=65"], "at most the fabric's 64 multipliers, not 65"),
         (["lut_multipliers=-1"], "lut_multipliers must be from 0 to 1024, not -1"),
         (
             ["weight_width=2", "weight_format=trits", "head_width=8", "weight_parallelism=256"],

@@ -94,13 +94,10 @@ class MacFormat:
             return operand * activation
         return Mux(operand[0], Mux(operand[1], -activation, activation), Const(0, 1))
 
-    def multiply_registered(self, m, operand, activation, en=1, name=None, portable=False):
-        """All products of a multiplier, two cycles later: registers belong to the multipliers.
-
-        ``name`` is the multiplier's, by which a board may place it; a ``portable`` one is no block.
-        """
+    def multiply_registered(self, m, operand, activation):
+        """All products of a multiplier, two cycles later: registers belong to the multipliers."""
         if not self.ternary:
-            return multiply_registered(m, operand, activation, en, name, portable)
+            return multiply_registered(m, operand, activation)
         operand = delayed(m, operand, 1, "operand", reset_less=True)
         activation = delayed(m, activation, 1, "activation", reset_less=True)
         return delayed(m, self.multiply(operand, activation), 1, "product", reset_less=True)
