@@ -73,7 +73,7 @@ def memories(sketch, units):
     yield from _slices(words["scales"], 16 * s.lanes)
     yield from _slices(words["biases"], BIAS_WIDTH * s.lanes)
     yield Memory(s.dim_words << ceil_log2(s.tokens), s.residual_width * s.lanes)
-    yield from [EXPONENTIALS] * (s.lanes // 2)
+    yield from [EXPONENTIALS] * -(-(s.sampler_lanes or s.lanes) // 2)
     if s.parts == 1:  # else in LUTs
         yield from [Memory(s.blocks, s.activation_width * s.lanes + 4)] * s.tokens
     if sketch.program.attends:

@@ -89,6 +89,9 @@ class Config:
         blocks of positions are weighted in one beat, as many as heads' channels leave room for in
         the fabric's rows; 0 for one block, and ``vector_lanes`` scores. On chip, without pages,
         and with ``value_steps=channel``.
+    sampler_lanes : int, 0 or a power of two up to ``vector_lanes``
+        Logits that get their noise in a cycle; 0 for ``vector_lanes``. Fewer cost no cycles where a
+        tile of the head takes as many beats as its logits then take to leave.
     weight_width : int, 2 to 8
         Bits of a weight.
     weight_format : str
@@ -157,6 +160,7 @@ class Config:
     attention_parallelism: int = 0
     packing: str = "none"
     lut_multipliers: int = 0
+    sampler_lanes: int = 0
     softmax_lanes: int = 0
     weight_width: int = 8
     weight_format: str = "integer"
@@ -243,6 +247,11 @@ class Config:
             raise ConfigError(
                 f"softmax_lanes must be 0 or a power of two from vector_lanes "
                 f"({self.vector_lanes}) to 64, not {self.softmax_lanes}"
+            )
+        if self.sampler_lanes not in (0, *(self.vector_lanes >> n for n in range(6))):
+            raise ConfigError(
+                f"sampler_lanes must be 0 or a power of two up to vector_lanes "
+                f"({self.vector_lanes}), not {self.sampler_lanes}"
             )
         for name in ("rotate_down", "rotate_keys"):
             if getattr(self, name) not in transform_sizes(self.vector_lanes):

@@ -42,6 +42,7 @@ MACHINES = {
             "attention_parallelism": 0,
             "packing": "none",
             "lut_multipliers": 0,
+            "sampler_lanes": 0,
             "softmax_lanes": 0,
             "weight_width": (4, 8),
             "weight_format": "integer",

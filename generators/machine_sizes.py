@@ -79,6 +79,7 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         activation_width=scheme.activation_width,
         packing=config.packing,
         lut_multipliers=config.lut_multipliers,
+        sampler_lanes=config.sampler_lanes,
         **attention_parts(config, quantized),
     )
 

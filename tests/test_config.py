@@ -91,6 +91,8 @@ def test_lanes_follow_a_smaller_parallelism():
         (["activation_width=7"], "activation_width must be 8, 6, 5 or 4, not 7"),
         (["rotate_down=3"], r"0 or a power of two from 2 to 64 .* \(512\), not 3"),
         (["rotate_keys=1024"], r"rotate_keys must be 0 or .* \(512\), not 1024"),
+        (["sampler_lanes=3"], r"0 or a power of two up to vector_lanes \(8\), not 3"),
+        (["sampler_lanes=16"], r"up to vector_lanes \(8\), not 16"),
         (["softmax_lanes=4"], r"power of two from vector_lanes \(8\) to 64, not 4"),
         (["softmax_lanes=24"], r"softmax_lanes must be 0 or a power of two .* to 64, not 24"),
         (["packing=9x9"], "packing must be none, 18x18 or 25x18, not '9x9'"),

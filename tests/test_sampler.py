@@ -36,16 +36,17 @@ def expected(vectors, lanes, fraction, temperature, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "vocab_size", "fraction"),
+    ("lanes", "vocab_size", "fraction", "at_once"),
     [
-        pytest.param(8, 61, 12, marks=pytest.mark.slow),
-        (2, 10, 19),
-        (1, 5, 11),
-        (4, 30, 5),
-        (2, 9, 0),
+        pytest.param(8, 61, 12, 8, marks=pytest.mark.slow),
+        pytest.param(8, 61, 12, 2, marks=pytest.mark.slow),
+        (2, 10, 19, 2),
+        (1, 5, 11, 1),
+        (4, 30, 5, 2),
+        (2, 9, 0, 1),
     ],
 )
-def test_matches_reference(lanes, vocab_size, fraction):
+def test_matches_reference(lanes, vocab_size, fraction, at_once):
     vectors = [*operations(vocab_size, seed=lanes, n=20)]
     inputs = [word for logits in vectors for word in payloads(logits, lanes)]
     cases, y = [], []
@@ -54,16 +55,18 @@ def test_matches_reference(lanes, vocab_size, fraction):
         case = {"inputs": {"i": inputs}, "counts": len(vectors), "settings": settings}
         cases.append(case | {"stall": stall, "seed": 1})
         y.append([*expected(vectors, lanes, fraction, temperature)])
-    component = Sampler(lanes, vocab_size, fraction)
+    component = Sampler(lanes, vocab_size, fraction, at_once)
     results = bench.run_many(component, cases)
     assert y[0] != y[4]
     for result, tokens in zip(results, y, strict=True):
         assert result.outputs["o"] == tokens
     free = results[0].stream_cycles
-    assert free["i"] == [*range(len(inputs))]
+    each = lanes // at_once
+    assert free["i"] == [*range(each - 1, each * len(inputs), each)]
     words = -(-vocab_size // lanes)
-    ends = range(words - 1 + component.latency, len(inputs) + component.latency, words)
-    assert free["o"] == [*ends]
+    begins = range(words - 1, len(inputs), words)  # of each operation's last word
+    ends = [each * begin + component.latency for begin in begins]
+    assert free["o"] == ends
 
 
 def test_seeds_come_between_operations():

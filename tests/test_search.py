@@ -24,7 +24,7 @@ from celosia.search import confirm
 from celosia.search.figures import parse_constraint
 from celosia.search.loss import Loss
 from celosia.search.result import result_of
-from celosia.search.space import Space
+from celosia.search.space import Space, sampler_lanes
 
 BOARD = ("--board", "ulx3s_12f")
 ROOMY = ("--board", "kcu105")  # of few trials some fit, whoever makes them
@@ -87,6 +87,20 @@ def test_a_machine_of_the_smallest_board(tmp_path, small):
     assert load_config(path).window > 4
 
 
+@pytest.mark.parametrize(
+    ("lanes", "settings"),
+    [
+        (1, "weight_parallelism=64 vector_lanes=4"),  # 16 rows, 16 beats
+        (2, "weight_parallelism=128 vector_lanes=4"),
+        (4, "weight_parallelism=256 vector_lanes=4"),
+        (2, "weight_parallelism=256 vector_lanes=4 weight_width=4 packing=18x18 head_width=8"),
+        (2, "weight_parallelism=256 vector_lanes=4 weight_width=4 group_size=32 head_width=8"),
+    ],
+)
+def test_sampler_as_narrow_as_tiles_allow(lanes, settings):
+    assert sampler_lanes(load_config("small", settings.split()), 64) == lanes
+
+
 def test_only_what_is_weighed_is_open():
     model, board = random_model(CONFIG), BOARDS["ulx3s_85f"]
     shapes = {"vector_lanes", "weight_parallelism", "memory", "max_seq_len"}
@@ -108,6 +122,7 @@ def test_only_what_is_weighed_is_open():
     config = space.config(values | {"packing": "18x18"})
     assert (config.weight_parallelism, config.packing, config.lut_multipliers) == (32, "18x18", 0)
     assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 28 - 60
+    assert config.sampler_lanes == sampler_lanes(config, CONFIG.dim)
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}
 

@@ -9,7 +9,7 @@ from celosia.generators.machine_kinds import MACHINES as KINDS
 from celosia.reference.operations import Attention
 from celosia.rtl.mac.format import packs
 
-__all__ = ["Space"]
+__all__ = ["Space", "sampler_lanes"]
 
 #: What changes the integer model's numbers: open where its loss is weighed.
 WIDTHS = {
@@ -82,6 +82,7 @@ class Space:
         self.base = asdict(base) | {"name": "found"}
         self.model, self.blocks = model.config, board.resources["dsp"]
         self.fills = "lut_multipliers" not in closed
+        self.narrows = "sampler_lanes" not in closed
 
     def suggest(self, trial):
         """The values that an Optuna trial takes of :attr:`choices`."""
@@ -102,7 +103,8 @@ class Space:
         """The :class:`Config` of suggested values.
 
         Weights per cycle are rounded down to whole words of the fabric's rows. Where the board has
-        too few multiplier blocks, the fabric's others are made of LUTs.
+        too few multiplier blocks, the fabric's others are made of LUTs. The sampler is as narrow as
+        the head's tiles allow.
 
         Raises
         ------
@@ -123,10 +125,24 @@ class Space:
         if "softmax_lanes" in self.choices:
             values["softmax_lanes"] *= values["vector_lanes"]
         config = Config(**values)
+        if self.narrows:
+            config = replace(config, sampler_lanes=sampler_lanes(config, self.model.dim))
         if not self.fills:
             return config
         missing = needs(self.model, config)["dsp"] - self.blocks
         return replace(config, lut_multipliers=missing) if missing > 0 else config
+
+
+def sampler_lanes(config, dim):
+    """The fewest by which a tile's logits leave in no more cycles than its beats take."""
+    wider = config.head_width > config.weight_width
+    whole = wider and not config.group_size  # these rows' multipliers are those of keys and values
+    rows = config.cached_rows if whole else config.rows
+    beats = -(-dim // config.vector_lanes) * (2 if wider and not whole else 1)
+    lanes = 1
+    while lanes < config.vector_lanes and rows > beats * lanes:
+        lanes *= 2
+    return lanes
 
 
 def changes(config):

@@ -45,7 +45,9 @@ class Machinery:
         self.flows, units = flows_of(sketch)
         form = MacFormat(weight_width=shape.weight_width, ternary=shape.ternary)
         rows_of_cache = int(shape.cached_rows > 0)
-        self.fabric, self.sampler = _latencies(shape.lanes, shape.groups, form, rows_of_cache)
+        sampler = shape.lanes, shape.sampler_lanes or shape.lanes
+        self.fabric, self.sampler = _latencies(*sampler, shape.groups, form, rows_of_cache)
+        self.sampled = sampler[0] // sampler[1]  # cycles of a word of logits
         self.sums = FETCH + SUMS - (self.parts > 1)
         self.divides = 6 if any(n & (n - 1) for n in (self.rows, self.cached_rows)) else 0
         self.router = units.get("router")
@@ -107,14 +109,16 @@ class Machinery:
             together = self.paths
         elif scalar == Scalar.SUM and self.parts > 1:
             together, each = self.parts, 2
+        elif step["route"] == "logits":
+            each = self.sampled
         return rows // self.lanes // together, each
 
 
 @lru_cache(256)
-def _latencies(lanes, groups, form, cached_rows):
+def _latencies(lanes, at_once, groups, form, cached_rows):
     """From the begin of a tile's last beat to its results, from the last logits to the token."""
     fabric = MacFabric(form.group, lanes, 1, form, groups=groups, cached_rows=cached_rows)
-    return FETCH + fabric.latency, Sampler(lanes, 1).latency
+    return FETCH + fabric.latency, Sampler(lanes, 1, at_once=at_once).latency
 
 
 def _layers(steps):

@@ -240,7 +240,7 @@ class Machine(wiring.Component):
             "quantize": BlockQuantize(lanes, 23, tokens, s.activation_width),
             "slots": slots,
             **self._values(),
-            "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction),
+            "sampler": Sampler(lanes, s.vocab_size, s.logit_fraction, s.sampler_lanes or lanes),
             "sampled": Buffer(unsigned(20)),
             "load": Buffer(unsigned(20)),
             "result": Buffer(result),

@@ -111,6 +111,8 @@ class MachineShape:
         Rows of the fabric that keys and values have for themselves; 0 where they have all.
     lut_multipliers : int
         Multipliers of the fabric that are no blocks of the chip.
+    sampler_lanes : int
+        Logits of a word that the sampler takes at once; 0 for all.
     packing : str
         Two weights' products of a multiplier, see :class:`celosia.rtl.mac.format.MacFormat`.
     """
@@ -149,6 +151,7 @@ class MachineShape:
     cached_rows: int = field(default=0, repr=False)
     packing: str = field(default="none", repr=False)
     lut_multipliers: int = field(default=0, repr=False)
+    sampler_lanes: int = field(default=0, repr=False)
 
     @property
     def layer_views(self):

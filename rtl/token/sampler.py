@@ -25,10 +25,10 @@ class Sampler(wiring.Component):
 
     Every lane owns a random generator, which moves on with each word, but not at temperature 0.
     Noise is rounded half up to the logits' unit. Bit-exact with
-    :class:`celosia.reference.units.sampler.Sampler`.
+    :class:`celosia.reference.units.sampler.Sampler`, whatever ``at_once`` is.
 
-    Latency ``latency`` cycles from an operation's last word: 9, and one for each factor of up to 4
-    in ``lanes``. Throughput 1 word per cycle.
+    Latency ``latency`` cycles from an operation's last word: 8, one for each factor of up to 4 in
+    ``at_once``, and ``lanes / at_once``. Throughput 1 word in ``lanes / at_once`` cycles.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class Sampler(wiring.Component):
     vocab_size : int, 1 to 2**20
     fraction : int, 0 to 19
         Logits are in units of ``2**-fraction``.
+    at_once : int, a power of two up to ``lanes``, optional
+        Logits of a word that get their noise in one cycle; by default all.
 
     Members
     -------
@@ -54,14 +56,17 @@ class Sampler(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, vocab_size, fraction=12):
+    def __init__(self, lanes, vocab_size, fraction=12, at_once=None):
         check_power_of_two("lanes", lanes, 64)
+        self.at_once = lanes if at_once is None else at_once
+        check_power_of_two("at_once", self.at_once, lanes)
         check_range("vocab_size", vocab_size, 1, 1 << 20)
         check_range("fraction", fraction, 0, 19)
         self.lanes = lanes
         self.vocab_size = vocab_size
         self.fraction = fraction
-        self.latency = 9 + -(-exact_log2(lanes) // exact_log2(FAN_IN))
+        compared = -(-exact_log2(self.at_once) // exact_log2(FAN_IN))
+        self.latency = 8 + compared + lanes // self.at_once
         o = data.StructLayout({"token": unsigned(20), "logit": signed(24)})
         super().__init__(
             {
@@ -74,11 +79,11 @@ class Sampler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = stream.Signature(self.i.p.shape()).create()
+        word = stream.Signature(framed(self.at_once, 24)).create()
         found = stream.Signature(1).create()  # the end of the pipeline; its values go by themselves
         states = self._generators(m, word)
         pipe = Pipeline(m, word, found)
-        whole, rest = divmod(self.vocab_size, self.lanes)
+        whole, rest = divmod(self.vocab_size, self.at_once)
         frame = {
             "index": word.p.index,
             "last": word.p.last,
@@ -108,7 +113,7 @@ class Sampler(wiring.Component):
             values.append(Mux(counts, value, Const(-1 << (len(value) - 1), signed(len(value)))))
         frame, logits, values = pipe.stage(frame, logits, values)
 
-        bits = exact_log2(self.lanes)
+        bits = exact_log2(self.at_once)
         best = [
             {"value": value, "logit": logit, "lane": Const(lane, bits)}
             for lane, (value, logit) in enumerate(zip(values, logits, strict=True))
@@ -121,34 +126,49 @@ class Sampler(wiring.Component):
         return m
 
     def _generators(self, m, word):
-        """The lanes' random states; connects ``word`` to ``i`` so that seeds come between."""
+        """The states of a word's lanes; connects ``word`` to ``i`` so that seeds come between."""
         busy, seeding, take = Signal(), Signal(), Signal()
         m.d.comb += [
             self.seed.ready.eq(~busy),
             seeding.eq(self.seed.valid & self.seed.ready),
-            word.payload.eq(self.i.p),
-            word.valid.eq(self.i.valid & ~seeding),
-            self.i.ready.eq(word.ready & ~seeding),
             take.eq(word.valid & word.ready),
         ]
+        self._split(m, word, seeding, take)
         with m.If(take):
             m.d.sync += busy.eq(~word.p.last)
-        states = []
-        for lane in range(self.lanes):
-            salt = (lane + 1) * GOLDEN & 0xFFFFFFFF
-            state = Signal(32, init=salt, name=f"state_{lane}")
-            seeded, a, b = Signal(32), Signal(32), Signal(32)
-            m.d.comb += [
-                seeded.eq(self.seed.payload ^ salt),
-                a.eq(state ^ state << 13),
-                b.eq(a ^ a >> 17),
-            ]
+        salts = [(lane + 1) * GOLDEN & 0xFFFFFFFF for lane in range(self.lanes)]
+        states = [Signal(32, init=salt, name=f"state_{n}") for n, salt in enumerate(salts)]
+        moved = []
+        for state in states[: self.at_once]:
+            a, b = Signal(32), Signal(32)
+            m.d.comb += [a.eq(state ^ state << 13), b.eq(a ^ a >> 17)]
+            moved.append(b ^ b << 5)
+        # Those of the word's next lanes come to the front.
+        following = [*states[self.at_once :], *moved]
+        for state, salt, after in zip(states, salts, following, strict=True):
+            seeded = Signal(32)
+            m.d.comb += seeded.eq(self.seed.payload ^ salt)
             with m.If(seeding):
                 m.d.sync += state.eq(Mux(seeded == 0, 1, seeded))
             with m.Elif(take & (self.temperature != 0)):
-                m.d.sync += state.eq(b ^ b << 5)
-            states.append(state)
-        return states
+                m.d.sync += state.eq(after)
+        return states[: self.at_once]
+
+    def _split(self, m, word, seeding, take):
+        """The words of ``i``, each as one ``word`` or more of ``at_once`` logits."""
+        i, parts = self.i, self.lanes // self.at_once
+        part, final = Signal(exact_log2(parts)), Signal()
+        logits = Cat(*i.p.data)
+        m.d.comb += [
+            final.eq(part == parts - 1),
+            word.p.data.eq(logits.word_select(part, 24 * self.at_once)),
+            word.p.index.eq(Cat(part, i.p.index)),
+            word.p.last.eq(i.p.last & final),
+            word.valid.eq(i.valid & ~seeding),
+            i.ready.eq(word.ready & ~seeding & final),
+        ]
+        with m.If(take):
+            m.d.sync += part.eq(part + 1)
 
     def _noise(self, m, pipe, states, frame, logits):
         """Gumbel variates of ``states``, five stages later, and ``frame`` and ``logits`` then."""
