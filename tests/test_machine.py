@@ -95,7 +95,7 @@ MACHINES = {
         "tiny",
         (
             *("weight_parallelism=16", "vector_lanes=2", "token_parallelism=2"),
-            *("weight_width=4", "packing=18x18", "head_width=8"),
+            *("weight_width=4", "packing=18x18", "head_width=8", "sampler_lanes=1"),
         ),
     ),
     "two weights of groups in a multiplier, an external cache": (
