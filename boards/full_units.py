@@ -42,17 +42,24 @@ def multipliers(shape, units):
         "scale": 2 * shape.lanes + beside,
     }
     for name, (asked, unit) in units.items():
-        each = _gated(unit) if asked.kind == "gate" else _EACH_LANE.get(asked.kind, 0)
-        found[name] = 1 if asked.kind == "router" else each * shape.lanes
+        if asked.kind == "gate":
+            found[name] = (unit.gated + (unit.activation != "relu")) * unit.at_once
+        else:
+            lanes = 1 if asked.kind == "router" else shape.lanes
+            found[name] = _EACH_LANE.get(asked.kind, 0) * lanes
     return found
 
 
 #: Multiplier blocks of a lane, by the kind of the unit.
-_EACH_LANE = {"norm": 1, "soft_cap": 1, "weigh": 2, "stream_norm": 2, "rope": 2, "recurrent": 2}
-
-
-def _gated(unit):
-    return unit.gated + (unit.activation != "relu")
+_EACH_LANE = {
+    "router": 1,
+    "norm": 1,
+    "soft_cap": 1,
+    "weigh": 2,
+    "stream_norm": 2,
+    "rope": 2,
+    "recurrent": 2,
+}
 
 
 def memories(sketch, units):
@@ -188,7 +195,7 @@ def _key_mean(unit, sketch, settings):
 
 
 def _gate(unit, sketch, settings):
-    return [CURVE] * unit.lanes if unit.activation not in ("relu", "relu2") else ()
+    return [CURVE] * unit.at_once if unit.activation not in ("relu", "relu2") else ()
 
 
 def _recurrent(unit, sketch, settings):

@@ -16,8 +16,8 @@ COSTS = Path(__file__).with_suffix(".json")
 #: A number of its own; for each lane; lane and token; row and token; multiplier of the fabric.
 TERMS = ("fixed", "lane", "lane_token", "row_token", "product")
 LUT_MULTIPLIER = 95  # LUTs of a product of 8 bits without a block
-#: What a lane takes of the sampler alone, by a component of 8 lanes: without it less.
-NARROWER = {"lut": 700, "ff": 300}
+#: A lane's share of units that may have fewer than the machine, by those of 8 lanes alone.
+NARROWER = {"lut": {"sampler": 700, "gate": 560}, "ff": {"sampler": 300, "gate": 180}}
 #: Of machines with keys and values.
 ATTENTION = ("sums", "value_words", "key_cache", "value_cache", "queries", "scores")
 ROUTED = ("residual", "norm", "stream_norm", "rope", "head_quantize", "softmax", "gate")
@@ -68,8 +68,11 @@ def unit_costs(sketch, kinds):
             of_all = found[resource].get(name, 0)
             found[resource][name] = of_all + round(float(numbers @ np.array(cost)))
     found["lut"]["fabric"] += _fabric(s)
-    for resource, each in NARROWER.items():
-        found[resource]["sampler"] -= each * (s.lanes - (s.sampler_lanes or s.lanes))
+    for resource, costs in NARROWER.items():
+        for name, each in costs.items():
+            at_once = getattr(s, f"{name}_lanes") or s.lanes
+            if name in found[resource]:
+                found[resource][name] -= each * (s.lanes - at_once)
     found["lut"]["paths"] = s.tokens * 1500 * (s.parts if s.parts > 1 else 0)
     found["lut"]["paths"] += 1300 * s.lanes * (s.paths - 1)
     return found

@@ -92,6 +92,9 @@ class Config:
     sampler_lanes : int, 0 or a power of two up to ``vector_lanes``
         Logits that get their noise in a cycle; 0 for ``vector_lanes``. Fewer cost no cycles where a
         tile of the head takes as many beats as its logits then take to leave.
+    gate_lanes : int, 0 or half of ``vector_lanes``
+        Gates that are multiplied by their ups in a cycle; 0 for ``vector_lanes``. Half of them cost
+        a cycle for each of a layer's gates' last words. For one token at a time.
     weight_width : int, 2 to 8
         Bits of a weight.
     weight_format : str
@@ -161,6 +164,7 @@ class Config:
     packing: str = "none"
     lut_multipliers: int = 0
     sampler_lanes: int = 0
+    gate_lanes: int = 0
     softmax_lanes: int = 0
     weight_width: int = 8
     weight_format: str = "integer"
@@ -252,6 +256,12 @@ class Config:
             raise ConfigError(
                 f"sampler_lanes must be 0 or a power of two up to vector_lanes "
                 f"({self.vector_lanes}), not {self.sampler_lanes}"
+            )
+        half = self.vector_lanes // 2 if self.token_parallelism == 1 else 0
+        if self.gate_lanes not in (0, half):
+            raise ConfigError(
+                "gate_lanes must be 0, or with a token_parallelism of 1 half of vector_lanes "
+                f"({self.vector_lanes}), not {self.gate_lanes}"
             )
         for name in ("rotate_down", "rotate_keys"):
             if getattr(self, name) not in transform_sizes(self.vector_lanes):

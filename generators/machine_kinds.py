@@ -43,6 +43,7 @@ MACHINES = {
             "packing": "none",
             "lut_multipliers": 0,
             "sampler_lanes": 0,
+            "gate_lanes": 0,
             "softmax_lanes": 0,
             "weight_width": (4, 8),
             "weight_format": "integer",

@@ -80,6 +80,7 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         packing=config.packing,
         lut_multipliers=config.lut_multipliers,
         sampler_lanes=config.sampler_lanes,
+        gate_lanes=config.gate_lanes,
         **attention_parts(config, quantized),
     )
 
@@ -145,6 +146,11 @@ def _check_operations(description, config):
         raise ConfigError(
             "token_parallelism must be 1 for a model with experts, "
             f"not {config.token_parallelism}: a prompt goes token by token"
+        )
+    gated = description.find(Experts) or any(op.up for op in description.find(Gate))
+    if config.gate_lanes and not gated:
+        raise ConfigError(
+            f"gate_lanes must be 0 for a model whose MLP has no gate, not {config.gate_lanes}"
         )
     if not description.find(Attention):
         for name, usual in (

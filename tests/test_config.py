@@ -91,6 +91,8 @@ def test_lanes_follow_a_smaller_parallelism():
         (["activation_width=7"], "activation_width must be 8, 6, 5 or 4, not 7"),
         (["rotate_down=3"], r"0 or a power of two from 2 to 64 .* \(512\), not 3"),
         (["rotate_keys=1024"], r"rotate_keys must be 0 or .* \(512\), not 1024"),
+        (["gate_lanes=2"], r"half of vector_lanes \(8\), not 2"),
+        (["gate_lanes=4", "token_parallelism=2"], r"with a token_parallelism of 1"),
         (["sampler_lanes=3"], r"0 or a power of two up to vector_lanes \(8\), not 3"),
         (["sampler_lanes=16"], r"up to vector_lanes \(8\), not 16"),
         (["softmax_lanes=4"], r"power of two from vector_lanes \(8\) to 64, not 4"),

@@ -10,6 +10,7 @@ from celosia.reference.functions.tables import GATING_REACH
 from celosia.reference.units.gate import ACTIVATIONS, activation_fraction, gate
 from celosia.rtl.activation.gate import Gate
 from celosia.rtl.activation.gating import gating
+from celosia.rtl.activation.paired_gate import PairedGate
 from celosia.rtl.stream.pipeline import Pipeline
 from celosia.sim import bench
 from framing import frame
@@ -66,6 +67,28 @@ def test_matches_reference(lanes, tokens, fraction, activation, gated):
     fast = results[0]
     assert fast.first_cycle["o"] == (tokens if gated else 0) + unit.latency
     assert fast.cycles == len(inputs) + unit.latency
+
+
+@pytest.mark.parametrize(
+    ("lanes", "fraction", "activation"),
+    [(4, 7, "silu"), (2, 12, "relu2"), pytest.param(8, 9, "relu", marks=pytest.mark.slow)],
+)
+def test_half_of_the_lanes_at_a_time(lanes, fraction, activation):
+    inputs, expected = [], []
+    for seed, argument in enumerate([14, 0, 31, 20]):
+        x, up = operation(seed, 512 // lanes, 1, lanes)
+        inputs += frame(np.stack([x, up], axis=1).reshape(-1, 1, lanes), argument)
+        expected += frame(gate(x, up, argument, 23, activation, fraction), argument)
+    cases = [
+        {"inputs": inputs, "counts": len(expected), "stall": stall, "seed": 1}
+        for stall in (0.0, 0.5, 0.9)
+    ]
+    unit = PairedGate(lanes, fraction, activation)
+    results = bench.run_many(unit, cases)
+    for result in results:
+        assert result.outputs["o"] == expected
+    assert results[0].first_cycle["o"] == 1 + unit.latency
+    assert results[0].cycles == len(inputs) + unit.latency
 
 
 class Shares(wiring.Component):

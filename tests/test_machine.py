@@ -121,6 +121,7 @@ MACHINES = {
         (
             *("weight_parallelism=64", "vector_lanes=2", "attention_parallelism=16"),
             *("weight_format=ternary", "weight_width=2", "head_width=8", "softmax_lanes=4"),
+            *("sampler_lanes=1", "gate_lanes=1"),
         ),
     ),
     "external cache": (

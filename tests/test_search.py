@@ -121,8 +121,10 @@ def test_only_what_is_weighed_is_open():
     space.blocks = 60
     config = space.config(values | {"packing": "18x18"})
     assert (config.weight_parallelism, config.packing, config.lut_multipliers) == (32, "18x18", 0)
-    assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 28 - 60
+    assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 24 - 60
     assert config.sampler_lanes == sampler_lanes(config, CONFIG.dim)
+    assert config.gate_lanes == 2
+    assert space.config(values | {"token_parallelism": 2}).gate_lanes == 0
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}
 

@@ -6,7 +6,7 @@ from celosia.boards.estimate import MACHINES, check_board, machine_kind
 from celosia.boards.full_estimate import lengths, needs
 from celosia.generators.config import Config, change_config
 from celosia.generators.machine_kinds import MACHINES as KINDS
-from celosia.reference.operations import Attention
+from celosia.reference.operations import Attention, Gate
 from celosia.rtl.mac.format import packs
 
 __all__ = ["Space", "sampler_lanes"]
@@ -82,6 +82,8 @@ class Space:
         self.base = asdict(base) | {"name": "found"}
         self.model, self.blocks = model.config, board.resources["dsp"]
         self.fills = "lut_multipliers" not in closed
+        gated = any(op.up for op in model.description.find(Gate))
+        self.pairs = gated and "gate_lanes" not in closed
         self.narrows = "sampler_lanes" not in closed
 
     def suggest(self, trial):
@@ -104,7 +106,7 @@ class Space:
 
         Weights per cycle are rounded down to whole words of the fabric's rows. Where the board has
         too few multiplier blocks, the fabric's others are made of LUTs. The sampler is as narrow as
-        the head's tiles allow.
+        the head's tiles allow, and the gate has half of the lanes where tokens come one by one.
 
         Raises
         ------
@@ -124,6 +126,8 @@ class Space:
             values["value_steps"] = "token"
         if "softmax_lanes" in self.choices:
             values["softmax_lanes"] *= values["vector_lanes"]
+        if self.pairs and values["token_parallelism"] == 1:
+            values["gate_lanes"] = values["vector_lanes"] // 2
         config = Config(**values)
         if self.narrows:
             config = replace(config, sampler_lanes=sampler_lanes(config, self.model.dim))

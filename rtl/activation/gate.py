@@ -12,7 +12,7 @@ from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp, halved
 from celosia.rtl.stream.words import framed
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "activated", "multiplied", "rounded"]
 
 
 class Gate(wiring.Component):
@@ -60,7 +60,7 @@ class Gate(wiring.Component):
         if activation not in ACTIVATIONS:
             names = ", ".join(ACTIVATIONS)
             raise ValueError(f"activation must be one of {names}, not {activation!r}")
-        self.lanes = lanes
+        self.lanes = self.at_once = lanes
         self.tokens = tokens
         self.fraction = fraction
         self.activation = activation
@@ -83,52 +83,19 @@ class Gate(wiring.Component):
         x = [clamp(v, width) for v in word.data]
         if self.gated:
             x = [Mux(word.index[0], clamp(v, 18), a) for v, a in zip(word.data, x, strict=True)]
-        activate = {"relu": self._relu, "relu2": self._squares}.get(self.activation, self._shares)
+        form = self.activation, self.fraction
+        y, x, early, frame = activated(m, pipe, *form, x, frame, list(word.data))
         if not self.gated:
-            y, _, _, frame = activate(m, pipe, x, frame)
             y, frame = pipe.stage(y, frame)
         else:
-            y, frame = self._products(m, pipe, *activate(m, pipe, x, frame))
-
-        # The shift, by all but the last two bits, by those.
-        far = Cat(Const(0, 2), frame["argument"][2:5])
-        shifted = [Cat(Const(0, 1), v).as_signed() >> far for v in y]
-        shifted, frame = pipe.stage(shifted, frame)
-        shifted = [v >> frame["argument"][:2] for v in shifted]
-        limited = [halved(m, v, 23) if self.gated else (v + 1) >> 1 for v in shifted]
-        limited, frame = pipe.stage(limited, frame)
-        pipe.finish({**frame, "data": limited})
+            gates, ups, frame = self._kept(m, pipe, y, x, early, frame)
+            y, frame = multiplied(m, pipe, gates, ups, frame)
+        values, frame = rounded(m, pipe, y, frame, self.gated)
+        pipe.finish({**frame, "data": values})
         return m
 
-    # Each gives the activations as signed(20), not registered, the words, their frames, and these
-    # one stage earlier. Ups walk along, so that they stay in order.
-
-    def _relu(self, m, pipe, x, frame):
-        early = frame
-        x, frame = pipe.stage(x, frame)
-        return [Mux(v[-1], 0, v[:20].as_signed()) for v in x], x, early, frame
-
-    def _squares(self, m, pipe, x, frame):
-        roots = [Mux(v[-1], 0, v[:17]) for v in x]
-        squares = [multiply_registered(m, v, v, pipe.advance) for v in roots]
-        x, early = pipe.stage(x, frame)
-        x, frame = pipe.stage(x, early)
-        half = 1 << (SQUARE_SHIFT - 1)
-        return [((v + half) >> SQUARE_SHIFT)[:20].as_signed() for v in squares], x, early, frame
-
-    def _shares(self, m, pipe, x, frame):
-        left = GATE_FRACTION - self.fraction
-        values = list(self.i.p.data)
-        shares, (x, frame) = gating(m, pipe, values, left, self.activation, [x, frame])
-        high = _products(m, x, shares, pipe.advance)  # with the registers of two stages
-        shares, x, early = pipe.stage(shares, x, frame)
-        low, x, frame = pipe.stage(_rests(x, shares), x, early)
-        half = Const(1 << 15)
-        sums = [carry_save_sum(m, [a << 2, b, half], 36) for a, b in zip(high, low, strict=True)]
-        return [total[16:].as_signed() for total in sums], x, early, frame
-
-    def _products(self, m, pipe, y, x, early, frame):
-        """Activations times ups, and the frames of these, two stages later."""
+    def _kept(self, m, pipe, y, x, early, frame):
+        """Activations that waited for their ups, and these; gates go no further."""
         shape = data.ArrayLayout(signed(20), self.lanes)
         m.submodules.gates = gates = Memory(shape=shape, depth=max(self.tokens, 2), init=[])
         write = gates.write_port()
@@ -141,11 +108,67 @@ class Gate(wiring.Component):
             *(write.data[n].eq(v) for n, v in enumerate(y)),
         ]
         pipe.valid = pipe.valid & is_up
-        gates, ups = list(read.data), [v[:18].as_signed() for v in x]
-        high = _products(m, gates, ups, pipe.advance)
-        gates, ups, frame = pipe.stage(gates, ups, {**frame, "index": frame["index"][1:]})
-        low, frame = pipe.stage(_rests(gates, ups), frame)
-        return [(a << 2) + b for a, b in zip(high, low, strict=True)], frame
+        ups = [v[:18].as_signed() for v in x]
+        return list(read.data), ups, {**frame, "index": frame["index"][1:]}
+
+
+def activated(m, pipe, activation, fraction, x, frame, values):
+    """Activations of ``x``, not registered, one stage later or more.
+
+    Parameters
+    ----------
+    activation, fraction
+        As for :class:`Gate`.
+    x : list of signed(20)
+        For "relu2" of 18 bits.
+    frame : dict of values
+        What walks along.
+    values : list of signed values
+        What ``x`` is before it saturates, or ``x``.
+
+    Returns
+    -------
+    list of signed(20), list of Signal, dict, dict
+        The activations; with them ``x`` and ``frame``, between them ``frame`` one stage earlier.
+    """
+    if activation == "relu":
+        early = frame
+        x, frame = pipe.stage(x, frame)
+        return [Mux(v[-1], 0, v[:20].as_signed()) for v in x], x, early, frame
+    if activation == "relu2":
+        roots = [Mux(v[-1], 0, v[:17]) for v in x]
+        squares = [multiply_registered(m, v, v, pipe.advance) for v in roots]
+        x, early = pipe.stage(x, frame)
+        x, frame = pipe.stage(x, early)
+        half = 1 << (SQUARE_SHIFT - 1)
+        return [((v + half) >> SQUARE_SHIFT)[:20].as_signed() for v in squares], x, early, frame
+    left = GATE_FRACTION - fraction
+    shares, (x, frame) = gating(m, pipe, values, left, activation, [x, frame])
+    high = _products(m, x, shares, pipe.advance)  # with the registers of two stages
+    shares, x, early = pipe.stage(shares, x, frame)
+    low, x, frame = pipe.stage(_rests(x, shares), x, early)
+    half = Const(1 << 15)
+    sums = [carry_save_sum(m, [a << 2, b, half], 36) for a, b in zip(high, low, strict=True)]
+    return [total[16:].as_signed() for total in sums], x, early, frame
+
+
+def multiplied(m, pipe, gates, ups, frame):
+    """``gates`` of 20 bits times ``ups`` of 18, and ``frame``, two stages later."""
+    high = _products(m, gates, ups, pipe.advance)
+    gates, ups, frame = pipe.stage(gates, ups, frame)
+    low, frame = pipe.stage(_rests(gates, ups), frame)
+    return [(a << 2) + b for a, b in zip(high, low, strict=True)], frame
+
+
+def rounded(m, pipe, y, frame, gated=True):
+    """``y / 2**argument`` in 23 bits, and ``frame``, two stages later."""
+    # The shift, by all but the last two bits, by those.
+    far = Cat(Const(0, 2), frame["argument"][2:5])
+    shifted = [Cat(Const(0, 1), v).as_signed() >> far for v in y]
+    shifted, frame = pipe.stage(shifted, frame)
+    shifted = [v >> frame["argument"][:2] for v in shifted]
+    limited = [halved(m, v, 23) if gated else (v + 1) >> 1 for v in shifted]
+    return pipe.stage(limited, frame)
 
 
 def _products(m, a, b, en):

@@ -7,6 +7,7 @@ WORD_MEMBERS too; ``position``, ``group`` and ``positions`` are the pass's (see 
 
 from amaranth.lib.wiring import connect
 from celosia.rtl.activation.gate import Gate
+from celosia.rtl.activation.paired_gate import PairedGate
 from celosia.rtl.activation.soft_cap import SoftCap
 from celosia.rtl.attention.head_quantize import HeadQuantize
 from celosia.rtl.attention.key_mean import KeyMean
@@ -73,7 +74,10 @@ def _head_quantize(machine, s, more, **settings):
     return HeadQuantize(s.lanes, s.head_words, s.tokens, **settings)
 
 
-def _gate(machine, s, more, **settings):
+def _gate(machine, s, more, gated, **settings):
+    if gated and s.gate_lanes:
+        return PairedGate(s.lanes, s.gate_fraction, **settings, **more)
+    settings["gated"] = gated
     return Gate(s.lanes, s.tokens, s.gate_fraction, **settings, **more)
 
 

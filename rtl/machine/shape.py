@@ -113,6 +113,8 @@ class MachineShape:
         Multipliers of the fabric that are no blocks of the chip.
     sampler_lanes : int
         Logits of a word that the sampler takes at once; 0 for all.
+    gate_lanes : int
+        Gates of a word that are multiplied at once; 0 for all.
     packing : str
         Two weights' products of a multiplier, see :class:`celosia.rtl.mac.format.MacFormat`.
     """
@@ -152,6 +154,7 @@ class MachineShape:
     packing: str = field(default="none", repr=False)
     lut_multipliers: int = field(default=0, repr=False)
     sampler_lanes: int = field(default=0, repr=False)
+    gate_lanes: int = field(default=0, repr=False)
 
     @property
     def layer_views(self):
