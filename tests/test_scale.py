@@ -42,15 +42,21 @@ def expected(payload):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "acc_width", "tokens"),
-    [(4, 32, 1), (8, 24, 4), (2, 47, 2), pytest.param(8, 56, 1, marks=pytest.mark.slow)],
+    ("lanes", "acc_width", "tokens", "portable"),
+    [
+        (4, 32, 1, True),
+        (8, 24, 4, False),
+        (2, 47, 2, False),
+        pytest.param(8, 56, 1, False, marks=pytest.mark.slow),
+    ],
 )
-def test_matches_reference(lanes, acc_width, tokens):
+def test_matches_reference(lanes, acc_width, tokens, portable):
     inputs = [*payloads(lanes, acc_width, tokens, seed=acc_width)]
     y = [expected(p) for p in inputs]
     assert {-8388480, 8388480} <= {v for word in y for v in word["data"]}  # saturated
     cases = [{"inputs": inputs, "stall": stall, "seed": 2} for stall in (0.0, 0.5)]
-    free, stalled = bench.run_many(Scale(lanes, acc_width, tokens, kind=unsigned(4)), cases)
+    unit = Scale(lanes, acc_width, tokens, portable, kind=unsigned(4))
+    free, stalled = bench.run_many(unit, cases)
     assert free.outputs["o"] == y
     assert stalled.outputs["o"] == y
     assert (free.latency, free.cycles) == (Scale.latency, len(y) + Scale.latency)

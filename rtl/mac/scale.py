@@ -17,6 +17,7 @@ NARROW = 47  # bits of an accumulator of which a shift of 63 leaves nothing that
 GUARD = 3  # of them below the result's last place
 SHORT = 3  # bits of the distance that move it in the second stage
 HALF = 5  # bits of its middle part
+PORTABLE = 12  # bits of a row scale that are multiplied in one sum without a block; others follow
 
 
 class Scale(wiring.Component):
@@ -86,7 +87,7 @@ class Scale(wiring.Component):
         frame = {n: word[n] for n in ("token", "index", "argument", "last", *self.more)}
 
         # 1: the unrounded factor; beside it the accumulator makes its long moves.
-        products = [multiply(m, row, word.mantissa, self.portable) for row in word.row_scale]
+        products = [_factor(m, row, word.mantissa, self.portable) for row in word.row_scale]
         distance = _distance(m, word.shift, self.acc_width)
         raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
         far, near = range(SHORT, len(distance))[::-1], range(SHORT)[::-1]
@@ -103,7 +104,7 @@ class Scale(wiring.Component):
         factors = [Signal(16, name=f"factor_{n}") for n in range(self.lanes)]
         aligned = [moved(m, x, short, near, ALIGNED) for x in values]
         for factor, p in zip(factors, products, strict=True):
-            m.d.comb += factor.eq((p + (1 << 15))[16:])
+            m.d.comb += factor.eq((sum(p) + (1 << 15))[16:])
         low = [
             multiply_registered(m, a[:SPLIT], f, pipe.advance)
             for a, f in zip(aligned, factors, strict=True)
@@ -133,6 +134,14 @@ class Scale(wiring.Component):
         m.d.comb += self.limited.eq(Cat(overflows))
         pipe.finish({**frame, "data": values})
         return m
+
+
+def _factor(m, row_scale, mantissa, portable):
+    """Their product by a block; ``portable`` as two summands, since it takes longer."""
+    if not portable:
+        return [multiply(m, row_scale, mantissa)]
+    low, high = row_scale[:PORTABLE], row_scale[PORTABLE:]
+    return [multiply_rows(m, low, mantissa), multiply_rows(m, high, mantissa) << PORTABLE]
 
 
 def _distance(m, shift, acc_width):
