@@ -86,6 +86,13 @@ def test_every_unit_has_a_waveform_that_shows_a_result():
         assert set(waves) <= set("01x=."), name
 
 
+def test_waveforms_of_concepts_are_those_of_units():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    found = re.findall(r"<!-- waveform: (\w+): ", "".join(texts))
+    assert len(found) >= 6
+    assert set(found) <= STANDARD.keys()
+
+
 def test_waveforms_of_ports_are_those_of_the_simulation():
     made = runpy.run_path(str(ROOT / "docs" / "scripts" / "waveforms.py"))
     drawn = made["waveform"]("value_cache")["signal"]

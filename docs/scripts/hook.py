@@ -1,7 +1,7 @@
 """MkDocs' hook: generated pages, links out of docs/, and what commands print, by running them.
 
 A block of code in the language ``sh run`` is executed, and followed by what it printed. A command
-that fails ends the build.
+that fails ends the build. A comment ``<!-- waveform: UNIT: caption -->`` becomes the unit's.
 """
 
 import json
@@ -23,6 +23,7 @@ from waveforms import WAVEFORMS, waveform
 __all__ = ["on_config", "on_files", "on_page_markdown", "on_post_page"]
 
 ROOT = Path(__file__).parents[2]
+WAVE = re.compile(r"<!-- waveform: (\w+): (.*?) -->")
 RUN = re.compile(r"```sh run\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"(!?\[[^\]]*\])\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 BOARDS = sorted((ROOT / "bench" / "boards").glob("*.md"))
@@ -68,6 +69,7 @@ def on_page_markdown(markdown, page, config, files):
     place = Path(page.file.src_uri)
     if (ROOT / "docs" / place).is_file():
         markdown = _links(markdown, (ROOT / "docs" / place).parent, place.parent)
+    markdown = WAVE.sub(r"![\2](units/\1.svg)\n\n*\2 ([more](units/\1.md))*", markdown)
     with tempfile.TemporaryDirectory() as folder:  # one for all blocks of a page
         return re.sub(
             r"```sh run\n(.*?)```", lambda found: _ran(found[1], folder), markdown, flags=16
