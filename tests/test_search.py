@@ -17,6 +17,7 @@ from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.report import estimate_report
 from celosia.reference.checkpoint import load
 from celosia.reference.model import random_model
+from celosia.sim.toolchain import ToolError
 from command_line import fails, run
 from small_checkpoint import CONFIG, write_checkpoint
 
@@ -223,10 +224,44 @@ def test_the_chosen_one_is_confirmed(monkeypatch, tmp_path, small):
     for how in ("synthesis", "route"):
         path = tmp_path / f"{how}.json"
         options = ("--position", 5, "--trials", 20, "--confirm", how, "--json", path)
-        assert run("search", small, *BOARD, *options).exit_code == 0
-        found.append(json.loads(path.read_text())["confirmed"])
-    speed = {"fmax_mhz": 40.0, "cycles_per_token": 1000, "tokens_per_second": 40e3}
-    assert found == [counted, counted | speed]
+        result = run("search", small, *BOARD, *options)
+        assert result.exit_code == 0
+        report = json.loads(path.read_text())
+        figures = {name: one["measured"] for name, one in report["confirmed"].items()}
+        found.append(figures)
+        lut = report["confirmed"]["lut"]
+        assert lut["predicted"] == report["chosen"]["figures"]["lut"]
+        assert lut["error"] == lut["predicted"] / 20_000 - 1
+        assert f"lut: 20,000, predicted {lut['predicted']:,} ({lut['error']:+.2%})" in result.stdout
+    speed = {"cycles_per_token": 1000, "tokens_per_second": 80e3}
+    assert found[0] == counted | speed
+    assert found[1] == counted | speed | {"fmax_mhz": 40.0, "tokens_per_second": 40e3}
+
+
+def test_the_chosen_one_is_simulated_and_its_loss_measured(monkeypatch, tmp_path):
+    """No more cycles than a machine's counters have; the loss of the plan's own model."""
+    monkeypatch.setenv("CELOSIA_OPTIMISE", "-O0")
+    path, text = tmp_path / "found.json", tmp_path / "text.txt"
+    text.write_text("It was a dark and stormy night; the rain fell in torrents. " * 10)
+    options = ("--text", text, "--max-tokens", 256, "--trials", 4, "--position", 2, "--json", path)
+    machine = ("weight_parallelism=16", "vector_lanes=4", "max_seq_len=16", "weight_width=8")
+    settings = [word for setting in machine for word in ("--set", setting)]
+    result = run("search", "demo-small", *BOARD, *settings, *options, "--confirm", "cycles")
+    assert result.exit_code == 0
+    found = json.loads(path.read_text())["confirmed"]
+    assert found.keys() == {"cycles_per_token", "perplexity", "tokens_per_second"}
+    assert abs(found["cycles_per_token"]["error"]) <= 0.02
+    assert found["perplexity"]["error"] == pytest.approx(0, abs=0.01)
+
+
+def test_a_missing_tool_is_named_before_the_search(monkeypatch, tmp_path, small):
+    def missing(*arguments):
+        raise ToolError("no C++ compiler")
+
+    monkeypatch.setattr(confirm.toolchain, "find", missing)
+    monkeypatch.setattr("celosia.search.command._run", None)
+    said = fails("search", small, *BOARD, "--confirm", "cycles")
+    assert "no C++ compiler" in said
 
 
 def test_two_processes_work_on_one_study_and_a_killed_one_loses_its_trial(tmp_path, small):
