@@ -152,7 +152,7 @@ def test_constraints(text, value, whole, met):
         ((*BOARD, "--objective", "lut,lut"), "--objective names lut twice"),
         ((*BOARD, "--objective", "perplexity"), "perplexity needs a --text"),
         ((*BOARD, "--constraint", "lut"), "--constraint takes a figure, < or >, a number"),
-        ((*BOARD, "--constraint", "energy<1"), "--constraint must be of tokens_per_second"),
+        ((*BOARD, "--constraint", "beauty<1"), "--constraint must be of tokens_per_second"),
         ((*BOARD, "--constraint", "lut<2x"), "lut is a number, or % of the board's, not x"),
         ((*BOARD, "--max-tokens", 9), "--max-tokens has no effect without --text"),
         ((*BOARD, "--choose", 9), "--choose has no effect without --write or --confirm"),
