@@ -14,7 +14,7 @@ __all__ = ["Pass"]
 ROOM = 16  # tiles that may wait behind the fabric
 QUANTIZE = 3  # merge and block quantisation
 AHEAD, UNDER_WAY = 3, 9  # steps dispatched before they are fetched, before they are collected
-PAGES, PAGED = 23, 9  # cycles until slots of pages are known; more for each token
+PAGES, PAGED = 17, 9  # cycles until slots of pages are known; more for each token
 LONG_AGO = -(1 << 20)
 BEATS = {
     Operand.TAPE: "linear",
