@@ -28,6 +28,7 @@ FILE = Path(__file__).with_suffix(".json")
 FOLDER = Path(__file__).with_name("boards")
 BOARD = "ulx3s_85f"
 ERROR = 0.1  # of LUTs
+PACKED = "vector_lanes=4 weight_parallelism=64 weight_width=4 packing=18x18"
 MODEL = {
     "family": "llama", "dim": 64, "hidden_dim": 172, "n_layers": 5, "n_heads": 8, "n_kv_heads": 4,
     "head_dim": 8, "vocab_size": 512, "seq_len": 512, "tied": True,
@@ -58,6 +59,12 @@ MACHINES = {
     "olmo2": ({"family": "olmo2"}, "weight_parallelism=32 vector_lanes=4 weight_width=6"),
     "wide": ({"dim": 96, "hidden_dim": 256}, "weight_parallelism=32 vector_lanes=4 memory=sdram"),
     "recurrent": ({"family": "hgrn_bit"}, "weight_parallelism=16 vector_lanes=2"),
+    "packed": ({"n_layers": 2}, PACKED),
+    "packed, few keys": ({"n_layers": 2}, f"{PACKED} attention_parallelism=16"),
+    "packed, LUTs": ({"n_layers": 2}, f"{PACKED} lut_multipliers=8"),
+    "packed, 8 lanes": (
+        {"n_layers": 1}, "weight_parallelism=128 vector_lanes=8 weight_width=4 packing=18x18",
+    ),
     "8 lanes, olmo": ({"family": "olmo2"}, "weight_parallelism=128 vector_lanes=8 weight_width=6"),
 }  # fmt: skip
 FIT = ("2 lanes", "4 lanes", "16 rows", "16 rows, 4 lanes")

@@ -28,6 +28,7 @@ from celosia.sim.loader import load_memory
 from celosia.sim.native import NativeSimulation
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.simulate import fill_memories, machine_verilog
+from drawn_machines import configured, drawn, varied
 from families import CHANGES, SIZES, TOKENS
 from known_results import begin, write_known
 from recorded import STORIES, recorded
@@ -36,11 +37,9 @@ __all__ = ["STORIES", "check", "checked", "configured", "machines", "measure"]
 
 FILE = Path(__file__).with_suffix(".json")
 FAMILIES = Path(__file__).with_name("families.json")
-COUNT = 44  # machines drawn
-PLAIN = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "granite")
-WHOLE = ("gpt2", "opt", "gpt_neox", "starcoder2")  # without shared heads, or not gated
-WIDTHS = {2: (8, 12, 16), 4: (16, 32, 48), 8: (64, 64, 128), 16: (256,)}
-MOST = 256  # multipliers, so that a simulation is soon built
+#: Seeds of the plain machines, of those beside them with more; those before them took longest.
+DRAWN = (0, 2, 3, 5, 17, 20, 34, 40)
+VARIED = range(48)
 NAMED = ("tiny", "small", "large")
 #: What is not drawn: how keys and values are kept, and how many of them share a beat.
 CACHES = {
@@ -50,54 +49,6 @@ CACHES = {
     "softmax_lanes": {"weight_parallelism": 256, "softmax_lanes": 8},
     "narrow_axi": {"key_width": 4, "value_width": 4, "value_steps": "token", "kv_memory": "axi"},
 }
-
-
-def drawn(seed):
-    """A machine: the fields of its model, its settings, its runs."""
-    rng = np.random.default_rng(seed)
-
-    def one(*values):
-        return values[rng.integers(len(values))]
-
-    family = one(*PLAIN, *PLAIN, *WHOLE, "mixtral")
-    heads, lanes = one(2, 4, 8), one(2, 4, 8, 8, 16)
-    model = {
-        "family": family,
-        "dim": 8 * one(*range(4, 15)),
-        "hidden_dim": 8 * one(*range(6, 33)),
-        "n_layers": one(1, 2, 3),
-        "n_heads": heads,
-        "n_kv_heads": heads if family in WHOLE else one(1, 2, heads),
-        "head_dim": one(8, 16, 16, 32),
-        "vocab_size": 16 * one(*range(6, 33)),
-        "seq_len": 512,
-    }
-    if family == "mixtral":
-        model |= {"hidden_dim": 8 * one(6, 8, 12), "options": {"experts": 8, "chosen": 2}}
-    if family in ("gemma2", "gemma3") and rng.random() < 0.7:
-        windows = [one(24, 32, 100) if n % 2 == 0 else None for n in range(model["n_layers"])]
-        model["options"] = {"windows": windows}
-    settings = {"weight_parallelism": one(*WIDTHS[lanes]), "vector_lanes": lanes}
-    if family != "mixtral":
-        room = MOST // settings["weight_parallelism"]
-        settings["token_parallelism"] = one(*(n for n in (1, 1, 1, 2, 4, 8) if n <= room))
-    memory = one("on_chip", "on_chip", "on_chip", "sdram", "axi")
-    settings["memory"] = memory
-    if memory == "axi":
-        settings |= {"axi_width": one(32, 64, 128, 256, 512), "axi_ports": one(1, 2, 4)}
-    if memory != "sdram" and rng.random() < 0.2:
-        settings |= {"kv_memory": "axi", "kv_axi_width": one(64, 128, 512)}
-    settings["weight_width"] = one(8, 8, 4)
-    if rng.random() < 0.25:
-        settings["group_size"] = 32
-    return {"model": model, "settings": settings, "runs": runs(rng, memory)}
-
-
-def runs(rng, memory):
-    """Of each run its start, the tokens of its prompt, those generated."""
-    few = 2 if memory == "on_chip" else 1
-    starts = [0, int(rng.integers(40, 200)), int(rng.integers(200, 400)), 490]
-    return [(0, 1, 2), *((start, int(rng.integers(3, 14)), few) for start in starts)]
 
 
 def machines():
@@ -114,15 +65,8 @@ def machines():
         settings = {"weight_parallelism": 16, "vector_lanes": 4, **settings}
         rest = [(0, 1, 3), (0, 9, 2), (100, 8, 2), (490, 8, 2)]
         found[name] = {"model": model, "settings": settings, "runs": rest}
-    seed, more = 0, len(found)
-    while len(found) < more + COUNT:
-        machine = drawn(seed)
-        try:
-            configured(machine)
-            found[f"random{seed}"] = machine
-        except ConfigError:
-            pass
-        seed += 1
+    found |= {f"random{seed}": drawn(seed) for seed in DRAWN}
+    found |= {f"varied{seed}": varied(seed) for seed in VARIED}
     return dict(sorted(found.items(), key=lambda item: multipliers(item[1])))  # soon built first
 
 
@@ -132,34 +76,26 @@ def multipliers(machine):
     return config.weight_parallelism * config.token_parallelism
 
 
-def configured(machine):
-    """The ModelConfig and the Config of a machine."""
-    settings = [f"{name}={value}" for name, value in machine["settings"].items()]
-    model = dict(machine["model"])
-    if "options" in model:
-        model["options"] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in model["options"].items()
-        }
-    return ModelConfig(**model), load_config(machine.get("config", "small"), settings)
-
-
 def measure(machine):
     """What a machine did in its runs: of each its passes and its counters."""
     model, config = configured(machine)
-    plan = make_plan(random_model(model, seed=1), config)
-    found = []
+    whole, found = random_model(model, seed=1), []
+    if config.ternary:  # all but gains
+        for tensors in (whole.tensors, *whole.layers):
+            tensors |= {n: np.sign(t) for n, t in tensors.items() if t.ndim == 2}
+    plan = make_plan(whole, config)
     with NativeSimulation(machine_verilog(plan), ("passes",)) as simulation:
         fill_memories(plan, simulation)
         driver = Driver(NativeTransport(simulation), plan.counters, patience=50_000_000)
         if plan.config.memory == "sdram":
             load_memory(driver, plan.images()[0])
         for start, length, count in machine["runs"]:
+            if start and config.kv_page_size:  # the pages in front are taken before
+                list(driver.run([0], 1, start=start - 1))
             simulation.forget()
             prompt = [(7 * n + 1) % model.vocab_size for n in range(length)]
             generation = driver.run(prompt, count, start=start)
-            for _ in generation:
-                pass
+            list(generation)
             counters = {name: generation.done.counters[name] for name in ("cycles", *CAUSES)}
             found.append({"passes": _passes(*simulation.taps("passes")), "counters": counters})
     return found

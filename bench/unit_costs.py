@@ -36,6 +36,11 @@ MACHINES = {
     "16 rows, 4 lanes": ("fetch",),
     "qwen3": ("norm_of_heads",),
     "gpt2": ("bias",),
+    "packed": ("fabric", "fetch"),
+    "packed, few keys": ("fabric", "fetch"),
+    "packed, 8 lanes": ("fabric", "fetch"),
+    "packed, LUTs": ("fabric",),
+    "8 lanes": ("fabric", "fetch"),
 }
 LEFT_OUT = ("tape", "slots")
 #: Units by what they are.

@@ -51,6 +51,7 @@ class Ecp5Flow(NextpnrFlow):
     """
 
     files = ("top.il", "top.lpf")
+    routed = MappingProxyType({"full": (87.0,), "compact": (44.6, 70.6, 71.7, 72.4, 80.0, 93.4)})
     target = "ecp5"
     tools = ("yosys", "nextpnr-ecp5", "ecppack")
     cells = MappingProxyType(

@@ -28,6 +28,7 @@ class Ice40Flow(NextpnrFlow):
 
     tools = ("yosys", "nextpnr-ice40", "icepack")
     files = ("top.il", "top.pcf")
+    routed = MappingProxyType({"compact": (27.5, 27.9)})
     synthesis = "synth_ice40 -device u -top top -json top.json"
     cells = MappingProxyType(
         {

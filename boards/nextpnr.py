@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 
 from celosia.boards.stage import Stage, check_clock
 from celosia.generators.components.synthesis import count_cells
@@ -39,11 +40,15 @@ class NextpnrFlow:
         The file that the packer makes.
     notes : tuple of str
         What is to be said of every build.
+    routed : dict of str to tuple of float
+        By the machine's name the clocks in MHz that routed designs of the family reached, whatever
+        their chip's size and speed grade: those of ``bench/boards``.
     """
 
     placed = "config"
     bitstream = "top.bit"
     notes = ()
+    routed = MappingProxyType({})
 
     def route(self, seed, megahertz, result, report):
         """nextpnr's command: ``top.json`` to the files ``result`` and ``report``."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from amaranth import Instance, Signal
 from celosia.boards.clock import best_loop
@@ -33,6 +34,7 @@ class VivadoFlow:
     tools = ("yosys",)
     lut_share = 0.75  # measured: bench/boards/arty_a7_100.json, with some reserve
     bitstream = "top.bit"
+    routed = MappingProxyType({})
 
     def __init__(self, synthesis, resources):
         self.synthesis = synthesis

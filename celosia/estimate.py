@@ -1,5 +1,6 @@
 """The command ``celosia estimate``: what a machine will do and take, before it is built."""
 
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -121,11 +122,22 @@ def _rows(report):
         ),
         ("bytes of weights per token", f"{report['bytes_per_token']:,.0f}", "exact"),
         ("weights per byte of bandwidth (W/B)", f"{report['weights_per_byte']:.3f}", share),
+        ("µJ of a token's operations in 45 nm", f"{report['energy']:,.3f}", errors["energy"]),
     ]
     if "board" in report:
         names = [name for name in ("lut", "ff", "dsp", "bram") if report[name] is not None]
         rows += [(name, f"{report[name]:,}", errors[name]) for name in names]
         missing = [f"{n} {a:,} of {b:,}" for n, (a, b) in report["missing"].items()]
         fits = f"no: {', '.join(missing)}" if missing else "yes"
+        rows.append(("MHz, as routed machines of the family", *_clock(report["routed_mhz"])))
         rows.append((f"fits {report['board']}", fits, ""))
     return rows
+
+
+def _clock(reached):
+    """The clock to expect, and its spread over the machines that were routed."""
+    if not reached:
+        return "unknown", "none routed"
+    if len(reached) == 1:
+        return f"{reached[0]:g}", "1 routed"
+    return f"{median(reached):g}", f"{min(reached):g} to {max(reached):g}, of {len(reached)}"

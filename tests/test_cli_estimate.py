@@ -1,10 +1,14 @@
 """``celosia estimate``: figures without a simulation, each with its known error."""
 
 import json
+from pathlib import Path
 
 import pytest
+from celosia.boards.catalog import BOARDS
 from command_line import SVG, drawings, fails, run
 from small_checkpoint import write_checkpoint
+
+from celosia import estimate
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,26 @@ def test_it_says_what_a_machine_will_do_and_take(tmp_path, small):
     assert report["dsp"] == 8 + 7 * 2
     assert report["missing"] == {}
     assert report["errors"].keys() >= {"cycles", "tokens_per_second", "lut", "dsp", "bram"}
+    assert "as routed machines" in result.output
+    assert report["routed_mhz"] == [87.0]
+
+
+def test_the_clock_to_expect_is_that_of_routed_machines():
+    """What boards say of their families is what was routed."""
+    found = {}
+    for path in sorted((Path(__file__).parents[1] / "bench/boards").glob("*.json")):
+        run = json.loads(path.read_text())
+        if reached := run.get("fmax_mhz"):
+            key = type(BOARDS[run["board"]].flow), run["config"].get("machine", "full")
+            found.setdefault(key, []).append(round(reached, 1))
+    known = {
+        (type(board.flow), machine): list(clocks)
+        for board in BOARDS.values()
+        for machine, clocks in board.flow.routed.items()
+    }
+    assert known == {key: sorted(clocks) for key, clocks in found.items()}
+    assert estimate._clock([30.0, 10.0, 40.0]) == ("30", "10 to 40, of 3")
+    assert estimate._clock([]) == ("unknown", "none routed")
 
 
 def test_a_board_has_by_default_what_fits(tmp_path, small):

@@ -150,18 +150,11 @@ def test_long_runs_are_worked_out_at_some_positions_alone():
     assert total == pytest.approx(sum(whole.cycles))
 
 
-@pytest.mark.parametrize(
-    ("settings", "arguments", "message"),
-    [
-        ([], (60, 6), "a prompt of 60 tokens and 6 generated ones take 65 positions, more than"),
-        (["kv_page_size=16"], (1, 1), "kv_page_size must be 0 for the cycle model"),
-        (["rotate_keys=2"], (1, 1), "rotate_keys must be 0 for the cycle model, not 2"),
-    ],
-)
-def test_what_it_cannot_predict_is_refused(settings, arguments, message):
-    sketch = make_sketch(model(), load_config("small", settings))
+def test_what_does_not_fit_is_refused():
+    sketch = make_sketch(model(), load_config("small"))
+    message = "a prompt of 60 tokens and 6 generated ones take 65 positions, more than"
     with pytest.raises(ConfigError, match=message):
-        predict(sketch, *arguments)
+        predict(sketch, 60, 6)
 
 
 def test_a_machine_that_there_is_not_is_refused():
@@ -170,6 +163,9 @@ def test_a_machine_that_there_is_not_is_refused():
     windows = model("gemma2", options={"windows": (8, 8)})
     with pytest.raises(ConfigError, match="kv_page_size must be 0 where all layers have windows"):
         make_sketch(windows, load_config("small", ["kv_page_size=16"]))
+    experts = model("mixtral", options={"experts": 4, "chosen": 2})
+    with pytest.raises(ConfigError, match="rotate_down must be 0 for a model with experts, not 4"):
+        make_sketch(experts, load_config("small", ["rotate_down=4"]))
     with pytest.raises(ConfigError, match="max_seq_len must be at most the model's 64, not 65"):
         make_sketch(model(), load_config("small", ["max_seq_len=65"]))
 

@@ -15,8 +15,10 @@ from celosia.boards.ecp5 import Ecp5Flow
 from celosia.boards.estimate import check_fit
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.report import estimate_report
+from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.model import random_model
+from celosia.sim.toolchain import ToolError
 from command_line import fails, run
 from small_checkpoint import CONFIG, write_checkpoint
 
@@ -139,6 +141,7 @@ def test_losses_are_measured_once(monkeypatch, tmp_path):
     assert loss.tokens == 300
     assert 0.5 < found / loss.floating < 2
     assert found != loss.floating
+    assert loss.measured(make_plan(model, config).model) == found
     monkeypatch.setattr(Loss, "_measure", None)
     again = Loss(model, "abcdefgh" * 40, 300)
     assert (again.perplexity(config), again.floating) == (found, loss.floating)
@@ -168,7 +171,7 @@ def test_constraints(text, value, whole, met):
         ((*BOARD, "--objective", "lut,lut"), "--objective names lut twice"),
         ((*BOARD, "--objective", "perplexity"), "perplexity needs a --text"),
         ((*BOARD, "--constraint", "lut"), "--constraint takes a figure, < or >, a number"),
-        ((*BOARD, "--constraint", "energy<1"), "--constraint must be of tokens_per_second"),
+        ((*BOARD, "--constraint", "beauty<1"), "--constraint must be of tokens_per_second"),
         ((*BOARD, "--constraint", "lut<2x"), "lut is a number, or % of the board's, not x"),
         ((*BOARD, "--max-tokens", 9), "--max-tokens has no effect without --text"),
         ((*BOARD, "--choose", 9), "--choose has no effect without --write or --confirm"),
@@ -240,10 +243,44 @@ def test_the_chosen_one_is_confirmed(monkeypatch, tmp_path, small):
     for how in ("synthesis", "route"):
         path = tmp_path / f"{how}.json"
         options = ("--position", 5, "--trials", 20, "--confirm", how, "--json", path)
-        assert run("search", small, *BOARD, *options).exit_code == 0
-        found.append(json.loads(path.read_text())["confirmed"])
-    speed = {"fmax_mhz": 40.0, "cycles_per_token": 1000, "tokens_per_second": 40e3}
-    assert found == [counted, counted | speed]
+        result = run("search", small, *BOARD, *options)
+        assert result.exit_code == 0
+        report = json.loads(path.read_text())
+        figures = {name: one["measured"] for name, one in report["confirmed"].items()}
+        found.append(figures)
+        lut = report["confirmed"]["lut"]
+        assert lut["predicted"] == report["chosen"]["figures"]["lut"]
+        assert lut["error"] == lut["predicted"] / 20_000 - 1
+        assert f"lut: 20,000, predicted {lut['predicted']:,} ({lut['error']:+.2%})" in result.stdout
+    speed = {"cycles_per_token": 1000, "tokens_per_second": 80e3}
+    assert found[0] == counted | speed
+    assert found[1] == counted | speed | {"fmax_mhz": 40.0, "tokens_per_second": 40e3}
+
+
+def test_the_chosen_one_is_simulated(monkeypatch, tmp_path, small):
+    monkeypatch.setenv("CELOSIA_OPTIMISE", "-O0")
+    path = tmp_path / "found.json"
+    fixed = ("weight_parallelism=16", "vector_lanes=4", "packing=none", "softmax_lanes=0")
+    settings = [word for setting in fixed for word in ("--set", setting)]
+    options = ("--trials", 2, "--position", 2, "--confirm", "cycles", "--json", path)
+    assert run("search", small, "--board", "ulx3s_85f", *settings, *options).exit_code == 0
+    report = json.loads(path.read_text())
+    found = report["confirmed"]
+    cycles, speed = found["cycles_per_token"], found["tokens_per_second"]
+    assert abs(cycles["error"]) <= 0.02
+    assert speed["measured"] == 80e6 / cycles["measured"]
+    assert speed["predicted"] == report["chosen"]["figures"]["tokens_per_second"]
+    assert found.keys() == {"cycles_per_token", "tokens_per_second"}
+
+
+def test_a_missing_tool_is_named_before_the_search(monkeypatch, tmp_path, small):
+    def missing(*arguments):
+        raise ToolError("no C++ compiler")
+
+    monkeypatch.setattr(confirm.toolchain, "find", missing)
+    monkeypatch.setattr("celosia.search.command._run", None)
+    said = fails("search", small, *BOARD, "--confirm", "cycles")
+    assert "no C++ compiler" in said
 
 
 def test_two_processes_work_on_one_study_and_a_killed_one_loses_its_trial(tmp_path, small):

@@ -72,8 +72,10 @@ def search(
         Path | None, typer.Option(metavar="FILE", help="Write the chosen one for --config (TOML).")
     ] = None,
     confirm: Annotated[
-        Literal["synthesis", "route"] | None,
-        typer.Option(help="Count the chosen one by Yosys; or build it, clock and all."),
+        Literal["cycles", "synthesis", "route"] | None,
+        typer.Option(
+            help="Measure the chosen one: simulate it; count it by Yosys, too; or build it."
+        ),
     ] = None,
     html: HtmlOption = None,
     json_file: JsonOption = None,
@@ -82,8 +84,10 @@ def search(
 
     Cycles and chip are predicted; with --text the loss of those that fit is measured. The same
     command goes on with what its --study has. The configuration that --write leaves is one for
-    build and simulate.
+    build and simulate; --confirm measures it.
     """
+    from celosia.boards.catalog import find_board
+    from celosia.search.confirm import check_tools
     from celosia.search.job import Job
     from celosia.search.page import page
     from celosia.search.report import report_of, show
@@ -102,6 +106,9 @@ def search(
         write_json = stack.enter_context(new_json(json_file))
         write_page, write_toml = (stack.enter_context(new_text(path)) for path in (html, write))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="celosia-"))
+        stack.enter_context(_goes_on(job.study))
+        if confirm:
+            check_tools(find_board(board), confirm)
         job, found = _run(job, jobs, dask, folder)
         report = report_of(job, found, choose, confirm)
         show(report, found)
@@ -172,6 +179,17 @@ def _place(study):
     return str(path)
 
 
+@contextlib.contextmanager
+def _goes_on(study):
+    """Where Ctrl-C ends it, say how to go on."""
+    try:
+        yield
+    except interrupt.Stopped:
+        place = f"the same command goes on with {study}" if study else "--study keeps one"
+        print(f"celosia: stopped: {place}", file=sys.stderr)
+        raise
+
+
 def _run(job, jobs, dask, folder):
     """Search; the job, and what the study holds then."""
     from celosia.search.result import result_of
@@ -184,26 +202,21 @@ def _run(job, jobs, dask, folder):
         console=Console(stderr=True),
         transient=True,
     )
-    try:
-        with bar:
-            task = bar.add_task("", total=job.trials)
+    with bar:
+        task = bar.add_task("", total=job.trials)
 
-            def progress(done):
-                bar.update(task, completed=min(done, job.trials))
+        def progress(done):
+            bar.update(task, completed=min(done, job.trials))
 
-            study, notes = open_study(job), []
-            if job.study and finished(study) >= job.trials:
-                notes.append(f"{job.study} has its {job.trials} trials already")
-            if dask is not None:
-                by_dask(job, study, dask, jobs, progress)
-            elif (jobs or 1) > 1:
-                job, study, notes = by_processes(job, study, jobs, folder, progress)
-            else:
-                work(job, study=study, progress=progress)
-    except interrupt.Stopped:
-        place = f"the same command goes on with {job.study}" if job.study else "--study keeps one"
-        print(f"celosia: stopped: {place}", file=sys.stderr)
-        raise
+        study, notes = open_study(job), []
+        if job.study and finished(study) >= job.trials:
+            notes.append(f"{job.study} has its {job.trials} trials already")
+        if dask is not None:
+            by_dask(job, study, dask, jobs, progress)
+        elif (jobs or 1) > 1:
+            job, study, notes = by_processes(job, study, jobs, folder, progress)
+        else:
+            work(job, study=study, progress=progress)
     for note in notes:
         print(f"celosia: {note}", file=sys.stderr)
     return job, result_of(study, job.objectives)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from celosia.generators.config import ConfigError
 from celosia.generators.estimate.cycles import ERROR
+from celosia.generators.estimate.energy import ERROR as ENERGY_ERROR
 from celosia.generators.estimate.report import CHIP_ERRORS
 from celosia.printable import shown
 
@@ -44,6 +45,7 @@ FIGURES = {
     "prompt_tokens_per_second": Figure("prompt tokens/s", True, "prompt", _SPEED),
     "utilisation": Figure("utilisation", True, "cycles", _SPEED),
     "weights_per_byte": Figure("W/B", True, "cycles", _SPEED),
+    "energy": Figure("µJ/token", False, "cycles", ENERGY_ERROR),
     "positions": Figure("positions", True, "chip"),
     "window": Figure("window", True, "chip"),
     "perplexity": Figure("perplexity", False, "loss", "measured", "x"),

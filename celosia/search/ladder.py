@@ -101,7 +101,7 @@ class Ladder:
 
     def _cycles(self, config, length, excess):
         report = self._predicted(config, 1, {"start": self.position})
-        names = ("tokens_per_second", "utilisation", "weights_per_byte")
+        names = ("tokens_per_second", "utilisation", "weights_per_byte", "energy")
         return {name: report[name] for name in names}
 
     def _prompt(self, config, length, excess):

@@ -85,6 +85,10 @@ class Loss:
             raise ConfigError(self._known[key])
         return self._known[key]
 
+    def measured(self, quantized):
+        """That of a machine's own integer model."""
+        return self._report(quantized)["integer"]["perplexity"]
+
     def _cached(self, key, scheme):
         """The report of a scheme, or of the float model alone."""
         text = f"{__version__} {self.digest} {self.most} {key}"
@@ -96,18 +100,20 @@ class Loss:
         return json.loads((cached(name, build) / "loss.json").read_text())
 
     def _measure(self, scheme):
-        length, most = self.model.config.seq_len, self.most
         if scheme is None:
-            return perplexity_report(self.model, None, self.texts, length, max_tokens=most)
+            return self._report(None)
         try:
             quantized = integer_model(self.model, scheme, self._calibration(scheme))
         except (ValueError, OverflowError) as error:
             return {"error": str(error)}
+        return self._report(quantized)
 
+    def _report(self, quantized):
         def logits(tokens):
             return quantized.logits(tokens)[0] * 2.0**-quantized.logit_fraction
 
-        return perplexity_report(self.model, logits, self.texts, length, max_tokens=most)
+        parts = self.model, quantized and logits, self.texts, self.model.config.seq_len
+        return perplexity_report(*parts, max_tokens=self.most)
 
     def _calibration(self, scheme):
         """Of the model in a scheme's form, which it shares with others."""

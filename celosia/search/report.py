@@ -77,10 +77,11 @@ def show(report, found):
         print(f"{one['trial']}: {config_text(one['config'])}")
     if confirmed := report["confirmed"]:
         print(f"trial {report['chosen']['trial']}, confirmed:")
-        for name, value in confirmed.items():
-            predicted = report["chosen"]["figures"].get(name)
-            beside = "" if predicted is None else f" (predicted {_number(predicted)})"
-            print(f"  {name}: {_number(value)}{beside}")
+        for name, one in confirmed.items():
+            text = f"  {name}: {_number(one['measured'])}"
+            if one["predicted"] is not None:
+                text += f", predicted {_number(one['predicted'])}"
+            print(text + ("" if one["error"] is None else f" ({one['error']:+.2%})"))
 
 
 def _number(value):

@@ -50,9 +50,14 @@ class CompactSketch:
         """The program."""
         return self.image.program
 
+    @property
+    def description(self):
+        """The model's, in the machine's form."""
+        return self._model.description
+
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``."""
-        return self._model.description.macs(min(position + 1, self.shape.window), logits)
+        return self.description.macs(min(position + 1, self.shape.window), logits)
 
     def ideal_cycles(self, position, logits=True):
         """Multiply-accumulates over the fabric's multipliers."""

@@ -18,9 +18,9 @@ class Flow:
 
     Parameters
     ----------
-    parts : tuple of (int, int, int)
+    parts : tuple of (int, int, int, bool)
         One after the other: a latency; the words of a vector that waits for its last one, or 0;
-        the words that become one.
+        the words that become one; whether all tokens' vectors wait for each other.
     sink : str
         Of :data:`celosia.rtl.machine.routes.SINKS`.
     scalar : int
@@ -42,13 +42,13 @@ class Flow:
 
     def arrivals(self, times, tokens):
         """When each word arrives, int[words]: those of ``tokens`` in turn, given at ``times``."""
-        for latency, vector, joined in self.parts:
+        for latency, vector, joined, together in self.parts:
             if joined > 1:
                 times = times.reshape(-1, joined, tokens)[:, -1].ravel()
             if vector:
                 whole = times.reshape(-1, vector, tokens)
                 ready = np.full(whole.shape, -1, np.int64)
-                ready[:, 0] = whole[:, -1]
+                ready[:, 0] = whole[:, -1, -1:] if together else whole[:, -1]
                 places = np.arange(times.size)
                 times = np.maximum.accumulate(ready.ravel() - places) + places
             times = times + latency
@@ -86,10 +86,10 @@ def _found(shape, program, routes):
     joined = {route.sink for route in routes.values()} - SINKS.keys()
     flows = {}
     for name, route in routes.items():
-        parts, scalar = [(start, 0, 1)], 0
+        parts, scalar = [(start, 0, 1, False)], 0
         turns = any(unit.kind == "rope" for unit in route.units)
         while True:
-            parts += [(BUFFER, 0, 1)] if route.name in joined else []
+            parts += [(BUFFER, 0, 1, False)] if route.name in joined else []
             for unit in route.units:
                 if unit.kind == "norm":
                     norm = units[unit.name]
@@ -103,7 +103,10 @@ def _found(shape, program, routes):
 
 
 def _part(unit, kind):
-    """A unit's latency, the words that it gathers, the words that it joins."""
+    """What :attr:`Flow.parts` says of a unit."""
+    latency, joined = getattr(unit, "latency", 0), 2 if kind == "gate" and unit.gated else 1
+    if kind == "hadamard":
+        words = unit.size // unit.lanes
+        return latency, words if words > 1 else 0, joined, True
     vector = {"head_quantize": "head_words", "stream_norm": "words"}.get(kind)
-    joined = 2 if kind == "gate" and unit.gated else 1
-    return getattr(unit, "latency", 0), getattr(unit, vector) if vector else 0, joined
+    return latency, getattr(unit, vector) if vector else 0, joined, False

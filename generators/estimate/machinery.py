@@ -3,7 +3,6 @@
 from functools import lru_cache
 from itertools import groupby
 
-from celosia.generators.config import ConfigError
 from celosia.generators.estimate.flows import flows_of
 from celosia.generators.estimate.supply import MEMORY_LATENCY, KvWriter, kv_supply, tape_supply
 from celosia.rtl.kv_cache.slots import view_table
@@ -18,6 +17,7 @@ __all__ = ["FETCH", "Machinery"]
 FETCH = 2  # cycles from a beat's begin to the beat at the fabric
 #: What a step says that takes no time.
 NOWHERE = ("name", "address", "scale_address", "argument", "shift", "norm", "set", "angles", "head")
+PAGE_RUNS = 3  # cycles in which a step is cut into runs of pages
 SUMS = 9  # from the last block of a softmax to the sums, but for a cycle for each token
 
 
@@ -34,9 +34,6 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
-        for name in ("kv_page_size", "rotate_down", "rotate_keys"):
-            if found := getattr(sketch.config, name):
-                raise ConfigError(f"{name} must be 0 for the cycle model, not {found}")
         shape, self.program = sketch.shape, sketch.program
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency
@@ -52,7 +49,9 @@ class Machinery:
         self.divides = 6 if any(n & (n - 1) for n in (self.rows, self.cached_rows)) else 0
         self.router = units.get("router")
         self.views, _ = view_table(shape.layer_views)
-        self.rings = any(view.wraps for view in self.views)
+        self.rings, self.paged = any(view.wraps for view in self.views), bool(shape.paged_view)
+        runs = PAGE_RUNS * self.paged
+        self.fetch_runs, self.recall_runs = (0, runs) if shape.cache_width else (runs, 0)
         self.angles = max((_turning(unit, self.lanes) for unit in self._units("rope")), default=0)
         self.layers = _layers(self.program.steps[:-1])
         self.joined = 3 if shape.groups else 0  # EmbeddingWords

@@ -14,6 +14,7 @@ __all__ = ["Pass"]
 ROOM = 16  # tiles that may wait behind the fabric
 QUANTIZE = 3  # merge and block quantisation
 AHEAD, UNDER_WAY = 3, 9  # steps dispatched before they are fetched, before they are collected
+PAGES, PAGED = 17, 9  # cycles until slots of pages are known; more for each token
 LONG_AGO = -(1 << 20)
 BEATS = {
     Operand.TAPE: "linear",
@@ -79,12 +80,13 @@ class Pass:
     def _load(self, time):
         """The group's tokens come into the residual stream; the steps are dispatched from then."""
         m = self.m
-        self.go, self.begun = time, time + 1
-        self._count("dispatch", time + 1 + FETCH)
+        self.go, self.begun = time, time + 1 + m.fetch_runs
+        self._count("dispatch", self.begun + FETCH)
         loads = [load for _ in range(self.group) for load in m.program.loads]
         for load in loads:
             time += m.divides
-            begin, each = max(time + 2, self.begun + 1), 1 << load.planes
+            begin = max(time + 2 + m.fetch_runs, self.begun + 1)
+            each = 1 << load.planes
             self.accepted.append(begin - 1)
             self.tape.ask(time + 2, m.grouping(load.planes))
             plain = begin - 1 + each * np.arange(1, load.words + 1)
@@ -101,6 +103,8 @@ class Pass:
         started = self.go + 2
         if m.rings:
             started = max(started, 25 + m.tokens)
+        if m.paged and self.seen > 1:
+            started = max(started, PAGES + PAGED * self.group)
         self._next_run(started + 3) if self.runs else self.tape.ask(started + 2, m.grouping())
         self.go = started + 4
 
@@ -208,7 +212,7 @@ class Pass:
         written = max((time for bit, time in self.free.items() if bit & waits), default=0)
         blocked = self.go, written - 2  # in the cycles of the beats that would begin then
         self.go = max(ready, written + 1)
-        accepted = max(self.go + 1, self.begun)
+        accepted = max(self.go + 1 + self.m.fetch_runs, self.begun)
         ordered = _overlap(self.idle, blocked)  # while the step before this one was on its way
         self.idle = self.begun + 1, accepted
         ordered += _overlap(self.idle, blocked)
@@ -223,7 +227,7 @@ class Pass:
         if step.get("operand", Operand.TAPE) not in (Operand.TAPE, Operand.WIDE):
             supply, cause = self.cache, "cache"
             if supply:
-                supply.ask(self.go + 3)
+                supply.ask(self.go + 3 + self.m.recall_runs)
         elif self.left == 0:
             self._next_run(self.given)
         first = operands = begin + words - 1

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from celosia.generators.compact.sketch import compact_sketch
 from celosia.generators.estimate.compact import predict_compact
 from celosia.generators.estimate.cycles import ERROR, predict
+from celosia.generators.estimate.energy import ERROR as ENERGY_ERROR
+from celosia.generators.estimate.energy import token_energy
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import with_length
 from celosia.rtl.memory.gearbox import packed_width
@@ -12,6 +14,7 @@ from celosia.rtl.memory.gearbox import packed_width
 __all__ = ["estimate_report", "tape_bandwidth", "tape_bytes", "token_cycles"]
 
 CLOCK = 100.0  # MHz
+ERRORS = {"cycles": ERROR, "tokens_per_second": ERROR, "energy": ENERGY_ERROR}
 #: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
 CHIP_ERRORS = {"lut": "10%", "ff": "10%", "dsp": "exact", "bram": "exact"}
 
@@ -64,9 +67,12 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
         chip = estimate(model.config, config, board.flow.lut_share)
         found |= {"lut": chip.lut, "ff": chip.ff or None, "dsp": chip.dsp, "bram": chip.bram}
         found |= {"board": board.name, "missing": chip.missing(board.resources)}
-    run, config, weights, bytes_per_token, bandwidth = MACHINES[config.machine](
-        model.config, config, prompt_length, tokens, frequency, memory or {}
+        found["routed_mhz"] = list(board.flow.routed.get(config.machine, ()))
+    memory = memory or {}
+    run, config, sketch, bytes_per_token, bandwidth = MACHINES[config.machine](
+        model.config, config, prompt_length, tokens, frequency, memory
     )
+    last = memory.get("start", 0) + prompt_length + tokens - 2
     generated = run.cycles[prompt_length - 1 :]
     speed = frequency * len(generated) / sum(generated)
     return {
@@ -80,8 +86,9 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
         "clock_mhz": frequency / 1e6,
         "tokens_per_second": speed,
         "bytes_per_token": bytes_per_token,
-        "weights_per_byte": weights * speed / (bandwidth * frequency),
-        "errors": {"cycles": ERROR, "tokens_per_second": ERROR} | (CHIP_ERRORS if board else {}),
+        "weights_per_byte": sketch.macs(0) * speed / (bandwidth * frequency),
+        "energy": token_energy(sketch.description, config, last),
+        "errors": ERRORS | (CHIP_ERRORS if board else {}),
     }
 
 
@@ -97,11 +104,10 @@ def token_cycles(c, config, position, frequency):
 
 
 def _full(c, config, prompt_length, tokens, frequency, memory):
-    """The run, the configuration, weights and bytes that a token reads, bytes in a cycle."""
+    """The run, the configuration, the sketch, bytes that a token reads, bytes in a cycle."""
     sketch = make_sketch(c, config)
     run = predict(sketch, prompt_length, tokens, frequency=frequency, **memory)
-    weights = sketch.description.macs(0)
-    return run, sketch.config, weights, tape_bytes(sketch), tape_bandwidth(sketch)
+    return run, sketch.config, sketch, tape_bytes(sketch), tape_bandwidth(sketch)
 
 
 def _compact(c, config, prompt_length, tokens, frequency, memory):
@@ -109,7 +115,7 @@ def _compact(c, config, prompt_length, tokens, frequency, memory):
     sketch = compact_sketch(c, with_length(config, c))
     run = predict_compact(sketch, prompt_length, tokens, memory.get("start", 0))
     word = sketch.shape.word_bits // 8
-    return run, sketch.config, sketch.macs(0), word * len(sketch.image.weights), word
+    return run, sketch.config, sketch, word * len(sketch.image.weights), word
 
 
 #: By the machine's name what predicts it.

@@ -89,9 +89,9 @@ def make_sketch(model, config):
     """
     config = with_length(config, model)
     settings = config.ternary, config.rotate_down, config.rotate_keys
-    description = machine_description(model, *settings)
-    config = settled(config, model, description)
     try:
+        description = machine_description(model, *settings)
+        config = settled(config, model, description)
         quantized = outline(model, scheme_of(config))
         views = machine_views(quantized, config)
         tape = _Counter(config.rows, config.cached_rows, config.vector_lanes)
