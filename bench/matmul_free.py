@@ -3,10 +3,11 @@
 Parts: ``block`` is the case whose FPGA takes 43 ms in arXiv 2406.02528 (dim 512, 60 MHz), on 512
 ternary lanes; ``370m``, ``1.3b`` and ``2.7b`` are the released MatMul-free shapes on 4,096;
 ``bitnet`` is BitNet-b1.58-2B-4T's at 250 MHz and 16 GB/s. Of each the cycle model's predictions
-(seconds). Of the first four also a layer and the head in RTL (:data:`SIMULATED`): weights are
-random and ternary, every logit is compared with the integer reference. A file keeps what is done:
-the same call goes on with the rest. Such a simulation is built in ten minutes to an hour;
-``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles. ``--predict`` builds none.
+(seconds). Of some also a layer and the head in RTL (:data:`SIMULATED`): weights are random and
+ternary, every logit is compared with the integer reference; BitNet's head has fewer rows there. A
+file keeps what is done: the same call goes on with the rest. Such a simulation is built in ten
+minutes to an hour; ``CELOSIA_OPTIMISE=-O0`` is the quicker way for so few cycles. ``--predict``
+builds none.
 ``--cells`` has Yosys count the block on an ECP5 and on a 7-series device, which takes an hour each.
 """
 
@@ -39,7 +40,7 @@ PARTS = {
     "1.3b": (2048, 5632, 32000, 24, 4096, 16),
     "2.7b": (2560, 6912, 32000, 32, 4096, 16),
 }
-SIMULATED = "block", "370m"
+SIMULATED = "block", "370m", "bitnet"
 TARGETS = "ecp5", "xilinx"
 CLOCK = 60e6  # Hz, the published one's
 #: Weights behind eight AXI ports, five in a byte: slower than the fabric.
@@ -48,13 +49,16 @@ BITNET = ModelConfig(
     dim=2560, hidden_dim=6912, n_layers=30, n_heads=20, n_kv_heads=5, head_dim=128,
     vocab_size=128256, seq_len=4096, rope_theta=5e5, tied=True, family="bitnet",
 )  # fmt: skip
-#: Weights and cache behind a port of 64 bytes each: at 250 MHz 16 GB/s for the weights.
+#: Weights and cache behind a port of 64 bytes each: at 250 MHz 16 GB/s for the weights. A beat of
+#: the port has five ternary weights in each byte, or the head's of as many multipliers.
 BITNET_MACHINE = {
-    "weight_parallelism": 512, "vector_lanes": 16, "token_parallelism": 1, "weight_width": 2,
-    "memory": "axi", "axi_width": 512, "kv_memory": "axi", "kv_axi_width": 512, "max_seq_len": 128,
+    "weight_parallelism": 320, "vector_lanes": 8, "token_parallelism": 1, "weight_width": 2,
+    "weight_format": "trits", "memory": "axi", "axi_width": 512, "kv_memory": "axi",
+    "kv_axi_width": 512, "max_seq_len": 128,
 }  # fmt: skip
-HEADS = {2: {}, 4: {"group_size": 256, "head_width": 4}}  # bits of the head
+HEADS = {4: 128, 8: 64}  # bits of the head, multipliers of it, and of keys and values
 BITNET_CLOCK, POSITION = 250e6, 100
+BITNET_ROWS = 512  # of the simulated head
 
 
 def ternary(model):
@@ -112,17 +116,42 @@ def predicted(part):
 
 
 def predicted_bitnet():
-    """Tokens/s, by the bits of the head; with 4 its weights and all others are in groups."""
+    """Tokens/s, by the bits of the head; W/B."""
     found = {}
-    for bits, settings in HEADS.items():
-        sketch = make_sketch(BITNET, configured("large", BITNET_MACHINE | settings))
+    for bits in HEADS:
+        sketch = make_sketch(BITNET, bitnet_config(bits))
         run = predict(sketch, 1, 1, start=POSITION, frequency=BITNET_CLOCK)
+        octets = run.cycles[-1] * BITNET_MACHINE["axi_width"] // 8
         found[f"head_of_{bits}_bits"] = {
             "cycles_token": run.cycles[-1],
             "tokens_per_second": BITNET_CLOCK / run.cycles[-1],
+            "weights_per_byte_of_bandwidth": sketch.description.macs(0, True) / octets,
             "overhead": run.overhead,
         }
     return found
+
+
+def bitnet_config(bits):
+    """The machine whose head has so many bits."""
+    head = {"head_width": bits, "attention_parallelism": HEADS[bits]}
+    return configured("large", BITNET_MACHINE | head)
+
+
+def measured_bitnet(bits=4):
+    """One layer and a head of fewer rows in RTL, weights and cache behind AXI: two tokens."""
+    model = replace(BITNET, n_layers=1, vocab_size=BITNET_ROWS, seq_len=128)
+    model = ternary(random_model(model, seed=1))
+    plan = make_plan(model, bitnet_config(bits), calibrate(model, [1, 2, 3, 4]))
+    run, done = simulated(plan, "bitnet")
+    expected = predict(plan, 2, 2)
+    return {
+        "weights_per_cycle": plan.shape.multipliers,
+        "head_bits": bits,
+        "cycles": done["cycles"],
+        "cycles_predicted": expected.cycles,
+        "logits_equal": int(np.size(run.logits)),
+        "overhead_three_tokens": done["overhead"],
+    }
 
 
 def planned(part):
@@ -131,14 +160,20 @@ def planned(part):
     return make_plan(model, load_config("small", settings(part)), calibrate(model, [1, 2, 3, 4]))
 
 
-def measured(part):
-    """One layer and the head in RTL: a token whose pass stops before the head, and one with it."""
-    plan = planned(part)
+def simulated(plan, part):
+    """The run of a prompt of two tokens and one more, and its summary."""
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:
         run = simulate(plan, simulation, Request((7, 11), 2))
         done = summary(plan, run, compare(plan, run))
     if not (done["matches_reference"] and done["logits_match"]):
         sys.exit(f"{part}: the machine's output differs from the integer reference")
+    return run, done
+
+
+def measured(part):
+    """One layer and the head in RTL: a token whose pass stops before the head, and one with it."""
+    plan = planned(part)
+    run, done = simulated(plan, part)
     (layer, whole, _), (ideal_layer, ideal, _) = done["cycles"], done["ideal_cycles"]
     layers = PARTS[part][3]
     cycles, least = (
@@ -178,7 +213,7 @@ def main():
         about = found.setdefault(part, {})
         about["predicted"] = predicted(part) if part in PARTS else predicted_bitnet()
         if part in SIMULATED and not arguments.predict and "simulated" not in about:
-            about["simulated"] = measured(part)
+            about["simulated"] = measured(part) if part in PARTS else measured_bitnet()
         keep()
         for target in TARGETS if arguments.cells and part == "block" else ():
             cells = about.setdefault("cells", {})

@@ -12,6 +12,7 @@ from celosia.generators.estimate.outline import blank_model
 from celosia.generators.machine_kinds import MACHINES
 from celosia.protocol.messages import PROMPT_TOKENS
 from celosia.reference.compact.form import compact_form
+from celosia.reference.compact.trits import TRITS
 from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Linear, Norm
 from celosia.rtl.compact.shape import FAR
@@ -50,7 +51,7 @@ def needs(c, config):
     cache = 2 * places.values // columns
     table = functools.partial(Memory, table=True)
     memories = [
-        table(sum(height + 1 for height, _ in matrices), 4),  # scales and shifts
+        table(sum(height + 1 for height, *_ in matrices), 4),  # scales and shifts
         table(sum(d.sizes[op.input] for op in d.find(Norm)), 8),  # gains
         Memory(round_up(places.vector_bytes, columns) // columns, 8 * columns, 8),
         Memory(c.n_layers * cache, 8 * columns, 8),
@@ -98,22 +99,22 @@ def _instruction(c, places, cache):
 
 
 def _matrices(d, length, least):
-    """Rows and columns of all tables and matrices; a bias is columns more, or one of its own."""
+    """Rows and columns of tables and matrices, and whether these are layers'; of biases more."""
     embed, centred = d.begin[0], any(op.centred for op in d.find(Norm))
     tables = {op.weight for op in d.end if isinstance(op, Linear)}
     size = d.sizes[embed.out]
     if centred or embed.table not in tables:  # a tied head parts from a centred embedding
-        yield d.sizes["logits"], size
+        yield d.sizes["logits"], size, False
     if embed.positions:
-        yield length, size
+        yield length, size, False
     norms = {op.out: op.bias for op in d.find(Norm)}
     for op in d.find(Linear):
-        rows, columns = d.sizes[op.out], d.sizes[op.input]
+        rows, columns, layer = d.sizes[op.out], d.sizes[op.input], op.out != "logits"
         if op.add and op.bias:
-            yield rows, least
+            yield rows, least, layer
         elif op.bias or norms.get(op.input):
             columns += 4
-        yield rows, columns
+        yield rows, columns, layer
 
 
 def configs(c, board, wish=None):
@@ -156,7 +157,7 @@ def _memories(c, width, wish):
 
 def choices(c, board):
     """The parameters that are open on ``board``, beside its positions, and their values."""
-    fixed = (*(("boot",) if _values(board)["boot"] == "image" else FIXED), *GREEDY)
+    fixed = (*(("boot",) if _values(board)["boot"] == "image" else FIXED), *GREEDY, "weight_format")
     found = {name: v for name, v in MACHINES["compact"].open.items() if name not in fixed}
     return found | {"window": range(4, min(WINDOWS[0], round_up(c.seq_len)) + 1, 4)}
 
@@ -204,8 +205,9 @@ def clock(board, config, c):
 
 def _words(matrices, config):
     """Words of a tape."""
-    rows, columns = config.rows, config.vector_lanes
-    return sum(-(-height // rows) * -(-width // columns) for height, width in matrices)
+    columns, octets = config.vector_lanes, config.weight_parallelism * config.weight_width // 8
+    rows = config.rows, TRITS * octets // columns if config.ternary else config.rows
+    return sum(-(-height // rows[of]) * -(-width // columns) for height, width, of in matrices)
 
 
 def _small_blocks(memory):

@@ -363,6 +363,13 @@ def simulate(
         float, typer.Option(metavar="MHZ", help="For the projected tokens per second.")
     ] = 100.0,
     json_file: JsonOption = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Go on behind what was saved of a recurrent model."),
+    ] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save what a recurrent model remembers.")
+    ] = None,
     trace: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a timeline for Perfetto (0.1 MB a token)."),
@@ -384,6 +391,7 @@ def simulate(
     from celosia.sim.request import Request, stop_tokens
     from celosia.sim.request import prompt_tokens as to_tokens
     from celosia.sim.simulate import compare, machine_verilog, simulate, summary
+    from celosia.sim.state import check_model, read_state
     from celosia.sim.trace import trace_events, write_trace
 
     if not clock > 0:
@@ -393,8 +401,11 @@ def simulate(
         prompt = prompt and utf8(prompt)
     except ValueError as error:
         raise CommandError(f"--prompt {error}") from None
-    check_apart([json_file, trace, waves], [model, tokenizer, config])
-    request = Request(to_tokens(loaded.tokenizer, prompt, prompt_tokens), tokens, temperature, seed)
+    check_apart([json_file, trace, waves, save_state], [model, tokenizer, config, state])
+    _check_recurrent(loaded, state or save_state)
+    *before, last = read.tokens if (read := state and read_state(state)) else (None,)
+    fed = to_tokens(loaded.tokenizer, prompt, prompt_tokens, (last,) if read else ())
+    request = Request(fed, tokens, temperature, seed, tuple(before))
     settings = [*_widths(scheme), *(settings or [])]
     parameters = _config(loaded, config, settings)
     if scheme:
@@ -406,10 +417,13 @@ def simulate(
         write_json = stack.enter_context(new_json(json_file))
         trace_path = trace and stack.enter_context(new_file(trace))
         waves_path = waves and stack.enter_context(new_file(waves))
+        state_path = save_state and stack.enter_context(new_file(save_state))
         if scheme:
             loaded = rounded(loaded, scheme, _scheme, config, settings)
             parameters, _ = choose_config(loaded, config, settings)
         plan = _plan(loaded, parameters)
+        if read:
+            check_model(read, plan.info)
         with _step("writing Verilog"):
             verilog = machine_verilog(plan)
         with _step("compiling the simulation (kept for the next time)"):
@@ -417,8 +431,10 @@ def simulate(
         with named(waves, waves_path) if waves else contextlib.nullcontext(), simulation:
             simulation.record(taps=True, activity=trace is not None)
             hear = _printer(loaded.tokenizer, request.prompt, texts)
-            run = simulate(plan, simulation, request, hear, stops)
+            run = simulate(plan, simulation, request, hear, stops, read, bool(save_state))
             hear(None)
+            if state_path:
+                state_path.write_bytes(run.state.behind(run).to_bytes())
             if trace_path:
                 label = loaded.tokenizer.decode if loaded.tokenizer else str
                 labels = [repr(label([token])) for token in run.tokens]
@@ -433,6 +449,15 @@ def simulate(
     if not (result["matches_reference"] and result["logits_match"]):
         complain("the machine's output differs from the integer reference")
         raise typer.Exit(MISMATCH)
+
+
+def _check_recurrent(model, path):
+    from celosia.reference.operations import Recur
+
+    if path and not model.description.find(Recur):
+        raise CommandError(
+            f"{path}: --state and --save-state are for recurrent models, not {model.name}"
+        )
 
 
 def _printer(tokenizer, prompt, stops=()):

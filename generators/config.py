@@ -7,7 +7,8 @@ from pathlib import Path
 from celosia.generators.machine_kinds import MACHINES
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
-from celosia.reference.quantization.scheme import transform_sizes
+from celosia.reference.quantization.scheme import WIDE_HEADS, transform_sizes
+from celosia.reference.quantization.trits import packed_size
 from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
 from celosia.rtl.mac.format import PACKINGS, MacFormat, packs
 
@@ -62,7 +63,7 @@ class Config:
     Parameters
     ----------
     machine : str
-        ``full``, or ``compact`` for small chips: 16, 32 or 64 weights of 4 or 8 bits a cycle, one
+        ``full``, or ``compact`` for small chips: 8 to 64 weights of 4 or 8 bits a cycle, one
         vector operation at a time, attention over the latest ``window`` positions.
     window : int, 0 or a multiple of 4 to 2048
         Positions that the compact machine's attention sees; 0 for the full one, which sees all.
@@ -99,13 +100,15 @@ class Config:
         Bits of a weight.
     weight_format : str
         ``integer``, or where all weights of a row are -s, 0 and s ``ternary``, in 2 bits each, or
-        ``trits``, five in a byte: a fabric without multipliers.
+        ``trits``, five in a byte: a fabric without multipliers. In the compact machine ``trits``
+        are the layers' weights, as many as a beat of the others has bytes for five;
+        ``weight_width`` is that of the head and the embedding.
     group_size : int, 0 or a multiple of ``vector_lanes`` to 256
         Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
     head_width : int
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many with
-        groups; 8 without, where a word of the tape holds as many of them as keys and values have
-        multipliers: with ``packing`` of 4 bits, and with ``ternary`` weights.
+        groups; 4 or 8 without, where a word of the tape holds as many of them as keys and values
+        have multipliers: with ``packing`` of 4 bits, and with ternary weights.
     activation_width : int, 8, 6, 5 or 4
         Bits of an activation beside its block's exponent. The fabric's operand has 8, since queries
         and exponentials do: what fewer save is memory.
@@ -120,7 +123,7 @@ class Config:
     boot : str
         Who fills the SDRAM: the ``host``, or at start a serial ``flash``. Of the compact machine's
         tape ``image``, block RAM's first contents, or ``flash``, which fills the single-port
-        memories of an iCE40: these give 16 weights of 4 bits a cycle.
+        memories of an iCE40: these give 16 weights of 4 bits a cycle, or 40 ternary ones.
     axi_width : int, 32 to 512
         Bits of an AXI transfer.
     axi_ports : int, 1 to 16
@@ -206,10 +209,12 @@ class Config:
         self._check_groups()
         self._check_format()
         if "boot" in self.kind.fixed:
-            if self.boot == "flash" and self.weight_parallelism * self.weight_width != 64:
+            wanted = (8, 8) if self.ternary else (16, 4)
+            found = self.weight_parallelism, self.weight_width
+            if self.boot == "flash" and found != wanted:
                 raise ConfigError(
-                    "boot=flash needs weight_parallelism=16 and weight_width=4, not "
-                    f"{self.weight_parallelism} and {self.weight_width}"
+                    "boot=flash needs weight_parallelism={} and weight_width={} with "
+                    "weight_format={}, not {} and {}".format(*wanted, self.weight_format, *found)
                 )
         elif self.boot != "host" and not (self.boot == "flash" and self.memory == "sdram"):
             raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
@@ -240,11 +245,14 @@ class Config:
             raise ConfigError(
                 f"vector_lanes must be a power of two from 2 to 32, not {self.vector_lanes}"
             )
-        if self.weight_parallelism % self.vector_lanes**2:
+        least = self.kind.least_parallelism(self.vector_lanes)
+        if self.weight_parallelism % least:
+            square = self.kind.words
+            unit = "vector_lanes squared" if square else "twice vector_lanes"
+            why = ": a tile's rows leave the fabric in whole words" if square else ""
             raise ConfigError(
-                f"weight_parallelism must be a multiple of vector_lanes squared "
-                f"({self.vector_lanes**2}), not {self.weight_parallelism}: a tile's rows leave the "
-                "fabric in whole words"
+                f"weight_parallelism must be a multiple of {unit} ({least}), "
+                f"not {self.weight_parallelism}{why}"
             )
         widths = [0, *(self.vector_lanes << n for n in range(7)), 64]
         if self.softmax_lanes not in (n for n in widths if n <= 64):
@@ -284,24 +292,29 @@ class Config:
         widths = [0, self.weight_width]
         if self.group_size and self.weight_width <= 4:
             widths.append(2 * self.weight_width)
-        room = self.rows * self.weight_width >= 8 * self.cached_rows
-        if not self.group_size and room and self.weight_format != "trits":
-            widths.append(8)
+        room = self.weight_parallelism * self.weight_width
+        if self.weight_format == "trits":
+            room = 8 * packed_size(self.weight_parallelism)
+        if not self.group_size:
+            codes = self.cached_rows * self.vector_lanes
+            widths += [width for width in WIDE_HEADS if width * codes <= room]
         if self.head_width not in widths:
             raise ConfigError(
                 f"head_width must be weight_width ({self.weight_width}), or with a group_size and "
-                f"at most 4 bits twice as much, or 8 where the tape's words hold as many as there "
-                f"are multipliers of keys and values, not {self.head_width}"
+                f"at most 4 bits twice as much, or 4 or 8 where the tape's words hold as many as "
+                f"there are multipliers of keys and values, not {self.head_width}"
             )
 
     def _check_format(self):
-        if self.ternary and (self.weight_width != 2 or self.group_size):
+        widths = self.kind.open.get("weight_width", (2,))
+        if self.ternary and (self.weight_width not in widths or self.group_size):
             raise ConfigError(
                 f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
                 f"weight_width={self.weight_width} and group_size={self.group_size}"
             )
         try:
-            form = MacFormat(8, self.weight_width, self.ternary, self.packing)
+            ternary = self.ternary and self.weight_width == 2
+            form = MacFormat(8, self.weight_width, ternary, self.packing)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         chunk, least = self.vector_lanes**2, form.group * self.vector_lanes**2
@@ -464,8 +477,8 @@ def change_config(config, settings):
         lanes = changes.get("vector_lanes")
         parallelism = changes.get("weight_parallelism", config.weight_parallelism)
         if lanes is None and parallelism >= 8:
-            lanes = config.vector_lanes
-            while lanes > 2 and parallelism % (lanes * lanes):
+            lanes, kind = config.vector_lanes, MACHINES.get(changes.get("machine"), config.kind)
+            while lanes > 2 and parallelism % kind.least_parallelism(lanes):
                 lanes //= 2
             changes["vector_lanes"] = lanes
         config = replace(config, **changes)

@@ -15,10 +15,17 @@ class MachineKind:
         The value of a field, or its values: a range, or a tuple.
     plain : bool
         Whether runs begin at position 0 alone.
+    words : bool
+        Whether a tile's rows leave the fabric in whole words.
     """
 
     fixed: dict
     plain: bool = False
+    words: bool = True
+
+    def least_parallelism(self, lanes):
+        """What ``weight_parallelism`` is a multiple of."""
+        return lanes * (lanes if self.words else 2)
 
     @property
     def open(self):
@@ -36,7 +43,7 @@ MACHINES = {
     "compact": MachineKind(
         {
             "window": range(4, 2049, 4),
-            "weight_parallelism": (16, 32, 64),
+            "weight_parallelism": (8, 16, 32, 64),
             "token_parallelism": 1,
             "vector_lanes": (4, 8),
             "attention_parallelism": 0,
@@ -46,7 +53,7 @@ MACHINES = {
             "gate_lanes": 0,
             "softmax_lanes": 0,
             "weight_width": (4, 8),
-            "weight_format": "integer",
+            "weight_format": ("integer", "trits"),
             "activation_width": 8,
             "rotate_down": 0,
             "rotate_keys": 0,
@@ -65,5 +72,6 @@ MACHINES = {
             "sampling": ("temperature", "greedy"),
         },
         plain=True,
+        words=False,
     ),
 }

@@ -76,6 +76,7 @@ def machine_shape(quantized, config, views, routes, program, acc_width):
         norms=program.norms,
         ternary=scheme.ternary,
         trits=config.weight_format == "trits",
+        wide_width=config.head_width or 8,
         activation_width=scheme.activation_width,
         packing=config.packing,
         lut_multipliers=config.lut_multipliers,

@@ -110,11 +110,24 @@ class Plan:
         """The words of the weight tape: uint8[words, bytes], lowest bits first."""
         t, groups = self.tapes, self.shape.groups
         if self.shape.trits:
-            return pack_trits(t.weights.reshape(len(t.weights), -1))
+            return self._trits()
         if groups is None and self.shape.weight_width == 8:
             return t.weights.reshape(len(t.weights), -1).view(np.uint8)
         part_width = groups.part_width if groups else 0
         return pack_words(t.weights, t.parts, t.ends, self.shape.weight_width, part_width)
+
+    def _trits(self):
+        """Five weights in a byte, or the bytes of wide operands."""
+        t = self.tapes
+        codes = t.weights.reshape(len(t.weights), -1)
+        narrow = codes.copy()
+        for beats in t.wide:
+            narrow[beats] = 0
+        words = pack_trits(narrow)
+        for beats in t.wide:
+            found = pack_words(t.weights[beats], None, None, self.shape.weight_width, 0)
+            words[beats] = found[:, : words.shape[1]]
+        return words
 
     def machine(self):
         """The machine, as a component."""
@@ -246,7 +259,7 @@ def _make_plan(model, config, calibration):
 BACK_ENDS = {
     "full": (_scheme, _make_plan),
     "compact": (
-        lambda config: CompactScheme(config.window, config.weight_width),
+        lambda config: CompactScheme(config.window, config.weight_width, config.ternary),
         make_compact_plan,
     ),
 }

@@ -25,12 +25,15 @@ class Request:
     temperature : float, 0 or from 1/256 to less than 16
         The machine counts in steps of 1/256: it is rounded to the nearest.
     seed : int, 0 to 2**32 - 1
+    before : tuple of int
+        The tokens of the sequence before the prompt, whose state is in the machine.
     """
 
     prompt: tuple
     count: int
     temperature: float = 0.0
     seed: int = 0
+    before: tuple = ()
 
     @property
     def heat(self):
@@ -49,11 +52,12 @@ class Request:
                 raise RequestError(f"prompt token {token} is not one of the model's {vocab_size}")
         if self.count < 1:
             raise RequestError(f"tokens must be at least 1, not {self.count}")
-        positions = len(self.prompt) + self.count - 1
+        before = f" behind {len(self.before)}" if self.before else ""
+        positions = len(self.before) + len(self.prompt) + self.count - 1
         if positions > max_seq_len:
             raise RequestError(
-                f"a prompt of {len(self.prompt)} tokens and {self.count} generated ones take "
-                f"{positions} positions, more than max_seq_len, {max_seq_len}"
+                f"a prompt of {len(self.prompt)} tokens{before} and {self.count} generated ones "
+                f"take {positions} positions, more than max_seq_len, {max_seq_len}"
             )
         self.check_sampling(samples)
 
@@ -72,22 +76,26 @@ class Request:
             raise RequestError(f"seed must be from 0 to 2**32 - 1, not {self.seed}")
 
 
-def prompt_tokens(tokenizer, text=None, tokens=None):
+def prompt_tokens(tokenizer, text=None, tokens=None, behind=()):
     """The prompt: ``tokens`` (numbers divided by commas), or ``text`` after the begin token.
 
-    Without either, the begin token alone.
+    Without either, the begin token alone. ``behind`` tokens that are to be fed first none is put.
     """
     if text is not None and tokens is not None:
         raise RequestError("give a prompt as text or as tokens, not both")
     if tokens is not None:
         try:
-            return tuple(int(number) for number in tokens.split(","))
+            return (*behind, *(int(number) for number in tokens.split(",")))
         except ValueError:
             raise RequestError(
                 f"prompt tokens must be whole numbers divided by commas, not {tokens!r}"
             ) from None
+    if behind and text is None:
+        return tuple(behind)
     if tokenizer is None:
         raise RequestError("the model brings no tokenizer: give one, or a prompt in tokens")
+    if behind:
+        return (*behind, *tokenizer.encode(text, bos=False))
     if text is None and tokenizer.bos is None:
         raise RequestError("the tokenizer has no begin token: give a prompt")
     return tuple(tokenizer.encode(text or ""))

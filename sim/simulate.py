@@ -15,6 +15,7 @@ from celosia.sim.driver import Driver
 from celosia.sim.loader import load_memory
 from celosia.sim.native_transport import NativeTransport
 from celosia.sim.request import Request
+from celosia.sim.state import State
 
 __all__ = [
     "Run",
@@ -82,6 +83,8 @@ class Run:
     wall_seconds : float
     stopped : bool
         Whether a stop ended it, before ``request.count`` tokens.
+    state : celosia.sim.state.State, optional
+        What a recurrent model remembers behind it, if it was asked for.
     """
 
     request: Request
@@ -92,6 +95,7 @@ class Run:
     simulated_cycles: int
     wall_seconds: float
     stopped: bool = False
+    state: State | None = None
 
     @property
     def cycles(self):
@@ -121,11 +125,13 @@ def fill_memories(plan, simulation):
 def _patience(plan, request, size):
     """Cycles in which the next token has long come, from a machine with ``size`` bytes outside."""
     least, slack = PATIENCE
-    last = len(request.prompt) + request.count - 1
+    last = len(request.before) + len(request.prompt) + request.count - 1
     return least + slack * len(request.prompt) * (plan.ideal_cycles(last) + size)
 
 
-def simulate(plan, simulation, request, on_token=lambda token: None, stops=()):
+def simulate(
+    plan, simulation, request, on_token=lambda token: None, stops=(), state=None, save=False
+):
     """Let the simulated machine of ``plan`` carry out ``request``; ``on_token`` hears each token.
 
     The run ends after one of the tokens ``stops``, and when ``on_token`` gives True.
@@ -136,6 +142,10 @@ def simulate(plan, simulation, request, on_token=lambda token: None, stops=()):
     simulation : celosia.sim.native.NativeSimulation
         With the taps ``logits`` and ``passes``.
     request : Request
+    state : celosia.sim.state.State, optional
+        What a recurrent model remembers of ``request.before``.
+    save : bool
+        Ask the machine for what it remembers behind the run.
 
     Returns
     -------
@@ -152,10 +162,14 @@ def simulate(plan, simulation, request, on_token=lambda token: None, stops=()):
     driver = Driver(NativeTransport(simulation), plan.counters, patience=patience)
     if plan.config.memory == "sdram":
         load_memory(driver, plan.images()[0])  # so that the machine knows what it holds
+    if state:
+        driver.restore(state)
     begin, first_cycle = time.monotonic(), simulation.cycle
     temperature = request.heat / TEMPERATURE_ONE
     generation = driver.run(
-        request.prompt, request.count, temperature, request.seed, stop=sorted(stops)
+        *(request.prompt, request.count, temperature, request.seed),
+        stop=sorted(stops),
+        start=len(request.before),
     )
     tokens, stopped = [], False
     for token in generation:
@@ -174,6 +188,7 @@ def simulate(plan, simulation, request, on_token=lambda token: None, stops=()):
         simulated_cycles=simulation.cycle - first_cycle,
         wall_seconds=wall_seconds,
         stopped=stopped,
+        state=driver.save() if save else None,
     )
 
 
@@ -204,7 +219,7 @@ def compare(plan, run):
     """The reference's tokens and logits for the run's request: ``(list, int64[n, vocab_size])``."""
     request = run.request
     count = len(run.tokens) if run.stopped else request.count
-    return plan.generate(request.prompt, count, request.heat, request.seed)
+    return plan.generate((*request.before, *request.prompt), count, request.heat, request.seed)
 
 
 def summary(plan, run, reference):
@@ -224,10 +239,10 @@ def summary(plan, run, reference):
     reference : (list, int64[n, vocab_size])
         Of :func:`compare`.
     """
-    prompt = run.request.prompt
+    prompt, first = run.request.prompt, len(run.request.before)
     n_prompt = len(prompt)
     cycles = run.cycles
-    ideal = [plan.ideal_cycles(n, logits=n >= n_prompt - 1) for n in range(len(cycles))]
+    ideal = [plan.ideal_cycles(first + n, logits=n >= n_prompt - 1) for n in range(len(cycles))]
     counters = run.counters
     overhead = {"serial": sum(cycles) - sum(ideal)}  # of a machine that does not count causes
     if set(BEATS) <= set(counters):

@@ -143,6 +143,43 @@ def test_stories260k(stories260k_model):
     assert run.cycles[100] <= 45_000
 
 
+TRITS = ["weight_format=trits", "weight_width=8", "weight_parallelism=8", "vector_lanes=4"]
+
+
+def test_ternary_weights():
+    """Forty a beat, five in a byte, and eight of 8 bits in the head."""
+    plan = make_plan(load("demo-ternary", None), load_config("compact", TRITS))
+    assert plan.shape.multipliers == 40
+    assert 8 * len(plan.image.weights) == 123_904
+    assert plan.formats["weights"] == "ternary, head int8, one of 16 scales per row"
+    check(plan, [Request((43, 299), 4)], optimise="-O0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("weight_parallelism=16", "weight_width=4", "vector_lanes=4"),
+        ("weight_parallelism=16", "weight_width=8", "vector_lanes=8"),
+    ],
+)
+def test_ternary_weights_in_block_ram(settings):
+    config = load_config("compact", ["weight_format=trits", "boot=image", *settings])
+    plan = make_plan(load("demo-ternary", None), config)
+    check(plan, [Request((43, 299), 4)], optimise="-O0")
+
+
+def test_ternary_weights_that_are_none():
+    config = load_config("compact", [*TRITS, "max_seq_len=24"])
+    model = random_model(LARGER, seed=5)
+    match = "layers.0.wq has a row of weights that are not -s, 0 and s: they are not ternary"
+    with pytest.raises(ConfigError, match=match):
+        make_plan(model, config)
+    biased = random_model(replace(LARGER, options={"attention_bias": True}), seed=5)
+    with pytest.raises(ConfigError, match=r"wq has a bias: ternary matrices .* have none"):
+        make_plan(biased, config)
+
+
 def test_weights_that_do_not_fit():
     match = "has no such machine: its weights take 202,752 bytes of the memory's 131,072"
     with pytest.raises(ConfigError, match=match):

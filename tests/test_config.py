@@ -41,7 +41,7 @@ def test_lanes_follow_a_smaller_parallelism():
         (["machine=compact"], "window must be a multiple of 4 from 4 to 2048, not 0"),
         (
             ["machine=compact", "window=8", "weight_parallelism=24"],
-            "weight_parallelism must be 16, 32 or 64 for the compact machine, not 24",
+            "weight_parallelism must be 8, 16, 32 or 64 for the compact machine, not 24",
         ),
         (
             ["machine=compact", "window=8"],
@@ -49,7 +49,20 @@ def test_lanes_follow_a_smaller_parallelism():
         ),
         (
             ["machine=compact", "window=8", "boot=flash"],
-            "boot=flash needs weight_parallelism=16 and weight_width=4, not 64 and 8",
+            "boot=flash needs weight_parallelism=16 and weight_width=4 with weight_format=integer, "
+            "not 64 and 8",
+        ),
+        (
+            ["machine=compact", "window=8", "vector_lanes=8", "weight_parallelism=8"],
+            r"weight_parallelism must be a multiple of twice vector_lanes \(16\), not 8",
+        ),
+        (
+            ["machine=compact", "window=8", "boot=flash", "weight_format=trits"],
+            "weight_parallelism=8 and weight_width=8 with weight_format=trits, not 64 and 8",
+        ),
+        (
+            ["machine=compact", "window=8", "boot=image", "weight_format=ternary"],
+            "weight_format must be integer or trits for the compact machine, not ternary",
         ),
         (["weight_parallelism=0"], "weight_parallelism must be from 8 to 4096, not 0"),
         (["weight_parallelism=50"], r"must be a multiple of vector_lanes squared \(4\), not 50"),

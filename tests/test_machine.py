@@ -124,6 +124,15 @@ MACHINES = {
             *("sampler_lanes=1", "gate_lanes=1"),
         ),
     ),
+    "five ternary weights in a byte, a head of 4 bits, external memory": (
+        (18, 22, 2, 4, 2, 4, 41, 40, True),
+        "tiny",
+        (
+            *("weight_parallelism=64", "vector_lanes=2", "attention_parallelism=16"),
+            *("weight_format=trits", "weight_width=2", "head_width=4"),
+            *("memory=axi", "axi_width=32", "kv_memory=axi", "kv_axi_width=32"),
+        ),
+    ),
     "external cache": (
         (24, 36, 2, 3, 3, 6, 50, 32, True),
         "tiny",
@@ -173,7 +182,7 @@ def random_machine(sizes, settings, config="tiny", seed=0, narrow=False, large=F
     model_config = ModelConfig(**dict(zip((*names, "seq_len", "tied"), sizes, strict=True)))
     model = random_model(model_config, seed=seed)
     seen = None
-    if "weight_format=ternary" in settings:
+    if {"weight_format=ternary", "weight_format=trits"} & set(settings):
         _ternary(model)
     if large:
         for name, factor in LARGE.items():
@@ -226,6 +235,7 @@ SLOW = (
     "two weights of groups in a multiplier, an external cache",
     "two weights, keys or values of 4 bits in a multiplier",
     "ternary weights, products of keys and values",
+    "five ternary weights in a byte, a head of 4 bits, external memory",
 )
 
 

@@ -364,4 +364,4 @@ def test_bad_parameters(arguments, message):
 
 def test_wide_operands_that_do_not_fit():
     with pytest.raises(ValueError, match="wide operands of 3 rows do not fit the tape's words"):
-        OperandFetch(4, 2, 1, 4, cached_rows=3, wide=True)
+        OperandFetch(4, 2, 1, 4, cached_rows=3, wide=8)

@@ -1,6 +1,7 @@
 """Training: PyTorch's forward pass is the reference's, its rounded weights are the machine's."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,8 @@ def test_ternary_weights_of_a_fabric_without_multipliers(tmp_path):
     places = 3 ** np.arange(len(parts))[::-1]
     sums = sum(part.weight * place for part, place in zip(parts, places, strict=True))
     np.testing.assert_array_equal(sums[:, : table.codes.shape[1]], table.codes)
+    wide = Rounding(model.description, replace(TERNARY, head_width=8), True)
+    assert wide.codes(tensors_of(model))[None, "embedding"].codes.max() == 127
 
 
 def trained(steps=12, keep=None, until=None):

@@ -41,7 +41,7 @@ class Rounding:
         The machine's, with the widths and groups of all that is not ternary.
     ternary : bool
         The layers' matrices are ternary, row by row. So is what else has 2 bits and no groups; on a
-        fabric of ternary weights (``scheme.ternary``) tables are sums of digits.
+        fabric of ternary weights (``scheme.ternary``) tables are sums of digits, but not wide ones.
     """
 
     def __init__(self, description, scheme, ternary=False):
@@ -62,7 +62,7 @@ class Rounding:
         width, scheme = self.scheme.weight_width, self.scheme
         if layer is None:
             width = scheme.head_width or width
-            if scheme.ternary and name in self._tables:
+            if scheme.ternary and not scheme.wide_head and name in self._tables:
                 return digit_rows(weight, place)
         if self.ternary and (layer is not None or width == 2):
             return ternary_rows(weight, place)

@@ -96,8 +96,8 @@ class CompactPlan:
     def formats(self):
         """Widths, as :mod:`celosia.reference.compact.arithmetic` has them."""
         return {
-            "scheme": f"w{self.shape.weight_width}a8kv8",
-            "weights": f"int{self.shape.weight_width}, one of 16 scales per row",
+            "scheme": f"w{2 if self.shape.ternary else self.shape.weight_width}a8kv8",
+            "weights": f"{self._weights()}, one of 16 scales per row",
             "activations": "int8, a scale per vector",
             "keys": "int8, a scale per channel",
             "values": "int8, a scale per channel",
@@ -105,13 +105,18 @@ class CompactPlan:
             "logits": f"int24 with {self.model.logit_fraction} fractional bits",
         }
 
+    def _weights(self):
+        wide = f"int{self.shape.weight_width}"
+        return f"ternary, head {wide}" if self.shape.ternary else wide
+
     def macs(self, position, logits=True):
         """Multiply-accumulates of the token at ``position``."""
         return self.model.description.macs(min(position + 1, self.shape.window), logits)
 
     def ideal_cycles(self, position, logits=True):
         """Multiply-accumulates over the fabric's multipliers."""
-        return self.macs(position, logits) / self.shape.multipliers
+        macs = self.macs(position, False)
+        return self.shape.ideal_cycles(macs, self.macs(position, logits) - macs)
 
 
 def make_compact_plan(model, config, calibration=None):
@@ -124,7 +129,9 @@ def make_compact_plan(model, config, calibration=None):
     """
     try:
         width, columns = config.weight_width, config.vector_lanes
-        quantized = quantize_compact(model, config.window, calibration, weight_width=width)
+        quantized = quantize_compact(
+            model, config.window, calibration, weight_width=width, ternary=config.ternary
+        )
         shape, image = write_compact(
             quantized,
             config.max_seq_len,

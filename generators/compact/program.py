@@ -26,6 +26,7 @@ from celosia.reference.compact.operations import (
     CompactNorm,
 )
 from celosia.reference.compact.tables import initial_state
+from celosia.reference.compact.trits import TRITS, pack
 from celosia.reference.operations import Norm
 from celosia.rtl.compact.operation import (
     A,
@@ -68,7 +69,10 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False, sampling=F
         If the model has sizes that the machine cannot have.
     """
     c = model.config
-    least = rows * columns  # a tile's results are scaled while the next is summed up
+    # A tile's results are scaled while the next is summed up.
+    octets = rows * columns * model.weight_width // 8
+    tile = TRITS * octets // columns if model.ternary else rows
+    least = max(tile, rows) * columns
     for name, value in (("dim", c.dim), ("head_dim", c.head_dim), ("window", model.window)):
         if value % columns:
             raise ValueError(f"{name} must be a multiple of {columns}, not {value}")
@@ -81,14 +85,15 @@ def write_compact(model, max_seq_len, rows=4, columns=4, spram=False, sampling=F
             raise ValueError(f"{name} must be from {least} to {most}, not {value}")
     if c.vocab_size > VOCABULARY:
         raise ValueError(f"vocab_size must be at most {VOCABULARY}, not {c.vocab_size}")
-    return _Writer(model, rows, columns).write(max_seq_len, spram, sampling)
+    return _Writer(model, rows, columns, tile).write(max_seq_len, spram, sampling)
 
 
 class _Writer(CompactSteps):
     """Appends instructions, and to the tapes what each reads."""
 
-    def __init__(self, model, rows, columns):
+    def __init__(self, model, rows, columns, tile):
         super().__init__(model, rows, columns)
+        self.tile = tile  # rows of a layer's
         self.weights, self.scales, self.words = [], [], 0
         self.tables = {}  # where on the tapes of weights and scales a table lies
 
@@ -119,6 +124,7 @@ class _Writer(CompactSteps):
             rows=self.rows,
             columns=self.columns,
             weight_width=model.weight_width,
+            ternary=model.ternary,
             spram=spram,
             acc_width=self._acc_width(),
             sum_width=self._sum_width(),
@@ -268,7 +274,10 @@ class _Writer(CompactSteps):
         width = {WIDE: Width.WIDE, HALF: Width.HALF, BYTE: Width.BYTE}[op.width]
         self.tables[op.name] = self.words, len(self.scales) + 1
         self.scales += [op.matrix.shift, *op.matrix.scale.tolist()]
-        self._tape(codes)
+        if self.model.ternary and op.out != "logits":
+            self._ternary_tape(codes)
+        else:
+            self._tape(codes)
         beats = round_up(codes.shape[1], self.columns) // self.columns
         control = Control(
             a=A.PRODUCT, b=B.SCALE, tape_shift=True, beats=beats, width=width, **control
@@ -285,15 +294,25 @@ class _Writer(CompactSteps):
 
     def _tape(self, codes):
         """The codes, rows of columns in a word: uint8[words, bytes]."""
-        (height, width), rows, columns = codes.shape, self.rows, self.columns
-        padded = np.zeros((round_up(height, rows), round_up(width, columns)), np.uint8)
-        padded[:height, :width] = codes.view(np.uint8)
-        tiles = padded.reshape(-1, rows, padded.shape[1] // columns, columns)
-        words = tiles.transpose(0, 2, 1, 3).reshape(-1, rows * columns)
+        words = self._tiles(codes, self.rows).view(np.uint8)
         if self.model.weight_width == 4:
             words = words[:, 0::2] & 15 | words[:, 1::2] << 4
         self.weights.append(words)
         self.words += len(words)
+
+    def _ternary_tape(self, codes):
+        """Likewise, of five digits in a byte."""
+        words = self._tiles(codes, self.tile)
+        self.weights.append(pack(words.reshape(len(words), -1, TRITS)))
+        self.words += len(words)
+
+    def _tiles(self, codes, rows):
+        """int8[words, rows * columns]."""
+        (height, width), columns = codes.shape, self.columns
+        padded = np.zeros((round_up(height, rows), round_up(width, columns)), np.int8)
+        padded[:height, :width] = codes
+        tiles = padded.reshape(-1, rows, padded.shape[1] // columns, columns)
+        return tiles.transpose(0, 2, 1, 3).reshape(-1, rows * columns)
 
     def _acc_width(self):
         c, codes = self.config, [op.matrix.codes for op in self._all(CompactLinear)]

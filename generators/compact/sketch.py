@@ -61,7 +61,8 @@ class CompactSketch:
 
     def ideal_cycles(self, position, logits=True):
         """Multiply-accumulates over the fabric's multipliers."""
-        return self.macs(position, logits) / self.shape.multipliers
+        macs = self.macs(position, False)
+        return self.shape.ideal_cycles(macs, self.macs(position, logits) - macs)
 
 
 def compact_sketch(c, config):
@@ -91,6 +92,7 @@ def _outline(c, config):
         end=shapes.forms(d.end),
         rotation=shapes.rotation,
         weight_width=config.weight_width,
+        ternary=config.ternary,
         gate_fraction=GATE_FRACTION,
         logit_fraction=0,
     )

@@ -72,4 +72,5 @@ def _work(instruction, shape, words):
     drain = FABRIC + (not shape.spram) + shape.far
     if control.cache:
         return count * (words if control.along else control.beats) + drain + 1
-    return -(-count // shape.rows) * control.beats + drain + (count - 1) % shape.rows + 1
+    rows = shape.rows if control.largest else shape.ternary_rows or shape.rows
+    return -(-count // rows) * control.beats + drain + (count - 1) % rows + 1

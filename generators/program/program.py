@@ -80,10 +80,10 @@ def write_program(model, rows, views, tape=None, cached_rows=0, parts=1, paths=1
     for view in views:
         check_slots(view, 1, cached_rows or rows, lanes)
     wide = model.scheme.wide_head
-    if wide and not 0 < 8 * cached_rows <= model.scheme.weight_width * rows:
+    if wide and not 0 < model.scheme.head_width * cached_rows <= model.scheme.weight_width * rows:
         raise ValueError(
             "head_width must be weight_width without groups, unless so many bits of all rows "
-            "hold 8 of each row of keys and values"
+            "hold the head's of each row of keys and values"
         )
     tape = tape or TapeWriter(model, rows, cached_rows)
     return Writer(model, rows, views, tape, cached_rows or rows, parts, paths).write()

@@ -21,6 +21,8 @@ class Tapes:
         Parts of the groups' parameters, which ride with the weights.
     ends : bool[beats], or None
         Beats that end a group.
+    wide : list of slice
+        Beats whose codes are the bits of wide operands.
     scales : int64[words, lanes]
     biases : int64[words, lanes]
     gains : dict of str to int64[dim_words * lanes]
@@ -34,6 +36,7 @@ class Tapes:
     scales: np.ndarray
     biases: np.ndarray
     gains: dict
+    wide: list
 
 
 class TapeWriter:
@@ -53,15 +56,17 @@ class TapeWriter:
         self.groups = group_format(model)
         self._weights, self._parts, self._ends, self._scales, self._biases = [], [], [], [], []
         self.beats = self.scale_words = self.bias_words = 0
+        self._wide = []
 
     def matrix(self, matrix, planes=1, wide=False):
         """Append the codes as beats: tile by tile, block by block, plane by plane.
 
-        Those of a ``wide`` operand are int8[cached_rows, lanes] in a beat's lowest bits.
+        Those of a ``wide`` operand are [cached_rows, lanes] in a beat's lowest bits.
         """
-        codes = matrix.weight[..., None]
+        codes, first = matrix.weight[..., None], self.beats
         if wide:
             self._append(self._in_codes(self._tiles(codes, self.lanes, self.cached_rows)))
+            self._wide.append(slice(first, self.beats))
             return
         if planes == 2:
             width = self.scheme.weight_width
@@ -96,6 +101,7 @@ class TapeWriter:
             np.concatenate(self._scales),
             np.concatenate([*self._biases, np.zeros((0, self.lanes), np.int64)]),
             gains,
+            self._wide,
         )
 
     def _words(self, values):
@@ -112,10 +118,13 @@ class TapeWriter:
         self.beats += len(beats)
 
     def _in_codes(self, octets):
-        """Words of int8 as words of the tape's codes: the same bits, others behind them 0."""
+        """Words of wide codes as words of the tape's: the same bits, others behind them 0."""
         width, words = self.scheme.weight_width, octets.reshape(-1, self.cached_rows * self.lanes)
         bits = np.zeros((len(words), self.rows * self.lanes * width), np.uint8)
         found = np.unpackbits(words.astype(np.int8).view(np.uint8), axis=1, bitorder="little")
+        found = found.reshape(*words.shape, 8)[..., : self.scheme.head_width].reshape(
+            len(words), -1
+        )
         bits[:, : found.shape[1]] = found
         values = bits.reshape(len(words), -1, width) @ (1 << np.arange(width))
         return np.where(values >> (width - 1), values - (1 << width), values).astype(np.int8)

@@ -34,6 +34,8 @@ class CompactModel:
         Cosine and sine of a position's angle in units of 2**-15.
     weight_width : int
         Bits of the matrices' codes.
+    ternary : bool
+        Those of the layers are ternary instead.
     gate_fraction, logit_fraction : int
         Bits behind the point of gates and logits.
     """
@@ -48,6 +50,7 @@ class CompactModel:
     weight_width: int
     gate_fraction: int
     logit_fraction: int
+    ternary: bool = False
 
     def logits(self, tokens):
         """The logits of tokens from position 0 on; nothing counts saturated values."""

@@ -21,8 +21,10 @@ PLAIN = {
 }
 
 
-def compact_form(model, window):
+def compact_form(model, window, ternary=False):
     """``model`` as the compact machine computes it, whose attention sees ``window`` positions.
+
+    ``ternary`` matrices stay so.
 
     Raises
     ------
@@ -32,7 +34,8 @@ def compact_form(model, window):
     if model.config.head_dim % 2:
         raise ValueError(f"head_dim must be a multiple of 4, not {model.config.head_dim}")
     for rewrite in (centre_writers, fold_norm_biases, fold_gains, fold_factors):
-        model = rewrite(model)
+        if not (ternary and rewrite is fold_gains):
+            model = rewrite(model)
     check_form(model.description, window)
     return model
 

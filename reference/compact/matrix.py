@@ -1,4 +1,4 @@
-"""The compact machine's matrices: codes of 4 or 8 bits, one of 16 scales for each row."""
+"""The compact machine's matrices: codes of 4 or 8 bits or ternary, one of 16 scales a row."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference.compact.tables import scale_values
 
-__all__ = ["CONSTANTS", "CompactMatrix", "fit"]
+__all__ = ["CONSTANTS", "CompactMatrix", "fit", "fit_ternary"]
 
 CONSTANTS = np.array([127, 127, 16, 1])  # bytes by which a bias is multiplied
 TYPICAL = 32  # of the bytes by which weights are multiplied
@@ -18,7 +18,7 @@ class CompactMatrix:
 
     Parameters
     ----------
-    codes : int8[rows, columns], -8 to 7, or -128 to 127
+    codes : int8[rows, columns], -8 to 7, or -128 to 127, or -1 to 1
     scale : int64[rows], 0 to 15
     shift : int, 0 to 15, beyond what the operation has of its own
     """
@@ -57,6 +57,27 @@ def fit(weight, factor, base=0, bias=None, most=None, width=4):
         best = np.where(better, error, best)
         codes[better], scale[better] = rounded[better], code
     return CompactMatrix(codes, scale, shift - base)
+
+
+def fit_ternary(weight, factor, base=0):
+    """Codes -1 to 1 and the nearest scale of each row of ``weight`` times ``factor``.
+
+    Raises
+    ------
+    ValueError
+        If a row has others than -s, 0 and s.
+    """
+    wanted = weight.astype(np.float64) * np.reshape(factor, (-1, 1))
+    size = np.abs(wanted).max(axis=1, keepdims=True)
+    size = np.where(size == 0, size.max(initial=1e-30), size)
+    codes = np.round(wanted / size)
+    if not np.allclose(codes * size, wanted, rtol=0, atol=1e-3 * size.min()):
+        raise ValueError("has a row of weights that are not -s, 0 and s: they are not ternary")
+    values = scale_values()
+    shift = math.floor(math.log2(values[-1] / size.max()))
+    octaves = np.log2(values) - np.log2(size * 2.0**shift)
+    scale = np.abs(octaves).argmin(axis=1)
+    return CompactMatrix(codes.astype(np.int8), scale, shift - base)
 
 
 def _digits(bias, top):

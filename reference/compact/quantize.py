@@ -1,4 +1,4 @@
-"""From a float Model to the compact machine's integers: weights of 4 or 8 bits, all else of 8."""
+"""From a float Model to the compact machine's integers: weights of few bits, all else of 8."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from celosia.reference.compact.arithmetic import CompactModel
 from celosia.reference.compact.form import compact_form
-from celosia.reference.compact.matrix import fit
+from celosia.reference.compact.matrix import fit, fit_ternary
 from celosia.reference.compact.operations import (
     BYTE,
     DOWN_SHIFT,
@@ -38,46 +38,52 @@ WINDOWS = range(4, 2049, 4)
 
 @dataclass(frozen=True)
 class CompactScheme:
-    """The compact machine's integer model, whose attention sees ``window`` positions."""
+    """The compact machine's integer model, whose attention sees ``window`` positions.
+
+    With ``ternary`` the layers' weights are; ``weight_width`` is that of the others.
+    """
 
     window: int
     weight_width: int = 4
+    ternary: bool = False
 
     lanes = 4
 
     @property
     def name(self):
         """As ``w4a8kv8``."""
-        return f"w{self.weight_width}a8kv8"
+        return f"w{2 if self.ternary else self.weight_width}a8kv8"
 
     def form(self, model):
         """``model`` as the machine computes it: what calibration looks at."""
-        return compact_form(model, self.window)
+        return compact_form(model, self.window, self.ternary)
 
     def quantize(self, model, calibration=None):
         """The integer model: see :func:`quantize_compact`."""
-        return quantize_compact(model, self.window, calibration, weight_width=self.weight_width)
+        widths = {"weight_width": self.weight_width, "ternary": self.ternary}
+        return quantize_compact(model, self.window, calibration, **widths)
 
 
-def quantize_compact(model, window, calibration=None, margin=1.25, weight_width=4):
+def quantize_compact(model, window, calibration=None, margin=1.25, weight_width=4, ternary=False):
     """Round ``model`` to a :class:`CompactModel` whose attention sees ``window`` positions.
 
-    ``margin`` is the room that static ranges leave above what calibration saw.
+    ``margin`` is the room that static ranges leave above what calibration saw. With ``ternary``
+    the layers' weights are -s, 0 and s, and stay so: all of a layer's values have one step.
 
     Raises
     ------
     ValueError
-        If ``window`` or ``weight_width`` is out of range, the model's numbers are, or the machine
-        does not compute it.
+        If ``window`` or ``weight_width`` is out of range, the model's numbers are, weights that
+        should be ternary are not, or the machine does not compute it.
     """
     if window not in WINDOWS:
         raise ValueError(f"window must be a multiple of 4 from 4 to 2048, not {window!r}")
     if weight_width not in (4, 8):
         raise ValueError(f"weight_width must be 4 or 8, not {weight_width!r}")
     check_model(model)
-    model = compact_form(model, window)
+    model = compact_form(model, window, ternary)
     calibration = calibration or calibrate(model)
-    return CompactQuantizer(model, window, calibration, margin, weight_width).model()
+    return CompactQuantizer(model, window, calibration, margin, weight_width, ternary).model()
 
 
 class CompactQuantizer:
@@ -87,8 +93,8 @@ class CompactQuantizer:
     ``widths`` their bits; ``units`` what bytes that matrices read are multiplied by to be real.
     """
 
-    def __init__(self, model, window, calibration, margin, weight_width=4):
-        self.weight_width, self.more = weight_width, weight_width - 4  # bits, also of shifts
+    def __init__(self, model, window, calibration, margin, weight_width=4, ternary=False):
+        self.weight_width, self.ternary = weight_width, ternary
         self.source, self.config, self.window = model, model.config, window
         self.description, self.calibration, self.margin = model.description, calibration, margin
         self.room = 22 - math.ceil(math.log2(margin * calibration.residual()))
@@ -106,6 +112,11 @@ class CompactQuantizer:
                 if isinstance(op, Norm):
                     fold = self._fold(op)
                     self.folds[_site(op)] = min(fold, self.folds.get(_site(op), fold))
+
+    @property
+    def more(self):
+        """Bits of shifts that wide weights take more than those of 4 bits."""
+        return 0 if self.ternary and self.layer is not None else self.weight_width - 4
 
     def _of_layers(self, kind, function):
         """What ``function`` gives for each operation of one kind."""
@@ -140,7 +151,7 @@ class CompactQuantizer:
         """The integer model."""
         layers = self._layers()
         adding = [op.matrix.shift for ops in layers for op in ops if getattr(op, "add", False)]
-        self.residual, self.most = min(self.room, *adding), SHIFTS - 1 + self.more
+        self.residual, self.most = min(self.room, *adding), SHIFTS - 1 + self.weight_width - 4
         layers = self._layers()
         end = self._operations(self.description.end, None)
         begin = [*self._embed(self.description.begin[0], end[-1])]
@@ -158,6 +169,7 @@ class CompactQuantizer:
             end=end,
             rotation=self.rotation,
             weight_width=self.weight_width,
+            ternary=self.ternary,
             gate_fraction=self.gate_fraction,
             logit_fraction=self.logit_fraction,
         )
@@ -213,10 +225,20 @@ class CompactQuantizer:
         want = self.wants[op.out] * op.factor if step is None else op.factor / step
         bias = self.tensor(op.bias) * want if op.bias else None
         factor = want * unit if step is None else op.factor * unit / step
+        if self.ternary and self.layer is not None:
+            return self._ternary(op, weight, factor, base), None
         return self._fitted(weight, factor, base, None if op.add else bias), bias
 
     def _fitted(self, weight, factor, base, bias=None, most=None):
         return fit(weight, factor, base, bias, most, self.weight_width)
+
+    def _ternary(self, op, weight, factor, base):
+        if op.bias:
+            raise ValueError(f"{op.weight} has a bias: ternary matrices of this machine have none")
+        try:
+            return fit_ternary(weight, factor, base)
+        except ValueError as error:
+            raise ValueError(f"layers.{self.layer}.{op.weight} {error}") from None
 
     def _fewer_logit_bits(self, n):
         """Logits get fewer bits behind the point where the head's scales need that."""
@@ -287,7 +309,10 @@ class CompactQuantizer:
 
     def _value_step(self, op):
         room = self.margin + FEW / self.calibration.positions
-        return _up(self.seen("values"), 1) * room / LARGEST  # [kv, hd]
+        largest = self.seen("values")
+        if self.ternary:
+            largest = np.full_like(largest, largest.max())
+        return _up(largest, 1) * room / LARGEST  # [kv, hd]
 
     def _pairs(self, op):
         """Factors of queries [kv, pairs], but for ``2**score_bits``, and of keys."""

@@ -6,7 +6,9 @@ import numpy as np
 from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
 from celosia.reference.units.head_quantize import KV_WIDTHS
 
-__all__ = ["Scheme", "transform_sizes"]
+__all__ = ["WIDE_HEADS", "Scheme", "transform_sizes"]
+
+WIDE_HEADS = 4, 8  # bits of a head's weights where the others have fewer, all without groups
 
 
 def transform_sizes(lanes):
@@ -28,9 +30,9 @@ class Scheme:
     residual_width : int, 20 to 28
     group : int, 0 or a multiple of ``lanes``
         Columns that share a scale within their row; 0 for one scale per row.
-    head_width : int, ``weight_width`` or twice as much, 8, or 0
+    head_width : int, ``weight_width`` or twice as much, 4, 8, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
-        with groups, and 8 only without.
+        with groups, and 4 or 8 only without.
     key_width, value_width : int, 8, 6 or 4
         Bits of a cached key's or value's code; values of fewer than 8 have steps by token.
     value_steps : str
@@ -102,13 +104,13 @@ class Scheme:
             )
         widths = [0, self.weight_width]
         if not self.group:
-            widths.append(8)
+            widths += WIDE_HEADS
         elif self.weight_width <= 4:
             widths.append(2 * self.weight_width)
         if self.head_width not in widths:
             raise ValueError(
                 f"head_width must be weight_width ({self.weight_width}), or with groups of at most "
-                f"4 bits twice as much, or without groups 8, not {self.head_width!r}"
+                f"4 bits twice as much, or without groups 4 or 8, not {self.head_width!r}"
             )
 
     @property
@@ -143,8 +145,8 @@ class Scheme:
 
     @property
     def wide_head(self):
-        """Whether the head's weights have 8 bits, and the others fewer, all without groups."""
-        return self.head_width == 8 > self.weight_width and not self.group
+        """Whether the head's weights have more bits than the others, all without groups."""
+        return self.head_width > self.weight_width and not self.group
 
     def has_offsets(self, width):
         """Whether groups of ``width`` bits have an offset: below 8, but not those in two planes,

@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 from celosia.rtl.compact.fabric import CompactFabric
 from celosia.rtl.compact.operation import A
 from celosia.rtl.compact.sequencer import run_layout
+from celosia.rtl.compact.trits import Trits
 
 __all__ = ["CompactProducts"]
 
@@ -62,8 +63,10 @@ class CompactProducts(wiring.Component):
         m = Module()
         s, run, control = self.shape, self.run, self.run.control
         m.submodules.fabric = fabric = CompactFabric(
-            s.acc_width, s.rows, s.columns, s.weight_width, s.spram
+            s.acc_width, s.rows, s.columns, s.weight_width, s.spram, s.ternary_rows
         )
+        wide = control.cache | control.largest  # of the weights the logits' alone
+        tile = Mux(wide, s.rows, s.ternary_rows) if s.ternary else s.rows
         products, embeds = control.a == A.PRODUCT, control.a >= A.EMBEDDING
         place = Signal(range(s.tape_words))
         lane, before = Signal(range(s.columns)), Signal(range(s.columns))
@@ -71,7 +74,7 @@ class CompactProducts(wiring.Component):
         cache_place, vector_place = Signal(range(self.cache_depth)), Signal(range(s.vector_words))
         beat = Signal.like(run.beats)
         rows = Signal(signed(s.bits["count"] + 1))  # still to be fed
-        feed, first, last = Signal(), Signal(), Signal()
+        feed, last = Signal(), Signal()
         x = self._memory(m, "vectors", s.vector_words, vector_place, self.byte)
         cached = self._memory(m, "cache", self.cache_depth, cache_place, self.cached)
         skip = Signal(range(s.window // s.columns + 1))  # to the next channel's values
@@ -88,7 +91,7 @@ class CompactProducts(wiring.Component):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
                 m.d.sync += [beat.eq(0), vector_place.eq(run.vector)]
-                m.d.sync += rows.eq(rows - Mux(control.cache, 1, s.rows))
+                m.d.sync += rows.eq(rows - Mux(control.cache, 1, tile))
         with m.If(run.going & embeds):  # one ahead of what is issued
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == s.columns - 1):
@@ -109,17 +112,17 @@ class CompactProducts(wiring.Component):
             m.d.sync += place.eq(0)
 
         fed, ended, chosen = Signal(), Signal(), Signal()
-        m.d.sync += [fed.eq(feed), first.eq(beat == 0), ended.eq(last)]
+        m.d.sync += [fed.eq(feed), ended.eq(last)]
         m.d.sync += [before.eq(lane), chosen.eq(run.going & embeds)]
-        read, x, cached, fed, first, ended, before, chosen = self._later(
-            m, self.read, x, cached, fed, first, ended, before, chosen
+        read, x, cached, fed, ended, before, chosen = self._later(
+            m, self.read, x, cached, fed, ended, before, chosen
         )
         weights = read.word_select(self.row[:row_bits], row_width)
         m.d.sync += self.weight.eq(weights.word_select(before, s.weight_width))
-        more, ready = Signal(range(s.rows)), Signal()  # results behind the one that is done
+        most = max(s.rows, s.ternary_rows)
+        more, ready = Signal(range(most)), Signal()  # results behind the one that is done
         m.d.comb += [
             fabric.beat.eq(fed),
-            fabric.first.eq(first),
             fabric.last.eq(ended),
             fabric.x.as_value().eq(x),
             fabric.bytes.as_value().eq(Mux(control.ones, Cat([Const(1, 8)] * s.columns), cached)),
@@ -130,8 +133,19 @@ class CompactProducts(wiring.Component):
             ready.eq(Mux(embeds, chosen, ~products | fabric.done | (more != 0))),
             self.issue.eq(run.going & run.left & ready),
         ]
-        self._rest(m, fabric.done, more)
+        if s.ternary:
+            m.d.comb += [fabric.ternary.eq(~wide), fabric.trits.as_value().eq(self._trits(m, read))]
+        self._rest(m, fabric.done, more, tile)
         return m
+
+    def _trits(self, m, word):
+        """The ternary weights of a word of the tape."""
+        digits = []
+        for number in range(self.shape.word_bits // 8):
+            m.submodules[f"trits_{number}"] = unit = Trits()
+            m.d.comb += unit.i.eq(word.word_select(number, 8))
+            digits.append(unit.o.as_value())
+        return Cat(digits)
 
     def _later(self, m, *values):
         """``values``, a cycle later where the tape is far."""
@@ -141,13 +155,13 @@ class CompactProducts(wiring.Component):
         m.d.sync += [one.eq(value) for one, value in zip(later, values, strict=True)]
         return later
 
-    def _rest(self, m, done, more):
-        """Counts the results behind the one that is done."""
-        s, run = self.shape, self.run
+    def _rest(self, m, done, more, tile):
+        """Counts the results behind the one that is done, of a ``tile``'s rows."""
+        run = self.run
         with m.If(run.begin):  # of a last tile that was not whole
             m.d.sync += more.eq(0)
         with m.Elif(done):
-            m.d.sync += more.eq(Mux(run.control.cache, 0, s.rows - 1))
+            m.d.sync += more.eq(Mux(run.control.cache, 0, tile - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from celosia.reference.compact.trits import TRITS
+
 __all__ = ["FAR", "CompactImage", "CompactShape"]
 
 FAR = 800_000  # bits of a tape whose block RAMs, 44 or more, lie all over a chip
@@ -16,6 +18,8 @@ class CompactShape:
     dim, head_dim, n_layers, vocab_size, window, max_seq_len : int
     rows, columns, weight_width : int
         Of the fabric: weights of a beat, and their bits.
+    ternary : bool
+        Those of layers are ternary instead, five in a byte.
     spram : bool
         The tape lies in single-port memories, which hold 64 bits a word; else in block RAM.
     acc_width, sum_width : int
@@ -70,18 +74,28 @@ class CompactShape:
     positions: bool = False
     sampling: bool = False
     logit_fraction: int = 0
+    ternary: bool = False
 
     lanes = 1  # of what comes out
 
     @property
     def multipliers(self):
-        """Weights of a beat."""
-        return self.rows * self.columns
+        """Weights of a beat, of the layers."""
+        return (self.ternary_rows or self.rows) * self.columns
+
+    @property
+    def ternary_rows(self):
+        """Rows of a beat of ternary weights; 0 where there are none."""
+        return TRITS * self.word_bits // (8 * self.columns) if self.ternary else 0
+
+    def ideal_cycles(self, macs, logits):
+        """Those of ``macs`` in the layers and ``logits`` in the head, if every beat were full."""
+        return macs / self.multipliers + logits / (self.rows * self.columns)
 
     @property
     def word_bits(self):
         """Bits of a word of the tape of weights."""
-        return self.multipliers * self.weight_width
+        return self.rows * self.columns * self.weight_width
 
     @property
     def far(self):
@@ -97,7 +111,7 @@ class CompactImage:
     ----------
     program : list of Instruction
     weights : list of int
-        Words of ``shape.word_bits``: rows of columns of codes.
+        Words of ``shape.word_bits``: rows of columns of codes, or of ternary digits.
     scales : list of int
         4 bits each: rows' scales and operations' shifts, in the order of their use.
     gains : list of int

@@ -7,7 +7,7 @@ from celosia.rtl.mac.format import CACHED_WIDTH
 from celosia.rtl.mac.ternary_sum import TERMS, masked, ternary_sums
 from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["DotProducts"]
+__all__ = ["DotProducts", "pairwise_sum"]
 
 
 class DotProducts:
@@ -42,15 +42,15 @@ class DotProducts:
         if not self.form.ternary:
             together = range(row, self.rows, self.distance)
             parts = self._products(m, [weights[r] for r in together], mantissas, codes, token, row)
-            return {r: _sum(m, terms) for r, terms in zip(together, parts, strict=True)}
+            return {r: pairwise_sum(m, terms) for r, terms in zip(together, parts, strict=True)}
         few, many = self._waits
         if codes is None:
             return {row: delayed(m, ternary_sums(m, weights[row], mantissas), few)}
         (parts,) = self._products(m, [], mantissas, codes, token, row)
         if many:
-            parts = [delayed(m, _sum(m, parts), many)]
+            parts = [delayed(m, pairwise_sum(m, parts), many)]
         added = ternary_sums(m, masked(weights[row], codes[1]), mantissas)
-        return {row: _sum(m, [*parts, delayed(m, added, few)])}
+        return {row: pairwise_sum(m, [*parts, delayed(m, added, few)])}
 
     def _products(self, m, together, mantissas, codes, token, row):
         """Of each of the rows ``together`` at most four terms that its dot product is the sum of.
@@ -80,11 +80,11 @@ class DotProducts:
 def _added(m, terms):
     """At most four terms of the same sum: a stage for each two levels of adders before."""
     while len(terms) > 4:
-        terms = [delayed(m, _sum(m, terms[n : n + 4])) for n in range(0, len(terms), 4)]
+        terms = [delayed(m, pairwise_sum(m, terms[n : n + 4])) for n in range(0, len(terms), 4)]
     return terms
 
 
-def _sum(m, terms):
+def pairwise_sum(m, terms):
     """The sum by pairs. The kept wires stop synthesis from a tree of carry-save adders."""
     while len(terms) > 1:
         sums = []

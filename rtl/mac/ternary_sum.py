@@ -68,7 +68,7 @@ class TernaryChain(wiring.Component):
             if ecp5:
                 _carry_chain(m, total, x, w, new)
             else:
-                m.d.comb += new.eq(Mux(w[0], Mux(w[1], total - x, total + x), total))
+                _adder(m, total, x, w, new)
             total = new
         m.d.comb += self.o.eq(total)
         return m
@@ -96,6 +96,17 @@ def _carry_chain(m, total, x, w, new):
         carry = Signal(name="carry")
         m.submodules += Instance("CCU2C", **ports, o_COUT=carry)
     m.d.comb += new.eq(s[1 : size + 1])
+
+
+def _adder(m, total, x, w, new):
+    """The same by one adder, whose lowest place makes the carry that a subtraction begins with.
+
+    The kept wire stops synthesis from a tree of carry-save adders.
+    """
+    term = Mux(w[0], x, 0) ^ w[1].replicate(8).as_signed()
+    both = Signal(signed(len(new) + 1), name="both", attrs={"keep": 1})
+    ones, carried = Cat(Const(1, 1), total).as_signed(), Cat(w[1], term).as_signed()
+    m.d.comb += [both.eq(ones + carried), new.eq(both >> 1)]
 
 
 def _bits(value, size):

@@ -170,7 +170,7 @@ class Machine(wiring.Component):
         external = s.cache_width > 0
         attends = self.program.attends
         position_words = s.places.most_reads
-        wide = self.program.wide
+        wide = s.wide_width if self.program.wide else 0
         table_rows, code_width = (s.cached_rows, 8) if wide else (rows, self._code_width)
         row = {"codes": data.ArrayLayout(signed(code_width), lanes)}
         embedded = row["codes"]
@@ -210,7 +210,7 @@ class Machine(wiring.Component):
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
                 s.parts,
-                *(s.cached_rows, wide, self._code_width),
+                *(s.cached_rows, wide, self._code_width, s.trits),
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(8, self._code_width, s.ternary, s.packing)),
@@ -228,7 +228,7 @@ class Machine(wiring.Component):
                 *(EMBEDDED_WIDTH if s.groups else code_width, n_routes, more),
                 *(bool(self.program.experts), self.program.norms > 1),
                 s.value_steps,
-                *(s.parts, s.paths, s.dot_width, s.cached_rows, wide),
+                *(s.parts, s.paths, s.dot_width, s.cached_rows, bool(wide)),
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
@@ -265,7 +265,7 @@ class Machine(wiring.Component):
             units["group_scales"] = GroupScales(rows, lanes, s.groups)
             units["embedding_words"] = embedding_words
         if s.trits:
-            units["ternary_words"] = TernaryWords(rows, lanes)
+            units["ternary_words"] = TernaryWords(rows, lanes, bool(wide))
         return {n: unit for n, unit in units.items() if attends or n not in ATTENTION}
 
     def _paths(self):

@@ -25,6 +25,9 @@ def choose_weights(m, fetch, fetched, offered):
     if fetch.groups:
         _choose_parameters(m, fetch, offered, tape.parameters)
         tape = tape.weights
+    word = tape.as_value()
+    if fetch.octets:
+        word, tape = tape.octets.as_value(), tape.weights
     beat = fetch.o.p.beat
     if fetch.cached_rows or not fetch.attends:
         pairs = zip(beat.weights, tape, strict=True)
@@ -36,7 +39,9 @@ def choose_weights(m, fetch, fetched, offered):
         chosen = beat.cached
         from_cache = ~offered.from_tape
         if fetch.wide:
-            wide = data.View(chosen.shape(), tape.as_value()[: chosen.shape().size])
+            row = data.ArrayLayout(signed(fetch.wide), fetch.lanes)
+            layout = data.ArrayLayout(row, fetch.cached_rows)
+            wide = data.View(layout, word[: layout.size])
             from_cache |= offered.wide
         m.d.comb += beat.from_cache.eq(from_cache)
     for row, codes in enumerate(chosen):

@@ -1,8 +1,9 @@
 """The operand fetcher: walks a step's tiles and brings weights and activations together."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from celosia.reference.quantization.trits import packed_size
 from celosia.rtl.mac.format import CACHED_WIDTH
 from celosia.rtl.mac.group_scales import weights_layout
 from celosia.rtl.mac.mac_fabric import activation_layout
@@ -16,6 +17,7 @@ from celosia.rtl.machine.fetched import (
 from celosia.rtl.machine.operand_choice import choose_block, choose_weights
 from celosia.rtl.machine.step import Operand, Region, fetch_layout
 from celosia.rtl.machine.tile_walk import walk_tiles
+from celosia.rtl.memory.ternary_words import octets_layout
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.words import INDEX_WIDTH
 
@@ -65,8 +67,8 @@ class OperandFetch(wiring.Component):
         Where ``cached`` has the value of a row and a lane, if it is not there.
     cached_rows : int, 0 to ``rows``
         Rows of keys and values, beside those of the tape; 0 where they are as many, and the same.
-    wide : bool
-        Whether there are wide operands: words of the tape read as int8[cached_rows, lanes].
+    wide : int, 0, 4 or 8
+        Bits of wide operands, where there are any: words of the tape are [cached_rows, lanes].
     code_width : int, optional
         Bits of the beat's weights, by default 8 if keys and values or groups' weights are among
         them.
@@ -121,8 +123,9 @@ class OperandFetch(wiring.Component):
         value_place=None,
         parts=1,
         cached_rows=0,
-        wide=False,
+        wide=0,
         code_width=None,
+        trits=False,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -147,8 +150,11 @@ class OperandFetch(wiring.Component):
         check_range("cached_rows", cached_rows, 0, rows)
         self.cached_rows = cached_rows
         self.wide = wide
-        if wide and not CACHED_WIDTH * cached_rows * lanes <= weight_width * rows * lanes:
+        octets = packed_size(rows * lanes)
+        width = 8 * octets if trits else weight_width * rows * lanes
+        if wide and not wide * cached_rows * lanes <= width:
             raise ValueError(f"wide operands of {cached_rows} rows do not fit the tape's words")
+        self.octets = wide and trits
         mixed = (attends or groups) and not cached_rows
         width = code_width or (CACHED_WIDTH if mixed else weight_width)
         fetched = fetched_layout(
@@ -158,6 +164,8 @@ class OperandFetch(wiring.Component):
         weights = data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows)
         if groups:
             weights = weights_layout(rows, lanes, groups)
+        if self.octets:
+            weights = octets_layout(weights, data.ArrayLayout(unsigned(8), octets))
         codes = data.ArrayLayout(signed(CACHED_WIDTH), lanes)
         cached = data.ArrayLayout(codes, cached_rows or rows)
         mantissas = data.ArrayLayout(signed(8), lanes)

@@ -100,6 +100,8 @@ class MachineShape:
         The fabric has no multipliers for weights.
     trits : bool
         The tape has five weights in a byte.
+    wide_width : int
+        Bits of the head's weights, where they are wide operands.
     activation_width : int
         Bits of a mantissa in the activation memory.
     parts : int
@@ -147,6 +149,7 @@ class MachineShape:
     norms: int = field(default=1, repr=False)
     ternary: bool = field(default=False, repr=False)
     trits: bool = field(default=False, repr=False)
+    wide_width: int = field(default=8, repr=False)
     activation_width: int = field(default=8, repr=False)
     parts: int = field(default=1, repr=False)
     paths: int = field(default=1, repr=False)

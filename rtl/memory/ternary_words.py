@@ -9,7 +9,7 @@ from celosia.reference.quantization.trits import TRITS, packed_size, unpack_trit
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline
 
-__all__ = ["TernaryWords"]
+__all__ = ["TernaryWords", "octets_layout"]
 
 
 class TernaryWords(wiring.Component):
@@ -24,11 +24,13 @@ class TernaryWords(wiring.Component):
     ----------
     rows : int, 1 to 1024
     lanes : int, 1 to 64
+    octets : bool
+        The bytes themselves come beside the weights.
 
     Members
     -------
     i : In(stream of uint8[rows * lanes / 5, rounded up])
-    o : Out(stream of int2[rows, lanes])
+    o : Out(stream of int2[rows, lanes], or of ``weights`` and ``octets``)
 
     Raises
     ------
@@ -38,14 +40,17 @@ class TernaryWords(wiring.Component):
 
     latency = 2
 
-    def __init__(self, rows, lanes):
+    def __init__(self, rows, lanes, octets=False):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
         self.rows = rows
         self.lanes = lanes
+        self.octets = octets
         octets = data.ArrayLayout(unsigned(8), packed_size(rows * lanes))
-        weights = data.ArrayLayout(data.ArrayLayout(signed(2), lanes), rows)
-        super().__init__({"i": In(stream.Signature(octets)), "o": Out(stream.Signature(weights))})
+        word = data.ArrayLayout(data.ArrayLayout(signed(2), lanes), rows)
+        if self.octets:
+            word = octets_layout(word, octets)
+        super().__init__({"i": In(stream.Signature(octets)), "o": Out(stream.Signature(word))})
 
     def elaborate(self, platform):
         m = Module()
@@ -61,15 +66,24 @@ class TernaryWords(wiring.Component):
                 port = table.read_port()
                 m.d.comb += [port.addr.eq(octet), port.en.eq(pipe.advance)]
                 decoded += list(port.data)
-        pipe.stage()
-        (decoded,) = pipe.stage(decoded)
+        (octets,) = pipe.stage(octets if self.octets else [])
+        decoded, octets = pipe.stage(decoded, octets)
+        word = self.o.p
+        if self.octets:
+            m.d.comb += [a.eq(b) for a, b in zip(word.octets, octets, strict=True)]
+            word = word.weights
         m.d.comb += [
             weight.eq(decoded[row * self.lanes + lane])
-            for row, weights in enumerate(self.o.payload)
+            for row, weights in enumerate(word)
             for lane, weight in enumerate(weights)
         ]
         pipe.finish({})
         return m
+
+
+def octets_layout(weights, octets):
+    """Weights, and the bytes that they came from."""
+    return data.StructLayout({"weights": weights, "octets": octets})
 
 
 def _table():
