@@ -1,6 +1,5 @@
 """The command ``celosia tune``: a model whose rounded weights were trained by its own logits."""
 
-import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,6 @@ from celosia.options import (
 __all__ = ["register"]
 
 MADE_BY = "celosia tune"
-MISSING = "tune needs PyTorch, which is not here: pip install 'celosia[train]'"
 TERNARY = "ternary"
 OWN = 1 << 18  # tokens that the model writes itself, where nobody says how many
 WINDOW = 512  # positions, or the model's fewer
@@ -72,13 +70,10 @@ def register(app, load, scheme_of):
         They are trained on a text, or on what the model writes itself. DIR serves every command as
         MODEL. A call that was interrupted goes on where it was. Needs PyTorch: the extra "train".
         """
-        from celosia.reference.recipes.recipe import RecipeError
+        from celosia.reference.recipes.recipe import RecipeError, need_torch
 
         check_new_folder(output, MADE_BY)
-        try:
-            importlib.import_module("torch")
-        except ImportError:
-            raise RecipeError(MISSING) from None
+        need_torch("tune")
         source = load(model, tokenizer, layers)
         if source.codes:
             raise RecipeError(f"{model}: its weights are in codes already")
