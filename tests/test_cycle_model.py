@@ -155,7 +155,6 @@ def test_long_runs_are_worked_out_at_some_positions_alone():
     [
         ([], (60, 6), "a prompt of 60 tokens and 6 generated ones take 65 positions, more than"),
         (["kv_page_size=16"], (1, 1), "kv_page_size must be 0 for the cycle model"),
-        (["rotate_keys=2"], (1, 1), "rotate_keys must be 0 for the cycle model, not 2"),
     ],
 )
 def test_what_it_cannot_predict_is_refused(settings, arguments, message):

@@ -44,8 +44,11 @@ def test_activations_round_as_the_machines(spin):
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
-def test_a_learned_rotation_loses_less(spin, tiny_config):
+def test_a_learned_rotation_loses_less(spin, tiny_config, monkeypatch):
+    """Of a stream with one large value, of which little is left."""
+    monkeypatch.setattr(spin, "RATE", 3e-3)
     model, losses = random_model(tiny_config(), seed=4), []
+    model.tensors["embedding"][:, 3] *= 30
     for rewrite in REWRITES[:-1]:
         model = rewrite(model)
     found = spin.learned_rotation(model, SCHEME, TEXTS, 60, 3, lambda *told: losses.append(told))
@@ -53,7 +56,7 @@ def test_a_learned_rotation_loses_less(spin, tiny_config):
     np.testing.assert_allclose(found @ found.T, np.eye(len(found)), atol=1e-12)
     assert np.abs(found - orthogonal(len(found), 3)).max() > 1e-3
     mean = [np.mean([loss for _, _, loss in part]) for part in (losses[:10], losses[-10:])]
-    assert mean[1] < 0.9 * mean[0]
+    assert mean[1] < 0.5 * mean[0]
     rotated = rotate_stream(model, rotation=found)
     before, after = (float32.forward(each, TEXTS[0]) for each in (model, rotated))
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())

@@ -104,6 +104,7 @@ def _found(shape, program, routes):
 
 def _part(unit, kind):
     """A unit's latency, the words that it gathers, the words that it joins."""
-    vector = {"head_quantize": "head_words", "stream_norm": "words"}.get(kind)
+    names = {"head_quantize": "head_words", "stream_norm": "words", "hadamard": "waits"}
+    vector = getattr(unit, names[kind]) if kind in names else 0
     joined = 2 if kind == "gate" and unit.gated else 1
-    return getattr(unit, "latency", 0), getattr(unit, vector) if vector else 0, joined
+    return getattr(unit, "latency", 0), vector, joined

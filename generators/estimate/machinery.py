@@ -34,9 +34,8 @@ class Machinery:
     """
 
     def __init__(self, sketch, frequency=None, latency=MEMORY_LATENCY):
-        for name in ("kv_page_size", "rotate_down", "rotate_keys"):
-            if found := getattr(sketch.config, name):
-                raise ConfigError(f"{name} must be 0 for the cycle model, not {found}")
+        if found := sketch.config.kv_page_size:
+            raise ConfigError(f"kv_page_size must be 0 for the cycle model, not {found}")
         shape, self.program = sketch.shape, sketch.program
         self.config, self.shape = sketch.config, shape
         self.frequency, self.latency = frequency, latency

@@ -58,6 +58,7 @@ class BlockHadamard(wiring.Component):
         self.width = width
         self.tokens = tokens
         self._inner = min(size, lanes)
+        self.waits = size // lanes if size > lanes else 0  # words that must be there
         self.latency = -(-exact_log2(self._inner) // 2) + 1
         self._sums = WordSums(lanes, size // lanes, width, tokens) if size > lanes else None
         if self._sums:
