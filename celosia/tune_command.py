@@ -116,12 +116,14 @@ def _made(source, scheme, ternary, text, own, measure, plan):
     made, data = begun(source, text)
     own = OWN if own is None and text is None else own
     made["recipe"] = {"ternary": ternary, "own_tokens": own or 0, **plan}
-    key = repr((made, scheme, measure)) + sources_text("rewrites", "quantization")
+    sources = sources_text("rewrites", "quantization")
+    key = repr((made, scheme, measure)) + sources
+    written = repr((made["source_sha256"], scheme.ternary, own, plan["seed"])) + sources
     try:
         words = data.decode("utf-8") if data is not None else None
         tuning = Tuning.of(source, scheme, ternary, min(WINDOW, source.config.seq_len))
         with bar("reading the text") as progress:
-            texts = tuning.texts(words, own, plan["seed"], keeper("tune", key), progress)
+            texts = tuning.texts(words, own, plan["seed"], keeper("tune", written), progress)
         with kept(key) as keep, bar("training") as progress:
             rest = Training(**plan), keep, progress
             coded, untrained, held = tuning.train(texts, measure, *rest)
