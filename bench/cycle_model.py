@@ -47,6 +47,8 @@ CACHES = {
     "key_mean": {"key_mean": "removed"},
     "narrow": {"key_width": 4, "value_width": 6, "value_steps": "token", "key_mean": "removed"},
     "softmax_lanes": {"weight_parallelism": 256, "softmax_lanes": 8},
+    "transforms": {"rotate_keys": 16, "rotate_down": 32},
+    "transforms_of_two": {"rotate_keys": 2, "rotate_down": 8, "token_parallelism": 2},
     "narrow_axi": {"key_width": 4, "value_width": 4, "value_steps": "token", "kv_memory": "axi"},
 }
 

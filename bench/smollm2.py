@@ -1,11 +1,13 @@
-"""SmolLM2-135M-Instruct in RTL: ``python bench/smollm2.py answer|bandwidth|reference [-o FILE]``.
+"""SmolLM2-135M-Instruct in RTL: ``python bench/smollm2.py WHAT [-o FILE]``.
 
 ``answer``: all 30 layers at 256 multipliers answer a question, weights of 8 bits in groups of 32,
 the tape behind five AXI4 read ports of 512 bits. ``bandwidth``: two tokens with the file's own
 4-bit groups (its head in 8 bits), the tape behind one port of 64 bits, which is then the limit.
-Every logit is compared with the integer reference. ``reference``: the tokens per second of that
-reference alone, which is a matter of this computer. Needs `celosia fetch smollm2`, about 5 GB of
-memory, and about 10 minutes.
+``w4a8kv4`` and ``w4a4kv8``: the same question in these widths, the file's own groups, the tape
+behind three ports; keys of 4 bits behind a Hadamard transform of each head (R3). Every logit is
+compared with the integer reference. ``reference``: the tokens per second of that reference alone,
+which is a matter of this computer. Needs `celosia fetch smollm2`, about 5 GB of memory, and about
+10 minutes.
 """
 
 import argparse
@@ -34,9 +36,13 @@ What is the capital of France?<|im_end|>
 <|im_start|>assistant
 """
 COMMON = ("token_parallelism=1", "max_seq_len=128", "memory=axi", "group_size=32")
+WEIGHTS = ("axi_width=512", "axi_ports=3", "weight_width=4", "head_width=8")
+CLOSE = ("value_steps=token", "key_mean=removed")
 SETTINGS = {
     "answer": ("axi_width=512", "axi_ports=5"),
     "bandwidth": ("axi_width=64", "axi_ports=1", "weight_width=4", "head_width=8"),
+    "w4a8kv4": (*WEIGHTS, *CLOSE, "key_width=4", "value_width=4", "rotate_keys=64"),
+    "w4a4kv8": (*WEIGHTS, *CLOSE, "activation_width=4"),
 }
 
 

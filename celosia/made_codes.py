@@ -32,7 +32,7 @@ GROUP = 32  # columns, of 4 bits or fewer where nothing else is asked for
 #: Kept where they are not usual.
 WIDTHS = (
     *("activation_width", "key_width", "value_width", "value_steps", "key_mean"),
-    *("rotate_down", "rotate_keys"),
+    *("rotate_down", "rotate_keys", "offset_width"),
 )
 
 

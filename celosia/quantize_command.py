@@ -20,7 +20,9 @@ from celosia.rounded import MEASURED, round_model, sentence, texts_for
 __all__ = ["register"]
 
 MADE_BY = "celosia quantize"
-RECIPES = "rtn, smoothquant, awq, gptq, quarot, or a TOML file; by default the best one known."
+RECIPES = (
+    "rtn, smoothquant, awq, gptq, quarot, spinquant, or a TOML file; by default the best one known."
+)
 
 
 def register(app, load, scheme_of):
@@ -53,10 +55,17 @@ def register(app, load, scheme_of):
         """
         from celosia.reference.evaluate import NoFormatError
         from celosia.reference.recipes.measure import measured
-        from celosia.reference.recipes.recipe import RecipeError, best_recipe, load_recipe
+        from celosia.reference.recipes.recipe import (
+            RecipeError,
+            best_recipe,
+            load_recipe,
+            need_torch,
+        )
 
         check_new_folder(output, MADE_BY)
         steps = load_recipe(recipe) if recipe else None
+        if steps and steps.learn:
+            need_torch(recipe)
         source = load(model, tokenizer, layers)
         if source.codes:
             raise RecipeError(f"{model}: its weights are in codes already")

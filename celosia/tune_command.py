@@ -1,6 +1,5 @@
 """The command ``celosia tune``: a model whose rounded weights were trained by its own logits."""
 
-import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,6 @@ from celosia.options import (
 __all__ = ["register"]
 
 MADE_BY = "celosia tune"
-MISSING = "tune needs PyTorch, which is not here: pip install 'celosia[train]'"
 TERNARY = "ternary"
 OWN = 1 << 18  # tokens that the model writes itself, where nobody says how many
 WINDOW = 512  # positions, or the model's fewer
@@ -72,13 +70,10 @@ def register(app, load, scheme_of):
         They are trained on a text, or on what the model writes itself. DIR serves every command as
         MODEL. A call that was interrupted goes on where it was. Needs PyTorch: the extra "train".
         """
-        from celosia.reference.recipes.recipe import RecipeError
+        from celosia.reference.recipes.recipe import RecipeError, need_torch
 
         check_new_folder(output, MADE_BY)
-        try:
-            importlib.import_module("torch")
-        except ImportError:
-            raise RecipeError(MISSING) from None
+        need_torch("tune")
         source = load(model, tokenizer, layers)
         if source.codes:
             raise RecipeError(f"{model}: its weights are in codes already")
@@ -121,12 +116,14 @@ def _made(source, scheme, ternary, text, own, measure, plan):
     made, data = begun(source, text)
     own = OWN if own is None and text is None else own
     made["recipe"] = {"ternary": ternary, "own_tokens": own or 0, **plan}
-    key = repr((made, scheme, measure)) + sources_text("rewrites", "quantization")
+    sources = sources_text("rewrites", "quantization")
+    key = repr((made, scheme, measure)) + sources
+    written = repr((made["source_sha256"], scheme.ternary, own, plan["seed"])) + sources
     try:
         words = data.decode("utf-8") if data is not None else None
         tuning = Tuning.of(source, scheme, ternary, min(WINDOW, source.config.seq_len))
         with bar("reading the text") as progress:
-            texts = tuning.texts(words, own, plan["seed"], keeper("tune", key), progress)
+            texts = tuning.texts(words, own, plan["seed"], keeper("tune", written), progress)
         with kept(key) as keep, bar("training") as progress:
             rest = Training(**plan), keep, progress
             coded, untrained, held = tuning.train(texts, measure, *rest)

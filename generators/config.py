@@ -47,6 +47,7 @@ CHOICES = {
     "value_width": (8, 6, 4),
     "value_steps": ("channel", "token"),
     "key_mean": ("kept", "removed"),
+    "offset_width": (12, 8),
     "control": ("stream", "axi_lite"),
     "sampling": ("temperature", "greedy"),
 }
@@ -105,6 +106,9 @@ class Config:
         ``weight_width`` is that of the head and the embedding.
     group_size : int, 0 or a multiple of ``vector_lanes`` to 256
         Columns of a row that share a scale (and, below 8 bits, an offset); 0 for one per row.
+    offset_width : int, 12 or 8
+        Bits of a group's offset. 8 make the tape of 4-bit weights in groups of 32 a fortieth
+        shorter; with a ``head_width`` of 0 or ``weight_width``.
     head_width : int
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many with
         groups; 4 or 8 without, where a word of the tape holds as many of them as keys and values
@@ -172,6 +176,7 @@ class Config:
     weight_width: int = 8
     weight_format: str = "integer"
     group_size: int = 0
+    offset_width: int = 12
     head_width: int = 0
     activation_width: int = 8
     rotate_down: int = 0
@@ -289,6 +294,14 @@ class Config:
                 f"group_size must be 0 or a multiple of vector_lanes ({self.vector_lanes}) to 256, "
                 f"not {self.group_size}"
             )
+        if self.offset_width < 12:
+            why = ""
+            if not self.group_size or self.weight_width == 8:
+                why = "without groups of fewer than 8 bits"
+            elif self.head_width not in (0, self.weight_width):
+                why = "where the head has more bits than the rest"
+            if why:
+                raise ConfigError(f"offset_width must be 12 {why}, not {self.offset_width}")
         widths = [0, self.weight_width]
         if self.group_size and self.weight_width <= 4:
             widths.append(2 * self.weight_width)

@@ -58,6 +58,7 @@ MACHINES = {
             "rotate_down": 0,
             "rotate_keys": 0,
             "group_size": 0,
+            "offset_width": 12,
             "head_width": 0,
             "memory": "on_chip",
             "boot": ("image", "flash"),

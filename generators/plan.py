@@ -213,6 +213,7 @@ def _scheme(config):
         lanes=config.vector_lanes,
         weight_width=config.weight_width,
         group=config.group_size,
+        offset_width=config.offset_width,
         head_width=config.head_width,
         ternary=config.ternary,
         key_width=config.key_width,

@@ -101,6 +101,12 @@ def test_lanes_follow_a_smaller_parallelism():
         (["axi_ports=0"], "axi_ports must be from 1 to 16, not 0"),
         (["value_steps=row"], "value_steps must be channel or token, not 'row'"),
         (["key_mean=moved"], "key_mean must be kept or removed, not 'moved'"),
+        (["offset_width=10"], "offset_width must be 12 or 8, not 10"),
+        (
+            ["offset_width=8", "weight_width=4", "group_size=32", "head_width=8"],
+            "offset_width must be 12 where the head has more bits than the rest, not 8",
+        ),
+        (["offset_width=8"], "offset_width must be 12 without groups of fewer than 8 bits, not 8"),
         (["activation_width=7"], "activation_width must be 8, 6, 5 or 4, not 7"),
         (["rotate_down=3"], r"0 or a power of two from 2 to 64 .* \(512\), not 3"),
         (["rotate_keys=1024"], r"rotate_keys must be 0 or .* \(512\), not 1024"),

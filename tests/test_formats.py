@@ -204,6 +204,7 @@ def test_formats_that_are_never_found_end(monkeypatch):
         ({"value_width": 2, "value_steps": "token"}, "value_width must be 8, 6 or 4, not 2"),
         ({"value_width": 4}, "value_steps must be token with a value_width below 8, not 'channel'"),
         ({"value_steps": "row"}, "value_steps must be channel or token, not 'row'"),
+        ({"offset_width": 9}, "offset_width must be 12 or 8, not 9"),
         ({"key_mean": "gone"}, "key_mean must be kept or removed, not 'gone'"),
     ],
 )

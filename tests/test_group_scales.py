@@ -8,6 +8,7 @@ from celosia.sim import bench
 
 FORMATS = {
     "4 bits with offsets": GroupFormat(4, shortest=2, longest=5, offsets=True),
+    "4 bits with offsets of 8": GroupFormat(4, 2, 3, offsets=True, offset_width=8),
     "8 bits, groups of one word": GroupFormat(8, shortest=1, longest=1, offsets=False),
     "3 bits, more words than parts": GroupFormat(3, shortest=16, longest=33, offsets=True),
 }
@@ -22,8 +23,12 @@ def groups_of(rng, rows, lanes, groups, count):
         parameters = [{"scale": rng.choice([0, 255, rng.randrange(256)])} for _ in range(rows)]
         if groups.offsets:
             for p in parameters:
-                p["offset"] = rng.choice([-2048, 2047, rng.randrange(-2048, 2048)])
-        bits = [p["scale"] | (p.get("offset", 0) & 0xFFF) << 8 for p in parameters]
+                unit = 1 << (12 - groups.offset_width)
+                p["offset"] = rng.choice([-2048, 2048 - unit, rng.randrange(-2048, 2048, unit)])
+        offset_bits = [
+            (p.get("offset", 0) & 0xFFF) >> (12 - groups.offset_width) for p in parameters
+        ]
+        bits = [p["scale"] | n << 8 for p, n in zip(parameters, offset_bits, strict=True)]
         for n in range(size):
             part = n - (size - groups.parts)
             mask = (1 << groups.part_width) - 1
@@ -56,6 +61,8 @@ def test_each_word_leaves_with_its_groups_parameters(name):
         ({"weight_width": 9}, "weight_width must be from 2 to 8, not 9"),
         ({"shortest": 0}, "shortest must be from 1 to 128, not 0"),
         ({"longest": 1}, "longest must be from 2 to 128, not 1"),
+        ({"offset_width": 7}, "offset_width must be from 8 to 12, not 7"),
+        ({"offset_width": 8, "planes": True}, "offset_width must be from 12 to 12, not 8"),
     ],
 )
 def test_format_refuses(change, message):

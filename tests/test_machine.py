@@ -87,7 +87,7 @@ MACHINES = {
         "tiny",
         (
             *("weight_parallelism=64", "vector_lanes=2", "softmax_lanes=8", "group_size=16"),
-            *("weight_width=4", "key_width=4"),
+            *("weight_width=4", "key_width=4", "offset_width=8"),
         ),
     ),
     "two weights in a multiplier": (

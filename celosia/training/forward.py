@@ -14,6 +14,7 @@ from celosia.reference.operations import (
     Copy,
     Embed,
     Gate,
+    Hadamard,
     Linear,
     Norm,
     Recur,
@@ -37,7 +38,7 @@ def tensors_of(model):
     return [{name: torch.tensor(array) for name, array in part.items()} for part in parts]
 
 
-def forward(description, tensors, tokens, cache=None):
+def forward(description, tensors, tokens, cache=None, activations=None):
     """The logits of each of ``tokens``: float32[batch, n, vocab_size].
 
     Bit for bit it is not what NumPy gives: sums have another order.
@@ -50,13 +51,15 @@ def forward(description, tensors, tokens, cache=None):
     tokens : Tensor of int64[batch, n]
     cache : Cache, optional
         Extended in place, by a batch of one token each; the tokens follow those it has seen.
+    activations : callable(Tensor) -> Tensor, optional
+        What becomes of each matrix's inputs.
 
     Raises
     ------
     ValueError
         If the description has an operation that cannot be trained.
     """
-    p = _Pass(tokens, cache)
+    p = _Pass(tokens, cache, activations or (lambda x: x))
     p.run(description.begin, tensors[0], None)
     for index, operations in enumerate(description.layers):
         p.run(operations, tensors[index + 1], index)
@@ -69,8 +72,8 @@ def forward(description, tensors, tokens, cache=None):
 class _Pass:
     """The vectors of a batch on their way, [batch, n, size]."""
 
-    def __init__(self, tokens, cache):
-        self.tokens, self.cache = tokens, cache
+    def __init__(self, tokens, cache, activations):
+        self.tokens, self.cache, self.activations = tokens, cache, activations
         start = cache.length if cache is not None else 0
         self.positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)
         self.vectors, self._turns = {}, {}
@@ -132,7 +135,8 @@ def _norm(op, p):
 
 
 def _linear(op, p):
-    y = F.linear(p.vectors[op.input], p.tensors[op.weight], p.tensors[op.bias] if op.bias else None)
+    x, bias = p.activations(p.vectors[op.input]), p.tensors[op.bias] if op.bias else None
+    y = F.linear(x, p.tensors[op.weight], bias)
     if op.factor != 1.0:
         y = y * op.factor
     p.vectors[op.out] = p.vectors[op.out] + y if op.add else y
@@ -236,6 +240,12 @@ def _copy(op, p):
     p.vectors[op.out] = p.vectors[op.input]
 
 
+def _hadamard(op, p):
+    x = p.vectors[op.vector]
+    matrix = torch.tensor(op.matrix, dtype=x.dtype, device=x.device)
+    p.vectors[op.vector] = (x.unflatten(-1, (-1, op.size)) @ matrix).flatten(-2)
+
+
 _RUN = {
     Add: _add,
     Attention: _attention,
@@ -244,6 +254,7 @@ _RUN = {
     Copy: _copy,
     Embed: _embed,
     Gate: _gate,
+    Hadamard: _hadamard,
     Linear: _linear,
     Norm: _norm,
     Recur: _recur,

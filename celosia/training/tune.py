@@ -64,7 +64,8 @@ class Tuning:
         if own:
             rest = -(-own // self.size), self.size, self.begin, seed, progress
             made = keep(
-                "text", lambda: {"tokens": written(description, self.tensors, *rest).numpy()}
+                f"text from {self.begin}",
+                lambda: {"tokens": written(description, self.tensors, *rest).numpy()},
             )
             found += made["tokens"][:, 1:].tolist()
         return found if text is None else found + text_tokens(self.model, text)

@@ -171,4 +171,4 @@ def predicted_seconds(sketch, prompt_length, frequency, **memory):
 def formats_of(config):
     """The :class:`Formats` of a configuration."""
     width = config.weight_width
-    return Formats(width, config.head_width or width, config.group_size)
+    return Formats(width, config.head_width or width, config.group_size, config.offset_width)

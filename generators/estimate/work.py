@@ -25,18 +25,20 @@ class Formats:
         The head's.
     group : int
         Columns that share a scale and, below 8 bits, an offset; 0 for one scale in a row.
+    offset_width : int
     """
 
     weight_width: int = 8
     head_width: int = 8
     group: int = 0
+    offset_width: int = OFFSET_WIDTH
 
     def matrix(self, rows, columns, head=False):
         """Bytes of the weights and of the scales of a matrix."""
         width = self.head_width if head else self.weight_width
         scales = ROW_SCALE * rows
         if self.group:
-            bits = SCALE_WIDTH + (OFFSET_WIDTH if width < 8 else 0)
+            bits = SCALE_WIDTH + (self.offset_width if width < 8 else 0)
             scales += rows * -(-columns // self.group) * bits / 8
         return rows * columns * width / 8, scales
 

@@ -1,7 +1,7 @@
 """How the groups' scales and offsets are laid out on the tape, beside the weights."""
 
 import numpy as np
-from celosia.reference.quantization.group_quantize import SCALE_WIDTH
+from celosia.reference.quantization.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
 from celosia.rtl.mac.group_scales import GroupFormat
 
 __all__ = ["group_format", "group_parts", "pack_words"]
@@ -24,6 +24,7 @@ def group_format(model):
         longest=longest,
         offsets=s.weight_width < 8,
         planes=s.head_planes == 2,
+        offset_width=s.offset_width,
     )
 
 
@@ -42,7 +43,8 @@ def group_parts(op, planes, groups, lanes):
         offsets = np.zeros_like(scales) if op.groups.offsets is None else op.groups.offsets
         if planes == 2:
             offsets = offsets + (scales << (groups.weight_width - 1))
-        mask = (1 << (groups.parameter_width - SCALE_WIDTH)) - 1
+        offsets = offsets >> (OFFSET_WIDTH - groups.offset_width)
+        mask = (1 << groups.offset_width) - 1
         parameters = scales | (offsets.astype(np.int64) & mask) << SCALE_WIDTH
     blocks = columns // lanes
     parts = np.zeros((rows, blocks * planes), np.int64)

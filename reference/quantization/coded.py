@@ -58,7 +58,7 @@ class Coded:
             return cls(codes.astype(np.int8), np.zeros(len(places), np.int64), scales, None, name)
         placed = np.zeros((len(weight), size), np.float32)
         placed[:, places] = weight
-        codes, groups, step = group_quantize(placed, width, scheme.group, scheme.has_offsets(width))
+        codes, groups, step = group_quantize(placed, width, scheme.group, scheme.offset_bits(width))
         scales, offsets = (
             None if part is None else (part * step[:, None]).astype(np.float32)
             for part in (groups.scales, groups.offsets)
@@ -100,7 +100,7 @@ class Coded:
             scales[row_places, group] = self.scales[:, own]
             if self.offsets is not None:
                 bases[row_places, group] = self.offsets[:, own]
-        groups, step = integer_groups(starts, scales, bases, scheme.has_offsets(width))
+        groups, step = integer_groups(starts, scales, bases, scheme.offset_bits(width))
         return codes, groups, step, row_places
 
     def _offsets_fit(self, width, scheme):

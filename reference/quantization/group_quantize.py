@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 SCALE_WIDTH = 8  # bits of a group's scale, unsigned
-OFFSET_WIDTH = 12  # bits of a group's offset, signed
+OFFSET_WIDTH = 12  # bits of a group's offset, signed, in steps; if it has fewer, in larger ones
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,14 @@ class Groups:
         The first column of each group.
     scales : uint8[rows, groups]
     offsets : int16[rows, groups], or None for none
+    unit : int
+        Of which offsets are multiples.
     """
 
     starts: np.ndarray
     scales: np.ndarray
     offsets: np.ndarray | None
+    unit: int = 1
 
     def integers(self, codes, rows=slice(None)):
         """The weights of some ``rows``, in steps of their row: int32[rows, columns]."""
@@ -54,8 +57,8 @@ class Groups:
         offsets = self.offsets
         if offsets is not None:
             offsets = offsets.copy()
-            offsets[rows] = np.round(offsets[rows] * ratio)
-        return Groups(self.starts, scales, offsets)
+            offsets[rows] = np.round(offsets[rows] * ratio / self.unit) * self.unit
+        return Groups(self.starts, scales, offsets, self.unit)
 
 
 def group_starts(columns, group):
@@ -71,14 +74,16 @@ def group_starts(columns, group):
     return np.arange(columns // group) * group
 
 
-def group_quantize(weight, width, group, offsets):
+def group_quantize(weight, width, group, offset_width):
     """Round ``weight`` float32[rows, columns]: codes int8[rows, columns], :class:`Groups`, and
     the rows' steps float64[rows].
+
+    Offsets have ``offset_width`` bits, 8 to 12; 0 for none.
 
     Each group takes the rule that loses least of those by which GGUF files are made, so that
     weights that come from such a file, in its groups, keep the file's codes:
 
-    - without ``offsets``, as Q8_0: the scale is the largest magnitude over ``2**(width - 1) - 1``;
+    - without offsets, as Q8_0: the scale is the largest magnitude over ``2**(width - 1) - 1``;
     - with them, as Q4_1: codes spread from the group's minimum to its maximum; or as Q4_0: the
       value of the largest magnitude has the outermost code. Of the second a negative scale is
       mirrored, for which its codes need an offset of one scale.
@@ -89,8 +94,8 @@ def group_quantize(weight, width, group, offsets):
         If a row is shorter than a group.
     """
     starts = group_starts(weight.shape[1], group)
-    codes, scales, bases = group_grid(weight, width, starts, offsets)
-    return codes, *integer_groups(starts, scales, bases, offsets)
+    codes, scales, bases = group_grid(weight, width, starts, bool(offset_width))
+    return codes, *integer_groups(starts, scales, bases, offset_width)
 
 
 def group_grid(weight, width, starts, offsets):
@@ -107,8 +112,10 @@ def group_grid(weight, width, starts, offsets):
     return codes, np.concatenate(scales, axis=1), np.concatenate(bases, axis=1)
 
 
-def integer_groups(starts, scales, bases, offsets):
+def integer_groups(starts, scales, bases, offset_width):
     """Scales and offsets float64[rows, groups] as the machine has them.
+
+    Offsets of ``offset_width`` bits, 0 for none, are multiples of ``2**(12 - offset_width)`` steps.
 
     Returns
     -------
@@ -116,14 +123,13 @@ def integer_groups(starts, scales, bases, offsets):
         And the rows' steps.
     """
     step = scales.max(axis=1) / ((1 << SCALE_WIDTH) - 1)
-    step = np.maximum(step, np.abs(bases).max(axis=1) / ((1 << (OFFSET_WIDTH - 1)) - 1))
+    unit = 1 << (OFFSET_WIDTH - offset_width) if offset_width else 1
+    most = unit * ((1 << (OFFSET_WIDTH - 1)) // unit - 1)
+    step = np.maximum(step, np.abs(bases).max(axis=1) / most)
     divisor = np.where(step > 0, step, 1.0)[:, None]
-    groups = Groups(
-        starts=starts,
-        scales=np.round(scales / divisor).astype(np.uint8),
-        offsets=np.round(bases / divisor).astype(np.int16) if offsets else None,
-    )
-    return groups, step
+    scales = np.round(scales / divisor).astype(np.uint8)
+    offsets = (unit * np.round(bases / divisor / unit)).astype(np.int16)
+    return Groups(starts, scales, offsets if offset_width else None, unit), step
 
 
 def _symmetric(x, width):

@@ -78,8 +78,8 @@ def rounded(weight, width, scheme, columns, rows=None):
     placed = np.zeros((n_rows, columns[1]), np.float32)
     placed[np.ix_(places, columns[0])] = weight
     if scheme.group:
-        offsets = scheme.has_offsets(width)
-        codes, groups, step = group_quantize(placed, width, scheme.group, offsets)
+        bits = scheme.offset_bits(width)
+        codes, groups, step = group_quantize(placed, width, scheme.group, bits)
         return codes, groups, step, places
     step = row_steps(placed, width)
     divisor = np.where(step > 0, step, 1.0)[:, None].astype(np.float32)

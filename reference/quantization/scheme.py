@@ -30,6 +30,8 @@ class Scheme:
     residual_width : int, 20 to 28
     group : int, 0 or a multiple of ``lanes``
         Columns that share a scale within their row; 0 for one scale per row.
+    offset_width : int, 12 or 8
+        Bits of a group's offset; 8 only where the head's weights are as wide as the others.
     head_width : int, ``weight_width`` or twice as much, 4, 8, or 0
         Bits of the head's and the embedding's weights; 0 for ``weight_width``. Twice as many only
         with groups, and 4 or 8 only without.
@@ -56,6 +58,7 @@ class Scheme:
     weight_width: int = 8
     residual_width: int = 24
     group: int = 0
+    offset_width: int = 12
     head_width: int = 0
     ternary: bool = False
     key_width: int = 8
@@ -113,6 +116,9 @@ class Scheme:
                 f"4 bits twice as much, or without groups 4 or 8, not {self.head_width!r}"
             )
 
+        if self.offset_width not in (12, 8):
+            raise ValueError(f"offset_width must be 12 or 8, not {self.offset_width!r}")
+
     @property
     def transforms(self):
         """Sizes of the transforms, as :func:`celosia.reference.rewrites.rewrites.machine_form`
@@ -152,6 +158,10 @@ class Scheme:
         """Whether groups of ``width`` bits have an offset: below 8, but not those in two planes,
         whose lower plane needs it for itself."""
         return width < 8 and width == self.weight_width
+
+    def offset_bits(self, width):
+        """Bits of the offsets of groups of ``width`` bits; 0 where they have none."""
+        return self.offset_width if self.has_offsets(width) else 0
 
     def padded(self, n):
         """``n`` rounded up to whole blocks."""

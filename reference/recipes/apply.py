@@ -11,7 +11,7 @@ from celosia.reference.recipes.awq import awq_factors
 from celosia.reference.recipes.gptq import gptq
 from celosia.reference.recipes.grid import clipped
 from celosia.reference.recipes.inputs import Windows
-from celosia.reference.recipes.recipe import RecipeError
+from celosia.reference.recipes.recipe import RecipeError, need_torch
 from celosia.reference.recipes.smoothquant import smooth_factors
 from celosia.reference.rewrites.column_factors import scale_site, sites
 from celosia.reference.rewrites.rewrites import REWRITES, transformed
@@ -54,12 +54,22 @@ def apply_recipe(model, scheme, recipe, windows=None, keep=None, progress=None):
         for rewrite in REWRITES[:-1]:
             model = rewrite(model)
         model = transformed(model, *scheme.transforms)
+        keep = keep or (lambda name, make: make())
         if recipe.rotate:
-            model = rotate_values(rotate_stream(model, recipe.seed), recipe.seed)
+            rotation = _learned(model, scheme, recipe, windows, keep) if recipe.learn else None
+            model = rotate_values(rotate_stream(model, recipe.seed, rotation), recipe.seed)
         work = _Work(replace(model, layers=list(model.layers)), scheme, recipe)
-        return work.run(windows, keep or (lambda name, make: make()), progress)
+        return work.run(windows, keep, progress)
     except ValueError as error:
         raise RecipeError(str(error)) from error
+
+
+def _learned(model, scheme, recipe, windows, keep):
+    need_torch("learn")
+    from celosia.training.spin import learned_rotation
+
+    given = model, scheme, windows, recipe.learn, recipe.seed
+    return keep("rotation", lambda: {"stream": learned_rotation(*given)})["stream"]
 
 
 class _Work:

@@ -1,5 +1,6 @@
 """Recipes: which rewrites and which rounding make a model's codes; by name, or from a TOML file."""
 
+import importlib
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -8,7 +9,7 @@ from celosia.reference.checkpoint.files import read_text
 
 from celosia.printable import shown
 
-__all__ = ["RECIPES", "Recipe", "RecipeError", "best_recipe", "load_recipe"]
+__all__ = ["RECIPES", "Recipe", "RecipeError", "best_recipe", "load_recipe", "need_torch"]
 
 LIMIT = 1 << 16  # bytes of a file
 
@@ -25,6 +26,8 @@ class Recipe:
     ----------
     rotate : bool
         R1 and R2: :mod:`celosia.reference.rewrites.rotation`.
+    learn : int
+        Steps in which R1 is learned, with PyTorch: :mod:`celosia.training.spin`; 0 for random.
     smooth : float, 0 to 1
         SmoothQuant's share of the activations in the factors; 0 for none:
         :mod:`celosia.reference.recipes.smoothquant`.
@@ -50,6 +53,7 @@ class Recipe:
     """
 
     rotate: bool = False
+    learn: int = 0
     smooth: float = 0.0
     awq: bool = False
     clip: bool = False
@@ -77,14 +81,16 @@ class Recipe:
         ):
             if value not in known:
                 raise RecipeError(f"{name} must be {' or '.join(known)}, not {shown(value)}")
-        for name, least in (("tokens", 1), ("seed", 0)):
+        for name, least in (("learn", 0), ("tokens", 1), ("seed", 0)):
             if not least <= getattr(self, name) < 1 << 31:
                 raise RecipeError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.learn and not self.rotate:
+            raise RecipeError(f"learn must be 0 without rotate, not {self.learn}")
 
     @property
     def calibrated(self):
         """Whether a text is needed."""
-        return bool(self.smooth or self.awq or self.clip or self.rounding == "gptq")
+        return bool(self.learn or self.smooth or self.awq or self.clip or self.rounding == "gptq")
 
     def as_dict(self):
         """The parameters, for JSON."""
@@ -97,7 +103,17 @@ RECIPES = {
     "awq": Recipe(awq=True, clip=True),
     "gptq": Recipe(rounding="gptq"),
     "quarot": Recipe(rotate=True, rounding="gptq"),
+    "spinquant": Recipe(rotate=True, learn=200, rounding="gptq"),
 }
+
+
+def need_torch(who):
+    """Refuse what needs PyTorch where there is none."""
+    try:
+        importlib.import_module("torch")
+    except ImportError:
+        text = f"{who} needs PyTorch, which is not here: pip install 'celosia[train]'"
+        raise RecipeError(text) from None
 
 
 def best_recipe(weight_width):

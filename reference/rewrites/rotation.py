@@ -10,7 +10,7 @@ from celosia.reference.rewrites.draft import Draft, reads, writes
 from celosia.reference.rewrites.norm_rewrites import fold_gain
 from celosia.reference.units.hadamard import hadamard_matrix
 
-__all__ = ["orthogonal", "rotate_stream", "rotate_values"]
+__all__ = ["orthogonal", "rotate_stream", "rotate_values", "stream_sides"]
 
 
 def orthogonal(n, seed):
@@ -28,18 +28,43 @@ def orthogonal(n, seed):
     return generator.choice([-1.0, 1.0], n)[:, None] * matrix
 
 
-def rotate_stream(model, seed=0):
-    """R1: the residual stream is rotated. Gains go into the matrices; a tied head becomes its own.
+def rotate_stream(model, seed=0, rotation=None):
+    """R1: the residual stream is rotated, by ``rotation`` or a random one.
 
-    ``model`` has the machine's form, but for its pairs.
+    Gains go into the matrices; a tied head becomes its own. ``model`` has the machine's form, but
+    for its pairs.
 
     Raises
     ------
     ValueError
         If something reads or makes the stream that cannot be rotated; the message names it.
     """
+    model, sides = stream_sides(model)
+    if rotation is None:
+        rotation = orthogonal(model.config.dim, seed)
     draft = Draft(model)
-    rotation = orthogonal(model.config.dim, seed)
+    for part, name, rows in sides:
+        tensors = draft.parts[part][1]
+        weight = tensors[name].astype(np.float64)
+        tensors[name] = (rotation.T @ weight if rows else weight @ rotation).astype(np.float32)
+    return draft.model()
+
+
+def stream_sides(model):
+    """The model before R1, with gains in matrices and a head of its own, and where R1 goes.
+
+    Returns
+    -------
+    Model, list of (int, str, bool)
+        Of each tensor its part (0 of the model's own, from 1 on layers), its name, and whether its
+        outputs (``R.T @ W``) are rotated or else its columns (``W @ R``).
+
+    Raises
+    ------
+    ValueError
+        As :func:`rotate_stream`.
+    """
+    draft = Draft(model)
     places = ("the beginning", *(f"layer {n}" for n in range(len(model.layers))), "the end")
     for place, (operations, _) in zip(places, draft.parts, strict=True):
         for op in operations:
@@ -48,13 +73,16 @@ def rotate_stream(model, seed=0):
     for place, op in enumerate(draft.parts[-1][0]):
         if isinstance(op, Linear) and op.weight in tables:
             draft.own_head(place)
-    for operations, tensors in draft.parts:
+    sides = []
+    for part, (operations, tensors) in enumerate(draft.parts):
         for index, op in enumerate(operations):
+            found = []
             if isinstance(op, Norm) and op.input == "x":
-                _rotate_readers(draft, operations, tensors, index, rotation)
+                found = _readers(draft, operations, tensors, index)
             elif "x" in writes(op):
-                _rotate_maker(op, tensors, rotation)
-    return draft.model()
+                found = _made_by(op)
+            sides += [(part % (len(draft.parts) - 1), *each) for each in found]
+    return draft.model(), sides
 
 
 def _check_stream(op, place):
@@ -70,32 +98,27 @@ def _check_stream(op, place):
         raise ValueError(f"{name} of {place}: the residual stream cannot be rotated: {text}")
 
 
-def _rotate_readers(draft, operations, tensors, index, rotation):
-    """The columns of what reads the norm at ``index``, whose gain they take."""
+def _readers(draft, operations, tensors, index):
+    """What reads the norm at ``index``, whose gain they take."""
     readers = [operations[place] for place in draft.readers(operations, index)]
     if not all(isinstance(op, Linear | Experts) for op in readers):
         name = operations[index].gain or "a norm"
         raise ValueError(f"{name}: the residual stream cannot be rotated: no matrix reads it")
     fold_gain(draft, operations, tensors, index)
+    found = []
     for op in readers:
         names = (op.router, op.gate, op.up) if isinstance(op, Experts) else (op.weight,)
-        for name in names:
-            tensors[name] = (tensors[name].astype(np.float64) @ rotation).astype(np.float32)
+        found += [(name, False) for name in names]
+    return found
 
 
-def _rotate_maker(op, tensors, rotation):
-    """The outputs of what makes the stream, or adds to it."""
+def _made_by(op):
+    """The tensors of what makes the stream, or adds to it."""
     if isinstance(op, Embed):
-        names = [name for name in (op.table, op.positions) if name]
-        rows = ()
-    elif isinstance(op, Experts):
-        names, rows = [], (op.down,)
-    else:
-        names, rows = [op.bias] if op.bias else [], (op.weight,)
-    for name in names:
-        tensors[name] = (tensors[name].astype(np.float64) @ rotation).astype(np.float32)
-    for name in rows:
-        tensors[name] = (rotation.T @ tensors[name].astype(np.float64)).astype(np.float32)
+        return [(name, False) for name in (op.table, op.positions) if name]
+    if isinstance(op, Experts):
+        return [(op.down, True)]
+    return [(op.weight, True), *([(op.bias, False)] if op.bias else [])]
 
 
 def rotate_values(model, seed=0):

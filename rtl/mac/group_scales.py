@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.reference.quantization.group_quantize import OFFSET_WIDTH, SCALE_WIDTH
@@ -23,6 +23,8 @@ class GroupFormat:
         Words of the smallest and of the largest group, 1 to 128.
     offsets : bool
         Groups have an offset beside their scale.
+    offset_width : int, 8 to 12
+        Bits of an offset on the tape, the highest of 12; 12 with ``planes``.
     planes : bool
         Some matrices have codes of twice as many bits, in two words: first the upper halves,
         then the lower ones less ``2**(weight_width - 1)``, for which their offsets make up.
@@ -38,16 +40,19 @@ class GroupFormat:
     longest: int
     offsets: bool
     planes: bool = False
+    offset_width: int = OFFSET_WIDTH
 
     def __post_init__(self):
         check_range("weight_width", self.weight_width, 2, 8)
         check_range("shortest", self.shortest, 1, 128)
         check_range("longest", self.longest, self.shortest, 128)
+        least = OFFSET_WIDTH if self.planes else 8
+        check_range("offset_width", self.offset_width, least, OFFSET_WIDTH)
 
     @property
     def parameter_width(self):
         """Bits of a row's scale and offset."""
-        return SCALE_WIDTH + (OFFSET_WIDTH if self.offsets else 0)
+        return SCALE_WIDTH + (self.offset_width if self.offsets else 0)
 
     @property
     def part_width(self):
@@ -167,9 +172,18 @@ class GroupScales(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(words.r_rdy & parameters.r_rdy),
             self.o.p.weights.as_value().eq(words.r_data),
-            self.o.p.parameters.as_value().eq(parameters.r_data),
+            self.o.p.parameters.as_value().eq(self._whole(parameters.r_data)),
             moved.eq(self.o.valid & self.o.ready),
             words.r_en.eq(moved),
             parameters.r_en.eq(moved & words.r_data[-1]),
         ]
         return m
+
+    def _whole(self, parameters):
+        """Each row's scale, and its offset in all its bits."""
+        groups = self.groups
+        if not groups.offsets or groups.offset_width == OFFSET_WIDTH:
+            return parameters
+        low = Const(0, OFFSET_WIDTH - groups.offset_width)
+        rows = (parameters.word_select(n, groups.parameter_width) for n in range(self.rows))
+        return Cat(Cat(row[:SCALE_WIDTH], low, row[SCALE_WIDTH:]) for row in rows)
