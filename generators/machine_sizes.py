@@ -8,7 +8,7 @@ from celosia.reference.operations import Attention, Experts, Gate
 from celosia.reference.view import layer_view
 from celosia.rtl.machine.shape import MachineShape
 
-__all__ = ["attention_parts", "machine_shape", "machine_views", "settled"]
+__all__ = ["attention_parts", "machine_shape", "machine_views", "sampler_lanes", "settled"]
 
 
 def settled(config, c, description):
@@ -123,6 +123,18 @@ def attention_parts(config, quantized):
             f"not {config.softmax_lanes}"
         )
     return {"cached_rows": cached_rows, "parts": parts, "paths": paths}
+
+
+def sampler_lanes(config, dim):
+    """The fewest by which a tile's logits leave in no more cycles than its beats take."""
+    wider = config.head_width > config.weight_width
+    whole = wider and not config.group_size  # these rows' multipliers are those of keys and values
+    rows = config.cached_rows if whole else config.rows
+    beats = -(-dim // config.vector_lanes) * (2 if wider and not whole else 1)
+    lanes = 1
+    while lanes < config.vector_lanes and rows > beats * lanes:
+        lanes *= 2
+    return lanes
 
 
 def _check_fit(c, config):

@@ -15,6 +15,7 @@ from celosia.boards.ecp5 import Ecp5Flow
 from celosia.boards.estimate import check_fit
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.report import estimate_report
+from celosia.generators.machine_sizes import sampler_lanes
 from celosia.generators.plan import make_plan
 from celosia.reference.checkpoint import load
 from celosia.reference.model import random_model
@@ -26,7 +27,7 @@ from celosia.search import confirm
 from celosia.search.figures import parse_constraint
 from celosia.search.loss import Loss
 from celosia.search.result import result_of
-from celosia.search.space import Space, sampler_lanes
+from celosia.search.space import Space
 
 BOARD = ("--board", "ulx3s_12f")
 ROOMY = ("--board", "kcu105")  # of few trials some fit, whoever makes them

@@ -6,10 +6,11 @@ from celosia.boards.estimate import MACHINES, check_board, machine_kind
 from celosia.boards.full_estimate import lengths, needs
 from celosia.generators.config import Config, change_config
 from celosia.generators.machine_kinds import MACHINES as KINDS
+from celosia.generators.machine_sizes import sampler_lanes
 from celosia.reference.operations import Attention, Gate
 from celosia.rtl.mac.format import packs
 
-__all__ = ["Space", "sampler_lanes"]
+__all__ = ["Space"]
 
 #: What changes the integer model's numbers: open where its loss is weighed.
 WIDTHS = {
@@ -135,18 +136,6 @@ class Space:
             return config
         missing = needs(self.model, config)["dsp"] - self.blocks
         return replace(config, lut_multipliers=missing) if missing > 0 else config
-
-
-def sampler_lanes(config, dim):
-    """The fewest by which a tile's logits leave in no more cycles than its beats take."""
-    wider = config.head_width > config.weight_width
-    whole = wider and not config.group_size  # these rows' multipliers are those of keys and values
-    rows = config.cached_rows if whole else config.rows
-    beats = -(-dim // config.vector_lanes) * (2 if wider and not whole else 1)
-    lanes = 1
-    while lanes < config.vector_lanes and rows > beats * lanes:
-        lanes *= 2
-    return lanes
 
 
 def changes(config):
