@@ -44,7 +44,8 @@ class GowinFlow(NextpnrFlow):
             "bram": {"BSRAM": 1},
         }
     )
-    lut_share = 1.0  # measured: bench/boards/tang_primer_20k.md, with some reserve
+    lut_share = 1.2  # nextpnr adds LUTs of its own: bench/boards/tang_nano_20k_demo_small.md
+    routed = MappingProxyType({"compact": (126.8,)})
     placed = "pnr.json"
     bitstream = "top.fs"
     notes = ("fmax_mhz leaves out the paths into and out of multiplier blocks",)
