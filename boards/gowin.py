@@ -45,7 +45,7 @@ class GowinFlow(NextpnrFlow):
         }
     )
     lut_share = 1.2  # nextpnr adds LUTs of its own: bench/boards/tang_nano_20k_demo_small.md
-    routed = MappingProxyType({"compact": (126.8,)})
+    routed = MappingProxyType({"compact": (126.8, 133.3)})
     placed = "pnr.json"
     bitstream = "top.fs"
     notes = ("fmax_mhz leaves out the paths into and out of multiplier blocks",)
