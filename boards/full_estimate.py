@@ -1,7 +1,6 @@
 """What a full machine takes of a chip with block RAMs of 18 Kbit, and its configurations."""
 
 import itertools
-from dataclasses import replace
 
 from celosia.boards.block_ram import BLOCK_BITS, block_rams
 from celosia.boards.full_units import memories, multipliers
@@ -10,7 +9,6 @@ from celosia.generators.config import Config, ConfigError
 from celosia.generators.estimate.flows import flows_of
 from celosia.generators.estimate.outline import machine_description
 from celosia.generators.estimate.sketch import make_sketch
-from celosia.generators.machine_sizes import sampler_lanes
 
 __all__ = [
     "choices",
@@ -23,7 +21,6 @@ __all__ = [
     "text",
 ]
 
-SHARE = 0.6  # of the LUTs: with so many such a machine was routed
 SHORTEST = 128  # positions of a shortened cache
 
 
@@ -54,11 +51,9 @@ def configs(model, board, wish=None):
     """Configurations for ``model`` on ``board``: the widest weights first.
 
     Of those the most multipliers, then the most positions, then the most lanes; all of them on chip
-    before any with the tape in the board's SDRAM. Each with twice as many ``softmax_lanes`` as
-    lanes before without, where no more than SHARE of the chip's LUTs are taken then. With ``wish``
-    nothing beyond it, and no such.
+    before any with the tape in the board's SDRAM. With ``wish`` nothing beyond it.
     """
-    most, wish = wish, wish or Config(weight_parallelism=1024, vector_lanes=32)
+    wish = wish or Config(weight_parallelism=1024, vector_lanes=32)
     positions = lengths(wish.max_seq_len or model.seq_len)
     widths = range(wish.weight_width, min(wish.weight_width, 4) - 1, -1)
     parallelisms = [1 << n for n in range(10, 2, -1) if 1 << n <= wish.weight_parallelism]
@@ -72,21 +67,7 @@ def configs(model, board, wish=None):
         except ConfigError:
             continue
         if config.rows <= largest and not _hopeless(model, config, board):
-            if most is None:
-                yield from _faster(model, config, board)
             yield config
-
-
-def _faster(model, config, board):
-    """With twice as many scores in a cycle, and narrower units, if it leaves room to be routed."""
-    lanes = config.vector_lanes
-    try:
-        found = replace(config, softmax_lanes=2 * lanes, gate_lanes=lanes // 2)
-        found = replace(found, sampler_lanes=sampler_lanes(found, model.dim))
-        if needs(model, found)["lut"] * board.flow.lut_share <= SHARE * board.resources["lut"]:
-            yield found
-    except ConfigError:
-        return  # heads leave no room, or there is no gate
 
 
 def clock(board, config, c):
