@@ -1,9 +1,9 @@
 """The cycle model against simulated machines: ``python bench/cycle_model.py [-o FILE]``.
 
-Machines drawn at random (families, sizes, parallelisms, memories), the named configurations, and
-ways to keep keys and values are simulated for a few tokens at positions from 0 to 500. What each
-pass took, and where it went by the hardware's counters, is written to FILE, machine by machine:
-what is there is not measured again. ``--check`` simulates nothing: it compares the model's
+Machines drawn at random (:mod:`drawn_machines`), the named configurations, and ways to keep keys
+and values are simulated for a few tokens at positions from 0 to 500. What each pass took, and where
+it went by the hardware's counters, is written to FILE, machine by machine: what is there is not
+measured again. ``--check`` simulates nothing: it compares the model's
 predictions with the file, with the families' machines of ``families.json`` and with the large ones
 of :mod:`recorded`.
 """
