@@ -67,13 +67,13 @@ def machines():
         found[name] = {"model": model, "settings": settings, "runs": rest}
     found |= {f"random{seed}": drawn(seed) for seed in DRAWN}
     found |= {f"varied{seed}": varied(seed) for seed in VARIED}
-    return dict(sorted(found.items(), key=lambda item: multipliers(item[1])))  # soon built first
+    return dict(sorted(found.items(), key=lambda item: effort(item[1])))
 
 
-def multipliers(machine):
-    """Of a machine's fabric: what its simulation takes to build."""
+def effort(machine):
+    """What a machine's simulation takes: to load an SDRAM, else to build the fabric."""
     _, config = configured(machine)
-    return config.weight_parallelism * config.token_parallelism
+    return config.memory == "sdram", config.weight_parallelism * config.token_parallelism
 
 
 def measure(machine):
