@@ -65,6 +65,19 @@ MACHINES = {
     "packed, 8 lanes": (
         {"n_layers": 1}, "weight_parallelism=128 vector_lanes=8 weight_width=4 packing=18x18",
     ),
+    "softmax lanes, wide": (
+        {}, "weight_parallelism=128 vector_lanes=4 softmax_lanes=8 max_seq_len=256",
+    ),
+    "packed, wide": (
+        {},
+        "weight_parallelism=256 vector_lanes=4 weight_width=4 head_width=8 packing=18x18 "
+        "softmax_lanes=8 max_seq_len=256",
+    ),
+    "packed, wide, 8 lanes": (
+        {},
+        "weight_parallelism=256 vector_lanes=8 weight_width=4 head_width=8 packing=18x18 "
+        "softmax_lanes=8 lut_multipliers=28 max_seq_len=256",
+    ),
     "8 lanes, olmo": ({"family": "olmo2"}, "weight_parallelism=128 vector_lanes=8 weight_width=6"),
 }  # fmt: skip
 FIT = ("2 lanes", "4 lanes", "16 rows", "16 rows, 4 lanes")

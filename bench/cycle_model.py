@@ -1,9 +1,9 @@
 """The cycle model against simulated machines: ``python bench/cycle_model.py [-o FILE]``.
 
-Machines drawn at random (families, sizes, parallelisms, memories), the named configurations, and
-ways to keep keys and values are simulated for a few tokens at positions from 0 to 500. What each
-pass took, and where it went by the hardware's counters, is written to FILE, machine by machine:
-what is there is not measured again. ``--check`` simulates nothing: it compares the model's
+Machines drawn at random (:mod:`drawn_machines`), the named configurations, and ways to keep keys
+and values are simulated for a few tokens at positions from 0 to 500. What each pass took, and where
+it went by the hardware's counters, is written to FILE, machine by machine: what is there is not
+measured again. ``--check`` simulates nothing: it compares the model's
 predictions with the file, with the families' machines of ``families.json`` and with the large ones
 of :mod:`recorded`.
 """
@@ -69,13 +69,13 @@ def machines():
         found[name] = {"model": model, "settings": settings, "runs": rest}
     found |= {f"random{seed}": drawn(seed) for seed in DRAWN}
     found |= {f"varied{seed}": varied(seed) for seed in VARIED}
-    return dict(sorted(found.items(), key=lambda item: multipliers(item[1])))  # soon built first
+    return dict(sorted(found.items(), key=lambda item: effort(item[1])))
 
 
-def multipliers(machine):
-    """Of a machine's fabric: what its simulation takes to build."""
+def effort(machine):
+    """What a machine's simulation takes: to load an SDRAM, else to build the fabric."""
     _, config = configured(machine)
-    return config.weight_parallelism * config.token_parallelism
+    return config.memory == "sdram", config.weight_parallelism * config.token_parallelism
 
 
 def measure(machine):

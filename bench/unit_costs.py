@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from celosia.boards import unit_costs
-from celosia.boards.unit_costs import COSTS, TERMS, terms
+from celosia.boards.unit_costs import COSTS, TERMS, beyond, terms
 from celosia.generators.components.synthesis import PLATFORMS, count_cells, run_yosys
 from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
@@ -37,10 +37,9 @@ MACHINES = {
     "qwen3": ("norm_of_heads",),
     "gpt2": ("bias",),
     "packed": ("fabric", "fetch"),
-    "packed, few keys": ("fabric", "fetch"),
+    "packed, few keys": ("fabric",),
     "packed, 8 lanes": ("fabric", "fetch"),
     "packed, LUTs": ("fabric",),
-    "8 lanes": ("fabric", "fetch"),
 }
 LEFT_OUT = ("tape", "slots")
 #: Units by what they are.
@@ -69,7 +68,8 @@ def measure(unit):
 
 def fit(known, whole, resource):
     """``{unit: a number for each of TERMS}`` of a ``resource``, of what was counted."""
-    shapes = {name: make_sketch(*configured(name)).shape for name in {*known, *FIT}}
+    sketches = {name: make_sketch(*configured(name)) for name in {*known, *FIT}}
+    more = {name: beyond(sketch)[resource] for name, sketch in sketches.items()}
     samples = {}
     for machine, units in known.items():
         together = {}
@@ -77,18 +77,19 @@ def fit(known, whole, resource):
             kind = KINDS.get(name, name)
             together[kind] = together.get(kind, 0) + found[resource]
         for kind, number in together.items():
-            samples.setdefault(kind, []).append((terms(shapes[machine]), number))
+            number -= more[machine].get(kind, 0)
+            samples.setdefault(kind, []).append((terms(sketches[machine].shape), number))
     alone = {kind: _alone(kind, rows) for kind, rows in samples.items()}
     alone["board"] = np.array([BOARD * (resource == "lut"), 0, 0, 0, 0])
     usual = sum(cost for kind, cost in alone.items() if kind not in unit_costs.OPTIONAL)
-    # Shares of what is fixed, of what lanes take, of products; rows beyond what units say.
-    rows = [usual * terms(shapes[name]) for name in FIT]
-    spread = [[r[0], r[1] + r[2], r[4], shapes[n].rows] for r, n in zip(rows, FIT, strict=True)]
-    counted = np.array([whole[name][resource] for name in FIT])
-    fixed, lane, product, row = np.linalg.solve(np.array(spread, float), counted)
-    shares = np.array([fixed, lane, lane, 0, product])
+    # Shares of what is fixed, of what lanes take, of rows and products.
+    rows = [usual * terms(sketches[name].shape) for name in FIT]
+    spread = np.array([[fixed, a + b, c + d] for fixed, a, b, c, d in rows], float)
+    counted = np.array([whole[name][resource] - sum(more[name].values()) for name in FIT])
+    weights = 1 / np.array([whole[name][resource] for name in FIT])
+    found = np.linalg.lstsq(spread * weights[:, None], counted * weights, rcond=None)[0]
+    shares = found[[0, 1, 1, 2, 2]]
     placed = {kind: cost * shares for kind, cost in alone.items()}
-    placed["fabric"][TERMS.index("row_token")] = row
     return {kind: [round(x, 1) for x in cost.tolist()] for kind, cost in placed.items()}
 
 

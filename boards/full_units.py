@@ -14,7 +14,7 @@ from celosia.rtl.machine.routes import told
 from celosia.rtl.machine.step import BUFFERS, step_layout
 from celosia.rtl.memory.tape import SLICE
 
-__all__ = ["memories", "multipliers"]
+__all__ = ["memories", "multipliers", "tape"]
 
 TOKEN = 20  # bits of one
 ROOTS, RECIPROCALS = Memory(256, 27, table=True), Memory(128, 27, table=True)
@@ -76,7 +76,7 @@ def memories(sketch, units):
     yield Memory(s.max_seq_len, TOKEN)
     yield Memory(s.max_seq_len - 1, result.size)  # waiting for the line
     yield from _program(sketch.program, [unit for _, unit in units.values()])
-    yield from _tape(sketch)
+    yield from tape(sketch)
     yield from _slices(words["scales"], 16 * s.lanes)
     yield from _slices(words["biases"], BIAS_WIDTH * s.lanes)
     yield Memory(s.dim_words << ceil_log2(s.tokens), s.residual_width * s.lanes)
@@ -115,7 +115,8 @@ def _number(value, shape):
     return getattr(value, "value", value)
 
 
-def _tape(sketch):
+def tape(sketch):
+    """Those of the tape of weights."""
     s, config = sketch.shape, sketch.config
     if config.memory == "sdram":
         yield from (Memory(READ_AHEAD[0], 16), Memory(WORDS, 16, 8))

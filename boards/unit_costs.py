@@ -9,13 +9,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+from celosia.boards.block_ram import block_rams
+from celosia.boards.full_units import tape
 
-__all__ = ["COSTS", "OPTIONAL", "TERMS", "terms", "unit_costs"]
+__all__ = ["COSTS", "OPTIONAL", "TERMS", "beyond", "terms", "unit_costs"]
 
 COSTS = Path(__file__).with_suffix(".json")
 #: A number of its own; for each lane; lane and token; row and token; multiplier of the fabric.
 TERMS = ("fixed", "lane", "lane_token", "row_token", "product")
-LUT_MULTIPLIER = 95  # LUTs of a product of 8 bits without a block
+#: LUTs and flip-flops without a block: of a product of 8 bits, of two in one.
+LUT_MULTIPLIER, PACKED_MULTIPLIER = (95, 0), (488, 42)
 #: A lane's share of units that may have fewer than the machine, by those of 8 lanes alone.
 NARROWER = {"lut": {"sampler": 700, "gate": 560}, "ff": {"sampler": 300, "gate": 180}}
 #: Of machines with keys and values.
@@ -67,28 +70,42 @@ def unit_costs(sketch, kinds):
             cost = costs.get(name, (*GUESSED.get(name, (0, 0)), 0, 0, 0))
             of_all = found[resource].get(name, 0)
             found[resource][name] = of_all + round(float(numbers @ np.array(cost)))
-    found["lut"]["fabric"] += _fabric(s)
+    for resource, costs in beyond(sketch).items():
+        for name, number in costs.items():
+            found[resource][name] = found[resource].get(name, 0) + round(number)
     for resource, costs in NARROWER.items():
         for name, each in costs.items():
             at_once = getattr(s, f"{name}_lanes") or s.lanes
             if name in found[resource]:
                 found[resource][name] -= each * (s.lanes - at_once)
-    found["lut"]["paths"] = s.tokens * 1500 * (s.parts if s.parts > 1 else 0)
-    found["lut"]["paths"] += 1300 * s.lanes * (s.paths - 1)
     return found
 
 
-def _fabric(s):
-    """LUTs more than a fabric takes whose products all have multipliers of 8 bits.
+def beyond(sketch):
+    """What a machine takes that is no sum of ``TERMS``: as :func:`unit_costs` has it.
 
-    By ``celosia components mac_fabric`` with 32 rows and 16 lanes: a ternary product takes 27 less,
-    one of two in a multiplier 13 less; a code of keys or values beside these 39 and 22 more.
+    Of the fabric, by ``bench/unit_costs.json``: a code of keys or values beside the weights takes
+    26 LUTs, two products in a multiplier no more than two apart; by ``celosia components
+    mac_fabric`` with 32 rows and 16 lanes a ternary product 27 less, a code beside these 39 more.
+    Weights apart from codes take 9.7 LUTs less in the fetcher. The tape's memories, and paths for
+    several blocks of positions, are those of two whole machines synthesised unit by unit.
     """
+    s = sketch.shape
     products, cached = s.multipliers, s.cached_rows * s.lanes * s.tokens
-    more = LUT_MULTIPLIER * s.lut_multipliers
-    if s.ternary:
-        return more - 27 * products + 39 * cached
-    return more + (0 if s.packing == "none" else 22 * cached - 13 * products)
+    multiplier = LUT_MULTIPLIER if s.packing == "none" else PACKED_MULTIPLIER
+    luts, ffs = (each * s.lut_multipliers for each in multiplier)
+    luts += 39 * cached - 27 * products if s.ternary else 26 * cached
+    several, paths = s.tokens * (s.parts > 1), s.lanes * (s.paths - 1)
+    blocks = sum(map(block_rams, tape(sketch)))
+    return {
+        "lut": {
+            "fabric": luts,
+            "fetch": -9.7 * products * (s.cached_rows > 0),
+            "tape": 8 * blocks + 1.6 * s.word_width,
+            "paths": several * (600 + 80 * s.rows + 530 * s.parts) + 950 * paths,
+        },
+        "ff": {"fabric": ffs, "paths": several * 500 * s.parts + 300 * paths},
+    }
 
 
 @functools.cache

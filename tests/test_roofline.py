@@ -195,7 +195,7 @@ def test_the_command(tmp_path, small):
         (("--device", "a100", "--set", "memory=axi"), "--set memory has no effect with --device"),
         (("--device", "none"), "'none' is no device"),
         (("--config", "compact"), "machine must be full, not compact: there is no model of it"),
-        (("--set", "kv_page_size=16", "--config", "small"), "must be 0 for the cycle model"),
+        (("--set", "kv_page_size=3", "--config", "small"), "kv_page_size must be 0 or a power"),
     ],
 )
 def test_bad_input(small, options, message):

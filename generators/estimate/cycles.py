@@ -82,7 +82,7 @@ def predict(sketch, prompt_length=1, tokens=1, start=0, frequency=None, **memory
     Raises
     ------
     ConfigError
-        If the run does not fit, or something of the machine is not modelled.
+        If the run does not fit.
     """
     config = sketch.config
     positions = start + prompt_length + tokens - 1
