@@ -401,7 +401,8 @@ def simulate(
         prompt = prompt and utf8(prompt)
     except ValueError as error:
         raise CommandError(f"--prompt {error}") from None
-    check_apart([json_file, trace, waves, save_state], [model, tokenizer, config, state])
+    check_apart([json_file, trace, waves, save_state], [model, tokenizer, config])
+    check_apart([json_file, trace, waves], [state])
     _check_recurrent(loaded, state or save_state)
     *before, last = read.tokens if (read := state and read_state(state)) else (None,)
     fed = to_tokens(loaded.tokenizer, prompt, prompt_tokens, (last,) if read else ())
