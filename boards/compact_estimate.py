@@ -21,6 +21,8 @@ __all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text
 
 SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
+SMALL_TERNARY = 450  # more with ternary weights, measured with demo-ternary
+TERNARY = 25  # LUTs of a ternary weight in a row without multipliers
 SAMPLER = 1400  # LUTs of the sampler
 SMALL_BLOCKS = 8  # multipliers of an iCE40: six of the fabric, two of the vector operations
 CLOCK = 36.0  # MHz, where a board's ``compact_clock`` says nothing else, or a tape is large
@@ -67,7 +69,8 @@ def needs(c, config):
     if config.samples:
         memories.append(table(1024, 16))
     if spram:
-        found = {"lut": SMALL_LOGIC + sampler, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
+        logic = SMALL_LOGIC + SMALL_TERNARY * config.ternary
+        found = {"lut": logic + sampler, "dsp": SMALL_BLOCKS, "spram": words * bits // 8}
         return found | {"bram": sum(map(_small_blocks, memories))}
     memories.append(table(words, bits))
     return {
@@ -83,7 +86,9 @@ def _luts(config, memories):
     Weights of 8 bits take no more than of 4: the products of those are taken apart.
     """
     chosen = sum(map(chosen_bits, memories))  # among banks of block RAMs
-    return round(2572 + 25 * config.rows + 39.1 * config.weight_parallelism + 0.94 * chosen)
+    added = TERNARY * (_tile(config) - config.rows) * config.vector_lanes
+    found = 2572 + 25 * config.rows + 39.1 * config.weight_parallelism + added
+    return round(found + 0.94 * chosen)
 
 
 def _instruction(c, places, cache):
@@ -205,9 +210,14 @@ def clock(board, config, c):
 
 def _words(matrices, config):
     """Words of a tape."""
-    columns, octets = config.vector_lanes, config.weight_parallelism * config.weight_width // 8
-    rows = config.rows, TRITS * octets // columns if config.ternary else config.rows
+    columns, rows = config.vector_lanes, (config.rows, _tile(config))
     return sum(-(-height // rows[of]) * -(-width // columns) for height, width, of in matrices)
+
+
+def _tile(config):
+    """Rows of a layer's tile."""
+    octets = config.weight_parallelism * config.weight_width // 8
+    return TRITS * octets // config.vector_lanes if config.ternary else config.rows
 
 
 def _small_blocks(memory):

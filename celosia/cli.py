@@ -401,11 +401,13 @@ def simulate(
         prompt = prompt and utf8(prompt)
     except ValueError as error:
         raise CommandError(f"--prompt {error}") from None
-    check_apart([json_file, trace, waves, save_state], [model, tokenizer, config, state])
+    check_apart([json_file, trace, waves, save_state], [model, tokenizer, config])
+    check_apart([json_file, trace, waves], [state])
     _check_recurrent(loaded, state or save_state)
-    *before, last = read.tokens if (read := state and read_state(state)) else (None,)
-    fed = to_tokens(loaded.tokenizer, prompt, prompt_tokens, (last,) if read else ())
-    request = Request(fed, tokens, temperature, seed, tuple(before))
+    read = read_state(state) if state else None
+    before = read.tokens if read else ()
+    fed = to_tokens(loaded.tokenizer, prompt, prompt_tokens, before[-1:])
+    request = Request(fed, tokens, temperature, seed, before[:-1])
     settings = [*_widths(scheme), *(settings or [])]
     parameters = _config(loaded, config, settings)
     if scheme:
@@ -433,7 +435,7 @@ def simulate(
             hear = _printer(loaded.tokenizer, request.prompt, texts)
             run = simulate(plan, simulation, request, hear, stops, read, bool(save_state))
             hear(None)
-            if state_path:
+            if state_path and run.state:
                 state_path.write_bytes(run.state.behind(run).to_bytes())
             if trace_path:
                 label = loaded.tokenizer.decode if loaded.tokenizer else str

@@ -71,6 +71,16 @@ def test_a_sketch_is_the_plan_without_weights(name, tmp_path):
     assert needs(model.config, config)["spram"] == 8 * len(plan.image.weights)
 
 
+def test_ternary_weights():
+    """On an iCEBreaker synthesis found 5,027 logic cells and 28 block RAMs."""
+    settings = ("weight_format=trits", "weight_parallelism=8", "vector_lanes=4", "weight_width=8")
+    demo, config = load("demo-ternary", None).config, load_config("compact", settings)
+    assert needs(demo, config) == {"lut": 5050, "dsp": 8, "spram": 123_904, "bram": 29}
+    check_fit(demo, config, BOARDS["icebreaker"])
+    plan = compact_sketch(demo, config)
+    assert 8 * len(plan.image.weights) == 123_904
+
+
 def test_a_sampler_fits_where_there_is_room():
     greedy = config_of(16, 4, 4, 4)
     sampled = replace(greedy, sampling="temperature")

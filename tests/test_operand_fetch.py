@@ -36,7 +36,7 @@ class Surroundings(wiring.Component):
         external=False,
         cached_rows=0,
     ):
-        own = {"cached_rows": cached_rows, "wide": cached_rows > 0}
+        own = {"cached_rows": cached_rows, "wide": 8 * (cached_rows > 0)}
         self.fetch = OperandFetch(
             rows, lanes, tokens, weight_width, groups, external, blocks=VECTOR, **own
         )

@@ -65,8 +65,6 @@ class CompactProducts(wiring.Component):
         m.submodules.fabric = fabric = CompactFabric(
             s.acc_width, s.rows, s.columns, s.weight_width, s.spram, s.ternary_rows
         )
-        wide = control.cache | control.largest  # of the weights the logits' alone
-        tile = Mux(wide, s.rows, s.ternary_rows) if s.ternary else s.rows
         products, embeds = control.a == A.PRODUCT, control.a >= A.EMBEDDING
         place = Signal(range(s.tape_words))
         lane, before = Signal(range(s.columns)), Signal(range(s.columns))
@@ -91,7 +89,7 @@ class CompactProducts(wiring.Component):
                 m.d.sync += place.eq(place + 1)
             with m.If(last):
                 m.d.sync += [beat.eq(0), vector_place.eq(run.vector)]
-                m.d.sync += rows.eq(rows - Mux(control.cache, 1, tile))
+                m.d.sync += rows.eq(rows - Mux(control.cache, 1, self._tile))
         with m.If(run.going & embeds):  # one ahead of what is issued
             m.d.sync += lane.eq(lane + 1)
             with m.If(lane == s.columns - 1):
@@ -133,19 +131,30 @@ class CompactProducts(wiring.Component):
             ready.eq(Mux(embeds, chosen, ~products | fabric.done | (more != 0))),
             self.issue.eq(run.going & run.left & ready),
         ]
-        if s.ternary:
-            m.d.comb += [fabric.ternary.eq(~wide), fabric.trits.as_value().eq(self._trits(m, read))]
-        self._rest(m, fabric.done, more, tile)
+        self._ternary(m, fabric, read)
+        self._rest(m, fabric.done, more)
         return m
 
-    def _trits(self, m, word):
-        """The ternary weights of a word of the tape."""
+    @property
+    def _wide(self):
+        """Where layers' weights are ternary: whether these are none."""
+        return self.run.control.cache | self.run.control.largest
+
+    @property
+    def _tile(self):
+        """Rows of weights that are fed together."""
+        s = self.shape
+        return Mux(self._wide, s.rows, s.ternary_rows) if s.ternary else s.rows
+
+    def _ternary(self, m, fabric, word):
+        """The ternary weights of a word of the tape, where there are such."""
         digits = []
-        for number in range(self.shape.word_bits // 8):
+        for number in range(self.shape.word_bits // 8 * self.shape.ternary):
             m.submodules[f"trits_{number}"] = unit = Trits()
             m.d.comb += unit.i.eq(word.word_select(number, 8))
             digits.append(unit.o.as_value())
-        return Cat(digits)
+        if digits:
+            m.d.comb += [fabric.ternary.eq(~self._wide), fabric.trits.as_value().eq(Cat(digits))]
 
     def _later(self, m, *values):
         """``values``, a cycle later where the tape is far."""
@@ -155,13 +164,13 @@ class CompactProducts(wiring.Component):
         m.d.sync += [one.eq(value) for one, value in zip(later, values, strict=True)]
         return later
 
-    def _rest(self, m, done, more, tile):
-        """Counts the results behind the one that is done, of a ``tile``'s rows."""
+    def _rest(self, m, done, more):
+        """Counts the results behind the one that is done."""
         run = self.run
         with m.If(run.begin):  # of a last tile that was not whole
             m.d.sync += more.eq(0)
         with m.Elif(done):
-            m.d.sync += more.eq(Mux(run.control.cache, 0, tile - 1))
+            m.d.sync += more.eq(Mux(run.control.cache, 0, self._tile - 1))
         with m.Elif(more != 0):
             m.d.sync += more.eq(more - 1)
 
