@@ -1,4 +1,4 @@
-"""A token of Llama-3.2-1B's shapes at FlexLLM's decode width: `python bench/llama_1b.py [-o FILE]`.
+"""A token of Llama-3.2-1B's shapes at FlexLLM's decode width: ``python bench/llama_1b.py``.
 
 One layer and the head (dim 2048, 32/8 heads of 64, hidden 8192, vocabulary 128256; random weights
 of 4 bits) on 1024 multipliers, the tape behind eight AXI4 read ports of 512 bits, the token at
@@ -6,6 +6,10 @@ position 1024 of an empty cache. Logits are compared with the integer reference.
 cycles are those of the layer 16 times and of everything else once; both are measured, by a second
 token whose pass stops before the head. The weight stream alone needs 1,207,296 cycles; FlexLLM's
 measured 9.63 ms at 292 MHz are 2,812,000.
+
+``--w4a4kv8``: FlexLLM's scheme, with Hadamard transforms of each head (R3) and of blocks of a word
+in front of ``down`` (R4) in the stream: what the cycle model predicts, with as many multipliers,
+with two weights in each, and with half as many.
 """
 
 import argparse
@@ -18,6 +22,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from celosia.generators.config import load_config
+from celosia.generators.estimate.cycles import predict
+from celosia.generators.estimate.sketch import make_sketch
 from celosia.generators.plan import make_plan
 from celosia.reference import integer
 from celosia.reference.model import ModelConfig, random_model
@@ -39,11 +45,43 @@ CONFIG = ModelConfig(
     vocab_size=128256, seq_len=2048, rope_theta=500000.0, tied=True,
 )  # fmt: skip
 
+SCHEME = (
+    *("activation_width=4", "rotate_keys=64", "rotate_down=32"),
+    *("value_steps=token", "key_mean=removed"),
+)
+MACHINES = {
+    "1,024 multipliers": (),
+    "512 multipliers, two weights in each": ("vector_lanes=16", "packing=18x18"),
+    "1,024 multipliers, two weights in each": (
+        *("weight_parallelism=2048", "axi_ports=16", "packing=18x18"),
+    ),
+}
+
+
+def predicted():
+    """Of each machine its multipliers, and the cycles of 16 layers and the head."""
+    found = {}
+    for name, settings in MACHINES.items():
+        config = load_config("large", (*SETTINGS, *SCHEME, *settings))
+        sketch = make_sketch(CONFIG, config)
+        layer = predict(sketch, 2, 1, start=POSITION - 1, latency=60).cycles[0]
+        (whole,) = predict(sketch, 1, 1, start=POSITION, latency=60).cycles
+        cycles = (LAYERS - 1) * layer + whole
+        found[name] = {"settings": [*SETTINGS, *SCHEME, *settings], "predicted_cycles": cycles}
+        print(f"{name}: {cycles:,} cycles", flush=True)
+    return found
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", type=Path, metavar="FILE")
+    parser.add_argument("--w4a4kv8", action="store_true")
     arguments = parser.parse_args()
+    if arguments.w4a4kv8:
+        text = json.dumps(predicted(), indent=2)
+        if arguments.o:
+            arguments.o.write_text(text + "\n")
+        return
     model = random_model(CONFIG)
     plan = make_plan(model, load_config("large", SETTINGS), calibrate(model, [1, 2, 3, 4]))
     with NativeSimulation(machine_verilog(plan), ("logits", "passes")) as simulation:

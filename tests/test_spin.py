@@ -10,7 +10,7 @@ from celosia.reference.quantization.scheme import Scheme
 from celosia.reference.recipes.apply import apply_recipe
 from celosia.reference.recipes.recipe import RECIPES, Recipe, RecipeError
 from celosia.reference.rewrites.rewrites import REWRITES
-from celosia.reference.rewrites.rotation import orthogonal, rotate_stream
+from celosia.reference.rewrites.rotation import rotate_stream
 from celosia.reference.units.block_quantize import block_quantize
 from test_recipes import TEXTS
 
@@ -45,18 +45,20 @@ def test_activations_round_as_the_machines(spin):
 
 
 def test_a_learned_rotation_loses_less(spin, tiny_config, monkeypatch):
-    """Of a stream with one large value, of which little is left."""
-    monkeypatch.setattr(spin, "RATE", 3e-3)
+    """Where what is large is distorted most, a stream with one large value is spread."""
+    monkeypatch.setattr(spin, "RATE", 0.03)
+    monkeypatch.setattr(spin, "orthogonal", lambda n, seed: np.eye(n))
+    monkeypatch.setattr(spin, "block_rounded", lambda x, lanes, width: x + 0.02 * x**3)
     model, losses = random_model(tiny_config(), seed=4), []
     model.tensors["embedding"][:, 3] *= 30
     for rewrite in REWRITES[:-1]:
         model = rewrite(model)
-    found = spin.learned_rotation(model, SCHEME, TEXTS, 60, 3, lambda *told: losses.append(told))
-    assert [(step, steps) for step, steps, _ in losses] == [(n, 60) for n in range(1, 61)]
+    rest = TEXTS, 40, 3, lambda *told: losses.append(told)
+    found = spin.learned_rotation(model, Scheme(lanes=2), *rest)
+    assert [(step, steps) for step, steps, _ in losses] == [(n, 40) for n in range(1, 41)]
     np.testing.assert_allclose(found @ found.T, np.eye(len(found)), atol=1e-12)
-    assert np.abs(found - orthogonal(len(found), 3)).max() > 1e-3
-    mean = [np.mean([loss for _, _, loss in part]) for part in (losses[:10], losses[-10:])]
-    assert mean[1] < 0.5 * mean[0]
+    mean = [np.mean([loss for _, _, loss in part]) for part in (losses[:4], losses[-20:])]
+    assert mean[1] < 0.7 * mean[0], mean
     rotated = rotate_stream(model, rotation=found)
     before, after = (float32.forward(each, TEXTS[0]) for each in (model, rotated))
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
