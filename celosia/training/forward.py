@@ -13,6 +13,7 @@ from celosia.reference.operations import (
     Clip,
     Copy,
     Embed,
+    Experts,
     Gate,
     Linear,
     Norm,
@@ -83,14 +84,14 @@ class _Pass:
             _RUN[type(op)](op, self)
 
     def turns(self, op):
-        """Cosines and sines of a rotation, float32[n, 1, pairs]."""
+        """A rotation's turns: complex64[n, 1, pairs]."""
         key = op.frequencies, op.factor
         if key not in self._turns:
             frequencies = torch.tensor(op.frequencies, dtype=torch.float64)
             angles = torch.outer(self.positions.cpu().double(), frequencies)[:, None]
-            factors = torch.where(frequencies != 0, op.factor, 1.0)
-            parts = ((turn(angles) * factors).float() for turn in (torch.cos, torch.sin))
-            self._turns[key] = tuple(part.to(self.tokens.device) for part in parts)
+            factors = torch.where(frequencies != 0, op.factor, 1.0).double()
+            turns = torch.polar(factors.expand_as(angles), angles)
+            self._turns[key] = turns.to(self.tokens.device, torch.complex64)
         return self._turns[key]
 
     def cached(self, k, v):
@@ -140,10 +141,8 @@ def _linear(op, p):
 
 def _rotate(op, p):
     x = p.vectors[op.vector]
-    pairs = x.unflatten(-1, (-1, op.head_dim // 2, 2))
-    (even, odd), (cos, sin) = pairs.unbind(-1), p.turns(op)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    p.vectors[op.vector] = turned.reshape(x.shape)
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, op.head_dim // 2, 2)))
+    p.vectors[op.vector] = torch.view_as_real(pairs * p.turns(op)).reshape(x.shape)
 
 
 def _attention(op, p):
@@ -177,6 +176,20 @@ ACTIVATIONS = {
 def _gate(op, p):
     y = ACTIVATIONS[op.activation](p.vectors[op.gate])
     p.vectors[op.out] = y * p.vectors[op.up] if op.up else y
+
+
+def _experts(op, p):
+    h = p.vectors[op.input].flatten(0, -2)
+    weights = torch.softmax(F.linear(h, p.tensors[op.router]), dim=-1)
+    some, chosen = weights.topk(op.k, dim=-1)
+    if op.renormalise:
+        some = some / some.sum(-1, keepdim=True)
+    y, (gate, up, down) = torch.zeros_like(h), (p.tensors[n] for n in (op.gate, op.up, op.down))
+    for n in range(op.n):
+        rows, place = torch.nonzero(chosen == n, as_tuple=True)
+        hidden = ACTIVATIONS[op.activation](F.linear(h[rows], gate[n])) * F.linear(h[rows], up[n])
+        y = y.index_add(0, rows, F.linear(hidden, down[n]) * some[rows, place, None])
+    p.vectors[op.out] = p.vectors[op.out] + y.view_as(p.vectors[op.out])
 
 
 class _States(torch.autograd.Function):
@@ -243,6 +256,7 @@ _RUN = {
     Clip: _clip,
     Copy: _copy,
     Embed: _embed,
+    Experts: _experts,
     Gate: _gate,
     Linear: _linear,
     Norm: _norm,
