@@ -101,7 +101,7 @@ def _cells(number, row):
 def shape_text(model):
     """A shape in a few words, of a ModelConfig as JSON has it."""
     options = model.get("options", {})
-    experts = f", {options['chosen']} of {options['experts']} experts" * ("experts" in options)
+    experts = ", {chosen} of {experts} experts".format(**options) if "experts" in options else ""
     width = model["n_kv_heads"] * model["head_dim"]
     return f"{model['n_layers']} x {model['dim']}, KV {width}, FFN {model['hidden_dim']}{experts}"
 

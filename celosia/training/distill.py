@@ -106,7 +106,7 @@ def distill(student, tensors, teacher, windows, training, rounding=None, keep=No
     matrices = [tensor for tensor in parameters if tensor.dim() > 1]
     vectors = [tensor for tensor in parameters if tensor.dim() < 2]
     groups = [{"params": matrices, "weight_decay": training.decay}, {"params": vectors}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     first, running = 0, None
     if keep and (state := keep(None)):
         first, running = state["step"], state["loss"]

@@ -179,17 +179,17 @@ def _gate(op, p):
 
 
 def _experts(op, p):
-    h = p.vectors[op.input].flatten(0, -2)
+    """All experts, those that are not chosen with a weight of 0: for models of few."""
+    h = p.vectors[op.input]
     weights = torch.softmax(F.linear(h, p.tensors[op.router]), dim=-1)
     some, chosen = weights.topk(op.k, dim=-1)
     if op.renormalise:
         some = some / some.sum(-1, keepdim=True)
-    y, (gate, up, down) = torch.zeros_like(h), (p.tensors[n] for n in (op.gate, op.up, op.down))
-    for n in range(op.n):
-        rows, place = torch.nonzero(chosen == n, as_tuple=True)
-        hidden = ACTIVATIONS[op.activation](F.linear(h[rows], gate[n])) * F.linear(h[rows], up[n])
-        y = y.index_add(0, rows, F.linear(hidden, down[n]) * some[rows, place, None])
-    p.vectors[op.out] = p.vectors[op.out] + y.view_as(p.vectors[op.out])
+    some = torch.zeros_like(weights).scatter(-1, chosen, some)
+    gate, up = (F.linear(h, p.tensors[n].flatten(0, 1)) for n in (op.gate, op.up))
+    hidden = (ACTIVATIONS[op.activation](gate) * up).unflatten(-1, (op.n, -1)) * some[..., None]
+    down = p.tensors[op.down].transpose(1, 2).flatten(0, 1)
+    p.vectors[op.out] = p.vectors[op.out] + hidden.flatten(-2) @ down
 
 
 class _States(torch.autograd.Function):
