@@ -30,7 +30,7 @@ def confirm(board, name):
     there = Question(board, law, 0.0, {}).point(one.config)
     front = Front(Question(board, law, 0.0, {"latency": there.latency}), Grid(law, models))
     front.search(TRIALS)
-    best, row = front.pareto()[0], report_of(front, one.tokens)["front"][0]
+    best, row = front.pareto()[0], report_of(front, models)["front"][0]
     loss = lesson()[0](best.config)
     figures = {"predicted": there.loss, "error": there.error, "measured": one.loss}
     figures |= {"cycles": there.cycles, "model": dataclasses.asdict(one.config)}

@@ -17,7 +17,7 @@ from celosia.reference.families import describe
 from celosia.reference.model import ModelConfig
 from known_results import begin, write_known
 
-from celosia.codesign.law import QUANTITIES, TERMS, fitted, is_held, known_models
+from celosia.codesign.law import QUANTITIES, fitted, is_held, known_models
 
 __all__ = ["FILE", "NAMED", "lesson", "shapes"]
 
@@ -29,8 +29,7 @@ SIZES = {
     "shape": ((20, 50), (50, 110), (110, 220), (20, 50), (50, 110), (110, 350)),
     "large": ((700, 2000),),
 }
-#: Shapes of models that are there; they come behind so many others.
-FIRST = 12
+#: Shapes of models that are there.
 NAMED = {
     "demo": (4, 96, 6, 2, 224),
     "demo-small": (3, 64, 8, 4, 128),
@@ -60,7 +59,8 @@ def drawn(rng):
 
 def shapes():
     """All ModelConfigs by their names."""
-    rng, found = np.random.default_rng(SEED), {}
+    rng = np.random.default_rng(SEED)
+    found = {name: model(*shape) for name, shape in NAMED.items()}
     for kind, count in COUNTS.items():
         number = 0
         while number < count:
@@ -69,8 +69,6 @@ def shapes():
             if least * 1000 <= describe(config).parameters < most * 1000:
                 found[f"{kind}{number}"] = config
                 number += 1
-                if len(found) == FIRST:
-                    found |= {name: model(*shape) for name, shape in NAMED.items()}
     return found
 
 
@@ -92,7 +90,8 @@ def lesson():
 
 def train(known, path):
     """Train what is not in ``known`` yet."""
-    for name, config in shapes().items():
+    order = sorted(shapes().items(), key=lambda one: one[1].n_layers)  # soon trained first
+    for name, config in order:
         if name in known:
             continue
         course, tokens = lesson()
@@ -110,7 +109,7 @@ def check():
     """Print the law and its errors."""
     models = known_models()
     law = fitted(models)
-    for coefficient, term in zip(law.coefficients, TERMS, strict=True):
+    for coefficient, term in zip(law.coefficients, law.terms, strict=True):
         name = " x ".join(f"log({QUANTITIES[n]})" for n in term) or "1"
         print(f"{coefficient:+9.4f} {name}")
     for number, one in enumerate(models):

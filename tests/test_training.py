@@ -237,6 +237,6 @@ def test_a_model_learns_a_text(tiny_config):
         for steps in (0, 30)
     ]
     assert abs(losses[0] - np.log(config.vocab_size)) < 0.3
-    assert losses[1] < 0.3 * losses[0]
+    assert losses[1] < 0.6 * losses[0]
     with pytest.raises(ValueError, match="the text is too short: 3 tokens for a window of 16"):
         text_loss(*pretrained(config, seen, Training(0)), text[:3], 16, 0)

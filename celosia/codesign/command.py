@@ -59,7 +59,7 @@ def codesign(
         front = Front(Question(chosen, law, level, limits), Grid(law, models, words), seed)
         with bar("searching") as progress:
             front.search(trials, lambda n: progress(n, trials))
-        report = report_of(front, models[0].tokens, text and str(text))
+        report = report_of(front, models, text and str(text))
         show(report)
         write_json(report)
         write_page(page(report, front))

@@ -22,8 +22,10 @@ __all__ = [
 
 #: What a shape is to the law; each by its natural logarithm.
 QUANTITIES = ("depth", "width", "KV width", "FFN ratio", "activation rate")
-#: The law's terms: products of such quantities, by their numbers.
-TERMS = ((), (0,), (1,), (2,), (3,), (4,), (0, 0), (1, 1), (0, 1), (1, 3), (1, 4))
+#: The law's terms: products of such quantities, by their numbers. Those behind the linear ones are
+#: taken, in this order, where a term has at least ``MODELS`` models.
+TERMS = ((), (0,), (1,), (2,), (3,), (4,), (0, 1), (0, 0), (1, 1), (1, 3), (1, 4))
+LINEAR, MODELS = 6, 3
 EACH = 4  # one of so many models is held out of the fit
 SPREADS = 2  # standard deviations of the error that is stated
 ROOM = 1e-9  # of a range's ends
@@ -58,6 +60,8 @@ class Law:
 
     Parameters
     ----------
+    terms : tuple
+        Of :data:`TERMS`.
     coefficients : float64[terms]
     spread : float
         The standard deviation of a loss around the fit, in nats.
@@ -72,6 +76,7 @@ class Law:
         the largest error of those, in nats.
     """
 
+    terms: tuple
     coefficients: np.ndarray
     spread: float
     inverse: np.ndarray
@@ -83,7 +88,7 @@ class Law:
 
     def loss(self, config):
         """What a model of ``config`` is to lose, in nats per token."""
-        return float(_terms([config])[0] @ self.coefficients)
+        return float(_rows([config], self.terms)[0] @ self.coefficients)
 
     def error(self, config):
         """What that is good for: two standard deviations of a prediction, in nats."""
@@ -97,7 +102,7 @@ class Law:
         return bool(within) and self._leverage(config) <= self.leverage * (1 + ROOM)
 
     def _leverage(self, config):
-        row = _terms([config])[0]
+        row = _rows([config], self.terms)[0]
         return float(row @ self.inverse @ row)
 
 
@@ -108,9 +113,9 @@ def quantities(config):
     return np.array([config.n_layers, config.dim, width, ratio, chosen / experts])
 
 
-def _terms(configs):
+def _rows(configs, terms):
     logs = np.log([quantities(config) for config in configs])
-    return np.stack([logs[:, list(term)].prod(axis=1) for term in TERMS], axis=1)
+    return np.stack([logs[:, list(term)].prod(axis=1) for term in terms], axis=1)
 
 
 def known_models():
@@ -125,16 +130,19 @@ def known_models():
 def fitted(models):
     """The :class:`Law` of ``models``, every fourth of which is held out of the fit."""
     seen, held = ([one for n, one in enumerate(models) if is_held(n) is x] for x in (False, True))
-    rows, losses = _terms([one.config for one in seen]), np.array([one.loss for one in seen])
+    terms = TERMS[: max(LINEAR, len(seen) // MODELS)]
+    rows = _rows([one.config for one in seen], terms)
+    losses = np.array([one.loss for one in seen])
     coefficients, *_ = np.linalg.lstsq(rows, losses, rcond=None)
     inverse = np.linalg.pinv(rows.T @ rows)
     rest = losses - rows @ coefficients
     others = np.array([one.loss for one in held])
-    held_rest = others - _terms([one.config for one in held]) @ coefficients
+    held_rest = others - _rows([one.config for one in held], terms) @ coefficients
     values = np.array([quantities(one.config) for one in seen])
     return Law(
+        terms=terms,
         coefficients=coefficients,
-        spread=math.sqrt(rest @ rest / max(len(seen) - len(TERMS), 1)),
+        spread=math.sqrt(rest @ rest / max(len(seen) - len(terms), 1)),
         inverse=inverse,
         leverage=float(np.einsum("ij,jk,ik->i", rows, inverse, rows).max()),
         ranges=np.array([values.min(axis=0), values.max(axis=0)]),

@@ -20,17 +20,18 @@ __all__ = ["page", "report_of", "shape_text", "show"]
 LAW_TEXT = "tiny Shakespeare"
 UNITS = {"latency": "ms", "memory": "bytes"}
 SHOWN = 20  # models in the table
+TRUSTED = 0.8  # R2 of models outside of the fit, below which a law is called weak
 COLUMNS = ("", "model", "parameters", "nats", "perplexity", "ms", "kB")
 
 
-def report_of(front, tokens, text=None):
+def report_of(front, models, text=None):
     """What the command writes as JSON.
 
     Parameters
     ----------
     front : celosia.codesign.front.Front
-    tokens : int
-        That each model of the law was trained on.
+    models : list of celosia.codesign.law.Trained
+        That the law was fitted on.
     text : str, optional
         The file that the losses are of.
 
@@ -47,12 +48,13 @@ def report_of(front, tokens, text=None):
         "board": question.board.name,
         "text": text or LAW_TEXT,
         "level": question.level,
-        "tokens": tokens,
+        "tokens": models[0].tokens,
         "limits": question.limits,
         "looked_at": len(front.found),
         "without_machine": sum(one is None for one in front.found.values()),
         "shapes": len(front.grid.configs),
         "law": {
+            "models": len(models),
             "coefficients": law.coefficients.tolist(),
             **{n: getattr(law, n) for n in ("r2", "held_r2", "held_error", "spread")},
         },
@@ -112,7 +114,9 @@ def _title(report):
 
 def _notes(report):
     law = report["law"]
+    weak = f"the law is weak: by {law['models']} models; python bench/loss_law.py trains more"
     return [
+        *([weak] if law["held_r2"] < TRUSTED else ()),
         f"{report['looked_at']} of {report['shapes']} shapes looked at, "
         f"{report['without_machine']} without a machine",
         f"nats per token after {report['tokens']:,} tokens, before weights are rounded",
