@@ -29,6 +29,7 @@ from typer.core import TyperGroup
 
 from celosia import __version__, guard
 from celosia.boards.cli import register as register_boards
+from celosia.codesign.command import codesign
 from celosia.components import components
 from celosia.doctor import doctor
 from celosia.estimate import estimate
@@ -108,6 +109,7 @@ app.command()(doctor)
 app.command()(estimate)
 app.command()(roofline)
 app.command()(search)
+app.command()(codesign)
 register_boards(app)
 progress_console = Console(stderr=True)
 

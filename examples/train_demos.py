@@ -42,6 +42,7 @@ from celosia.training.compact import CompactRounding, equal_values
 from celosia.training.distill import Training, distill
 from celosia.training.forward import forward, tensors_of
 from celosia.training.kept import kept
+from celosia.training.pretrain import fresh
 from celosia.training.rounding import Rounding
 from celosia.training.text import windows
 from celosia.training.tune import coded_model, trainable
@@ -149,19 +150,6 @@ def matmul_free(text, held_out, options):
     rounding = Rounding(model.description, SCHEME, ternary=True)
     model = course.train("ternary", model, options.steps, rounding)
     course.write(coded_model(model, tensors_of(model), rounding), settings_of(SCHEME))
-
-
-def fresh(config, seed):
-    """A Llama's beginning: small weights, those that write the residual stream smaller."""
-    generator, model = np.random.default_rng(seed), random_model(config, seed)
-    for tensors in (model.tensors, *model.layers):
-        for name, array in tensors.items():
-            if array.ndim == 1:
-                array[:] = 1
-                continue
-            std = 0.05 / math.sqrt(2 * config.n_layers if name in ("wo", "w_down") else 1)
-            array[:] = generator.standard_normal(array.shape) * std
-    return model
 
 
 def begun(demo, tokens, seed):

@@ -1,4 +1,4 @@
-"""Distillation: a model, its weights rounded or not, learns another one's distributions."""
+"""Distillation: a model, its weights rounded or not, learns another's distributions, or a text."""
 
 import math
 from dataclasses import dataclass
@@ -85,7 +85,8 @@ def distill(student, tensors, teacher, windows, training, rounding=None, keep=No
     ----------
     student : Description
     tensors : list of dict of str to Tensor
-    teacher : (Description, list of dict of str to Tensor)
+    teacher : (Description, list of dict of str to Tensor) or None
+        Without one the text's own tokens are what is learnt.
     windows : Windows
     training : Training
     rounding : Rounding, optional
@@ -105,7 +106,7 @@ def distill(student, tensors, teacher, windows, training, rounding=None, keep=No
     matrices = [tensor for tensor in parameters if tensor.dim() > 1]
     vectors = [tensor for tensor in parameters if tensor.dim() < 2]
     groups = [{"params": matrices, "weight_decay": training.decay}, {"params": vectors}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     first, running = 0, None
     if keep and (state := keep(None)):
         first, running = state["step"], state["loss"]
@@ -136,6 +137,10 @@ def _loss(student, tensors, teacher, windows, training, rounding, step):
     fed, following = windows.batch(training.batch, step, training.seed)
     device = next(iter(tensors[0].values())).device
     fed, following = fed.to(device), following.to(device)
+    tensors = rounding.rounded(tensors) if rounding else tensors
+    if teacher is None:
+        found = forward(student, tensors, fed)
+        return F.cross_entropy(found.flatten(0, 1), following.flatten())
     with torch.no_grad():
         wanted = torch.softmax(forward(teacher[0], teacher[1], fed), dim=-1)
         if training.text:
@@ -144,5 +149,5 @@ def _loss(student, tensors, teacher, windows, training, rounding, step):
                 -1, following[..., None], wanted.new_full((*fed.shape, 1), training.text)
             )
         entropy = -torch.special.xlogy(wanted, wanted).sum(-1).mean()
-    found = forward(student, rounding.rounded(tensors) if rounding else tensors, fed)
+    found = forward(student, tensors, fed)
     return F.cross_entropy(found.flatten(0, 1), wanted.flatten(0, 1)) - entropy

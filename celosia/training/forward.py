@@ -13,6 +13,7 @@ from celosia.reference.operations import (
     Clip,
     Copy,
     Embed,
+    Experts,
     Gate,
     Hadamard,
     Linear,
@@ -86,14 +87,14 @@ class _Pass:
             _RUN[type(op)](op, self)
 
     def turns(self, op):
-        """Cosines and sines of a rotation, float32[n, 1, pairs]."""
+        """A rotation's turns: complex64[n, 1, pairs]."""
         key = op.frequencies, op.factor
         if key not in self._turns:
             frequencies = torch.tensor(op.frequencies, dtype=torch.float64)
             angles = torch.outer(self.positions.cpu().double(), frequencies)[:, None]
-            factors = torch.where(frequencies != 0, op.factor, 1.0)
-            parts = ((turn(angles) * factors).float() for turn in (torch.cos, torch.sin))
-            self._turns[key] = tuple(part.to(self.tokens.device) for part in parts)
+            factors = torch.where(frequencies != 0, op.factor, 1.0).double()
+            turns = torch.polar(factors.expand_as(angles), angles)
+            self._turns[key] = turns.to(self.tokens.device, torch.complex64)
         return self._turns[key]
 
     def cached(self, k, v):
@@ -144,10 +145,8 @@ def _linear(op, p):
 
 def _rotate(op, p):
     x = p.vectors[op.vector]
-    pairs = x.unflatten(-1, (-1, op.head_dim // 2, 2))
-    (even, odd), (cos, sin) = pairs.unbind(-1), p.turns(op)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    p.vectors[op.vector] = turned.reshape(x.shape)
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, op.head_dim // 2, 2)))
+    p.vectors[op.vector] = torch.view_as_real(pairs * p.turns(op)).reshape(x.shape)
 
 
 def _attention(op, p):
@@ -181,6 +180,20 @@ ACTIVATIONS = {
 def _gate(op, p):
     y = ACTIVATIONS[op.activation](p.vectors[op.gate])
     p.vectors[op.out] = y * p.vectors[op.up] if op.up else y
+
+
+def _experts(op, p):
+    """All experts, those that are not chosen with a weight of 0: for models of few."""
+    h = p.vectors[op.input]
+    weights = torch.softmax(F.linear(h, p.tensors[op.router]), dim=-1)
+    some, chosen = weights.topk(op.k, dim=-1)
+    if op.renormalise:
+        some = some / some.sum(-1, keepdim=True)
+    some = torch.zeros_like(weights).scatter(-1, chosen, some)
+    gate, up = (F.linear(h, p.tensors[n].flatten(0, 1)) for n in (op.gate, op.up))
+    hidden = (ACTIVATIONS[op.activation](gate) * up).unflatten(-1, (op.n, -1)) * some[..., None]
+    down = p.tensors[op.down].transpose(1, 2).flatten(0, 1)
+    p.vectors[op.out] = p.vectors[op.out] + hidden.flatten(-2) @ down
 
 
 class _States(torch.autograd.Function):
@@ -253,6 +266,7 @@ _RUN = {
     Clip: _clip,
     Copy: _copy,
     Embed: _embed,
+    Experts: _experts,
     Gate: _gate,
     Hadamard: _hadamard,
     Linear: _linear,

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from celosia.reference.operations import Linear
+from celosia.reference.operations import Experts, Linear
 from celosia.reference.quantization.coded import Coded
 from celosia.reference.quantization.digits import DIGITS
 
@@ -42,10 +42,17 @@ class Rounding:
     ternary : bool
         The layers' matrices are ternary, row by row. So is what else has 2 bits and no groups; on a
         fabric of ternary weights (``scheme.ternary``) tables are sums of digits, but not wide ones.
+
+    Raises
+    ------
+    ValueError
+        If the description has experts.
     """
 
     def __init__(self, description, scheme, ternary=False):
         self.scheme, self.ternary = scheme, ternary
+        if description.find(Experts):
+            raise ValueError("the operation Experts cannot be trained in codes")
         tables = {name for op in description.begin for name in (op.table, op.positions) if name}
         self.vectors = {(None, name): "x" for name in sorted(tables)}
         for layer, operations in [*enumerate(description.layers), (None, description.end)]:
