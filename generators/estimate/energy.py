@@ -31,7 +31,7 @@ def token_energy(description, config, position):
     position : int
     """
     width, head = config.weight_width, config.head_width or config.weight_width
-    formats = Formats(width, head, config.group_size)
+    formats = Formats(width, head, config.group_size, config.offset_width)
     codes = (config.key_width + config.value_width) / (2 * CACHED_WIDTH)
     rates = dict.fromkeys(CLASSES, ON_CHIP)
     if config.memory != "on_chip":
