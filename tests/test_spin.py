@@ -33,14 +33,12 @@ def spin():
 
 
 def test_activations_round_as_the_machines(spin):
-    import torch
-
     rng = np.random.default_rng(0)
     x = rng.integers(-(1 << 20), 1 << 20, (50, 12)) >> rng.integers(0, 20, (50, 1))
     for width in (8, 4):
         mantissa, exponent = block_quantize(x.reshape(50, -1, 4), width)
         expected = np.ldexp(mantissa.astype(float), exponent[..., None]).reshape(x.shape)
-        found = spin.block_rounded(torch.tensor(x, dtype=torch.float32), 4, width)
+        found = spin.block_rounded(spin.torch.tensor(x.astype(np.float32)), 4, width)
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
