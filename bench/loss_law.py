@@ -23,12 +23,9 @@ __all__ = ["FILE", "NAMED", "lesson", "shapes"]
 
 FILE = Path(__file__).parents[1] / "celosia" / "codesign" / "loss_law.json"
 SEED = 15
-COUNTS = {"shape": 36, "large": 3}
-#: From which to which number of parameters, in turn.
-SIZES = {
-    "shape": ((20, 50), (50, 110), (110, 220), (20, 50), (50, 110), (110, 350)),
-    "large": ((700, 2000),),
-}
+COUNT = 36
+#: From which to which number of parameters, in thousands, in turn.
+SIZES = (20, 50), (50, 110), (110, 220), (20, 50), (50, 110), (110, 350)
 #: Shapes of models that are there.
 NAMED = {
     "demo": (4, 96, 6, 2, 224),
@@ -61,14 +58,13 @@ def shapes():
     """All ModelConfigs by their names."""
     rng = np.random.default_rng(SEED)
     found = {name: model(*shape) for name, shape in NAMED.items()}
-    for kind, count in COUNTS.items():
-        number = 0
-        while number < count:
-            config = drawn(rng)
-            least, most = SIZES[kind][number % len(SIZES[kind])]
-            if least * 1000 <= describe(config).parameters < most * 1000:
-                found[f"{kind}{number}"] = config
-                number += 1
+    number = 0
+    while number < COUNT:
+        config = drawn(rng)
+        least, most = SIZES[number % len(SIZES)]
+        if least * 1000 <= describe(config).parameters < most * 1000:
+            found[f"shape{number}"] = config
+            number += 1
     return found
 
 
