@@ -490,7 +490,8 @@ def change_config(config, settings):
         lanes = changes.get("vector_lanes")
         parallelism = changes.get("weight_parallelism", config.weight_parallelism)
         if lanes is None and parallelism >= 8:
-            lanes, kind = config.vector_lanes, MACHINES.get(changes.get("machine"), config.kind)
+            lanes = config.vector_lanes
+            kind = MACHINES.get(str(changes.get("machine")), config.kind)
             while lanes > 2 and parallelism % kind.least_parallelism(lanes):
                 lanes //= 2
             changes["vector_lanes"] = lanes
