@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from celosia.generators.config import AUTO, change_config, load_config
+from celosia.reference.operations import Attention
 
 __all__ = ["choose_config", "memory_needs", "usual_config"]
 
@@ -30,8 +31,9 @@ def choose_config(model, source=AUTO, settings=()):
 
     With ``auto`` it is that of "small" where tape and cache have at most 4 MiB each; else that of
     "large", one token at a time, with what is larger than that behind AXI ports: four of 512 bits
-    for the tape, which give it all its weights in each cycle. The text says so; it is empty where
-    nothing was chosen.
+    for the tape, which give it all its weights in each cycle; and with steps of values by token,
+    without which SmolLM2 does not answer behind its own system prompt. The text says so; it is
+    empty where nothing was chosen.
 
     Raises
     ------
@@ -50,6 +52,8 @@ def choose_config(model, source=AUTO, settings=()):
         config = small
     else:
         base = replace(load_config("large"), token_parallelism=1)
+        if model.description.find(Attention):
+            base = replace(base, value_steps="token")
         if tape > ON_CHIP:
             base = replace(base, memory="axi", axi_width=512, axi_ports=4)
         if cache > ON_CHIP:

@@ -38,6 +38,7 @@ def test_larger_models_lie_outside():
     assert memory_needs(model, load_config()) == (134_515_008, 2 * 30 * 3 * 64 * 8192)
     config, why = choose_config(model)
     assert (config.memory, config.kv_memory, config.token_parallelism) == ("axi", "axi", 1)
+    assert config.value_steps == "token"
     word = config.weight_parallelism * config.weight_width
     assert config.axi_width * config.axi_ports == word  # all weights of a cycle in a cycle
     assert why == (
