@@ -97,7 +97,9 @@ def test_bad_input(tmp_path, recipe):
     short.write_text("A few words.")
     (tmp_path / "binary").write_bytes(b"\xff")
     message = fails("quantize", "demo", "-o", out, "--recipe", "finest")
-    assert message.startswith("'finest' is no recipe (rtn, smoothquant, awq, gptq, quarot), nor")
+    assert message.startswith(
+        "'finest' is no recipe (rtn, smoothquant, awq, gptq, quarot, spinquant), nor"
+    )
     message = fails("quantize", "demo", "-o", out, "--recipe", "gptq", "--text", short)
     assert message.startswith(f"{short}: the text is too short: it gives ")
     message = fails("quantize", "demo", "-o", out, "--text", tmp_path / "binary")

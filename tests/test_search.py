@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -13,6 +14,7 @@ import pytest
 from celosia.boards.catalog import BOARDS
 from celosia.boards.ecp5 import Ecp5Flow
 from celosia.boards.estimate import check_fit
+from celosia.boards.full_estimate import needs
 from celosia.generators.config import ConfigError, load_config
 from celosia.generators.estimate.report import estimate_report
 from celosia.generators.machine_sizes import sampler_lanes
@@ -127,6 +129,10 @@ def test_only_what_is_weighed_is_open():
     assert space.config(values | {"weight_parallelism": 64}).lut_multipliers == 64 + 24 - 60
     assert config.sampler_lanes == sampler_lanes(config, CONFIG.dim)
     assert config.gate_lanes == 2
+    assert (
+        needs(model.config, config)["dsp"]
+        < needs(model.config, replace(config, gate_lanes=0))["dsp"]
+    )
     assert space.config(values | {"token_parallelism": 2}).gate_lanes == 0
     compact = Space(BOARDS["icebreaker"], model, [], {"loss"})
     assert compact.choices.keys() == {"max_seq_len", "window"}

@@ -62,7 +62,8 @@ def flows_of(sketch):
     """The :class:`Flow` of each route of a :class:`Sketch`'s program; the units; by their names."""
     shape, program = sketch.shape, sketch.program
     routes = routes_of(shape, program)
-    sizes = shape.lanes, shape.head_words, shape.dim_words, any(program.bias_words)
+    sizes = shape.lanes, shape.gate_lanes, shape.head_words, shape.dim_words
+    sizes += (any(program.bias_words),)
     key = repr((sizes, [(route.name, route.sink, *map(_form, route.units)) for route in routes]))
     if key not in _KNOWN:
         _KNOWN[key] = _found(shape, program, {route.name: route for route in routes})
