@@ -1,7 +1,7 @@
 """The energy of a token's operations: an estimate, by which formats and memories compare.
 
 Horowitz, "Computing's energy problem", ISSCC 2014, for 45 nm CMOS at 0.9 V, as it is commonly
-quoted (the paper was not at hand): an 8-bit multiplication 0.2 pJ, a 32-bit addition 0.1 pJ, 64
+quoted: an 8-bit multiplication 0.2 pJ, a 32-bit addition 0.1 pJ, 64
 bits read from 8 KB of SRAM 10 pJ, from DRAM 1.3 to 2.6 nJ. A multiplication by fewer bits is taken
 to need as much less, and ternary weights none.
 
