@@ -4,13 +4,11 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from celosia.generators.config_checks import ConfigError, check_config
 from celosia.generators.machine_kinds import MACHINES
 from celosia.reference.checkpoint.files import read_text
 from celosia.reference.checkpoint.schema import convert
-from celosia.reference.quantization.scheme import WIDE_HEADS, transform_sizes
-from celosia.reference.quantization.trits import packed_size
-from celosia.reference.units.block_quantize import ACTIVATION_WIDTHS
-from celosia.rtl.mac.format import PACKINGS, MacFormat, packs
+from celosia.rtl.mac.format import packs
 
 from celosia.printable import shown
 
@@ -28,33 +26,7 @@ FOLDER = Path(__file__).parent / "configs"
 
 AUTO = "auto"  # chosen by the model: celosia.generators.automatic
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-AXI_WIDTHS = 32, 64, 128, 256, 512
 FILE_LIMIT = 64 << 10  # bytes of a TOML file
-
-
-#: Of fields that take few values: these.
-CHOICES = {
-    "token_parallelism": (1, 2, 4, 8),
-    "weight_format": ("integer", "ternary", "trits"),
-    "packing": tuple(PACKINGS),
-    "activation_width": ACTIVATION_WIDTHS,
-    "memory": ("on_chip", "axi", "sdram"),
-    "machine": tuple(MACHINES),
-    "axi_width": AXI_WIDTHS,
-    "kv_memory": ("on_chip", "axi"),
-    "kv_axi_width": AXI_WIDTHS,
-    "key_width": (8, 6, 4),
-    "value_width": (8, 6, 4),
-    "value_steps": ("channel", "token"),
-    "key_mean": ("kept", "removed"),
-    "offset_width": (12, 8),
-    "control": ("stream", "axi_lite"),
-    "sampling": ("temperature", "greedy"),
-}
-
-
-class ConfigError(ValueError):
-    """A parameter that no machine can have; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -201,191 +173,12 @@ class Config:
     name: str = "custom"
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, field.type) or isinstance(value, bool):
-                kind = {int: "a whole number", str: "a word"}[field.type]
-                raise ConfigError(f"{field.name} must be {kind}, not {shown(value)}")
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ConfigError(f"{name} must be {_either(choices)}, not {shown(value)}")
-        self._check_sizes()
-        self._check_groups()
-        self._check_format()
-        if "boot" in self.kind.fixed:
-            wanted = (8, 8) if self.ternary else (16, 4)
-            found = self.weight_parallelism, self.weight_width
-            if self.boot == "flash" and found != wanted:
-                raise ConfigError(
-                    "boot=flash needs weight_parallelism={} and weight_width={} with "
-                    "weight_format={}, not {} and {}".format(*wanted, self.weight_format, *found)
-                )
-        elif self.boot != "host" and not (self.boot == "flash" and self.memory == "sdram"):
-            raise ConfigError(f"boot must be host, or flash with memory=sdram, not {self.boot!r}")
-        if self.value_width < 8 and self.value_steps == "channel":
-            raise ConfigError(
-                f"value_steps must be token with a value_width of {self.value_width}, not channel"
-            )
-        self._check_pages()
-        self._check_kind()
+        check_config(self)
 
     @property
     def ternary(self):
         """Whether weights are ternary, however many bits they take on the tape."""
         return self.weight_format != "integer"
-
-    def _check_sizes(self):
-        for name, least, most in (
-            ("weight_parallelism", 8, 4096),
-            ("weight_width", 2, 8),
-            ("axi_ports", 1, 16),
-            ("lut_multipliers", 0, 1024),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise ConfigError(
-                    f"{name} must be from {least} to {most}, not {getattr(self, name)}"
-                )
-        if self.vector_lanes not in (2, 4, 8, 16, 32):
-            raise ConfigError(
-                f"vector_lanes must be a power of two from 2 to 32, not {self.vector_lanes}"
-            )
-        least = self.kind.least_parallelism(self.vector_lanes)
-        if self.weight_parallelism % least:
-            square = self.kind.words
-            unit = "vector_lanes squared" if square else "twice vector_lanes"
-            why = ": a tile's rows leave the fabric in whole words" if square else ""
-            raise ConfigError(
-                f"weight_parallelism must be a multiple of {unit} ({least}), "
-                f"not {self.weight_parallelism}{why}"
-            )
-        widths = [0, *(self.vector_lanes << n for n in range(7)), 64]
-        if self.softmax_lanes not in (n for n in widths if n <= 64):
-            raise ConfigError(
-                f"softmax_lanes must be 0 or a power of two from vector_lanes "
-                f"({self.vector_lanes}) to 64, not {self.softmax_lanes}"
-            )
-        if self.sampler_lanes not in (0, *(self.vector_lanes >> n for n in range(6))):
-            raise ConfigError(
-                f"sampler_lanes must be 0 or a power of two up to vector_lanes "
-                f"({self.vector_lanes}), not {self.sampler_lanes}"
-            )
-        half = self.vector_lanes // 2 if self.token_parallelism == 1 else 0
-        if self.gate_lanes not in (0, half):
-            raise ConfigError(
-                "gate_lanes must be 0, or with a token_parallelism of 1 half of vector_lanes "
-                f"({self.vector_lanes}), not {self.gate_lanes}"
-            )
-        for name in ("rotate_down", "rotate_keys"):
-            if getattr(self, name) not in transform_sizes(self.vector_lanes):
-                raise ConfigError(
-                    f"{name} must be 0 or a power of two from 2 to 64 * vector_lanes "
-                    f"({64 * self.vector_lanes}), not {getattr(self, name)}"
-                )
-        if not 0 <= self.max_seq_len < 1 << 20:
-            raise ConfigError(
-                f"max_seq_len must be from 1 to {(1 << 20) - 1} (0 for the model's), "
-                f"not {self.max_seq_len}"
-            )
-
-    def _check_groups(self):
-        if self.group_size not in range(0, 257, self.vector_lanes):
-            raise ConfigError(
-                f"group_size must be 0 or a multiple of vector_lanes ({self.vector_lanes}) to 256, "
-                f"not {self.group_size}"
-            )
-        if self.offset_width < 12:
-            why = ""
-            if not self.group_size or self.weight_width == 8:
-                why = "without groups of fewer than 8 bits"
-            elif self.head_width not in (0, self.weight_width):
-                why = "where the head has more bits than the rest"
-            if why:
-                raise ConfigError(f"offset_width must be 12 {why}, not {self.offset_width}")
-        widths = [0, self.weight_width]
-        if self.group_size and self.weight_width <= 4:
-            widths.append(2 * self.weight_width)
-        room = self.weight_parallelism * self.weight_width
-        if self.weight_format == "trits":
-            room = 8 * packed_size(self.weight_parallelism)
-        if not self.group_size:
-            codes = self.cached_rows * self.vector_lanes
-            widths += [width for width in WIDE_HEADS if width * codes <= room]
-        if self.head_width not in widths:
-            raise ConfigError(
-                f"head_width must be weight_width ({self.weight_width}), or with a group_size and "
-                f"at most 4 bits twice as much, or 4 or 8 where the tape's words hold as many as "
-                f"there are multipliers of keys and values, not {self.head_width}"
-            )
-
-    def _check_format(self):
-        widths = self.kind.open.get("weight_width", (2,))
-        if self.ternary and (self.weight_width not in widths or self.group_size):
-            raise ConfigError(
-                f"weight_format={self.weight_format} needs weight_width=2 and no group_size, not "
-                f"weight_width={self.weight_width} and group_size={self.group_size}"
-            )
-        try:
-            ternary = self.ternary and self.weight_width == 2
-            form = MacFormat(8, self.weight_width, ternary, self.packing)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        chunk, least = self.vector_lanes**2, form.group * self.vector_lanes**2
-        if self.packing != "none" and self.weight_parallelism % least:
-            raise ConfigError(
-                f"weight_parallelism must be a multiple of twice vector_lanes squared ({least}) "
-                f"with packing={self.packing}, not {self.weight_parallelism}"
-            )
-        multipliers = self.cached_rows if self.ternary else self.rows // form.group
-        multipliers *= self.vector_lanes * self.token_parallelism
-        if self.lut_multipliers > multipliers:
-            raise ConfigError(
-                f"lut_multipliers must be at most the fabric's {multipliers} multipliers, "
-                f"not {self.lut_multipliers}"
-            )
-        most = self.weight_parallelism // (1 if self._packs_codes else form.group)
-        if self.attention_parallelism not in range(0, most + 1, chunk):
-            raise ConfigError(
-                f"attention_parallelism must be 0 or a multiple of vector_lanes squared ({chunk}) "
-                f"to {most}, not {self.attention_parallelism}"
-            )
-
-    def _check_pages(self):
-        size = self.kv_page_size
-        if size == 0:
-            if self.kv_pages:
-                raise ConfigError(f"kv_pages must be 0 without a kv_page_size, not {self.kv_pages}")
-            return
-        if size not in range(1, 1025) or size & (size - 1) or size % self.cached_rows:
-            raise ConfigError(
-                "kv_page_size must be 0 or a power of two to 1024 that is a multiple of the "
-                f"fabric's rows of keys (attention_parallelism, or weight_parallelism, over "
-                f"vector_lanes, {self.cached_rows}), not {size}"
-            )
-        if not 0 <= self.kv_pages <= 1 << 16 or self.kv_pages * size > 1 << 20:
-            raise ConfigError(
-                f"kv_pages must be from 0 to {min(1 << 16, (1 << 20) // size)} with a kv_page_size "
-                f"of {size}, not {self.kv_pages}"
-            )
-
-    def _check_kind(self):
-        """What the kind of machine fixes."""
-        for name, value in self.kind.fixed.items():
-            found = getattr(self, name)
-            if isinstance(value, range):
-                text = f"a multiple of {value.step} from {value[0]} to {value[-1]}"
-                if found not in value:
-                    raise ConfigError(f"{name} must be {text}, not {found}")
-            elif isinstance(value, tuple):
-                if found not in value:
-                    raise ConfigError(
-                        f"{name} must be {_either(value)} for the {self.machine} machine, "
-                        f"not {found}"
-                    )
-            elif found != value:
-                raise ConfigError(
-                    f"{name} must be {value} for the {self.machine} machine, not {found}"
-                )
 
     @property
     def kind(self):
@@ -409,17 +202,12 @@ class Config:
             return self.attention_parallelism // self.vector_lanes
         if self.ternary:
             return max(self.rows // 4 // self.vector_lanes, 1) * self.vector_lanes
-        return self.rows if self.packing == "none" or self._packs_codes else self.rows // 2
+        return self.rows if self.packing == "none" or self.packs_codes else self.rows // 2
 
     @property
-    def _packs_codes(self):
+    def packs_codes(self):
         """Whether keys and values share multipliers as weights do."""
         return packs(self.packing, max(self.key_width, self.value_width))
-
-
-def _either(values):
-    *most, last = values
-    return f"{', '.join(map(str, most))} or {last}"
 
 
 def _read_config(source):

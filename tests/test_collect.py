@@ -25,8 +25,11 @@ def norm(serial):
 class Closed(wiring.Component):
     """A collector, a norm for each vector that it gives to the residual stream, queries' steps."""
 
-    def __init__(self, rows, lanes, tokens, acc_width, steps, parts=1, paths=1, cached_rows=0):
+    def __init__(
+        self, rows, lanes, tokens, acc_width, steps, parts=1, paths=1, cached_rows=0, index_width=20
+    ):
         more = {"parts": parts, "paths": paths, "score_width": SCORE_WIDTH}
+        more["index_width"] = index_width
         more["cached_rows"] = cached_rows
         self.collect = Collect(rows, lanes, tokens, acc_width, **more)
         self.steps = steps
@@ -59,7 +62,7 @@ class Closed(wiring.Component):
         return m
 
 
-def operations(rng, group, n_layers):
+def operations(rng, group, n_layers, index_width=20):
     """A pass: an embedding for each token, layers, logits of the last token."""
 
     def operation(scalar=None, **more):
@@ -72,7 +75,7 @@ def operations(rng, group, n_layers):
             "restarts": int(residual),
             "scalar": Scalar.ONE if residual else scalar,
             "chunks": WORDS if residual else rng.choice([1, 2, rng.randint(1, 9)]),
-            "base": 0 if residual else rng.choice([0, rng.randrange(1 << 19)]),
+            "base": 0 if residual else rng.choice([0, rng.randrange(1 << index_width - 1)]),
             "argument": rng.randrange(256),
             "shift": rng.randrange(-40, 80),
             "head": rng.randrange(HEADS),
@@ -231,18 +234,18 @@ def test_words_with_their_scales(rows, lanes, tokens, width):
 
 
 @pytest.mark.parametrize(
-    ("rows", "parts", "paths", "cached_rows", "tokens"),
+    ("rows", "parts", "paths", "cached_rows", "tokens", "index_width"),
     [
-        (16, 4, 2, 0, 2),
-        (6, 1, 1, 0, 1),
-        (8, 4, 4, 0, 1),
-        (8, 1, 1, 4, 1),
-        (6, 1, 1, 2, 2),
-        (24, 2, 2, 8, 1),
-        (16, 2, 2, 4, 2),
+        (16, 4, 2, 0, 2, 20),
+        (6, 1, 1, 0, 1, 6),
+        (8, 4, 4, 0, 1, 6),
+        (8, 1, 1, 4, 1, 20),
+        (6, 1, 1, 2, 2, 20),
+        (24, 2, 2, 8, 1, 7),
+        (16, 2, 2, 4, 2, 20),
     ],
 )
-def test_chunks_that_move_together(rows, parts, paths, cached_rows, tokens):
+def test_chunks_that_move_together(rows, parts, paths, cached_rows, tokens, index_width):
     """Scores by paths, weighted values summed over parts, all else chunk by chunk.
 
     Scores and values of the first rows of a tile alone, where keys and values have no more.
@@ -252,12 +255,12 @@ def test_chunks_that_move_together(rows, parts, paths, cached_rows, tokens):
     cases, answers = [], []
     for stall in (0.0, 0.5, 0.8):
         model = Model(rng, rows, lanes, tokens, width, steps, *sizes)
-        passes = [op for _ in range(2) for op in operations(rng, tokens - 1, 2)]
+        passes = [op for _ in range(2) for op in operations(rng, tokens - 1, 2, index_width)]
         y = [word for op in passes for word in model.words(op, tokens - 1)]
         case = {"inputs": model.inputs, "counts": len(y), "stall": stall, "seed": 9}
         cases.append(case | {"settings": {"group": tokens - 1}})
         answers.append(y)
-    results = bench.run_many(Closed(rows, lanes, tokens, width, steps, *sizes), cases)
+    results = bench.run_many(Closed(rows, lanes, tokens, width, steps, *sizes, index_width), cases)
     for result, y in zip(results, answers, strict=True):
         for word, known in zip(result.outputs["o"], y, strict=True):
             if known.get("beside") is False:

@@ -10,7 +10,7 @@ from celosia.rtl.machine.collect_place import CollectPlace, asks
 from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
-from celosia.rtl.stream.words import framed, token_width
+from celosia.rtl.stream.words import INDEX_WIDTH, framed, token_width
 
 __all__ = ["Collect", "collected_layout", "scalar_layout"]
 
@@ -93,6 +93,9 @@ class Collect(wiring.Component):
         A multiple of ``lanes * parts``; 0 for all.
     wide : bool
         Whether operations say that they are wide: these, too, have ``cached_rows``.
+    index_width : int, 2 to 20
+        Bits of the numbers of words, and of ``chunks``: more than any operation needs cost
+        registers in every unit behind.
 
     Members
     -------
@@ -139,6 +142,7 @@ class Collect(wiring.Component):
         score_width=24,
         cached_rows=0,
         wide=False,
+        index_width=INDEX_WIDTH,
     ):
         check_range("lanes", lanes, 1, 64)
         if rows not in range(lanes, 1025, lanes):
@@ -166,6 +170,8 @@ class Collect(wiring.Component):
             )
         self.cached_rows = cached_rows
         self.wide = wide
+        check_range("index_width", index_width, 2, INDEX_WIDTH)
+        self.index_width = index_width
         weights = {"experts": In(stream.Signature(scalar_layout()))} if with_experts else {}
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
         norm = data.StructLayout(
@@ -305,7 +311,7 @@ class Collect(wiring.Component):
             given.valid.eq(go),
             o.data.eq(chosen),
             o.token.eq(at.token),
-            o.index.eq(index),
+            o.index.eq(index[: self.index_width]),
             o.argument.eq(operation.argument),
             o.last.eq(last),
             o.row_scale.eq(scales),

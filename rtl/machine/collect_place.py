@@ -2,7 +2,7 @@
 
 from amaranth import Mux, Signal
 from celosia.rtl.machine.step import Scalar
-from celosia.rtl.stream.words import INDEX_WIDTH, token_width
+from celosia.rtl.stream.words import token_width
 
 __all__ = ["CollectPlace", "asks"]
 
@@ -18,8 +18,8 @@ class CollectPlace:
     def __init__(self, collect):
         self.chunks = collect.rows // collect.lanes  # in a tile
         self.cached = collect.cached_rows // collect.lanes  # of them those of keys and values
-        self.chunk = Signal(INDEX_WIDTH)
-        self.ahead = Signal(INDEX_WIDTH, init=2)  # chunk + 2
+        self.chunk = Signal(collect.index_width)
+        self.ahead = Signal(collect.index_width, init=2)  # chunk + 2
         self.first_chunk = Signal(init=1)
         self.final = Signal()  # of several chunks the last one
         self.part = Signal(range(max(2, self.chunks)))  # the chunk's number in its tile
@@ -64,7 +64,7 @@ class CollectPlace:
                     self.chunk.eq(self.chunk + 1),
                     self.ahead.eq(self.ahead + 1),
                     self.first_chunk.eq(0),
-                    self.final.eq(self.ahead == count),
+                    self.final.eq(self.ahead == count[: len(self.ahead)]),
                     *part,
                 ]
                 with m.If(bottom | last_chunk):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from amaranth import Module, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 from celosia.reference.quantization.trits import packed_size
 from celosia.reference.units.bias import BIAS_WIDTH
 from celosia.rtl.attention.softmax_sum import SoftmaxSum
@@ -229,6 +230,7 @@ class Machine(wiring.Component):
                 *(bool(self.program.experts), self.program.norms > 1),
                 s.value_steps,
                 *(s.parts, s.paths, s.dot_width, s.cached_rows, bool(wide)),
+                self._index_width,
             ),
             "scale": Scale(lanes, s.acc_width, tokens, route=range(max(2, n_routes)), **passed),
             "scale_words": Buffer(data.ArrayLayout(unsigned(16), lanes)),
@@ -296,6 +298,15 @@ class Machine(wiring.Component):
         if s.packing == "none":
             return CACHED_WIDTH
         return max(s.weight_width, s.places.key_width, s.places.value_width)
+
+    @property
+    def _index_width(self):
+        """Bits of the numbers of words: of the longest operation's, and of ``chunks``."""
+        words = [step.get("base", 0) + step.get("chunks", 0) for step in self.program.steps]
+        words += [load.words for load in self.program.loads]
+        if self.program.attends:
+            words.append(self.shape.places.most_reads * self.shape.parts)  # scores
+        return max(2, bits_for(max(words)))
 
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape
