@@ -160,7 +160,6 @@ STANDARD = {
             "ternary": False,
             "packing": "none",
             "cached_rows": 0,
-            "portable": 0,
             "acc_width": 40,
             "results_in_blocks": True,
         },
