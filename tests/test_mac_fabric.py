@@ -18,12 +18,13 @@ def tiles(seed, rows, lanes, tokens, form, count, groups=None):
     low = -high if form.ternary else ~high
     for n in rng.integers(1, 6, count):
         weights = rng.integers(low, high + 1, (n, rows, lanes))
-        mantissas = rng.integers(-128, 128, (n, tokens, lanes))
+        least = -1 << (form.activation_width - 1)
+        mantissas = rng.integers(least, -least, (n, tokens, lanes))
         exponents = rng.integers(0, 16, (n, tokens))
         scales = rng.integers(0, 1 << groups.scale_width if groups else 2, (n, rows))
         offsets = rng.integers(-2048, 2048, (n, rows))
         if rng.random() < 0.3:
-            weights[:], mantissas[:], exponents[:] = low, -128, 15
+            weights[:], mantissas[:], exponents[:] = low, least, 15
             scales[:], offsets[:] = scales.max(), rng.choice([-2048, 2047])
         dots = np.einsum("nrl,ntl->ntr", weights, mantissas)
         if groups:
@@ -57,6 +58,7 @@ def tiles(seed, rows, lanes, tokens, form, count, groups=None):
         (2, 8, 3, MacFormat(8, 4, packing="18x18"), True),
         (3, 4, 2, MacFormat(8, 2, ternary=True), False),
         (1, 1, 1, MacFormat(), False),
+        (3, 5, 2, MacFormat(4, 4), False),
     ],
 )
 def test_matches_exact_sums(rows, lanes, tokens, form, in_blocks):
@@ -95,10 +97,21 @@ CACHED = [  # rows, lanes, tokens, form, cached rows, parts
     (4, 2, 1, MacFormat(8, 2, ternary=True), 4, 2),
     (4, 4, 1, MacFormat(8, 3), 3, 1),
 ]
+#: Of some of these the multipliers that are no blocks: all, some, or none.
+PORTABLE = (
+    (*CACHED[0], 8),
+    (*CACHED[0], 5),
+    (*CACHED[1], 64),
+    (*CACHED[2], 3),
+    (4, 4, 1, MacFormat(8, 6, packing="25x18"), 1, 1, 8),
+    *((*case, 0) for case in CACHED),
+)
 
 
-@pytest.mark.parametrize(("rows", "lanes", "tokens", "form", "cached_rows", "parts"), CACHED)
-def test_rows_of_keys_and_values(rows, lanes, tokens, form, cached_rows, parts):
+@pytest.mark.parametrize(
+    ("rows", "lanes", "tokens", "form", "cached_rows", "parts", "portable"), PORTABLE
+)
+def test_rows_of_keys_and_values(rows, lanes, tokens, form, cached_rows, parts, portable):
     """Tiles of weights and of cached codes in turn, of different numbers of rows."""
     sizes = lanes, tokens * parts
     weighed, all_weights = tiles(rows, rows, *sizes, form, 40)
@@ -120,7 +133,8 @@ def test_rows_of_keys_and_values(rows, lanes, tokens, form, cached_rows, parts):
                 for token in range(tokens)
             ]
         )
-    fabric = MacFabric(rows, lanes, tokens, form, parts=parts, cached_rows=cached_rows)
+    options = {"parts": parts, "cached_rows": cached_rows, "portable": portable}
+    fabric = MacFabric(rows, lanes, tokens, form, **options)
     for stall in (0, 0.5):
         result = bench.run(fabric, {"i": beats}, counts=len(expected), stall=stall)
         pairs = zip(result.outputs["o"], expected, strict=True)
@@ -190,7 +204,6 @@ def test_latency_and_throughput(in_blocks, latency):
         ("lanes", 0, "lanes must be at least 1, not 0"),
         ("tokens", 0, "tokens must be at least 1, not 0"),
         ("form", 8, "form must be a MacFormat, not 8"),
-        ("form", MacFormat(4, 8), "activation_width must be 8, not 4"),
         ("rows", 3, "rows must be a multiple of 2, not 3"),
         ("parts", 0, "parts must be from 1 to 64, not 0"),
     ],
@@ -204,3 +217,8 @@ def test_refuses(name, value, message):
 def test_refuses_accumulator():
     with pytest.raises(ValueError, match="acc_width must be from 24 to 56, not 60"):
         MacFabric(2, 2, acc_width=60)
+
+
+def test_refuses_narrow_activations_with_cached_rows():
+    with pytest.raises(ValueError, match="activation_width must be 8 with cached_rows, not 4"):
+        MacFabric(2, 2, form=MacFormat(4, 8), cached_rows=1)

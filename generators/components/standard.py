@@ -68,12 +68,9 @@ def _layer_norm(lanes, words, width, epsilon, tokens):
     return LayerNorm(lanes, words, width, epsilon, gains, biases, tokens=tokens)
 
 
-def _mac_fabric(
-    rows, lanes, tokens, weight_width, ternary, packing, cached_rows, acc_width, results_in_blocks
-):
-    form = MacFormat(8, weight_width, ternary, packing)
-    sizes = rows, lanes, tokens, form, acc_width, None, results_in_blocks
-    return MacFabric(*sizes, cached_rows=cached_rows)
+def _mac_fabric(activation_width, weight_width, ternary, packing, **settings):
+    form = MacFormat(activation_width, weight_width, ternary, packing)
+    return MacFabric(form=form, **settings)
 
 
 def _systolic(component):
@@ -158,6 +155,7 @@ STANDARD = {
             "rows": 8,
             "lanes": 8,
             "tokens": 1,
+            "activation_width": 8,
             "weight_width": 8,
             "ternary": False,
             "packing": "none",

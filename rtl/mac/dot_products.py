@@ -1,6 +1,6 @@
 """The dot products of the MAC fabric's rows: which multipliers or adders make them."""
 
-from amaranth import Const, Mux, Signal
+from amaranth import Cat, Const, Mux, Signal
 from amaranth.utils import ceil_log2
 from celosia.rtl.arithmetic.multiplier import multiply_registered
 from celosia.rtl.mac.format import CACHED_WIDTH
@@ -69,12 +69,39 @@ class DotProducts:
             if codes is not None:
                 operand = Mux(from_cache, codes[lane], operand)
             portable = number + lane >= self.blocks
+            if portable and form.group > 1:
+                code = None if codes is None else (codes[lane], from_cache, later)
+                products.append(_apart(m, [w[lane] for w in together], x, code, name))
+                continue
             product = multiply_registered(m, operand, x, 1, name, portable)
             terms = form.split(product) if together else [product]
             if codes is not None and form.group > 1:
                 terms[0] = Mux(later, product[: 2 * CACHED_WIDTH].as_signed(), terms[0])
             products.append(terms)
         return [_added(m, list(terms)) for terms in zip(*products, strict=True)]
+
+
+def _apart(m, weights, x, code, name):
+    """The products of two weights without a block: each its own, cheaper than both in one.
+
+    A ``code`` that may count instead, whether it does, and that two cycles later, has its upper
+    bits in place of the second weight.
+    """
+    operands, (width, *_) = list(weights), map(len, weights)
+    low = CACHED_WIDTH - width  # bits of a code that are left for the first weight's product
+    if code is not None:
+        value, from_cache, later = code
+        lower = Cat(value[:low], Const(0, 1)).as_signed() if low > 0 else value
+        operands[0] = Mux(from_cache, lower, weights[0])
+        if low > 0:
+            operands[1] = Mux(from_cache, value[low:].as_signed(), weights[1])
+    terms = [
+        multiply_registered(m, operand, x, 1, f"{name}_{n}", portable=True)
+        for n, operand in enumerate(operands)
+    ]
+    if code is not None and low > 0:
+        terms[0] = terms[0] + Mux(later, terms[1] << low, 0)
+    return terms
 
 
 def _added(m, terms):

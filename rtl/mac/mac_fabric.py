@@ -31,17 +31,19 @@ def activation_layout(lanes, width=MANTISSA_WIDTH):
     )
 
 
-def beat_layout(rows, lanes, tokens, weight_width, groups=None, parts=1, cached_rows=0):
+def beat_layout(
+    rows, lanes, tokens, weight_width, groups=None, parts=1, cached_rows=0, width=MANTISSA_WIDTH
+):
     """What the fabric takes in a cycle.
 
     ``weights`` int[rows, lanes]; ``parts`` blocks of ``activations`` for each token; ``first`` and
     ``last`` frame the beats of a tile. With ``groups`` also ``parameters``, each row's
     scale and offset. With ``cached_rows`` keys and values are int8[cached_rows, lanes] ``cached``,
-    which count instead of the weights where ``from_cache`` is set.
+    which count instead of the weights where ``from_cache`` is set. Mantissas have ``width`` bits.
     """
     members = {
         "weights": data.ArrayLayout(data.ArrayLayout(signed(weight_width), lanes), rows),
-        "activations": data.ArrayLayout(activation_layout(lanes), tokens * parts),
+        "activations": data.ArrayLayout(activation_layout(lanes, width), tokens * parts),
         "first": 1,
         "last": 1,
     }
@@ -81,14 +83,16 @@ class MacFabric(wiring.Component):
         them, of rows ``rows / form.group`` apart. Scales and offsets need another ``tokens * rows``
         multipliers each.
     form : MacFormat
-        Of 8-bit activations. Without ``cached_rows`` keys and values have its ``weight_width``.
+        Without ``cached_rows`` keys and values have its ``weight_width``; with them activations
+        have 8 bits.
     acc_width : int, 24 to 56
     groups : GroupFormat, optional
     results_in_blocks : bool
         Whether results wait in block RAM, or in LUTs.
     parts : int, 1 to 64
     portable : int
-        Multipliers that are no blocks of the chip, the last ones: for who needs blocks more.
+        Multipliers that are no blocks of the chip, the last ones: for who needs blocks more. Of
+        two products in one, each is then made apart.
     cached_rows : int, 0 to ``rows / form.group``
         Rows of keys and values, or 0 where these come as weights. Of at least 2 lanes.
 
@@ -125,8 +129,9 @@ class MacFabric(wiring.Component):
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
         if not isinstance(form, MacFormat):
             raise ValueError(f"form must be a MacFormat, not {form!r}")
-        if form.activation_width != MANTISSA_WIDTH:
-            raise ValueError(f"activation_width must be 8, not {form.activation_width!r}")
+        if cached_rows and form.activation_width != MANTISSA_WIDTH:
+            width = form.activation_width
+            raise ValueError(f"activation_width must be 8 with cached_rows, not {width!r}")
         if rows % form.group:
             raise ValueError(f"rows must be a multiple of {form.group}, not {rows}")
         if acc_width not in range(24, 57):
@@ -150,7 +155,8 @@ class MacFabric(wiring.Component):
         self._depth = 3 + self._products.stages + (2 if groups else 0)  # to the accumulators
         self.latency = self._depth + 2 + results_in_blocks
         tile = data.ArrayLayout(data.ArrayLayout(signed(acc_width), rows), tokens)
-        beat = beat_layout(rows, lanes, tokens, form.weight_width, groups, parts, cached_rows)
+        widths = form.weight_width, groups, parts, cached_rows, form.activation_width
+        beat = beat_layout(rows, lanes, tokens, *widths)
         super().__init__(
             {
                 "i": In(stream.Signature(beat)),

@@ -50,6 +50,8 @@ class Controller(wiring.Component):
         Tokens in a group.
     readers : int, 1 to 2
         Of the counters.
+    saturated_width : int, 1 to 7
+        Bits of the numbers of values that saturate in a cycle.
 
     Members
     -------
@@ -71,7 +73,7 @@ class Controller(wiring.Component):
         It has, since the run began.
     cause : In(Cause)
         What this cycle is spent on, counted from the run's first pass to its last result.
-    saturated : In(unsigned(7), 7 times)
+    saturated : In(unsigned(saturated_width), 7 times)
         Counted like the causes.
     number, value
         The counters of the run, see :class:`RunCounters`.
@@ -84,12 +86,12 @@ class Controller(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, max_seq_len, tokens, readers=1):
+    def __init__(self, max_seq_len, tokens, readers=1, saturated_width=7):
         check_range("max_seq_len", max_seq_len, 1, 1 << 20)
         check_range("tokens", tokens, 1, 64)
         self.max_seq_len = max_seq_len
         self.tokens = tokens
-        self.counters = RunCounters(readers)
+        self.counters = RunCounters(readers, saturated_width)
         place = unsigned(token_width(tokens))
         run = data.StructLayout({"position": unsigned(20), "group": place, "logits": 1})
         super().__init__(
@@ -109,7 +111,7 @@ class Controller(wiring.Component):
                 "fault": In(1),
                 "faulty": Out(1),
                 "cause": In(Cause),
-                "saturated": In(7).array(len(SATURATED)),
+                "saturated": In(saturated_width).array(len(SATURATED)),
                 "number": In(6).array(readers),
                 "value": Out(32).array(readers),
                 "passes": Out(stream.Signature(finished, always_ready=True)),

@@ -199,7 +199,9 @@ class Machine(wiring.Component):
                 rings=any(v.wraps for v in s.layer_views) or self.program.recurs,
                 states=chains["recurrent"].values if self.program.recurs else 0,
             ),
-            "controller": Controller(s.max_seq_len, tokens, 1 + s.register_port),
+            "controller": Controller(
+                *(s.max_seq_len, tokens, 1 + s.register_port, bits_for(lanes * s.paths))
+            ),
             "sequencer": sequencer,
             "tape": self._tape(),
             "scale_tape": Tape(data.ArrayLayout(unsigned(16), lanes), self.scales),
@@ -211,7 +213,7 @@ class Machine(wiring.Component):
                 totals,
                 s.places.value_place if external and s.places.external_width == 4 else None,
                 s.parts,
-                *(s.cached_rows, wide, self._code_width, s.trits),
+                *(s.cached_rows, wide, self._code_width, s.trits, self._size_width),
             ),
             "fabric": MacFabric(
                 *(rows, lanes, tokens, MacFormat(8, self._code_width, s.ternary, s.packing)),
@@ -307,6 +309,18 @@ class Machine(wiring.Component):
         if self.program.attends:
             words.append(self.shape.places.most_reads * self.shape.parts)  # scores
         return max(2, bits_for(max(words)))
+
+    @property
+    def _size_width(self):
+        """Bits of a step's numbers of words and tiles, of those that positions make, too."""
+        s = self.shape
+        steps = self.program.steps
+        sizes = [step.get(name, 0) for step in steps for name in ("words", "tiles")]
+        sizes += [load.words << load.planes for load in self.program.loads]
+        if self.program.attends:
+            rows = s.cached_rows or s.rows
+            sizes += [-(-s.max_seq_len // size) for size in (s.lanes * s.parts, rows)]
+        return max(2, bits_for(max(sizes)))
 
     def _saturations(self, chains):
         lanes, s = self.shape.lanes, self.shape

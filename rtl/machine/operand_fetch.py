@@ -73,10 +73,14 @@ class OperandFetch(wiring.Component):
         Bits of the beat's weights, by default 8 if keys and values or groups' weights are among
         them.
 
+    size_width : int, 2 to 20
+        Bits of a step's words and tiles.
+
     Members
     -------
     step : In(stream of fetch_layout)
-        ``words`` and ``tiles`` are at least 1. A step does not fill the region that it reads.
+        ``words`` and ``tiles`` are at least 1 and below ``2**size_width``. A step does not fill the
+        region that it reads.
     tape : In(stream of int weight_width[rows, lanes], or of weights_layout)
     cached : In(stream of int8[cached_rows or rows, lanes])
         Keys and values, where the cache is external.
@@ -126,6 +130,7 @@ class OperandFetch(wiring.Component):
         wide=0,
         code_width=None,
         trits=False,
+        size_width=INDEX_WIDTH,
     ):
         check_range("rows", rows, 1, 1024)
         check_range("lanes", lanes, 1, 64)
@@ -133,6 +138,8 @@ class OperandFetch(wiring.Component):
         check_range("weight_width", weight_width, 2, CACHED_WIDTH)
         check_range("blocks", blocks, 1, (1 << INDEX_WIDTH) - 1)
         check_range("exponent_width", exponent_width, EXPONENT_WIDTH, 26)
+        check_range("size_width", size_width, 2, INDEX_WIDTH)
+        self.size_width = size_width
         self.rows = rows
         self.lanes = lanes
         self.tokens = tokens

@@ -47,6 +47,8 @@ class RunCounters(wiring.Component):
     Parameters
     ----------
     readers : int, 1 to 2
+    width : int, 1 to 7
+        Bits of the numbers of values that saturate in a cycle.
 
     Members
     -------
@@ -55,7 +57,7 @@ class RunCounters(wiring.Component):
     counting : In(1)
     cause : In(Cause)
         Of this cycle.
-    saturated : In(unsigned(7), 7 times)
+    saturated : In(unsigned(width), 7 times)
         Values that reached the limits of their formats, in the order of ``SATURATED``.
     cycles : Out(unsigned(32))
         The counter 0.
@@ -65,18 +67,20 @@ class RunCounters(wiring.Component):
     Raises
     ------
     ValueError
-        If the parameter is out of range.
+        If a parameter is out of range.
     """
 
-    def __init__(self, readers=1):
+    def __init__(self, readers=1, width=7):
         check_range("readers", readers, 1, 2)
+        check_range("width", width, 1, 7)
         self.readers = readers
+        self.width = width
         super().__init__(
             {
                 "clear": In(1),
                 "counting": In(1),
                 "cause": In(Cause),
-                "saturated": In(7).array(len(SATURATED)),
+                "saturated": In(width).array(len(SATURATED)),
                 "cycles": Out(32),
                 "number": In(6).array(readers),
                 "value": Out(32).array(readers),
@@ -126,10 +130,11 @@ class RunCounters(wiring.Component):
 
     def _saturated(self, m):
         turn = Signal(range(TURNS))
-        waiting = Signal(7 + len(turn))  # of the counter whose turn it is
+        waiting = Signal(self.width + len(turn))  # of the counter whose turn it is
         m.d.sync += turn.eq(turn + 1)
         for n, more in enumerate(self.saturated, FIRST_SATURATED):
-            some, new = Signal(len(waiting), name=f"waiting_{n}"), Signal(7, name=f"new_{n}")
+            some = Signal(len(waiting), name=f"waiting_{n}")
+            new = Signal(self.width, name=f"new_{n}")
             m.d.comb += new.eq(Mux(self.counting, more, 0))
             m.d.sync += some.eq(some + new)
             with m.If(turn == n % TURNS):

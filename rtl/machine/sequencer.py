@@ -23,6 +23,7 @@ from celosia.rtl.machine.tape_runs import TapeRuns
 from celosia.rtl.memory.tape import Tape, run_layout
 from celosia.rtl.stream.buffer import Buffer
 from celosia.rtl.stream.checks import check_power_of_two, check_range
+from celosia.rtl.stream.pipeline import Pipeline
 from celosia.rtl.stream.queue import Queue
 from celosia.rtl.stream.words import token_width
 
@@ -169,8 +170,9 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.program = steps = Tape(self.layout, self._steps())
-        m.submodules.steps = offered = Buffer(self.layout)  # memories are slow
-        connect(m, steps.o, offered.i)
+        offered = stream.Signature(self.layout).create()
+        pipe = Pipeline(m, steps.o, offered)  # memories are slow
+        pipe.finish(*pipe.stage(steps.o.payload))
         queues = self._queues(m)
         room, room_for_step, ready = self._room(m, queues)
 
@@ -185,12 +187,12 @@ class Sequencer(wiring.Component):
         quiet = Signal()  # no operation is under way
         may_load, may_start = self.load.valid & known & room, room & counted & ready
         fsm = self._walk(m, now, steps.run, may_load, may_start, quiet)
-        self._watch(m, now, offered.o, room_for_step, quiet, fsm)
-        self._fill(m, now, queues, offered.o.p)
+        self._watch(m, now, offered, room_for_step, quiet, fsm)
+        self._fill(m, now, queues, offered.p)
         with m.If(loading):
             send_load(m, self, queues, now, number, tile, row)
         with m.Else():
-            send_step(m, self, queues, offered.o.p, logits, counts)
+            send_step(m, self, queues, offered.p, logits, counts)
         return m
 
     def _queues(self, m):
@@ -227,7 +229,7 @@ class Sequencer(wiring.Component):
         """From pass to pass: its loads, the start of its steps, their count."""
         n_steps = len(self.program.steps)
         last_load = now.which == len(self.program.loads) - 1
-        remaining = Signal(20)
+        remaining = Signal(range(n_steps + 1))
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.run.ready.eq(self.idle)

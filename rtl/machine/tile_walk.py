@@ -12,7 +12,7 @@ def walk_tiles(m, fetch, beat, advance):
     step = Signal(fetch_layout(fetch.pieces))  # all of this is in registers: known before its beat
     active, available, begin = Signal(), Signal(), Signal()
     first_tile, last_tile, single = Signal(), Signal(), Signal()
-    words, tiles = Signal(INDEX_WIDTH), Signal(INDEX_WIDTH)  # left, with this one
+    words, tiles = Signal(fetch.size_width), Signal(fetch.size_width)  # left, with this one
     next_tile = Signal(28)
     ahead = Signal(INDEX_WIDTH)  # activation_address + 1
     new, accepted = fetch.step.p, Signal()

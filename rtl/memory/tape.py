@@ -3,6 +3,7 @@
 from amaranth import Const, Module, ShapeCastable, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 from celosia.rtl.stream.checks import check_range
 
 __all__ = ["Tape", "run_layout"]
@@ -52,7 +53,7 @@ class Tape(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         run = self.run.p
-        left = Signal(ADDRESS_WIDTH)  # words of the run, with this one
+        left = Signal(bits_for(len(self.words)))  # words of the run, with this one
         active, final = Signal(), Signal()  # left is not 0, is 1
         advance, accepted = Signal(), Signal()
         m.d.comb += [
