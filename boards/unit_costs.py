@@ -18,7 +18,7 @@ COSTS = Path(__file__).with_suffix(".json")
 #: A number of its own; for each lane; lane and token; row and token; multiplier of the fabric.
 TERMS = ("fixed", "lane", "lane_token", "row_token", "product")
 #: LUTs and flip-flops without a block: of a product of 8 bits, of two in one.
-LUT_MULTIPLIER, PACKED_MULTIPLIER = (95, 0), (488, 42)
+LUT_MULTIPLIER, PACKED_MULTIPLIER = (95, 0), (99, 38)
 #: A lane's share of units that may have fewer than the machine, by those of 8 lanes alone.
 NARROWER = {"lut": {"sampler": 700, "gate": 560}, "ff": {"sampler": 300, "gate": 180}}
 #: Of machines with keys and values.

@@ -3,6 +3,7 @@
 from amaranth import Cat, Const, Mux, Signal
 from amaranth.utils import ceil_log2
 from celosia.rtl.arithmetic.multiplier import multiply_registered
+from celosia.rtl.mac.chain_product import chain_product
 from celosia.rtl.mac.format import CACHED_WIDTH
 from celosia.rtl.mac.ternary_sum import TERMS, masked, ternary_sums
 from celosia.rtl.stream.pipeline import delayed
@@ -69,11 +70,14 @@ class DotProducts:
             if codes is not None:
                 operand = Mux(from_cache, codes[lane], operand)
             portable = number + lane >= self.blocks
-            if portable and form.group > 1:
+            if portable and together:
                 code = None if codes is None else (codes[lane], from_cache, later)
                 products.append(_apart(m, [w[lane] for w in together], x, code, name))
                 continue
-            product = multiply_registered(m, operand, x, 1, name, portable)
+            if portable:
+                product = chain_product(m, operand, x, name)
+            else:
+                product = multiply_registered(m, operand, x, 1, name)
             terms = form.split(product) if together else [product]
             if codes is not None and form.group > 1:
                 terms[0] = Mux(later, product[: 2 * CACHED_WIDTH].as_signed(), terms[0])
@@ -82,24 +86,22 @@ class DotProducts:
 
 
 def _apart(m, weights, x, code, name):
-    """The products of two weights without a block: each its own, cheaper than both in one.
+    """The products of weights without a block: each its own, cheaper than two in one.
 
     A ``code`` that may count instead, whether it does, and that two cycles later, has its upper
-    bits in place of the second weight.
+    bits in place of the second weight, if there is one.
     """
-    operands, (width, *_) = list(weights), map(len, weights)
-    low = CACHED_WIDTH - width  # bits of a code that are left for the first weight's product
+    operands, low = list(weights), 0
     if code is not None:
         value, from_cache, later = code
-        lower = Cat(value[:low], Const(0, 1)).as_signed() if low > 0 else value
-        operands[0] = Mux(from_cache, lower, weights[0])
-        if low > 0:
+        if len(weights) > 1:  # bits of a code that are left for the first weight's product
+            low = max(CACHED_WIDTH - len(weights[1]), 0)
+        first = Cat(value[:low], Const(0, 1)).as_signed() if low else value
+        operands[0] = Mux(from_cache, first, weights[0])
+        if low:
             operands[1] = Mux(from_cache, value[low:].as_signed(), weights[1])
-    terms = [
-        multiply_registered(m, operand, x, 1, f"{name}_{n}", portable=True)
-        for n, operand in enumerate(operands)
-    ]
-    if code is not None and low > 0:
+    terms = [chain_product(m, w, x, f"{name}_{n}") for n, w in enumerate(operands)]
+    if low:
         terms[0] = terms[0] + Mux(later, terms[1] << low, 0)
     return terms
 

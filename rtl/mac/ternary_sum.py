@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import delayed
 
-__all__ = ["TERMS", "TernaryChain", "masked", "sum_width", "ternary_sums"]
+__all__ = ["TERMS", "TernaryChain", "add_ternary", "masked", "sum_width", "ternary_sums"]
 
 TERMS = 4  # activations in one stage: four carry chains, one behind the other
 
@@ -61,17 +61,19 @@ class TernaryChain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ecp5 = str(getattr(platform, "family", "")) == "ecp5"
         total = self.start if self.before else Const(0, signed(9))
         for number, (x, w) in enumerate(zip(self.x, self.w, strict=True), self.before + 1):
             new = Signal(signed(sum_width(number)), name=f"sum_{number}")
-            if ecp5:
-                _carry_chain(m, total, x, w, new)
-            else:
-                _adder(m, total, x, w, new)
+            add_ternary(m, platform, total, x, w, new)
             total = new
         m.d.comb += self.o.eq(total)
         return m
+
+
+def add_ternary(m, platform, total, x, w, new):
+    """``new = total + w * x`` for a ternary code ``w``, all others signed."""
+    add = _carry_chain if str(getattr(platform, "family", "")) == "ecp5" else _adder
+    add(m, total, x, w, new)
 
 
 def _carry_chain(m, total, x, w, new):
@@ -103,7 +105,7 @@ def _adder(m, total, x, w, new):
 
     The kept wire stops synthesis from a tree of carry-save adders.
     """
-    term = Mux(w[0], x, 0) ^ w[1].replicate(8).as_signed()
+    term = Mux(w[0], x, 0) ^ w[1].replicate(len(x)).as_signed()
     both = Signal(signed(len(new) + 1), name="both", attrs={"keep": 1})
     ones, carried = Cat(Const(1, 1), total).as_signed(), Cat(w[1], term).as_signed()
     m.d.comb += [both.eq(ones + carried), new.eq(both >> 1)]
