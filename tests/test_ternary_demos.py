@@ -60,7 +60,7 @@ def test_stories_of_the_compact_machine(stories260k):
     """The perplexities of 2,000 tokens are what the README says, the float model's and its own."""
     model = replace(load("stories-ternary"), tokenizer=load_tokenizer(stories260k / "tok512.bin"))
     text = (stories260k / "tinystories_sample.txt").read_text(encoding="utf-8")
-    found = evaluate_text(model, text, CompactScheme(24, 8, ternary=True), max_tokens=2000)
+    found = evaluate_text(model, text, CompactScheme(24, 8, ternary=True), 256, max_tokens=2000)
     (stated,) = re.findall(
         r"2,000 tokens of it \| ([\d.]+) \| ([\d.]+) \|", readme("stories-ternary")
     )
