@@ -137,10 +137,14 @@ def bitnet_config(bits):
     return configured("large", BITNET_MACHINE | head)
 
 
+def bitnet_layer():
+    """The ModelConfig of one layer and a head of fewer rows."""
+    return replace(BITNET, n_layers=1, vocab_size=BITNET_ROWS, seq_len=128)
+
+
 def measured_bitnet(bits=4):
     """One layer and a head of fewer rows in RTL, weights and cache behind AXI."""
-    model = replace(BITNET, n_layers=1, vocab_size=BITNET_ROWS, seq_len=128)
-    model = ternary(random_model(model, seed=1))
+    model = ternary(random_model(bitnet_layer(), seed=1))
     plan = make_plan(model, bitnet_config(bits), calibrate(model, [1, 2, 3, 4]))
     run, done = simulated(plan, "bitnet", 1)
     expected = predict(plan, 2, 1)

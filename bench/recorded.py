@@ -5,7 +5,7 @@ from pathlib import Path
 
 from celosia.generators.config import Config, load_config
 from celosia.reference.model import ModelConfig
-from matmul_free import model_config, settings
+from matmul_free import bitnet_config, bitnet_layer, model_config, settings
 
 __all__ = ["STORIES", "recorded"]
 
@@ -63,7 +63,11 @@ def recorded():
         config = Config(**run["config"])
         yield name, model, config, length, len(cycles) - length + 1, {}, sum(cycles)
     for name, run in _read("matmul_free").items():
-        if run := run.get("simulated"):
+        run = run.get("simulated")
+        if run and name == "bitnet":
+            machine = bitnet_config(run["head_bits"])
+            yield "bitnet, a layer", bitnet_layer(), machine, 2, 1, {}, sum(run["cycles"])
+        elif run:
             cycles = run["cycles_layer"] + run["cycles_layer_and_head"]
             machine = load_config("small", settings(name))
             yield f"matmul_free, {name}", model_config(name), machine, 2, 1, {}, cycles

@@ -28,7 +28,7 @@ class Ice40Flow(NextpnrFlow):
 
     tools = ("yosys", "nextpnr-ice40", "icepack")
     files = ("top.il", "top.pcf")
-    routed = MappingProxyType({"compact": (26.8, 27.5, 27.9)})
+    routed = MappingProxyType({"compact": (26.7, 26.8, 27.5, 27.9)})
     synthesis = "synth_ice40 -device u -top top -json top.json"
     cells = MappingProxyType(
         {

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celosia.reference import float32
-from celosia.reference.checkpoint import load
+from celosia.reference.checkpoint import load, load_tokenizer
+from celosia.reference.compact.quantize import CompactScheme
+from celosia.reference.evaluate import evaluate_text
 from celosia.reference.quantization.quantize import Scheme, quantize
 from command_line import run
 from test_demo_model import HELD_OUT, nats
@@ -27,6 +29,7 @@ def readme(name):
     return (Path(str(files("celosia"))) / "models" / name / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", [*NAMES, "stories-ternary"])
 def test_layers_are_ternary(name):
     """And as many weights as the README says."""
     model, count = load(name), 0
@@ -51,6 +54,18 @@ def test_greedy_text_is_the_stated_one(name):
     prompt = model.tokenizer.encode("KING RICHARD:\n")
     tokens = prompt + float32.generate(model, prompt, 60)
     assert model.tokenizer.decode(tokens) == text.removesuffix("\n")
+
+
+def test_stories_of_the_compact_machine(stories260k):
+    """The perplexities of 2,000 tokens are what the README says, the float model's and its own."""
+    model = replace(load("stories-ternary"), tokenizer=load_tokenizer(stories260k / "tok512.bin"))
+    text = (stories260k / "tinystories_sample.txt").read_text(encoding="utf-8")
+    found = evaluate_text(model, text, CompactScheme(24, 8, ternary=True), 256, max_tokens=2000)
+    (stated,) = re.findall(
+        r"2,000 tokens of it \| ([\d.]+) \| ([\d.]+) \|", readme("stories-ternary")
+    )
+    measured = found["float"]["perplexity"], found["integer"]["perplexity"]
+    assert measured == pytest.approx([float(each) for each in stated], rel=0.002)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from celosia.reference.checkpoint import load
 from celosia.reference.compact.form import compact_form
 from celosia.reference.compact.operations import CompactLinear
 from celosia.reference.compact.quantize import quantize_compact
+from celosia.reference.compact.tables import scale_values
 from celosia.reference.model import ModelConfig, random_model
 from celosia.reference.operations.linear import IntegerLinear
 from celosia.reference.quantization.calibration import calibrate
@@ -99,6 +100,33 @@ def test_codes_are_the_compact_machines(tiny_config):
                 same.append(op.name)
                 np.testing.assert_array_equal(op.matrix.codes, coded.codes[index, op.name].codes)
     assert len(same) == 2 * 6 + 1
+
+
+def test_ternary_codes_are_the_compact_machines(tiny_config):
+    """All of them; and rows' scales, but for what the machine's table rounds (23 is not 45 / 2)."""
+    model = compact_form(random_model(tiny_config(tied=True, head_dim=4), seed=2), 8, True)
+    rounding = CompactRounding(model, 8, weight_width=8, ternary=True)
+    coded = coded_model(model, tensors_of(model), rounding)
+    factors = CompactRounding(coded, 8, weight_width=8, ternary=True).vectors
+    machine, same = quantize_compact(coded, 8, weight_width=8, ternary=True), 0
+    for index, operations in [*enumerate(machine.layers), (None, machine.end)]:
+        for op in (op for op in operations if isinstance(op, CompactLinear)):
+            key, found = (index, op.name), op.matrix
+            np.testing.assert_array_equal(found.codes, coded.codes[key].codes)
+            if index is not None:
+                scale = scale_values()[found.scale] * 2.0 ** -(found.shift + op.base)
+                wanted = coded.codes[key].scales[:, 0] * factors[key]
+                np.testing.assert_allclose(scale, wanted, rtol=0.03)
+            same += 1
+    assert same == 2 * 7 + 1
+
+
+def test_attention_of_windows():
+    """In blocks, where a text is long beside the window: what the reference gives."""
+    config = ModelConfig(8, 8, 2, 4, 2, 4, 11, 32, options={"windows": (4, 6)})
+    model, tokens = random_model(config, seed=4), np.arange(29) * 7 % 11
+    found = forward(model.description, tensors_of(model), torch.tensor(tokens[None]))
+    assert relative_difference(found[0].numpy(), float32.forward(model, tokens)) <= 1e-4
 
 
 def test_ternary_rows():

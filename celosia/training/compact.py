@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from celosia.reference.compact.matrix import fit
+from celosia.reference.compact.matrix import fit, fit_ternary
 from celosia.reference.compact.quantize import CompactQuantizer
 from celosia.reference.compact.tables import scale_values
 from celosia.reference.operations import Attention, Linear
 from celosia.reference.quantization.calibration import calibrate
 from celosia.reference.quantization.coded import Coded
-from celosia.training.rounding import Rounding
+from celosia.training.rounding import Rounding, ternary_rows
 
 __all__ = ["CompactRounding", "equal_values"]
 
@@ -18,7 +18,7 @@ MARGIN = 1.25  # the room that the machine's static ranges leave
 
 
 class CompactRounding(Rounding):
-    """4-bit codes, and for each row one of the machine's 16 scales.
+    """The codes of the compact machine, and for each row one of its 16 scales.
 
     These are quarters of an octave apart, and so are the steps of what a matrix reads and makes:
     one that was rounded so has the same codes in the machine. Values' steps, by which the machine
@@ -31,10 +31,15 @@ class CompactRounding(Rounding):
         biases; its head is the embedding.
     window : int
         Positions that the machine's attention sees.
+    weight_width : int
+        Bits of codes, 4 or 8; with ``ternary`` those of the table alone.
+    ternary : bool
+        The layers' matrices are ternary: :func:`celosia.training.rounding.ternary_rows`.
     """
 
-    def __init__(self, model, window):
-        quantizer = _Noting(model, window, calibrate(model), MARGIN)
+    def __init__(self, model, window, weight_width=4, ternary=False):
+        self.width, self.ternary = weight_width, ternary
+        quantizer = _Noting(model, window, calibrate(model), MARGIN, weight_width, ternary)
         quantizer.model()
         self._factors = self.vectors = quantizer.noted  # by the same keys
 
@@ -42,7 +47,10 @@ class CompactRounding(Rounding):
         """The :class:`Coded` of ``weight`` float32[rows, columns], ``key`` its (layer, name)."""
         layer, name = key
         factor = self._factors[key]
-        matrix = fit(weight, factor)
+        if self.ternary and layer is not None:
+            matrix = fit_ternary(ternary_rows(weight).float32(), factor)
+        else:
+            matrix = fit(weight, factor, width=self.width)
         scale = scale_values()[matrix.scale] * 2.0**-matrix.shift / factor
         place = name if layer is None else f"layers.{layer}.{name}"
         groups = np.zeros(weight.shape[1], np.int64)
@@ -61,6 +69,9 @@ class _Noting(CompactQuantizer):
         rows = op.factor * (self.wants[op.out] if step is None else 1 / step)
         self.noted[self.layer, op.weight] = rows * np.exp(np.mean(np.log(self.units[op.input])))
         return super()._fit(op, weight, unit, base)
+
+    def _ternary(self, op, weight, factor, base):
+        return super()._ternary(op, ternary_rows(weight).float32(), factor, base)
 
 
 def equal_values(model, texts):

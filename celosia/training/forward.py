@@ -155,17 +155,42 @@ def _attention(op, p):
         for name in (op.q, op.k, op.v)
     )
     k, v = p.cached(k, v)
+    if q.shape[2] == 1 and op.window is None and not op.cap:
+        q = q.reshape(*k.shape[:2], -1, op.head_dim)  # heads of a group, in place of copies
+        out = F.scaled_dot_product_attention(q, k, v, scale=op.scale)
+        p.vectors[op.out] = out.flatten(1)[:, None]
+        return
     k, v = (x.repeat_interleave(op.group, dim=1) if op.group > 1 else x for x in (k, v))
-    age = p.positions[:, None] - torch.arange(k.shape[2], device=q.device)
-    seen = age >= 0 if op.window is None else (age >= 0) & (age < op.window)
-    if op.cap:
-        scores = op.cap * torch.tanh(q @ k.transpose(-1, -2) * (op.scale / op.cap))
-        out = torch.softmax(scores.masked_fill(~seen, -math.inf), dim=-1) @ v
-    elif op.window is None and q.shape[2] == k.shape[2]:
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=op.scale)
+    n = q.shape[2]
+    if n == k.shape[2] and op.window and 2 * op.window <= n and not op.cap:
+        out = _windowed(q, k, v, op)
     else:
-        out = F.scaled_dot_product_attention(q, k, v, seen, scale=op.scale)
+        age = p.positions[:, None] - torch.arange(k.shape[2], device=q.device)
+        seen = age >= 0 if op.window is None else (age >= 0) & (age < op.window)
+        if op.cap:
+            scores = op.cap * torch.tanh(q @ k.transpose(-1, -2) * (op.scale / op.cap))
+            out = torch.softmax(scores.masked_fill(~seen, -math.inf), dim=-1) @ v
+        elif op.window is None and n == k.shape[2]:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=op.scale)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, seen, scale=op.scale)
     p.vectors[op.out] = out.transpose(1, 2).flatten(2)
+
+
+def _windowed(q, k, v, op):
+    """Attention in blocks of the window's size: each sees itself and the one before."""
+    size, n = op.window, q.shape[2]
+    blocks = -(-n // size)
+    q, k, v = (
+        F.pad(x, (0, 0, 0, blocks * size - n)).unflatten(2, (blocks, size)) for x in (q, k, v)
+    )
+    k, v = (torch.cat((F.pad(x, (0, 0, 0, 0, 1, 0))[:, :, :-1], x), dim=3) for x in (k, v))
+    places = torch.arange(2 * size, device=q.device)
+    age = places[:size, None] + size - places
+    seen = ((age >= 0) & (age < size)).repeat(blocks, 1, 1)
+    seen[0, :, :size] = False
+    scores = (q @ k.transpose(-1, -2) * op.scale).masked_fill(~seen, -math.inf)
+    return (torch.softmax(scores, dim=-1) @ v).flatten(2, 3)[:, :, :n]
 
 
 ACTIVATIONS = {
