@@ -67,8 +67,8 @@ class UsbTransactions(wiring.Component):
         self._choose(m, number, self.out_numbers, self.outs, sink)
 
         since, late = Signal(range(PATIENCE + 1)), Signal()
-        m.d.comb += late.eq((since == PATIENCE) & ~self.active)
-        with m.If(self.end | self.done):
+        m.d.comb += late.eq(since == PATIENCE)
+        with m.If(self.active | self.end | self.done):
             m.d.sync += since.eq(0)
         with m.Elif(since != PATIENCE):
             m.d.sync += since.eq(since + 1)
