@@ -32,9 +32,10 @@ class Stage(enum.Enum, shape=unsigned(3)):
     IDLE = 0
     DECODE = 1
     REFUSE = 2
-    GIVE = 3
-    TAKE = 4
-    CONFIRM = 5
+    LIMIT = 3
+    GIVE = 4
+    TAKE = 5
+    CONFIRM = 6
 
 
 class ControlEndpoint(wiring.Component):
@@ -128,8 +129,7 @@ class ControlEndpoint(wiring.Component):
     def _give(self, m, setup, stage, written):
         """What is given of: the descriptors or the line coding, from ``first`` on, ``left`` bytes.
 
-        With ``short`` the host asked for more than there is, and a packet of less than 64 bytes,
-        or none, has to tell it.
+        A host that asks for more gets a packet of less than 64 bytes, or of none, last.
         """
         ins, outs = self.ins, self.outs
         m.submodules.rom = rom = Memory(shape=8, depth=len(self.text), init=self.text)
@@ -138,7 +138,7 @@ class ControlEndpoint(wiring.Component):
             rom.read_port(domain="comb"), line.read_port(domain="comb"), line.write_port()
         )  # fmt: skip
         first, pointer, left = Signal(8), Signal(8), Signal(8)
-        coding, short = Signal(), Signal()
+        coding = Signal()
         m.d.comb += [
             said.addr.eq(pointer),
             kept.addr.eq(pointer),
@@ -154,11 +154,17 @@ class ControlEndpoint(wiring.Component):
             m.d.sync += pointer.eq(pointer + 1)
         with m.If(ins.acked):
             m.d.sync += [first.eq(pointer), left.eq(left - ins.length)]
+        with m.If(outs.accepted & outs.setup):
+            m.d.sync += left.eq(0)
+
+        with m.If(stage == Stage.LIMIT):  # to what was asked for
+            m.d.sync += stage.eq(Stage.GIVE)
+            with m.If(setup.length < left):
+                m.d.sync += left.eq(setup.length)
 
         def give(place, length, is_coding=0):
-            m.d.sync += [first.eq(place), coding.eq(is_coding), short.eq(setup.length > length)]
-            m.d.sync += left.eq(Mux(setup.length < length, setup.length, length))
-            m.d.sync += stage.eq(Stage.GIVE)
+            m.d.sync += [first.eq(place), left.eq(length), coding.eq(is_coding)]
+            m.d.sync += stage.eq(Stage.LIMIT)
 
         return give
 
