@@ -115,15 +115,20 @@ class UsbHost:
             await self.bus.send(packet("ACK"))
         return None if again else data
 
+    async def offer(self, endpoint, data):
+        """Send one packet; whether it was taken."""
+        toggle = self.toggles.get(endpoint, 0)
+        answer = await self._until(self.give, endpoint, data, toggle)
+        if answer == "STALL":
+            raise Stalled(f"endpoint {endpoint}")
+        if answer == "ACK":
+            self.toggles[endpoint] = 1 - toggle
+        return answer == "ACK"
+
     async def write(self, endpoint, data):
         """Send one packet until it is taken; how many NAKs that took."""
-        toggle = self.toggles.get(endpoint, 0)
         for naks in range(TRIES):
-            answer = await self._until(self.give, endpoint, data, toggle)
-            if answer == "STALL":
-                raise Stalled(f"endpoint {endpoint}")
-            if answer == "ACK":
-                self.toggles[endpoint] = 1 - toggle
+            if await self.offer(endpoint, data):
                 return naks
         raise AssertionError(f"endpoint {endpoint} takes no data")
 
@@ -146,7 +151,8 @@ class UsbHost:
                 return answer
         raise AssertionError("no answer, however often it is asked")
 
-    async def _setup(self, kind, request, value, index, length):
+    async def setup(self, kind, request, value, index, length):
+        """The begin of a control transfer."""
         data = struct.pack("<BBHHH", kind, request, value, index, length)
         answer = await self._until(self.give, 0, data, 0, "SETUP")
         assert answer == "ACK", f"SETUP is answered by {answer}"
@@ -154,7 +160,7 @@ class UsbHost:
 
     async def control_in(self, kind, request, value=0, index=0, length=0):
         """A control transfer that reads."""
-        await self._setup(kind, request, value, index, length)
+        await self.setup(kind, request, value, index, length)
         data = b""
         while True:
             part = await self._patient(0)
@@ -166,7 +172,7 @@ class UsbHost:
 
     async def control_out(self, kind, request, value=0, index=0, data=b""):
         """A control transfer that writes, or has no data."""
-        await self._setup(kind, request, value, index, len(data))
+        await self.setup(kind, request, value, index, len(data))
         if data:
             await self.write(0, data)
         assert await self._patient(0) == b""
@@ -196,7 +202,9 @@ class UsbHost:
         await self.control_out(0x00, 5, address)
         found[1, 0] = await self.control_in(0x80, 6, 0x0100, 0, 18)
         head = await self.control_in(0x80, 6, 0x0200, 0, 9)
-        found[2, 0] = await self.control_in(0x80, 6, 0x0200, 0, struct.unpack_from("<H", head, 2)[0])
+        found[2, 0] = await self.control_in(
+            0x80, 6, 0x0200, 0, struct.unpack_from("<H", head, 2)[0]
+        )
         for index in (0, 1, 2):
             found[3, index] = await self.control_in(0x80, 6, 0x0300 | index, 0x409, 255)
         await self.control_out(0x00, 9, 1)

@@ -39,6 +39,11 @@ async def requests(dut, host):
     assert len(await host.control_in(0x80, 6, 0x200, 0, 64)) == 64  # a whole packet, and no more
     assert len(await host.control_in(0x80, 6, 0x200, 0, 4096)) == 75
     await host.control_out(0x01, 11, 0, 1)
+    await host.setup(0x80, 6, 0x200, 0, 75)  # given up before any of it is read
+    await host.write(0, b"")
+    await host.setup(0x80, 6, 0x200, 0, 75)  # given up for another one
+    await host.control_out(0x00, 9, 1)
+    host.toggles = {0: 1, 0x80: 1}
     await refused(host, 0x80, 6, 0x600, 0)  # a device qualifier, of high speed
     await refused(host, 0x80, 6, 0xF00, 0)
     await refused(host, 0x80, 6, 0x303, 0x409)
@@ -124,25 +129,29 @@ async def echo(dut, host, count=1000, longest=64, reset_at=None):
     await host.enumerate()
     await host.open_port()
     chosen = host.random
-    sent, heard, naks, empty = b"", b"", 0, 0
+    sent, heard, part, naks, empty = b"", b"", None, 0, 0
     while len(heard) < count:
         if reset_at is not None and len(heard) >= reset_at:
             reset_at = None
             await host.enumerate(9)
             await host.open_port()
-            await Timer(100, "us")
-            sent = heard = b""
-            while await host.read(BULK) is not None:  # what was on its way
-                pass
-        if len(sent) < count and len(sent) - len(heard) < 120 and chosen.random() < 0.6:
-            part = chosen.randbytes(min(chosen.choice((0, 1, 63, longest)), count - len(sent)))
-            naks += await host.write(BULK, part)
-            sent += part
+            sent, heard, part = b"", b"", None
+            while True:  # what was on its way
+                await Timer(100, "us")
+                if await host.read(BULK) is None:
+                    break
+        if len(sent) < count and chosen.random() < 0.6:
+            if part is None:
+                part = chosen.randbytes(min(chosen.choice((0, 1, 63, longest)), count - len(sent)))
+            if await host.offer(BULK, part):
+                sent, part = sent + part, None
+            else:
+                naks += 1
         else:
-            part = await host.read(BULK)
-            empty = empty + 1 if part is None else 0
+            back = await host.read(BULK)
+            empty = empty + 1 if back is None else 0
             assert empty < 3000, f"{len(heard)} of {len(sent)} bytes came back"
-            heard += part or b""
+            heard += back or b""
         if chosen.random() < 0.1:
             await host.start_of_frame()
         assert sent.startswith(heard), (sent.hex(), heard.hex())
@@ -190,6 +199,18 @@ async def rate_out(dut, host, frames=2):
     return {"bytes": used, "naks": naks}
 
 
+async def conversation(dut, host, talk=()):
+    """What a machine says: each of ``talk`` is sent when all bytes expected before have come."""
+    await host.enumerate()
+    await host.open_port()
+    heard = b""
+    for data, expect in talk:
+        for begin in range(0, len(data), 64):
+            await host.write(BULK, data[begin : begin + 64])
+        heard += await take(host, expect - len(heard))
+    return heard
+
+
 async def pauses(dut, host):
     """Whole packets end with one without bytes; what nobody listens to is dropped."""
     await host.enumerate()
@@ -222,5 +243,5 @@ async def pauses(dut, host):
 
 SCENARIOS = {
     each.__name__: each
-    for each in (enumeration, requests, others, echo, rate_in, rate_out, pauses)
+    for each in (enumeration, requests, others, echo, rate_in, rate_out, pauses, conversation)
 }
