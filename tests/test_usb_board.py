@@ -176,7 +176,7 @@ def test_the_clock_of_usb_in_a_report(tmp_path):
         "$glbnet$running": {"achieved": 41.0, "constraint": 40.0},
         "$glbnet$usb_running": {"achieved": 47.5, "constraint": 48.0},
     }
-    used = dict.fromkeys(cells, {"used": 1, "available": 2})
+    used = {cell: {"used": 1, "available": 2} for cell in cells}
     (tmp_path / "route.json").write_text(json.dumps({"fmax": clocks, "utilization": used}))
     found = board.flow.read_report(tmp_path / "route.json")
     assert found["fmax_mhz"] == 41.0

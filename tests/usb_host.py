@@ -202,9 +202,8 @@ class UsbHost:
         await self.control_out(0x00, 5, address)
         found[1, 0] = await self.control_in(0x80, 6, 0x0100, 0, 18)
         head = await self.control_in(0x80, 6, 0x0200, 0, 9)
-        found[2, 0] = await self.control_in(
-            0x80, 6, 0x0200, 0, struct.unpack_from("<H", head, 2)[0]
-        )
+        (whole,) = struct.unpack_from("<H", head, 2)
+        found[2, 0] = await self.control_in(0x80, 6, 0x0200, 0, whole)
         for index in (0, 1, 2):
             found[3, index] = await self.control_in(0x80, 6, 0x0300 | index, 0x409, 255)
         await self.control_out(0x00, 9, 1)

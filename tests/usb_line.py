@@ -1,6 +1,6 @@
 """A full-speed USB line in Python: packets as bytes, and the states of the two wires."""
 
-__all__ = ["J", "K", "NAMES", "PIDS", "SE0", "DamagedPacket", "decoded", "packet", "states"]
+__all__ = ["NAMES", "PIDS", "SE0", "DamagedPacket", "J", "K", "decoded", "packet", "states"]
 
 K, J, SE0 = 0b10, 0b01, 0b00  # D- and D+
 PIDS = {

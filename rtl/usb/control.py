@@ -5,7 +5,7 @@ import itertools
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.usb.descriptors import BULK, IN, descriptors
 from celosia.rtl.usb.packets import LARGEST, in_port, out_port

@@ -20,7 +20,7 @@ class UsbReceiver(wiring.Component):
     SYNC. One bit more than whole bytes is let pass, since hubs make such; more are an error, and
     so are seven ones. Where a line shows eight, it idles, and the packet is over without an end.
 
-    Latency 8 cycles from the middle of a byte's last bit to the byte.
+    Latency 5 cycles from the begin of a byte's last bit to the byte.
 
     Members
     -------

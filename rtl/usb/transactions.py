@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, PureInterface
 from celosia.rtl.usb.packets import Pid, head, in_port, out_port, received
 
 __all__ = ["UsbTransactions"]
@@ -62,83 +62,44 @@ class UsbTransactions(wiring.Component):
         m = Module()
         packets = self.packets
         number, is_setup = Signal(4), Signal()
-        source, sink = in_port.flip().create(), out_port.flip().create()
+        source, sink = PureInterface(in_port.flip()), PureInterface(out_port.flip())
         self._choose(m, number, self.in_numbers, self.ins, source)
         self._choose(m, number, self.out_numbers, self.outs, sink)
-
-        since, late = Signal(range(PATIENCE + 1)), Signal()
-        m.d.comb += late.eq(since == PATIENCE)
-        with m.If(self.active | self.end | self.done):
-            m.d.sync += since.eq(0)
-        with m.Elif(since != PATIENCE):
-            m.d.sync += since.eq(since + 1)
-
-        gives, takes = Signal(), Signal()
-        asked = packets.endpoint
-        m.d.comb += [
-            gives.eq((packets.pid == Pid.IN) & _among(asked, self.in_numbers)),
-            takes.eq((packets.pid == Pid.OUT) & _among(asked, self.out_numbers)),
-        ]
-        with m.If((packets.pid == Pid.SETUP) & (asked == 0)):
-            m.d.comb += takes.eq(1)
-
-        def listen():
-            """A token may come, here and wherever the host should say something else."""
-            with m.If(packets.token):
-                m.d.sync += [number.eq(asked), is_setup.eq(packets.pid == Pid.SETUP)]
-                m.next = "IDLE"
-                with m.If((packets.address == self.address) & gives):
-                    m.next = "POLL"
-                with m.If((packets.address == self.address) & takes):
-                    m.next = "BEGIN"
-
-        def answer(pid, length=0):
-            m.d.sync += [self.o.p.pid.eq(pid), self.o.p.length.eq(length)]
-            m.next = "ANSWER"
-
         m.d.comb += [
             self.data.eq(source.data),
             source.next.eq(self.next),
             sink.data.eq(packets.bytes.payload),
             sink.setup.eq(is_setup),
         ]
-        taking = Signal()
+        since = Signal(range(PATIENCE + 1))  # cycles since a packet's end
+        with m.If(self.active | self.end | self.done):
+            m.d.sync += since.eq(0)
+        with m.Elif(since != PATIENCE):
+            m.d.sync += since.eq(since + 1)
+        gives, takes = Signal(), Signal()
+        self._addressed(m, gives, takes)
+
+        def listen():
+            """A token may come, here and wherever the host should say something else."""
+            with m.If(since == PATIENCE):
+                m.next = "IDLE"
+            with m.If(packets.token):
+                m.d.sync += [number.eq(packets.endpoint), is_setup.eq(packets.pid == Pid.SETUP)]
+                m.next = "IDLE"
+                with m.If(gives):
+                    m.next = "POLL"
+                with m.If(takes):
+                    m.next = "BEGIN"
+
+        def answer(pid, length=0):
+            m.d.sync += [self.o.p.pid.eq(pid), self.o.p.length.eq(length)]
+            m.next = "ANSWER"
+
         with m.FSM():
             with m.State("IDLE"):
                 listen()
-            with m.State("POLL"):
-                m.d.comb += source.poll.eq(1)
-                m.next = "GIVE"
-            with m.State("GIVE"):
-                answer(Pid.NAK)
-                with m.If(source.ready):
-                    answer(_data(source.toggle), source.length)
-                with m.If(source.stall):
-                    answer(Pid.STALL)
-            with m.State("BEGIN"):
-                m.d.comb += sink.begin.eq(1)
-                m.d.sync += taking.eq(sink.ready | is_setup)
-                m.next = "TAKE"
-            with m.State("TAKE"):
-                m.d.comb += sink.write.eq(packets.bytes.valid & taking)
-                with m.If(late):
-                    m.next = "IDLE"
-                listen()
-                with m.If(packets.data):
-                    m.next = "IDLE"
-                with m.If(packets.data & packets.good):
-                    answer(Pid.ACK)
-                    with m.If(is_setup):
-                        m.d.comb += sink.accepted.eq(1)
-                        with m.If(packets.pid != Pid.DATA0):
-                            m.d.comb += sink.accepted.eq(0)
-                            m.next = "IDLE"
-                    with m.Elif(sink.stall):
-                        answer(Pid.STALL)
-                    with m.Elif(packets.pid == _data(sink.toggle)):
-                        m.d.comb += sink.accepted.eq(taking)
-                        with m.If(~taking):
-                            answer(Pid.NAK)
+            self._give(m, source, listen, answer)
+            self._take(m, sink, is_setup, listen, answer)
             with m.State("ANSWER"):
                 m.d.comb += self.o.valid.eq(since >= TURNAROUND)
                 with m.If(self.o.valid & self.o.ready):
@@ -147,14 +108,62 @@ class UsbTransactions(wiring.Component):
                 m.next = "IDLE"
                 with m.If(self.o.p.pid[:2] == DATA):
                     m.next = "CONFIRM"
-            with m.State("CONFIRM"):
-                with m.If(late):
-                    m.next = "IDLE"
-                listen()
-                with m.If(packets.handshake):
-                    m.d.comb += source.acked.eq(packets.pid == Pid.ACK)
-                    m.next = "IDLE"
         return m
+
+    def _addressed(self, m, gives, takes):
+        """Whether a token is for an endpoint of this device that gives, or takes."""
+        packets = self.packets
+        asked, mine = packets.endpoint, packets.address == self.address
+        with m.Switch(packets.pid):
+            with m.Case(Pid.IN):
+                m.d.comb += gives.eq(mine & _among(asked, self.in_numbers))
+            with m.Case(Pid.OUT):
+                m.d.comb += takes.eq(mine & _among(asked, self.out_numbers))
+            with m.Case(Pid.SETUP):
+                m.d.comb += takes.eq(mine & (asked == 0))
+
+    def _give(self, m, source, listen, answer):
+        """The states of IN."""
+        with m.State("POLL"):
+            m.d.comb += source.poll.eq(1)
+            m.next = "GIVE"
+        with m.State("GIVE"):
+            answer(Pid.NAK)
+            with m.If(source.ready):
+                answer(_data(source.toggle), source.length)
+            with m.If(source.stall):
+                answer(Pid.STALL)
+        with m.State("CONFIRM"):
+            listen()
+            with m.If(self.packets.handshake):
+                m.d.comb += source.acked.eq(self.packets.pid == Pid.ACK)
+                m.next = "IDLE"
+
+    def _take(self, m, sink, is_setup, listen, answer):
+        """The states of OUT and SETUP."""
+        packets, taking = self.packets, Signal()
+        with m.State("BEGIN"):
+            m.d.comb += sink.begin.eq(1)
+            m.d.sync += taking.eq(sink.ready | is_setup)
+            m.next = "TAKE"
+        with m.State("TAKE"):
+            m.d.comb += sink.write.eq(packets.bytes.valid & taking)
+            listen()
+            with m.If(packets.data):
+                m.next = "IDLE"
+            with m.If(packets.data & packets.good):
+                with m.If(is_setup), m.If(packets.pid == Pid.DATA0):
+                    m.d.comb += sink.accepted.eq(1)
+                    answer(Pid.ACK)
+                with m.Elif(sink.stall):
+                    answer(Pid.STALL)
+                with m.Elif(packets.pid != _data(sink.toggle)):
+                    answer(Pid.ACK)  # it was taken before
+                with m.Elif(taking):
+                    m.d.comb += sink.accepted.eq(1)
+                    answer(Pid.ACK)
+                with m.Else():
+                    answer(Pid.NAK)
 
     def _choose(self, m, number, numbers, ports, chosen):
         """``chosen`` is the one of ``ports`` whose number is ``number``."""
