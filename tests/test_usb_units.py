@@ -1,5 +1,7 @@
 """The layers of USB alone: what the transmitter puts on the line, the receiver takes from it."""
 
+import itertools
+
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -57,7 +59,7 @@ def test_what_is_sent_is_received(byte, stall):
     assert found.signals["errors"] == 0
     if not stall:  # four cycles a bit, and two between packets
         taken = found.stream_cycles["i"]
-        times = [b - a for a, b in zip(taken, taken[1:], strict=False)]
+        times = [b - a for a, b in itertools.pairwise(taken)]
         assert times == [4 * bits(*each, byte) + 2 for each in sent[:-1]]
         begin = taken[0] + 2
         assert found.first_cycle["o"] == begin + 4 * 15 + 5

@@ -23,7 +23,7 @@ class UsbBus:
     ppm : float
         How much faster the host's clock is than 12 Mbit/s.
     jitter, skew : float
-        The most ns by which a change of the line, and one wire's of the other's, is off.
+        The most ns by which a change of the line is early or late, and one wire behind the other.
     seed : int
     """
 
@@ -67,7 +67,7 @@ class UsbBus:
                 runs.append([state, 1])
         off = 0.0  # of the last change, in bits
         for state, count in runs[:-1]:
-            now = self.random.uniform(-self.jitter, self.jitter) / 2 / self.bit
+            now = self.random.uniform(-self.jitter, self.jitter) / self.bit
             await self.drive(state, count + now - off)
             off = now
         self.ended = self.now()
