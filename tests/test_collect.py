@@ -192,7 +192,7 @@ class Model:
                     "last": int(chunk + 1 == operation["chunks"] and token == tokens[-1]),
                     "row_scale": row_scale[: self.lanes],
                     "mantissa": scalars[token]["mantissa"],
-                    "shift": operation["shift"] + scalars[token]["shift"],
+                    "shift": min(max(operation["shift"] + scalars[token]["shift"], 3), 63),
                     **{name: operation[name] for name in ("route", *WORD_MEMBERS)},
                     "last_token": int(token == tokens[-1]),
                 }

@@ -31,6 +31,12 @@ guarded(work)
 """
 
 
+def hearing():
+    """Where the tests run in the background or under nohup, they are deaf, and so would this be."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder, code, **options):
     words = [sys.executable, "-c", HEAD + code]
     return subprocess.Popen(
@@ -38,8 +44,7 @@ def start(folder, code, **options):
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background, they are deaf to Ctrl-C, and so would this be.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hearing,
         **options,
     )
 

@@ -31,7 +31,8 @@ def payloads(lanes, acc_width, tokens, seed):
             "last": n % 5 == 0,
             "kind": n % 16,
         }
-        scales = {"row_scale": row_scale, "mantissa": mantissa, "shift": shift}
+        most = 127 if acc_width > 47 else 63
+        scales = {"row_scale": row_scale, "mantissa": mantissa, "shift": min(max(shift, 3), most)}
         yield {"data": acc, **frame, **scales}
 
 

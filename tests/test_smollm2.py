@@ -31,6 +31,7 @@ def test_a_conversation(smollm2):
     assert tokenizer.encode(tokenizer.chat.end_of_turn(), bos=False)[0] in tokenizer.stop
 
 
+@pytest.mark.slow
 def test_first_layer_equals_the_reference(smollm2):
     model = smollm2.shortened(1)
     plan = make_plan(model, load_config("small", SETTINGS))

@@ -1,6 +1,6 @@
 """What stands between an MLP's matrices: gates wait, activated, for the ups that belong to them."""
 
-from amaranth import Cat, Const, Module, Mux, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -97,19 +97,25 @@ class Gate(wiring.Component):
     def _kept(self, m, pipe, y, x, early, frame):
         """Activations that waited for their ups, and these; gates go no further."""
         shape = data.ArrayLayout(signed(20), self.lanes)
-        m.submodules.gates = gates = Memory(shape=shape, depth=max(self.tokens, 2), init=[])
-        write = gates.write_port()
-        read = gates.read_port(transparent_for=[write])
         is_up = frame["index"][0]
-        m.d.comb += [
-            *(read.addr.eq(early["token"]), read.en.eq(pipe.advance)),
-            write.addr.eq(frame["token"]),
-            write.en.eq(pipe.advance & pipe.valid & ~is_up),
-            *(write.data[n].eq(v) for n, v in enumerate(y)),
-        ]
+        comes = pipe.advance & pipe.valid & ~is_up
+        if self.tokens == 1:
+            kept = Signal(shape)
+            with m.If(comes):
+                m.d.sync += [a.eq(v) for a, v in zip(kept, y, strict=True)]
+        else:
+            m.submodules.gates = gates = Memory(shape=shape, depth=self.tokens, init=[])
+            write = gates.write_port()
+            read = gates.read_port(transparent_for=[write])
+            kept = read.data
+            m.d.comb += [
+                *(read.addr.eq(early["token"]), read.en.eq(pipe.advance)),
+                *(write.addr.eq(frame["token"]), write.en.eq(comes)),
+                *(write.data[n].eq(v) for n, v in enumerate(y)),
+            ]
         pipe.valid = pipe.valid & is_up
         ups = [v[:18].as_signed() for v in x]
-        return list(read.data), ups, {**frame, "index": frame["index"][1:]}
+        return list(kept), ups, {**frame, "index": frame["index"][1:]}
 
 
 def activated(m, pipe, activation, fraction, x, frame, values):

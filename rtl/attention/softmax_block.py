@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 from celosia.reference.functions.tables import exp2_table
 from celosia.reference.units.softmax import empty
 from celosia.rtl.kv_cache.slots import check_slots, seen_layout, seen_shape, view_member
@@ -40,6 +40,8 @@ class SoftmaxBlock(wiring.Component):
     width : int, ``fraction + 8`` to 24
     views : sequence of celosia.reference.view.View, optional
         What words may see. By default, and where none has a window, a linear cache.
+    words : int, 1 to 2**20
+        The most words of a token's scores.
 
     Members
     -------
@@ -58,13 +60,15 @@ class SoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=()):
+    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=(), words=1 << INDEX_WIDTH):
         check_power_of_two("lanes", lanes, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("fraction", fraction, 0, TABLE)
         check_range("width", width, fraction + 8, 24)
+        check_range("words", words, 1, 1 << INDEX_WIDTH)
         for view in views:
             check_slots(view, tokens, lanes=lanes)
+        self.words = words
         self.lanes = lanes
         self.tokens = tokens
         self.views = tuple(views)
@@ -159,24 +163,40 @@ class SoftmaxBlock(wiring.Component):
 
 def seen_lanes(m, word, unit):
     """For each lane of a word of scores whether its token sees the slot, as ``unit`` is told."""
-    bits = exact_log2(unit.lanes)
-    slot, held = _slot(m, word, unit)
-    before, at = word.index < slot[bits:], word.index == slot[bits:]
-    up_to = [before | (at & (slot[:bits] >= n)) for n in range(unit.lanes)]
+    index, slot, place, held = _where(m, word, unit)
+    before, at = index < slot, index == slot
+    up_to = [before | (at & (place >= n)) for n in range(unit.lanes)]
     if held is None:
         return up_to
-    after, at = word.index > held.oldest[bits:], word.index == held.oldest[bits:]
-    since = [after | (at & (held.oldest[:bits] <= n)) for n in range(unit.lanes)]
+    oldest, first = _split(held.oldest, unit)
+    after, at = index > oldest, index == oldest
+    since = [after | (at & (first <= n)) for n in range(unit.lanes)]
     pairs = zip(up_to, since, strict=True)
     return [Mux(held.wrapped, first | last, first & last) for first, last in pairs]
 
 
 def own_lanes(m, word, unit):
     """For each lane of a word of scores whether its slot is that of the token itself."""
+    index, slot, place, _ = _where(m, word, unit)
+    within = index == slot
+    return [within & (place == n) for n in range(unit.lanes)]
+
+
+def _where(m, word, unit):
+    """The word's number; its token's slot as such a number and a lane; what a window sees."""
+    slot, held = _slot(m, word, unit)
+    return word.index[: _index_width(unit)], *_split(slot, unit), held
+
+
+def _index_width(unit):
+    """Bits that number a token's words: no others are compared."""
+    return max(1, ceil_log2(unit.words))
+
+
+def _split(slot, unit):
+    """A slot's word, by its number, and its lane."""
     bits = exact_log2(unit.lanes)
-    slot, _ = _slot(m, word, unit)
-    within = word.index == slot[bits:]
-    return [within & (slot[:bits] == n) for n in range(unit.lanes)]
+    return slot[bits:][: _index_width(unit)], slot[:bits]
 
 
 def _slot(m, word, unit):

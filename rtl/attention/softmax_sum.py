@@ -112,13 +112,12 @@ class SoftmaxSum(wiring.Component):
                 with m.If(valid):
                     rows = [Mux(first, 0, acc), *parts]
                     m.d.sync += acc.eq(carry_save_sum(m, rows, self.width))
-            m.d.comb += sums.w_data.word_select(token, self.width).eq(acc)
+            # An empty sum counts as 1.
+            m.d.comb += sums.w_data.word_select(token, self.width).eq(acc | (acc == 0))
 
         token = Signal(token_width(self.tokens))
-        chosen = Signal(self.width)
         m.d.comb += [
-            chosen.eq(sums.r_data.word_select(token, self.width)),
-            reciprocal.i.payload.eq(chosen | (chosen == 0)),
+            reciprocal.i.payload.eq(sums.r_data.word_select(token, self.width)),
             reciprocal.i.valid.eq(sums.r_rdy),
             sums.r_en.eq(reciprocal.i.ready & (token == self.group)),
         ]

@@ -8,7 +8,7 @@ from celosia.reference.units.softmax import TOTAL_PLACES
 from celosia.rtl.attention.softmax_block import TABLE, SoftmaxBlock
 from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, clamp
-from celosia.rtl.stream.words import framed
+from celosia.rtl.stream.words import INDEX_WIDTH, framed
 
 __all__ = ["STEP_WIDTH", "WeightedSoftmaxBlock", "total_width"]
 
@@ -33,7 +33,7 @@ class WeightedSoftmaxBlock(wiring.Component):
 
     Parameters
     ----------
-    lanes, tokens, fraction, width, views
+    lanes, tokens, fraction, width, views, words
         Of the blocks; ``width`` is at most 23, or 24 where ``fraction`` is below 8.
 
     Members
@@ -50,14 +50,15 @@ class WeightedSoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=()):
-        self.plain = SoftmaxBlock(lanes, tokens, fraction, width, views)
+    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=(), words=1 << INDEX_WIDTH):
+        self.plain = SoftmaxBlock(lanes, tokens, fraction, width, views, words)
         whole = self.plain.whole
         check_range("whole", whole, TABLE, 24 - TABLE - 1)
-        self.raised = SoftmaxBlock(lanes, tokens, TABLE, TABLE + whole + 1, views)
+        self.raised = SoftmaxBlock(lanes, tokens, TABLE, TABLE + whole + 1, views, words)
         self.lanes = lanes
         self.tokens = tokens
         self.views = self.plain.views
+        self.words = words
         self.windows = self.plain.windows
         self.latency = self.plain.latency + 3
         members = dict(self.plain.signature.members)

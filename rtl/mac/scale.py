@@ -1,6 +1,6 @@
 """The scaling stage: accumulators become fixed-point values, by row scales and a token's scalar."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.arithmetic.carry_save import carry_save_sum, multiply_rows
@@ -9,7 +9,7 @@ from celosia.rtl.stream.checks import check_range
 from celosia.rtl.stream.pipeline import Pipeline, moved
 from celosia.rtl.stream.words import framed
 
-__all__ = ["Scale"]
+__all__ = ["Scale", "alignment", "alignment_width"]
 
 ALIGNED = 27  # bits of an aligned accumulator
 SPLIT = 17  # low bits of an aligned accumulator, multiplied on their own
@@ -42,7 +42,7 @@ class Scale(wiring.Component):
     -------
     i : In(stream of framed(lanes, acc_width, tokens, ...))
         Accumulators, with ``row_scale`` unsigned(16)[lanes], ``mantissa`` unsigned(17) of at most
-        2**16, and ``shift`` signed(8), where all below 3 count as 3.
+        2**16, and the ``shift`` as :func:`alignment` limits it.
     o : Out(stream of framed(lanes, 24, tokens, ...))
     limited : Out(lanes)
         Which of ``o``'s values are of an accumulator that reached 27 bits when aligned, by
@@ -68,7 +68,7 @@ class Scale(wiring.Component):
         scales = {
             "row_scale": data.ArrayLayout(unsigned(16), lanes),
             "mantissa": unsigned(17),
-            "shift": signed(8),
+            "shift": alignment_width(acc_width),
         }
         i = framed(lanes, acc_width, tokens, **scales, **more)
         o = framed(lanes, 24, tokens, **more)
@@ -88,11 +88,11 @@ class Scale(wiring.Component):
 
         # 1: the unrounded factor; beside it the accumulator makes its long moves.
         products = [_factor(m, row, word.mantissa, self.portable) for row in word.row_scale]
-        distance = _distance(m, word.shift, self.acc_width)
+        distance = word.shift
         raised = [Cat(Const(0, 16 + GUARD), acc).as_signed() for acc in word.data]
         far, near = range(SHORT, len(distance))[::-1], range(SHORT)[::-1]
         values = [moved(m, x, distance, far, ALIGNED) for x in raised]
-        lost = _overflowing(m, word.shift, self.acc_width)
+        lost = _overflowing(m, distance, self.acc_width)
         losses = [((acc[:-1] ^ acc[-1].replicate(len(lost))) & lost) for acc in word.data]
         losses = [Cat(bits[n : n + 4].any() for n in range(0, len(bits), 4)) for bits in losses]
         signs = [acc[-1] for acc in word.data]
@@ -144,18 +144,25 @@ def _factor(m, row_scale, mantissa, portable):
     return [multiply_rows(m, low, mantissa), multiply_rows(m, high, mantissa) << PORTABLE]
 
 
-def _distance(m, shift, acc_width):
-    """``shift`` limited to 3, which is GUARD, and to 63 where that moves all out of sight."""
+def alignment_width(acc_width):
+    """Bits of the shift of accumulators of ``acc_width`` bits."""
+    return 7 if acc_width > NARROW else 6
+
+
+def alignment(m, shift, acc_width):
+    """A signed(8) ``shift`` limited to 3, which is GUARD, and to what moves all out of sight.
+
+    That is 63, or 127 of accumulators of more than 47 bits.
+    """
+    distance = Signal(alignment_width(acc_width), name="alignment")
     raised = Signal()
     if acc_width > NARROW:
-        distance = Signal(7)
         m.d.comb += [
             raised.eq(shift[7] | (shift[2:7] == 0)),
             distance[:2].eq(shift[:2] | raised.replicate(2)),
             distance[2:].eq(shift[2:7] & ~shift[7].replicate(5)),
         ]
         return distance
-    distance = Signal(6)
     m.d.comb += [
         raised.eq(shift[7] | shift[6] | (shift[2:6] == 0)),
         distance[:2].eq(shift[:2] | raised.replicate(2)),
@@ -164,13 +171,12 @@ def _distance(m, shift, acc_width):
     return distance
 
 
-def _overflowing(m, shift, acc_width):
-    """For each bit of an accumulator but its sign, whether ``shift`` leaves no place for it."""
+def _overflowing(m, distance, acc_width):
+    """For each bit of an accumulator but its sign, whether ``distance`` leaves no place for it."""
     places = ALIGNED - 1 - 16 - GUARD  # for an accumulator that is not shifted
     bits = Signal(acc_width - 1, name="overflowing")
     for n in range(places + GUARD, acc_width - 1):
-        within = _at_most(shift[:6], n - places)
-        m.d.comb += bits[n].eq(shift[7] | (~shift[6] & within))
+        m.d.comb += bits[n].eq(_at_most(distance, n - places))
     return bits
 
 

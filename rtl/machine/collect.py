@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 from celosia.reference.units.head_quantize import STEP_SHIFT
 from celosia.reference.units.scale import ONE
+from celosia.rtl.mac.scale import alignment, alignment_width
 from celosia.rtl.machine.collect_place import CollectPlace, asks
 from celosia.rtl.machine.step import WORD_MEMBERS, Scalar, operation_layout
 from celosia.rtl.stream.buffer import Buffer
@@ -40,7 +41,7 @@ def collected_layout(
         tokens,
         row_scale=data.ArrayLayout(unsigned(16), lanes),
         mantissa=unsigned(17),
-        shift=signed(8),
+        shift=alignment_width(acc_width),
         route=range(max(2, routes)),
         **(WORD_MEMBERS if more is None else more),
         **(steps if value_steps else {}),
@@ -117,7 +118,8 @@ class Collect(wiring.Component):
     group : In(unsigned)
         The group's last token.
     o : Out(stream of collected_layout)
-        ``shift`` is the operation's plus the scalar's, ``index`` counts from ``base``.
+        ``shift`` is the operation's plus the scalar's, as :func:`celosia.rtl.mac.scale.alignment`
+        limits it; ``index`` counts from ``base``.
 
     Raises
     ------
@@ -307,7 +309,9 @@ class Collect(wiring.Component):
         with m.If(operation.loads):
             for lane in range(self.lanes):
                 m.d.comb += chosen[lane].eq(self.embedded.payload[lane])
+        shift = Signal(signed(8))
         m.d.comb += [
+            shift.eq(operation.shift + scalar.shift),
             given.valid.eq(go),
             o.data.eq(chosen),
             o.token.eq(at.token),
@@ -316,7 +320,7 @@ class Collect(wiring.Component):
             o.last.eq(last),
             o.row_scale.eq(scales),
             o.mantissa.eq(scalar.mantissa),
-            o.shift.eq(operation.shift + scalar.shift),
+            o.shift.eq(alignment(m, shift, self.acc_width)),
             o.route.eq(operation.route),
             *(o[name].eq(operation[name]) for name in self.more if name != "last_token"),
             *([o.last_token.eq(last_token)] if "last_token" in self.more else []),

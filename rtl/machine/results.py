@@ -60,7 +60,8 @@ def _wire_paths(m, machine, u):
             scale.i.valid.eq(
                 words.valid & words.ready & (words.p.route == u.sequencer.routes["scores"])
             ),
-            *(given[n].eq(words.p[n]) for n in ("token", "argument", "last", "shift", *told)),
+            *(given[n].eq(words.p[n]) for n in ("token", "argument", "last", *told)),
+            given.shift.eq(_limited(words.p.shift, len(given.shift))),
             given.index.eq(words.p.index | path),
             *(given.data[lane].eq(beside.data[lane]) for lane in lanes),
             *(given.row_scale[lane].eq(beside.steps[lane] << STEP_SHIFT) for lane in lanes),
@@ -68,6 +69,11 @@ def _wire_paths(m, machine, u):
         ]
         link(m, scale.o, softmax.i)
         link(m, softmax.o, target)
+
+
+def _limited(shift, width):
+    """The shift of wider accumulators for narrower ones: none moves those further than all bits."""
+    return shift[:width] | shift[width:].any().replicate(width)
 
 
 def _joined(m, name, target, words, joined):

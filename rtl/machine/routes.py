@@ -67,7 +67,8 @@ def _soft_cap(machine, s, more, cap):
 def _softmax(machine, s, more):
     formats = s.score_fraction, s.score_width
     unit = WeightedSoftmaxBlock if s.value_steps else SoftmaxBlock
-    return unit(s.lanes, s.tokens, *formats, view_table(s.layer_views)[0])
+    words = s.places.most_reads * s.parts
+    return unit(s.lanes, s.tokens, *formats, view_table(s.layer_views)[0], words)
 
 
 def _head_quantize(machine, s, more, **settings):
