@@ -2,6 +2,7 @@
 
 import re
 
+from celosia.boards.link import link_of
 from celosia.boards.stage import TimingError
 from celosia.generators.config import ConfigError
 from celosia.rtl.host.uart import line_divisor
@@ -19,10 +20,12 @@ def with_clock(plan, board, megahertz):
 
 
 def line_rate(board, megahertz):
-    """Bits per second of a board's serial line where nobody asks for others.
+    """Bits per second of a board's serial line where nobody asks for others; None with USB.
 
     What the board's bridge carries, if its clock makes that within 2 %, else 1 million.
     """
+    if link_of(board) == "usb":
+        return None
     try:
         line_divisor(board.clock(megahertz), board.baud)
     except ValueError:
@@ -38,8 +41,12 @@ def check(config, board, megahertz, baud):
     celosia.generators.config.ConfigError
         If so; the message says why.
     """
+    has_usb = link_of(board) == "usb"
+    if has_usb and baud is not None:
+        raise ConfigError(f"baud is of a serial line, and the link of {board.name} is usb")
     try:
-        line_divisor(board.clock(megahertz), baud)
+        if not has_usb:
+            line_divisor(board.clock(megahertz), baud)
         if config.memory == "sdram":
             board.sdram_delay(megahertz)
     except ValueError as error:

@@ -29,6 +29,10 @@ PARTS = {
     "bram": "block RAMs",
     "spram": "single-port RAMs",
 }
+LinkOption = Annotated[
+    str | None,
+    typer.Option("--link", metavar="L", help="To the host: uart, or usb of the FPGA's own pins."),
+]
 BoardOption = Annotated[str, typer.Option("--board", metavar="B", help="See: celosia boards.")]
 
 
@@ -49,6 +53,7 @@ def build(
     clock: Annotated[
         float | None, typer.Option("--clock", metavar="MHZ", help="By default the board's.")
     ] = None,
+    link: LinkOption = None,
     baud: BaudOption = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Placements to try.")] = 1,
     allow_fail: Annotated[
@@ -65,13 +70,14 @@ def build(
     from celosia.boards import build as flow
     from celosia.boards.catalog import find_board
     from celosia.boards.estimate import check_fit, default_clock
+    from celosia.boards.link import linked
     from celosia.boards.measure import Measurement
     from celosia.boards.tape_file import write_tape
     from celosia.generators.config import ConfigError
     from celosia.generators.plan import make_plan
     from celosia.reference.checkpoint import load
 
-    target = find_board(board)
+    target = linked(find_board(board), link)
     check_folder(output, MADE_BY, NAMES)
     loaded = load(model, tokenizer)
     check_apart([json_file], [model, tokenizer, config])
@@ -133,6 +139,8 @@ def _tools(names):
 
 def _report(plan, board, baud, result, measured):
     """What ``report.json`` says: of what the tools found, and of the simulation."""
+    from celosia.boards.link import link_of
+
     speed = None
     if result["fmax_mhz"] is not None:
         clock_mhz = min(result["clock_mhz"], result["fmax_mhz"])
@@ -143,7 +151,7 @@ def _report(plan, board, baud, result, measured):
         "config": {n: getattr(plan.config, n) for n in plan.config.__dataclass_fields__},
         "clock_mhz": result["clock_mhz"],
         "fmax_mhz": result["fmax_mhz"],
-        **{name: result[name] for name in PARTS if name in result},
+        **{name: result[name] for name in ("usb_clock", *PARTS) if name in result},
         "position": measured["position"],
         "cycles_per_token": measured["cycles_per_token"],
         "tokens_per_second": speed,
@@ -152,6 +160,7 @@ def _report(plan, board, baud, result, measured):
         "utilisation": measured["utilisation"],
         "seed": result["seed"],
         "tools": _tools(board.flow.tools),
+        "link": link_of(board),
         "baud": baud,
         "notes": result["notes"],
     }

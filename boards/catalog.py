@@ -1,7 +1,7 @@
 """All boards that Celosia builds for."""
 
 from celosia.boards import amd, ecp5_modules, ecpix5, icebreaker, orangecrab, tang, ulx3s
-from celosia.generators.config import ConfigError
+from celosia.boards.error import BoardError
 
 __all__ = ["BOARDS", "BoardError", "find_board"]
 
@@ -14,10 +14,6 @@ BOARDS = {
     **icebreaker.BOARDS,
     **amd.BOARDS,
 }
-
-
-class BoardError(ConfigError):
-    """What a board cannot do; the message says what it could."""
 
 
 def find_board(name):

@@ -20,7 +20,8 @@ CHAT_HELP = "Ask, and the model answers. /reset begins anew; /status, /quit."
 def chat(
     model: ModelArgument,
     port: Annotated[
-        str | None, typer.Option("--port", metavar="PORT", help="The board's, as /dev/ttyUSB0.")
+        str | None,
+        typer.Option("--port", metavar="PORT", help="The board's: /dev/ttyUSB0, /dev/ttyACM0."),
     ] = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="A machine in simulation in place of a board.")

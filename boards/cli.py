@@ -111,7 +111,9 @@ def _read_report(folder):
 
 def load(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What celosia build made.")],
-    port: Annotated[str, typer.Option("--port", metavar="PORT", help="As /dev/ttyUSB0.")],
+    port: Annotated[
+        str, typer.Option("--port", metavar="PORT", help="As /dev/ttyUSB0, /dev/ttyACM0.")
+    ],
     baud: BaudOption = None,
 ):
     """Load the tape into the SDRAM of a board, after `celosia program`.

@@ -1,12 +1,13 @@
-"""The top of an ECP5 board: a machine at its pins, with flash and SDRAM where it has them."""
+"""The top of an ECP5 board: a machine at its pins, with flash, SDRAM and USB where it has them."""
 
-from amaranth import ClockDomain, Const, Instance, Signal
+from amaranth import ClockDomain, Const, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.wiring import connect
 from celosia.boards.build import BAUD
-from celosia.boards.pll import plan_pll
+from celosia.boards.pll import USB_CLOCK, plan_pll, plan_usb_pll
 from celosia.boards.sdram_pads import SdramPads, clock_delay
 from celosia.boards.top import Top, request, uart_ports
+from celosia.boards.usb_pads import UsbPads
 
 __all__ = ["Ecp5Board", "Ecp5Top", "rgb_leds"]
 
@@ -24,6 +25,10 @@ class Ecp5Board:
         The resource of its serial flash.
     default_clock, compact_clock : float
         In MHz, where none is asked for: the dataflow machine's, the compact one's.
+    links : tuple of str
+        Of :data:`celosia.boards.link.LINKS` those that it can have.
+    link : str
+        The one that it has.
     """
 
     default_clock = 80.0
@@ -31,6 +36,8 @@ class Ecp5Board:
     memories = ("on_chip",)
     baud = BAUD
     flash = "spi_flash"
+    links = ("uart",)
+    link = "uart"
 
     def clock(self, megahertz):
         """The clock, in Hz, that the board makes for a wish of ``megahertz``."""
@@ -52,10 +59,10 @@ class Ecp5Board:
         return [request(platform, "led", number) for number in range(4)]
 
     def top(self, machine, megahertz, baud):
-        """The board's top with this machine."""
+        """The board's top with this machine; of USB the line has no ``baud``."""
         pll = plan_pll(self.source_clock, megahertz * 1e6)
         ports = {"source": self.source, "leds": self.leds, "flash": self.flash}
-        return Ecp5Top(machine, pll, baud, **ports)
+        return Ecp5Top(machine, pll, None if self.link == "usb" else baud, **ports)
 
 
 class Ecp5Top(Top):
@@ -79,7 +86,26 @@ class Ecp5Top(Top):
 
     def drive_clock(self, m, platform, source, running):
         late = self._sdram(m, platform) if self.serial.has_sdram else None
-        self.pll.drive(m, source, running, late, self.late)
+        locked = self.pll.drive(m, source, running, late, self.late)
+        if self.serial.has_usb:
+            self._usb(m, platform, source, locked)
+
+    def _usb(self, m, platform, source, locked):
+        """USB's pins and its clock: the board's own where that is 48 MHz, else a second loop's."""
+        running, frequency = Signal(name="usb_running"), self.pll.source
+        m.domains.usb = domain = ClockDomain(reset_less=True)
+        m.d.comb += domain.clk.eq(running)
+        if frequency == USB_CLOCK:
+            gate = Instance("DCCA", i_CLKI=source, i_CE=locked, o_CLKO=running)
+            m.submodules.usb_gate = gate
+        else:
+            loop, clock = plan_usb_pll(frequency), Module()
+            frequency = loop.frequency
+            loop.drive(clock, source, running)
+            m.submodules.usb_clock = clock
+        platform.add_clock_constraint(running, frequency)
+        m.submodules.usb_pads = pads = UsbPads(request(platform, "usb"))
+        connect(m, self.serial.usb, pads.pins)
 
     def _flash(self, m, platform):
         """The flash's pins; its clock goes through a primitive, since configuration has it, too."""

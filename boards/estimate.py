@@ -1,10 +1,11 @@
 """What a machine takes of a chip, before synthesis."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celosia.boards import compact_estimate, full_estimate
-from celosia.boards.catalog import BoardError
+from celosia.boards.error import BoardError
+from celosia.boards.link import USB_COSTS, link_of
 from celosia.boards.measure import POSITION
 from celosia.generators.automatic import choose_config
 from celosia.generators.config import AUTO, ConfigError
@@ -23,6 +24,7 @@ __all__ = [
     "fitting_config",
     "largest_text",
     "machine_kind",
+    "on_board",
     "smallest_config",
 ]
 
@@ -82,6 +84,15 @@ def estimate(model, config, lut_share=1.0):
     return Estimate(**found | {"lut": round(found["lut"] * lut_share)})
 
 
+def on_board(model, config, board):
+    """The resources of a machine on ``board``, with its link."""
+    found = estimate(model, config, board.flow.lut_share)
+    if link_of(board) == "usb":
+        more = round(USB_COSTS["lut"] * board.flow.lut_share)
+        found = replace(found, lut=found.lut + more, ff=found.ff and found.ff + USB_COSTS["ff"])
+    return found
+
+
 def check_fit(model, config, board):
     """The estimate of ``config``, if ``board`` has all of that.
 
@@ -91,7 +102,7 @@ def check_fit(model, config, board):
         Otherwise: what is needed, what there is, and the nearest configuration that fits.
     """
     check_board(config, board)
-    found = estimate(model, config, board.flow.lut_share)
+    found = on_board(model, config, board)
     missing = found.missing(board.resources)
     if not missing:
         return found
@@ -155,7 +166,7 @@ def _fits(model, config, board, luts=1.0):
     """Whether ``board`` has all that ``config`` takes, and that is at most so much of its LUTs."""
     room = {**board.resources, "lut": int(luts * board.resources["lut"])}
     try:
-        return not estimate(model, config, board.flow.lut_share).missing(room)
+        return not on_board(model, config, board).missing(room)
     except ConfigError:
         return False
 
@@ -198,7 +209,7 @@ def largest_text(model, board):
     count = model.config.n_layers
     for layers in range(count, 0, -1):
         part = model.shortened(layers).config
-        least = estimate(part, smallest_config(part, board), board.flow.lut_share)
+        least = on_board(part, smallest_config(part, board), board)
         missing = least.missing(board.resources)
         if not missing or "sdram" in board.memories:
             try:

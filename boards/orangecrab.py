@@ -16,7 +16,8 @@ class OrangeCrab(Ecp5Board):
     """What the build needs to know of an OrangeCrab.
 
     The serial line is at the header: RX, into the board, is pin 0, TX is pin 1; a USB-serial
-    adapter of 3.3 V goes there.
+    adapter of 3.3 V goes there. With the link ``usb`` none is needed: the USB connector's lines
+    are pins of the FPGA.
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ class OrangeCrab(Ecp5Board):
     """
 
     loader = "orangeCrab"
+    links = ("uart", "usb")
     source, source_clock = "clk", 48e6
 
     def __init__(self, size):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from amaranth import Instance, Signal
 from celosia.boards.clock import best_loop
 
-__all__ = ["Ecp5Pll", "plan_pll"]
+__all__ = ["USB_CLOCK", "Ecp5Pll", "plan_pll", "plan_usb_pll"]
 
 OSCILLATOR = (400e6, 800e6)  # the data sheet's range, in Hz
+USB_CLOCK = 48e6
+USB_TOLERANCE = 2000e-6  # of the 2,500 ppm that USB leaves a device; crystals are off, too
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Ecp5Pll:
     def drive(self, m, source, running, late=None, steps=0):
         """Add the loop to ``m``: of the clock ``source`` it makes ``running``, once it has locked.
 
-        ``late`` as for :meth:`instance`.
+        ``late`` as for :meth:`instance`. Returns the signal that the loop has locked.
         """
         clock, locked = Signal(name="clock"), Signal(name="locked")
         m.submodules.pll = self.instance(source, clock, locked, late, steps)
         m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=running)
+        return locked
 
     def instance(self, source, clock, locked, late=None, steps=0):
         """The primitive between these signals.
@@ -95,6 +98,23 @@ def plan_pll(source, frequency):
     ValueError
         If no clock within 2 % of it can be made.
     """
+    return best_loop(_loops(source), source, frequency)
+
+
+def plan_usb_pll(source):
+    """The loop whose clock is nearest to USB's 48 MHz; of 25 MHz it makes 48.08 MHz.
+
+    Raises
+    ------
+    ValueError
+        If no clock within 2,000 ppm of it can be made.
+    """
+    best = min(_loops(source), key=lambda loop: abs(loop.frequency - USB_CLOCK))
+    if abs(best.frequency / USB_CLOCK - 1) > USB_TOLERANCE:
+        raise ValueError(f"no clock for USB, 48 MHz, can be made of {source / 1e6:g} MHz")
+    return best
+
+
+def _loops(source):
     multiples = [n for n in range(1, 129) if OSCILLATOR[0] <= source * n <= OSCILLATOR[1]]
-    loops = [Ecp5Pll(source, n, divide) for n in multiples for divide in range(1, 129)]
-    return best_loop(loops, source, frequency)
+    return [Ecp5Pll(source, n, divide) for n in multiples for divide in range(1, 129)]

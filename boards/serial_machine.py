@@ -1,4 +1,4 @@
-"""A machine behind a serial line: what every board's top holds, and what is simulated of it."""
+"""A machine behind a serial line, or USB: what every board's top holds and what is simulated."""
 
 from amaranth import Cat, Module, Signal
 from amaranth.lib import fifo, wiring
@@ -7,6 +7,8 @@ from celosia.rtl.host.uart import UartReceiver, UartTransmitter, line_divisor
 from celosia.rtl.memory.sdram import sdram_pins
 from celosia.rtl.memory.spi_flash import spi_flash_pins
 from celosia.rtl.stream.buffer import Buffer
+from celosia.rtl.usb.device import ATTACH, usb_pins
+from celosia.rtl.usb.usb_serial import UsbSerial
 
 __all__ = ["SerialMachine"]
 
@@ -16,21 +18,25 @@ AFTERGLOW = 20  # bits of the counter for which a byte lights its LED
 
 
 class SerialMachine(wiring.Component):
-    """A machine whose byte streams go over an asynchronous serial line (8N1).
+    """A machine whose byte streams go over an asynchronous serial line (8N1), or over USB.
 
     Parameters
     ----------
     machine : celosia.rtl.machine.machine.Machine
     frequency : float
         Of the clock, in Hz.
-    baud : int
+    baud : int or None
         Bits per second, a bit in 8 to 65,535 cycles; what the clock makes of it differs by up to
-        2 %.
+        2 %. None: USB, in the domain ``usb`` of 48 MHz.
+    attach : int
+        As of :class:`celosia.rtl.usb.device.UsbDevice`.
 
     Members
     -------
     rx, tx : In(1), Out(1)
-        The line; ``rx`` need not be synchronous.
+        The line; ``rx`` need not be synchronous. Not with USB.
+    usb : Out(usb_pins)
+        With USB alone.
     leds : Out(4)
         The clock runs (blinking), a run is under way, bytes come, bytes go.
     sdram, flash : Out(sdram_pins), Out(spi_flash_pins)
@@ -42,17 +48,19 @@ class SerialMachine(wiring.Component):
         If the clock is too slow or too fast for the line, or too coarse.
     """
 
-    def __init__(self, machine, frequency, baud):
-        self.divisor = line_divisor(frequency, baud)
+    def __init__(self, machine, frequency, baud, attach=ATTACH):
+        self.has_usb = baud is None
+        self.divisor = None if self.has_usb else line_divisor(frequency, baud)
+        self.attach = attach
         self.machine = machine
         self.frequency = frequency
         self.baud = baud
         self.has_sdram = "sdram" in machine.signature.members
         self.has_flash = "flash" in machine.signature.members
+        line = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                **({"usb": Out(usb_pins())} if self.has_usb else line),
                 "leds": Out(4),
                 **({"sdram": Out(sdram_pins())} if self.has_sdram else {}),
                 **({"flash": Out(spi_flash_pins())} if self.has_flash else {}),
@@ -62,21 +70,16 @@ class SerialMachine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.machine = machine = self.machine
-        m.submodules.receiver = receiver = UartReceiver(self.divisor)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+        incoming, outgoing, pins = self._usb(m) if self.has_usb else self._line(m)
+        connect(m, incoming, machine.rx)
         if self.has_sdram:
-            m.submodules.queue = queue = fifo.SyncFIFO(width=8, depth=QUEUE)
-            connect(m, receiver.o, queue.w_stream)
-            connect(m, queue.r_stream, machine.rx)
             connect(m, machine.sdram, flipped(self.sdram))
-        else:
-            connect(m, receiver.o, machine.rx)
         if self.has_flash:
             connect(m, machine.flash, flipped(self.flash))
         m.submodules.sent = sent = Buffer(8)  # the line's pace ends here
         connect(m, machine.tx, sent.i)
-        connect(m, sent.o, transmitter.i)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        connect(m, sent.o, outgoing)
+        m.d.comb += pins
         counter = Signal(BLINK)
         glows = [Signal(AFTERGLOW, name=f"glow_{way}") for way in ("rx", "tx")]
         m.d.sync += counter.eq(counter + 1)
@@ -88,3 +91,20 @@ class SerialMachine(wiring.Component):
         busy = machine.activity[4]
         m.d.sync += self.leds.eq(Cat(counter[-1], busy, *(glow != 0 for glow in glows)))
         return m
+
+    def _line(self, m):
+        """The serial line, on which nobody waits: what comes, what goes, the pins."""
+        m.submodules.receiver = receiver = UartReceiver(self.divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
+        pins = [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+        if not self.has_sdram:
+            return receiver.o, transmitter.i, pins
+        m.submodules.queue = queue = fifo.SyncFIFO(width=8, depth=QUEUE)
+        connect(m, receiver.o, queue.w_stream)
+        return queue.r_stream, transmitter.i, pins
+
+    def _usb(self, m):
+        """USB, whose host waits: what comes, what goes, the pins."""
+        m.submodules.port = port = UsbSerial(self.attach)
+        connect(m, port.pins, flipped(self.usb))
+        return port.o, port.i, []

@@ -21,7 +21,7 @@ class SerialTransport:
     Parameters
     ----------
     port : str
-        The serial port's name: ``/dev/ttyUSB0``, ``COM3``, or a URL of pyserial.
+        The serial port's name: ``/dev/ttyUSB0``, ``/dev/ttyACM0``, ``COM3``, or a URL of pyserial.
     baud : int
 
     Raises

@@ -96,8 +96,10 @@ def _portable(part):
     return Path(part).name if part.startswith("/") else part
 
 
-def check_clock(fmax, wanted, seeds, allow_fail, tools=()):
+def check_clock(fmax, wanted, seeds, allow_fail, tools=(), whose=""):
     """Refuse a clock of ``fmax`` MHz, the best of ``seeds`` placements, below ``wanted`` MHz.
+
+    ``whose`` clock it is, is told where it is not the machine's.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def check_clock(fmax, wanted, seeds, allow_fail, tools=()):
     if fmax < wanted and not allow_fail:
         others = other_versions(tools)
         raise TimingError(
-            f"the best of {seeds} placements reaches {fmax:.2f} MHz, "
+            f"the best of {seeds} placements reaches {whose}{fmax:.2f} MHz, "
             f"not {wanted:.2f} MHz: ask for a lower --clock, more --seeds, or --allow-fail"
             + f" ({others})"
             * bool(others)

@@ -1,4 +1,4 @@
-"""What every board's top does: a clock, a serial line, LEDs around a machine."""
+"""What every board's top does: a clock, a serial line or USB, LEDs around a machine."""
 
 from amaranth import ClockDomain, Elaboratable, Module, Signal
 from amaranth.lib import io
@@ -20,7 +20,8 @@ class Top(Elaboratable):
     pll : object
         ``frequency`` in Hz, and ``drive(m, source, running)``, which adds what makes the gated
         clock ``running`` of the clock ``source``.
-    baud : int
+    baud : int or None
+        None: USB, whose pins and clock the board's own top adds.
     source : str
         The resource of the board's clock.
     uart : function(platform)
@@ -45,10 +46,11 @@ class Top(Elaboratable):
         platform.add_clock_constraint(running, self.pll.frequency)
 
         m.submodules.serial = serial = self.serial
-        rx, tx = self.uart(platform)
-        m.submodules.rx = rx = io.Buffer("i", rx)
-        m.submodules.tx = tx = io.Buffer("o", tx)
-        m.d.comb += [serial.rx.eq(rx.i), tx.o.eq(serial.tx)]
+        if not serial.has_usb:
+            rx, tx = self.uart(platform)
+            m.submodules.rx = rx = io.Buffer("i", rx)
+            m.submodules.tx = tx = io.Buffer("o", tx)
+            m.d.comb += [serial.rx.eq(rx.i), tx.o.eq(serial.tx)]
         for number, port in enumerate(self.leds(platform)):
             m.submodules[f"led_{number}"] = led = io.Buffer("o", port)
             m.d.comb += led.o.eq(serial.leds[number])

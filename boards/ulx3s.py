@@ -30,6 +30,7 @@ class Ulx3s(Ecp5Board):
     loader = "ulx3s"
     baud = 3_000_000  # an FT231X
     memories = ("on_chip", "sdram")
+    links = ("uart", "usb")  # the FTDI's connector, US1; the FPGA's own, US2
     source, source_clock = "clk25", 25e6
 
     def __init__(self, size):
