@@ -11,6 +11,7 @@ of :mod:`recorded`.
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -94,6 +95,8 @@ def measure(machine):
         for start, length, count in machine["runs"]:
             if start and config.kv_page_size:  # the pages in front are taken before
                 list(driver.run([0], 1, start=start - 1))
+            if start and plan.program.recurs:  # as if so many tokens had been
+                driver.restore(replace(driver.save(), position=start))
             simulation.forget()
             prompt = [(7 * n + 1) % model.vocab_size for n in range(length)]
             generation = driver.run(prompt, count, start=start)
