@@ -7,7 +7,7 @@ It learns the distributions of the float model stories260K, on texts that this w
 1, and begins with its weights: wider, with half the KV heads, and a window of 24 positions. It is
 trained in float first, then with the weights of the compact machine: ternary in the layers, the
 embedding of 8 bits, and one of 16 scales for each row. A call that was interrupted goes on where it
-was.
+was: the folder's .pt files are for that.
 """
 
 import argparse
