@@ -41,6 +41,9 @@ def test_the_first_page_is_what_commands_print():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(made["MARKED"].findall(text)) == 2
     assert made["filled"](text) == text
+    page = (ROOT / "docs" / "breakdown.md").read_text(encoding="utf-8")
+    assert made["BROKEN_DOWN"].search(page)
+    assert made["broken_down"](page) == page
     assert made["machine_svg"]() == (ROOT / "docs" / "machine.svg").read_text(encoding="utf-8")
 
 
