@@ -17,7 +17,7 @@ from celosia.reference.families import describe
 from celosia.reference.operations import Attention, Linear, Norm
 from celosia.rtl.compact.shape import FAR
 
-__all__ = ["choices", "clock", "configs", "faster", "needs", "settings", "smallest", "text"]
+__all__ = ["choices", "clock", "configs", "needs", "settings", "smallest", "text"]
 
 SMALL_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))  # of an iCE40's block RAM: words, bits
 SMALL_LOGIC = 4600  # logic cells of an iCE40, measured with stories260K; sizes change little of it
@@ -198,11 +198,6 @@ def text(config):
         f"compact, {config.weight_parallelism} weights of {config.weight_width} bits, window of "
         f"{config.window}, {config.max_seq_len} positions"
     )
-
-
-def faster(config):
-    """Forms of ``config`` that take fewer cycles for more LUTs: none."""
-    return ()
 
 
 def clock(board, config, c):

@@ -28,12 +28,10 @@ __all__ = [
     "smallest_config",
 ]
 
-#: By the machine's name: ``needs``, ``choices``, ``clock``, ``configs``, ``faster``, the
-#: ``smallest`` one, ``settings``, ``text``.
+#: By the machine's name: ``needs``, ``choices``, ``clock``, ``configs``, the ``smallest`` one,
+#: ``settings``, ``text``.
 MACHINES = {"full": full_estimate, "compact": compact_estimate}
 LEAST_WINDOW = 64
-#: Of a chip's LUTs what a machine made faster may take: beyond, its wires cost more than it gains.
-ROOM = 0.65
 NAMES = {
     "dsp": "multiplier blocks",
     "bram": "block RAMs",
@@ -139,10 +137,9 @@ def model_text(config):
 def fitting_config(model, board, wish=None):
     """The configuration that fits and exceeds nothing that ``wish`` asks for.
 
-    Of each machine the first that does, in the order of its ``configs``, or, without a wish, one of
-    its ``faster`` forms; of these the one that is predicted to make the most tokens per second. One
-    that sees only a short part of a sequence, and less than the model does, is taken where there is
-    no other.
+    Of each machine the first that does, in the order of its ``configs``; of these the one that is
+    predicted to make the most tokens per second. One that sees only a short part of a sequence, and
+    less than the model does, is taken where there is no other.
 
     Raises
     ------
@@ -153,7 +150,7 @@ def fitting_config(model, board, wish=None):
     for kind in [wish.machine] if wish else _kinds(board):
         for config in MACHINES[kind].configs(model, board, wish):
             if _fits(model, config, board):
-                found.append(config if wish else _fastest(model, config, board))
+                found.append(config)
                 break
     if not found:
         raise LookupError("no configuration fits")
@@ -162,20 +159,11 @@ def fitting_config(model, board, wish=None):
     return min(found, key=lambda one: (_is_short(model, one), _seconds(model, one, board)))
 
 
-def _fits(model, config, board, luts=1.0):
-    """Whether ``board`` has all that ``config`` takes, and that is at most so much of its LUTs."""
-    room = {**board.resources, "lut": int(luts * board.resources["lut"])}
+def _fits(model, config, board):
     try:
-        return not on_board(model, config, board).missing(room)
+        return not on_board(model, config, board).missing(board.resources)
     except ConfigError:
         return False
-
-
-def _fastest(model, config, board):
-    """Of ``config`` and its faster forms that leave room for wires the fastest."""
-    machine = MACHINES[config.machine]
-    found = [one for one in machine.faster(config) if _fits(model, one, board, ROOM)]
-    return min([config, *found], key=lambda one: _seconds(model, one, board))
 
 
 def _is_short(model, config):

@@ -1,7 +1,6 @@
 """What a full machine takes of a chip with block RAMs of 18 Kbit, and its configurations."""
 
 import itertools
-from dataclasses import replace
 
 from celosia.boards.block_ram import BLOCK_BITS, block_rams
 from celosia.boards.full_units import memories, multipliers
@@ -15,7 +14,6 @@ __all__ = [
     "choices",
     "clock",
     "configs",
-    "faster",
     "lengths",
     "needs",
     "settings",
@@ -70,12 +68,6 @@ def configs(model, board, wish=None):
             continue
         if config.rows <= largest and not _hopeless(model, config, board):
             yield config
-
-
-def faster(config):
-    """Forms of ``config`` with fewer cycles and more LUTs: twice the scores leave in a cycle."""
-    if config.memory == "on_chip":
-        yield replace(config, softmax_lanes=2 * config.vector_lanes)
 
 
 def clock(board, config, c):
