@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from celosia.generators.compact.sketch import compact_sketch
 from celosia.generators.estimate.compact import predict_compact
-from celosia.generators.estimate.cycles import ERROR, predict
+from celosia.generators.estimate.cycles import known_error, predict
 from celosia.generators.estimate.energy import ERROR as ENERGY_ERROR
 from celosia.generators.estimate.energy import token_energy
 from celosia.generators.estimate.sketch import make_sketch
@@ -14,7 +14,6 @@ from celosia.rtl.memory.gearbox import packed_width
 __all__ = ["estimate_report", "tape_bandwidth", "tape_bytes", "token_cycles"]
 
 CLOCK = 100.0  # MHz
-ERRORS = {"cycles": ERROR, "tokens_per_second": ERROR, "energy": ENERGY_ERROR}
 #: Of the estimates before synthesis, see :mod:`celosia.boards.estimate`.
 CHIP_ERRORS = {"lut": "10%", "ff": "10%", "dsp": "exact", "bram": "exact"}
 
@@ -88,8 +87,13 @@ def estimate_report(model, config, prompt_length, tokens, board=None, clock=None
         "bytes_per_token": bytes_per_token,
         "weights_per_byte": sketch.macs(0) * speed / (bandwidth * frequency),
         "energy": token_energy(sketch.description, config, last),
-        "errors": ERRORS | (CHIP_ERRORS if board else {}),
+        "errors": _errors(config) | (CHIP_ERRORS if board else {}),
     }
+
+
+def _errors(config):
+    cycles = known_error(config)
+    return {"cycles": cycles, "tokens_per_second": cycles, "energy": ENERGY_ERROR}
 
 
 def token_cycles(c, config, position, frequency):
