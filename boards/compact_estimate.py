@@ -140,16 +140,17 @@ def configs(c, board, wish=None):
     for width, (parallelism, lanes) in forms:
         values = {"weight_width": width, "weight_parallelism": parallelism, "vector_lanes": lanes}
         values["weight_format"] = form
-        if _fill(c, parallelism, lanes) and (wish is None or _within(values, wish)):
+        most = TRITS * parallelism * width // 8 if form == "trits" else parallelism
+        if _fill(c, most, lanes) and (wish is None or _within(values, wish)):
             for memory in _memories(c, width, wish):
                 with contextlib.suppress(ConfigError):
                     yield Config(**_values(board) | values | memory)
 
 
-def _fill(c, parallelism, lanes):
-    """Whether vectors of ``c`` fill the fabric."""
+def _fill(c, most, lanes):
+    """Whether vectors of ``c`` fill the fabric, of ``most`` weights in a beat."""
     least = min(c.dim, c.hidden_dim, c.n_heads * c.head_dim)
-    return least >= parallelism and not (c.dim % lanes or c.head_dim % lanes)
+    return least >= most and not (c.dim % lanes or c.head_dim % lanes)
 
 
 def _within(values, wish):

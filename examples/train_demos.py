@@ -9,7 +9,7 @@
 ``demo-small`` is a Llama of 125,000 parameters that fits small chips. It learns from the text and
 from the distributions of the embedded model ``demo``, first in float, then with the compact
 machine's weights: 4 bits, and one of 16 scales for each row. ``demo-tiny``, for a Tang Nano 9K, has
-88,000 parameters, the layers' ternary; it learns from the same and begins with ``demo-small``'s
+91,000 parameters, the layers' ternary; it learns from the same and begins with ``demo-small``'s
 weights.
 
 ``demo-ternary`` is ``demo``, whose matrices become ternary: what
@@ -64,7 +64,8 @@ SMALL = ModelConfig(
 )
 TINY = replace(
     SMALL,
-    hidden_dim=70,  # tiles have ten rows
+    hidden_dim=68,
+    n_heads=5,
     n_kv_heads=1,
     options=SMALL.options | {"ternary": True},
 )
@@ -130,37 +131,44 @@ def small(text, held_out, options):
     course = Course(text, held_out, options)
     model = compact_form(fresh(SMALL, options.seed), WINDOW)
     model = course.train("float", replace(model, tokenizer=course.tokenizer), options.float_steps)
-    course.write(rounded(course, "4 bits", model, (2e-3, 1e-3)), {})
+    stages = (options.steps * 2 // 3, 2e-3), (options.steps // 3, 1e-3)
+    course.write(rounded(course, "4 bits", model, stages), {})
 
 
 def tiny(text, held_out, options):
     """Make ``demo-tiny``."""
     course = Course(text, held_out, options)
-    model = compact_form(random_model(TINY, options.seed), WINDOW, ternary=True)
+    model = compact_form(fresh(TINY, options.seed), WINDOW, ternary=True)
     model = narrowed(load("demo-small"), replace(model, tokenizer=course.tokenizer))
-    course.write(rounded(course, "ternary", model, (3e-3, 1.5e-3), ternary=True), {})
+    stages = ((options.steps, 3e-3),)
+    course.write(rounded(course, "ternary", model, stages, ternary=True), {})
 
 
-def rounded(course, name, model, rates, ternary=False):
-    """``model`` in the compact machine's own codes, trained in two stages of these rates.
+def rounded(course, name, model, stages, ternary=False):
+    """``model`` in the compact machine's own codes, trained in stages of (steps, rate).
 
     Any machine of as many bits, or more, has these codes.
     """
-    size, steps = model.config.seq_len, course.options.steps
+    size = model.config.seq_len
     texts = [course.tokens[n : n + size] for n in range(0, 1 << 13, size)]
-    for number, count in enumerate((steps * 2 // 3, steps // 3)):
+    for number, (steps, rate) in enumerate(stages):
         model = equal_values(model, texts)
         rounding = CompactRounding(model, WINDOW, ternary=ternary)
-        model = course.train(f"{name}, {number}", model, count, rounding, rates[number])
+        model = course.train(f"{name}, {number}", model, steps, rounding, rate)
     return coded_model(model, tensors_of(model), rounding)
 
 
 def narrowed(given, model):
-    """``model`` with the weights of ``given``: KV heads' means, the largest hidden values."""
+    """``model`` with the weights of ``given``: KV heads' means, the largest hidden values.
+
+    Heads that ``given`` does not have stay as they are.
+    """
     c, own = model.config, {name: given.tensors[name] for name in model.tensors}
     layers = []
-    for layer in given.layers:
-        part = dict(layer)
+    for layer, fresh_layer in zip(given.layers, model.layers, strict=True):
+        part, rows = dict(layer), len(layer["wq"])
+        part["wq"] = np.vstack([layer["wq"], fresh_layer["wq"][rows:]])
+        part["wo"] = np.hstack([layer["wo"], fresh_layer["wo"][:, rows:]])
         for name in ("wk", "wv"):
             heads = layer[name].reshape(c.n_kv_heads, -1, c.head_dim, c.dim)
             part[name] = heads.mean(axis=1).reshape(-1, c.dim)
