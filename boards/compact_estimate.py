@@ -33,6 +33,7 @@ LEAST_WINDOW = {8: 64, 4: 4}  # by the weights' width: a longer window is worth 
 FIXED = ("boot", "weight_parallelism", "vector_lanes", "weight_width")  # by an iCE40's memory
 GREEDY = {"sampling": "greedy"}  # until a run's temperature is asked for
 FABRICS = ((64, 8), (64, 4), (32, 4), (16, 4))  # weights of a beat, columns of them
+TERNARY_FABRICS = {"image": (4, (16, 4)), "flash": (8, (8, 4))}  # 40 ternary weights; their bits
 
 
 def needs(c, config):
@@ -125,28 +126,41 @@ def _matrices(d, length, least):
 def configs(c, board, wish=None):
     """Configurations for ``c`` on ``board``: the widest weights first, then the most of them.
 
-    Of those the longest window, then the longest sequence. With ``wish`` nothing beyond it.
+    Of those the longest window, then the longest sequence. With ``wish`` nothing beyond it. A model
+    whose layers are ternary has these as they are.
     """
     try:
         compact_form(blank_model(c), 4)
     except ValueError:
         return
-    for width, (parallelism, lanes) in itertools.product((8, 4), FABRICS):
+    form = wish.weight_format if wish else _format(c)
+    forms = itertools.product((8, 4), FABRICS)
+    if form == "trits":
+        forms = [TERNARY_FABRICS[_values(board)["boot"]]]
+    for width, (parallelism, lanes) in forms:
         values = {"weight_width": width, "weight_parallelism": parallelism, "vector_lanes": lanes}
-        if _fill(c, parallelism, lanes) and (wish is None or _within(values, wish)):
+        values["weight_format"] = form
+        most = TRITS * parallelism * width // 8 if form == "trits" else parallelism
+        if _fill(c, most, lanes) and (wish is None or _within(values, wish)):
             for memory in _memories(c, width, wish):
                 with contextlib.suppress(ConfigError):
                     yield Config(**_values(board) | values | memory)
 
 
-def _fill(c, parallelism, lanes):
-    """Whether vectors of ``c`` fill the fabric."""
+def _fill(c, most, lanes):
+    """Whether vectors of ``c`` fill the fabric, of ``most`` weights in a beat."""
     least = min(c.dim, c.hidden_dim, c.n_heads * c.head_dim)
-    return least >= parallelism and not (c.dim % lanes or c.head_dim % lanes)
+    return least >= most and not (c.dim % lanes or c.head_dim % lanes)
 
 
 def _within(values, wish):
-    return all(value <= getattr(wish, name) for name, value in values.items())
+    numbers = ((n, value) for n, value in values.items() if n != "weight_format")
+    return all(value <= getattr(wish, name) for name, value in numbers)
+
+
+def _format(c):
+    """Of the layers' weights."""
+    return "trits" if c.options.get("ternary") else "integer"
 
 
 def _memories(c, width, wish):
@@ -181,23 +195,28 @@ def _usual():
 def smallest(c, board):
     """The configuration that takes least of ``board``."""
     values = {"window": 4, "max_seq_len": lengths(c.seq_len)[-1]}
-    values |= {"weight_parallelism": 16, "vector_lanes": 4, "weight_width": 4}
+    width, (parallelism, lanes) = 4, FABRICS[-1]
+    if _format(c) == "trits":
+        width, (parallelism, lanes) = TERNARY_FABRICS[_values(board)["boot"]]
+    values |= {"weight_parallelism": parallelism, "vector_lanes": lanes, "weight_width": width}
+    values["weight_format"] = _format(c)
     return Config(**_values(board) | values)
 
 
 def settings(config):
     """How the command line says ``config``."""
-    said = [name for name in (*FIXED, *GREEDY) if getattr(config, name) != getattr(_usual(), name)]
+    names = (*FIXED, *GREEDY, "weight_format")
+    said = [name for name in names if getattr(config, name) != getattr(_usual(), name)]
     words = (f"--set {n}={getattr(config, n)}" for n in (*said, "window", "max_seq_len"))
     return f"--config compact {' '.join(words)}"
 
 
 def text(config):
     """A configuration in a few words."""
-    return (
-        f"compact, {config.weight_parallelism} weights of {config.weight_width} bits, window of "
-        f"{config.window}, {config.max_seq_len} positions"
-    )
+    weights = f"{config.weight_parallelism} weights of {config.weight_width} bits"
+    if config.ternary:
+        weights = f"{_tile(config) * config.vector_lanes} ternary weights or {weights}"
+    return f"compact, {weights}, window of {config.window}, {config.max_seq_len} positions"
 
 
 def clock(board, config, c):

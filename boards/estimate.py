@@ -84,7 +84,8 @@ def estimate(model, config, lut_share=1.0):
 
 def on_board(model, config, board):
     """The resources of a machine on ``board``, with its link."""
-    found = estimate(model, config, board.flow.lut_share)
+    more = getattr(board.flow, "ternary_share", 1.0) if config.ternary else 1.0
+    found = estimate(model, config, board.flow.lut_share * more)
     if link_of(board) == "usb":
         more = round(USB_COSTS["lut"] * board.flow.lut_share)
         found = replace(found, lut=found.lut + more, ff=found.ff and found.ff + USB_COSTS["ff"])

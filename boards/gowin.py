@@ -45,6 +45,7 @@ class GowinFlow(NextpnrFlow):
         }
     )
     lut_share = 1.2  # nextpnr adds LUTs of its own: bench/boards/tang_nano_20k_demo_small.md
+    ternary_share = 1.3  # more of the additions: of the placed demo-tiny on a Tang Nano 9K
     routed = MappingProxyType({"compact": (126.8, 133.3)})
     placed = "pnr.json"
     bitstream = "top.fs"

@@ -11,7 +11,7 @@ from celosia.reference.checkpoint import load
 
 __all__ = ["DEMOS", "Listed", "Routed", "listed", "routed_figures"]
 
-DEMOS = ("demo", "demo-small")  # the better ones first
+DEMOS = ("demo", "demo-small", "demo-tiny")  # the better ones first
 #: Positions that a demo must see to be better than the next one: with windows of 32, 16 and 8 demo
 #: has perplexities of 14.71, 16.82 and 27.61, demo-small 15.19 (docs/figures.md).
 LEAST_WINDOW = 32

@@ -32,6 +32,8 @@ class NextpnrFlow:
         ``{cell: how many of these it is}``; there are as many as of the first.
     lut_share : float
         LUTs that do what one LUT4 of an ECP5 does (:func:`celosia.boards.estimate.estimate`).
+    ternary_share : float, optional
+        By what that is to be multiplied for a machine of ternary weights.
     tools : tuple of str
         What it takes.
     placed : str

@@ -19,8 +19,8 @@ __all__ = [
 
 MODEL_HELP = (
     "A llama2.c file, a Hugging Face directory, a GGUF file, a folder of quantize or tune, or a "
-    "name: demo, demo-small, demo-ternary, demo-matmulfree, stories-ternary, smollm2, "
-    "gemma3-270m."
+    "name: demo, demo-small, demo-tiny, demo-ternary, demo-matmulfree, stories-ternary, "
+    "smollm2, gemma3-270m."
 )
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 OutputOption = Annotated[

@@ -2,12 +2,15 @@
 
     pip install 'celosia[train]'
     python examples/train_demos.py demo-small -o celosia/models/demo-small
+    python examples/train_demos.py demo-tiny -o celosia/models/demo-tiny
     python examples/train_demos.py demo-ternary -o celosia/models/demo-ternary
     python examples/train_demos.py demo-matmulfree -o demo-matmulfree
 
 ``demo-small`` is a Llama of 125,000 parameters that fits small chips. It learns from the text and
 from the distributions of the embedded model ``demo``, first in float, then with the compact
-machine's weights: 4 bits, and one of 16 scales for each row.
+machine's weights: 4 bits, and one of 16 scales for each row. ``demo-tiny``, for a Tang Nano 9K, has
+91,000 parameters, the layers' ternary; it learns from the same and begins with ``demo-small``'s
+weights.
 
 ``demo-ternary`` is ``demo``, whose matrices become ternary: what
 ``celosia tune demo --scheme ternary`` makes on the same text. ``demo-matmulfree`` is a MatMul-free
@@ -58,6 +61,13 @@ SMALL = ModelConfig(
     vocab_size=512,
     seq_len=256,
     options={"windows": (WINDOW,) * 3},
+)
+TINY = replace(
+    SMALL,
+    hidden_dim=68,
+    n_heads=5,
+    n_kv_heads=1,
+    options=SMALL.options | {"ternary": True},
 )
 CONFIG = ModelConfig(
     dim=96,
@@ -121,14 +131,52 @@ def small(text, held_out, options):
     course = Course(text, held_out, options)
     model = compact_form(fresh(SMALL, options.seed), WINDOW)
     model = course.train("float", replace(model, tokenizer=course.tokenizer), options.float_steps)
-    texts = [course.tokens[n : n + SMALL.seq_len] for n in range(0, 1 << 13, SMALL.seq_len)]
     stages = (options.steps * 2 // 3, 2e-3), (options.steps // 3, 1e-3)
+    course.write(rounded(course, "4 bits", model, stages), {})
+
+
+def tiny(text, held_out, options):
+    """Make ``demo-tiny``."""
+    course = Course(text, held_out, options)
+    model = compact_form(fresh(TINY, options.seed), WINDOW, ternary=True)
+    model = narrowed(load("demo-small"), replace(model, tokenizer=course.tokenizer))
+    stages = ((options.steps, 3e-3),)
+    course.write(rounded(course, "ternary", model, stages, ternary=True), {})
+
+
+def rounded(course, name, model, stages, ternary=False):
+    """``model`` in the compact machine's own codes, trained in stages of (steps, rate).
+
+    Any machine of as many bits, or more, has these codes.
+    """
+    size = model.config.seq_len
+    texts = [course.tokens[n : n + size] for n in range(0, 1 << 13, size)]
     for number, (steps, rate) in enumerate(stages):
         model = equal_values(model, texts)
-        rounding = CompactRounding(model, WINDOW)
-        model = course.train(f"4 bits, {number}", model, steps, rounding, rate)
-    coded = coded_model(model, tensors_of(model), rounding)
-    course.write(coded, {})  # any machine of 4 bits or more has these codes
+        rounding = CompactRounding(model, WINDOW, ternary=ternary)
+        model = course.train(f"{name}, {number}", model, steps, rounding, rate)
+    return coded_model(model, tensors_of(model), rounding)
+
+
+def narrowed(given, model):
+    """``model`` with the weights of ``given``: KV heads' means, the largest hidden values.
+
+    Heads that ``given`` does not have stay as they are.
+    """
+    c, own = model.config, {name: given.tensors[name] for name in model.tensors}
+    layers = []
+    for layer, fresh_layer in zip(given.layers, model.layers, strict=True):
+        part, rows = dict(layer), len(layer["wq"])
+        part["wq"] = np.vstack([layer["wq"], fresh_layer["wq"][rows:]])
+        part["wo"] = np.hstack([layer["wo"], fresh_layer["wo"][:, rows:]])
+        for name in ("wk", "wv"):
+            heads = layer[name].reshape(c.n_kv_heads, -1, c.head_dim, c.dim)
+            part[name] = heads.mean(axis=1).reshape(-1, c.dim)
+        sizes = np.square(layer["w_down"]).sum(0) * np.square(layer["w_up"]).sum(1)
+        chosen = np.sort(np.argsort(-sizes)[: c.hidden_dim])
+        part |= {name: layer[name][chosen] for name in ("w_gate", "w_up")}
+        layers.append(part | {"w_down": layer["w_down"][:, chosen]})
+    return replace(model, tensors=own, layers=layers)
 
 
 def ternary(text, held_out, options):
@@ -204,7 +252,12 @@ def tell(step, steps):
         print(f"step {step} of {steps}", flush=True)
 
 
-MAKERS = {"demo-small": small, "demo-ternary": ternary, "demo-matmulfree": matmul_free}
+MAKERS = {
+    "demo-small": small,
+    "demo-tiny": tiny,
+    "demo-ternary": ternary,
+    "demo-matmulfree": matmul_free,
+}
 
 
 def main():

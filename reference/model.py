@@ -34,7 +34,8 @@ class ModelConfig:
     family : str
         A name in :data:`celosia.reference.families.FAMILIES`.
     options : dict
-        What the family's description needs beyond that; see the family.
+        What the family's description needs beyond that; see the family. ``ternary``: the layers'
+        matrices have only -s, 0 and s in a row.
 
     Raises
     ------

@@ -12,8 +12,8 @@ from celosia.reference.checkpoint import load
 
 @pytest.fixture
 def some_boards(monkeypatch):
-    """A board for each case: the demo, the small one, none."""
-    names = ("ulx3s_85f", "icebreaker", "nothing")
+    """A board for each case: the demo, the small one, the tiny one, none."""
+    names = ("ulx3s_85f", "icebreaker", "tang_nano_9k", "nothing")
     nothing = type("Nothing", (), {**vars(type(BOARDS["icebreaker"])), "resources": {}})()
     boards = {name: BOARDS.get(name, nothing) for name in names}
     monkeypatch.setattr(listing, "BOARDS", boards)
@@ -22,11 +22,13 @@ def some_boards(monkeypatch):
 
 @pytest.mark.usefixtures("some_boards")
 def test_the_best_demo_that_fits(monkeypatch):
-    large, small, none = listed()
+    large, small, tiny, none = listed()
     assert (large.demo, large.source) == ("demo", "estimated")
     assert (small.demo, small.source) == ("demo-small", "estimated")
     assert small.machine.startswith("compact, ")
     assert large.speed > small.speed > 500
+    assert (tiny.demo, tiny.source) == ("demo-tiny", "estimated")
+    assert tiny.machine.startswith("compact, 40 ternary weights or 16 weights of 4 bits, ")
     assert (none.demo, none.speed, none.source) == ("", None, "")
     assert none.machine.startswith("none: one layer takes ")
 

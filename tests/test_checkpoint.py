@@ -62,7 +62,10 @@ def test_names_in_the_cache_of_the_hub(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    names = "demo, demo-small, demo-ternary, demo-matmulfree, stories-ternary, smollm2, gemma3-270m"
+    names = (
+        "demo, demo-small, demo-tiny, demo-ternary, demo-matmulfree, stories-ternary, smollm2, "
+        "gemma3-270m"
+    )
     message = rf"^dmeo: no such file .* known model \({names}\)$"
     with pytest.raises(CheckpointError, match=message):
         load("dmeo")

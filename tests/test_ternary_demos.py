@@ -29,7 +29,7 @@ def readme(name):
     return (Path(str(files("celosia"))) / "models" / name / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*NAMES, "stories-ternary"])
+@pytest.mark.parametrize("name", [*NAMES, "demo-tiny", "stories-ternary"])
 def test_layers_are_ternary(name):
     """And as many weights as the README says."""
     model, count = load(name), 0

@@ -67,7 +67,10 @@ class Packaged(Part):
 #: Models in the package itself, and their folders.
 KNOWN = {
     name: Path(celosia.__file__).parent / "models" / name
-    for name in ("demo", "demo-small", "demo-ternary", "demo-matmulfree", "stories-ternary")
+    for name in (
+        *("demo", "demo-small", "demo-tiny"),
+        *("demo-ternary", "demo-matmulfree", "stories-ternary"),
+    )
 }
 
 #: Models that :func:`fetch` brings.
