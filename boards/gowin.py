@@ -45,7 +45,7 @@ class GowinFlow(NextpnrFlow):
         }
     )
     lut_share = 1.2  # nextpnr adds LUTs of its own: bench/boards/tang_nano_20k_demo_small.md
-    ternary_share = 1.3  # more of the additions: bench/boards/tang_nano_9k_demo_tiny.md
+    ternary_share = 1.1  # more of the additions: bench/boards/tang_nano_9k_demo_tiny.md
     routed = MappingProxyType({"compact": (81.3, 126.8, 133.3)})
     placed = "pnr.json"
     bitstream = "top.fs"
