@@ -45,8 +45,8 @@ class GowinFlow(NextpnrFlow):
         }
     )
     lut_share = 1.2  # nextpnr adds LUTs of its own: bench/boards/tang_nano_20k_demo_small.md
-    ternary_share = 1.3  # more of the additions: of the placed demo-tiny on a Tang Nano 9K
-    routed = MappingProxyType({"compact": (126.8, 133.3)})
+    ternary_share = 1.1  # more of the additions: bench/boards/tang_nano_9k_demo_tiny.md
+    routed = MappingProxyType({"compact": (81.3, 126.8, 133.3)})
     placed = "pnr.json"
     bitstream = "top.fs"
     notes = ("fmax_mhz leaves out the paths into and out of multiplier blocks",)
