@@ -154,8 +154,8 @@ FAULTS = [
     Fault(
         "softmax_block: the token's own position is masked",
         "rtl/attention/softmax_block.py",
-        "(at & (slot[:bits] >= n))",
-        "(at & (slot[:bits] > n))",
+        "(at & (place >= n))",
+        "(at & (place > n))",
         "tests/test_softmax_block.py",
     ),
     Fault(
