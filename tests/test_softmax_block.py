@@ -73,7 +73,7 @@ def test_other_formats(fraction, width):
     inputs = [*operation(lanes, 2, position, seed=width)]
     y = [expected(word, position, lanes, fraction, width) for word in inputs]
     words = (position + 1) // lanes + 3  # some of them beyond what is seen
-    component = SoftmaxBlock(lanes, 2, fraction, width, words=words)
+    component = SoftmaxBlock(lanes, 2, fraction, width, most_words=words)
     result = bench.run(component, inputs, settings={"position": position}, stall=0.3, seed=1)
     assert result.outputs["o"] == y
     exponents = [word["exponent"] for word in y]
@@ -123,7 +123,7 @@ def test_sees_windows(lanes, tokens, views):
         for stall in (0.0, 0.5):
             cases.append({"inputs": inputs, "settings": {"seen": seen}, "stall": stall, "seed": 4})
     words = max(-(-view.slots // lanes) for view in views)
-    results = bench.run_many(SoftmaxBlock(lanes, tokens, views=views, words=words), cases)
+    results = bench.run_many(SoftmaxBlock(lanes, tokens, views=views, most_words=words), cases)
     for n, result in enumerate(results):
         assert result.outputs["o"] == y[n // 2]
     assert {EMPTY} < {word["exponent"] for words in y for word in words}
@@ -134,7 +134,7 @@ def test_sees_windows(lanes, tokens, views):
     [
         ((8, 1, 9, 24), "fraction must be from 0 to 8, not 9"),
         ((8, 1, 8, 15), "width must be from 16 to 24, not 15"),
-        ((8, 1, 8, 16, (), 0), "words must be from 1 to 1048576, not 0"),
+        ((8, 1, 8, 16, (), 0), "most_words must be from 1 to 1048576, not 0"),
         ((12,), "lanes must be a power of two from 1 to 64, not 12"),
         ((8, 0), "tokens must be from 1 to 64, not 0"),
         ((8, 1, 8, 16, (View(12, 4),)), r"slots must be a multiple of lanes \(8\), not 12"),

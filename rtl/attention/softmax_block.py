@@ -40,7 +40,7 @@ class SoftmaxBlock(wiring.Component):
     width : int, ``fraction + 8`` to 24
     views : sequence of celosia.reference.view.View, optional
         What words may see. By default, and where none has a window, a linear cache.
-    words : int, 1 to 2**20
+    most_words : int, 1 to 2**20
         The most words of a token's scores.
 
     Members
@@ -60,15 +60,17 @@ class SoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=(), words=1 << INDEX_WIDTH):
+    def __init__(
+        self, lanes, tokens=1, fraction=TABLE, width=16, views=(), most_words=1 << INDEX_WIDTH
+    ):
         check_power_of_two("lanes", lanes, 64)
         check_range("tokens", tokens, 1, 64)
         check_range("fraction", fraction, 0, TABLE)
         check_range("width", width, fraction + 8, 24)
-        check_range("words", words, 1, 1 << INDEX_WIDTH)
+        check_range("most_words", most_words, 1, 1 << INDEX_WIDTH)
         for view in views:
             check_slots(view, tokens, lanes=lanes)
-        self.words = words
+        self.most_words = most_words
         self.lanes = lanes
         self.tokens = tokens
         self.views = tuple(views)
@@ -190,7 +192,7 @@ def _where(m, word, unit):
 
 def _index_width(unit):
     """Bits that number a token's words: no others are compared."""
-    return max(1, ceil_log2(unit.words))
+    return max(1, ceil_log2(unit.most_words))
 
 
 def _split(slot, unit):

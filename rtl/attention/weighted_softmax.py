@@ -33,7 +33,7 @@ class WeightedSoftmaxBlock(wiring.Component):
 
     Parameters
     ----------
-    lanes, tokens, fraction, width, views, words
+    lanes, tokens, fraction, width, views, most_words
         Of the blocks; ``width`` is at most 23, or 24 where ``fraction`` is below 8.
 
     Members
@@ -50,15 +50,17 @@ class WeightedSoftmaxBlock(wiring.Component):
         If a parameter is out of range.
     """
 
-    def __init__(self, lanes, tokens=1, fraction=TABLE, width=16, views=(), words=1 << INDEX_WIDTH):
-        self.plain = SoftmaxBlock(lanes, tokens, fraction, width, views, words)
+    def __init__(
+        self, lanes, tokens=1, fraction=TABLE, width=16, views=(), most_words=1 << INDEX_WIDTH
+    ):
+        self.plain = SoftmaxBlock(lanes, tokens, fraction, width, views, most_words)
         whole = self.plain.whole
         check_range("whole", whole, TABLE, 24 - TABLE - 1)
-        self.raised = SoftmaxBlock(lanes, tokens, TABLE, TABLE + whole + 1, views, words)
+        self.raised = SoftmaxBlock(lanes, tokens, TABLE, TABLE + whole + 1, views, most_words)
         self.lanes = lanes
         self.tokens = tokens
         self.views = self.plain.views
-        self.words = words
+        self.most_words = most_words
         self.windows = self.plain.windows
         self.latency = self.plain.latency + 3
         members = dict(self.plain.signature.members)
