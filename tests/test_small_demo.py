@@ -28,6 +28,18 @@ def stated(pattern):
     return float(number.replace(",", ""))
 
 
+def kept_codes(model, machine):
+    """The share of the model's codes that the compact machine's integer model has, too."""
+    kept, count = 0, 0
+    for index, operations in [*enumerate(machine.layers), (None, machine.end)]:
+        for op in operations:
+            if isinstance(op, CompactLinear):
+                codes = model.codes[index, op.name].codes
+                kept += np.count_nonzero(op.matrix.codes == codes)
+                count += codes.size
+    return kept / count
+
+
 def test_weights_have_4_bits_and_a_scale_for_each_row(model):
     assert model.description.parameters == stated(r"([\d,]+) parameters in 4") <= 200_000
     assert len(model.codes) == 7 * model.config.n_layers + 1
@@ -38,14 +50,7 @@ def test_weights_have_4_bits_and_a_scale_for_each_row(model):
 
 
 def test_the_compact_machine_keeps_the_codes(model):
-    machine, kept, count = quantize_compact(model, WINDOW), 0, 0
-    for index, operations in [*enumerate(machine.layers), (None, machine.end)]:
-        for op in operations:
-            if isinstance(op, CompactLinear):
-                codes = model.codes[index, op.name].codes
-                kept += np.count_nonzero(op.matrix.codes == codes)
-                count += codes.size
-    assert kept >= 0.998 * count
+    assert kept_codes(model, quantize_compact(model, WINDOW)) >= 0.998
 
 
 def test_held_out_perplexity_is_the_stated_one(model):

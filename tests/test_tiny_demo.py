@@ -5,7 +5,6 @@ import math
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from celosia.boards.catalog import BOARDS
 from celosia.boards.compact_estimate import settings
@@ -14,10 +13,10 @@ from celosia.generators.config import change_config, load_config
 from celosia.generators.plan import make_plan
 from celosia.reference import float32
 from celosia.reference.checkpoint import load
-from celosia.reference.compact.operations import CompactLinear
 from celosia.reference.compact.quantize import quantize_compact
 from command_line import run
 from test_demo_model import HELD_OUT, nats
+from test_small_demo import kept_codes
 from test_ternary_demos import readme
 
 README = readme("demo-tiny")
@@ -37,14 +36,7 @@ def stated(pattern):
 
 def test_the_compact_machine_keeps_the_codes(model):
     assert model.description.parameters == stated(r"A Llama of ([\d,]+) parameters")
-    machine, kept, count = quantize_compact(model, WINDOW, ternary=True), 0, 0
-    for index, operations in [*enumerate(machine.layers), (None, machine.end)]:
-        for op in operations:
-            if isinstance(op, CompactLinear):
-                codes = model.codes[index, op.name].codes
-                kept += np.count_nonzero(op.matrix.codes == codes)
-                count += codes.size
-    assert kept >= 0.998 * count
+    assert kept_codes(model, quantize_compact(model, WINDOW, ternary=True)) >= 0.998
 
 
 def test_held_out_perplexity_is_the_stated_one(model):
